@@ -1,0 +1,70 @@
+"""Every error that a person can cause or meet, as one small tree.
+
+    PatchwatchError            exit code 1
+    ├── UsageError             exit code 2: the command line or the configuration is wrong
+    │   └── ConfigError        a configuration file or key
+    ├── SourceError            frames cannot be had (missing, unreadable, not a video, ended early)
+    ├── RegionError            a frame that the region or the model cannot take
+    ├── ModelError             a model file that cannot be used
+    │   ├── ContractError      its tensors are not those of the contract
+    │   └── ManifestError      its manifest is absent, broken or of a newer schema
+    ├── SinkError              results cannot be written or shown
+    └── MissingDependency      an optional library is absent; carries the command that installs it
+
+Each message is one sentence or two: what was expected, what was found, what to do.
+"""
+
+from __future__ import annotations
+
+
+class PatchwatchError(Exception):
+    """Base of every error that is shown to a person without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(PatchwatchError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file, or a key in it, is wrong."""
+
+
+class SourceError(PatchwatchError):
+    """Frames cannot be read from a source."""
+
+
+class RegionError(PatchwatchError):
+    """A frame does not fit the input region or the model."""
+
+
+class ModelError(PatchwatchError):
+    """A model file cannot be used."""
+
+
+class ContractError(ModelError):
+    """A model file whose tensors are not those of the contract."""
+
+
+class ManifestError(ModelError):
+    """A manifest that is absent, broken or newer than this program."""
+
+
+class SinkError(PatchwatchError):
+    """Results cannot be written or shown."""
+
+
+class MissingDependency(PatchwatchError):
+    """An optional library is absent.
+
+    Args:
+        library: what could not be imported.
+        purpose: what it is needed for, as it continues "… is needed to".
+        command: what installs it.
+    """
+
+    def __init__(self, library: str, purpose: str, command: str) -> None:
+        super().__init__(f"{library} is needed to {purpose}, and is not installed. Run: {command}")

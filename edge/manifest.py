@@ -1,0 +1,134 @@
+"""The manifest: what a reader must know of a model file, carried inside it.
+
+In ONNX it is one JSON text under the key `patchwatch` of `metadata_props`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from edge.errors import ManifestError, UsageError
+from edge.regions import parse_region
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "patchwatch"
+
+Preprocessing = Literal["raw", "NPR", "x_grad", "y_grad", "left_diag", "right_diag"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PatchGrid(_Part):
+    """Where patch (i, j) lies on the model's input, preprocessing included.
+
+    It covers rows `offset + i·stride` to `offset + i·stride + receptive_field` (exclusive), and
+    columns alike; a negative offset reaches into the zero border of a padded filter.
+    """
+
+    receptive_field: int = Field(gt=0, description="Side of a patch in input pixels.")
+    stride: int = Field(gt=0, description="Distance between neighbouring patches in input pixels.")
+    offset: int = Field(default=0, description="Top and left edge of the first patch.")
+
+    def smallest_input(self) -> int:
+        """Least height and width in pixels that give one whole patch."""
+        return self.receptive_field + 2 * self.offset
+
+
+class Calibration(_Part):
+    """From a logit to a score: sigmoid((logit − bias) / temperature) (Platt scaling)."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    bias: float = Field(default=0.0, description="The logit that scores one half.")
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="Scores above it lean fake.")
+
+    def score(self, logit: float) -> float:
+        """Calibrated P(fake) in 0..1 of a finite logit."""
+        z = (logit - self.bias) / self.temperature
+        return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+
+class Figure(_Part):
+    """One measured figure of quality."""
+
+    data: str = Field(description="The set it was measured on.")
+    degradation: str = Field(default="untouched", description="What was done to the pictures.")
+    metric: str = Field(description="The measure, for instance auc.")
+    value: float
+
+
+class Training(_Part):
+    """Where the weights come from."""
+
+    data: str = Field(description="What it was trained on.")
+    commit: str | None = Field(default=None, description="Commit of the training code.")
+
+
+class Manifest(_Part):
+    """What a reader must know of a model file."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(min_length=1)
+    architecture: str = Field(min_length=1)
+    preprocessing: Preprocessing
+    parameters: Annotated[int, Field(gt=0)] | None = None
+    patches: PatchGrid | None = Field(description="null for a model without a patch map.")
+    region: str = Field(default="native", description="Input region that it was made for.")
+    calibration: Calibration = Calibration()
+    training: Training
+    validation: tuple[Figure, ...] = ()
+    licence: str
+
+    @field_validator("region")
+    @classmethod
+    def _region_is_known(cls, value: str) -> str:
+        try:
+            parse_region(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    def to_json(self) -> str:
+        """The text that is embedded in a model file."""
+        return self.model_dump_json()
+
+
+def parse_manifest(text: str, where: str) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        text: its JSON.
+        where: the file it came from, for messages.
+
+    Raises:
+        ManifestError: not JSON, of a newer schema, or with a wrong or unknown field.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ManifestError(
+            f"{where}: its manifest is not JSON ({error}). Export the model again."
+        ) from error
+    _refuse_newer_schema(data, where)
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the manifest"
+        raise ManifestError(
+            f"{where}: manifest field {field}: {first['msg']}. Export the model again."
+        ) from error
+
+
+def _refuse_newer_schema(data: object, where: str) -> None:
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ManifestError(
+            f"{where}: manifest schema {version} is newer than {SCHEMA_VERSION}, the newest that "
+            "this patchwatch reads. Update patchwatch, or export the model with this version."
+        )

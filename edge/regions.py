@@ -1,0 +1,119 @@
+"""Input regions: which pixels of a frame the model sees.
+
+- `native`: the whole frame as it is.
+- `center:N`: the central N×N pixels, or the frame where it is smaller. The corner lies on a multiple
+  of 8, so that the grids of JPEG blocks and of up-sampling keep their phase.
+- `resize:N`: the whole frame resized to N×N, antialiased.
+- `tiles:N`: the whole frame cut into N×N tiles; the last of a row or column is shifted inward, so
+  that every pixel is seen and every tile has the same size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from edge.errors import UsageError
+from edge.types import Box, Image
+
+RegionKind = Literal["native", "center", "resize", "tiles"]
+_SPEC = re.compile(r"(native)|(center|resize|tiles):([1-9]\d{0,4})")
+GRID = 8
+SYNTAX = "native, center:N, resize:N or tiles:N, with N in pixels"
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSpec:
+    """A parsed input region; `size` is N, and 0 for `native`."""
+
+    kind: RegionKind
+    size: int = 0
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "native" else f"{self.kind}:{self.size}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """A part of a frame as the model will see it.
+
+    Attributes:
+        xyxy: the part, in pixels of the frame.
+        image: uint8 [h, w, 3] BGR; a view of the frame unless resized.
+    """
+
+    xyxy: Box
+    image: Image
+
+
+def parse_region(text: str) -> RegionSpec:
+    """Parse `native`, `center:N`, `resize:N` or `tiles:N`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = _SPEC.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"region {text!r} is not known. Expected {SYNTAX}.")
+    if match[1]:
+        return RegionSpec("native")
+    kind: RegionKind = match[2]  # type: ignore[assignment]  # the pattern admits only these words
+    return RegionSpec(kind, int(match[3]))
+
+
+def cut(image: Image, spec: RegionSpec) -> list[Crop]:
+    """Cut the crops of a region out of a frame.
+
+    Args:
+        image: uint8 [H, W, 3] BGR.
+        spec: the region.
+
+    Returns:
+        At least one crop; all of one size.
+    """
+    height, width = image.shape[:2]
+    if spec.kind == "native":
+        return [Crop((0, 0, width, height), image)]
+    if spec.kind == "resize":
+        return [Crop((0, 0, width, height), resize_antialiased(image, spec.size, spec.size))]
+    if spec.kind == "center":
+        return [_crop(image, _centre_box(height, width, spec.size))]
+    return [_crop(image, box) for box in _tile_boxes(height, width, spec.size)]
+
+
+def resize_antialiased(image: Image, height: int, width: int) -> Image:
+    """Resize with the antialiased bilinear (triangle) filter that the papers evaluate with.
+
+    Pillow's filter, in fixed point; it treats channels alike, so BGR stays BGR.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    resized = PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def _crop(image: Image, box: Box) -> Crop:
+    left, top, right, bottom = box
+    return Crop(box, image[top:bottom, left:right])
+
+
+def _centre_box(height: int, width: int, size: int) -> Box:
+    h, w = min(size, height), min(size, width)
+    top, left = (height - h) // 2 // GRID * GRID, (width - w) // 2 // GRID * GRID
+    return (left, top, left + w, top + h)
+
+
+def _tile_boxes(height: int, width: int, size: int) -> Iterator[Box]:
+    h, w = min(size, height), min(size, width)
+    for top in _tile_starts(height, h):
+        for left in _tile_starts(width, w):
+            yield (left, top, left + w, top + h)
+
+
+def _tile_starts(length: int, size: int) -> list[int]:
+    return [min(start, length - size) for start in range(0, length, size)]

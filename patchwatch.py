@@ -1,0 +1,102 @@
+"""The command line: each command's name → the package that does it, imported only when called."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import NoReturn
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("edge.commands.run", "watch a camera, a stream, a video or pictures"),
+    "score": ("edge.commands.score", "score files and folders, a line for each file"),
+    "models": ("edge.commands.models", "list the shipped models with their manifests"),
+    "doctor": ("edge.commands.doctor", "check what this machine has and how to fix what it lacks"),
+    "config": ("edge.commands.config", "check a configuration file, or print its JSON Schema"),
+    "demo": ("edge.commands.demo", "run the detector on a clip it assembles itself"),
+    "export": ("export.command", "turn a checkpoint into a model file"),
+}
+
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses abbreviated flags, and suggests the nearest command for a mistyped one."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"patchwatch: error: {message} See '{self.prog} --help'.\n")
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    rows = "\n".join(f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items())
+    return (
+        "usage: patchwatch COMMAND [ARG ...]\n\n"
+        "Real-time detection of AI-generated pictures and deepfakes on edge devices.\n\n"
+        f"commands:\n{rows}\n\n"
+        "patchwatch COMMAND --help says more; patchwatch --version prints the version.\n"
+    )
+
+
+def _unknown(command: str) -> str:
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Commands: {', '.join(COMMANDS)}."
+    return f"patchwatch: error: no command {command!r}. {hint}\n"
+
+
+def _dispatch(command: str, arguments: Sequence[str]) -> int:
+    module_name, text = COMMANDS[command]
+    module = importlib.import_module(module_name)
+    parser = _Parser(
+        prog=f"patchwatch {command}",
+        description=module.__doc__ or text,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(arguments)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: the words after `patchwatch`; from `sys.argv` if None.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        sys.stdout.write(f"patchwatch {metadata.version('patchwatch')}\n")
+        return 0
+    if arguments[0] not in COMMANDS:
+        sys.stderr.write(_unknown(arguments[0]))
+        return 2
+    return _guarded(arguments[0], arguments[1:])
+
+
+def _guarded(command: str, arguments: Sequence[str]) -> int:
+    from edge.errors import PatchwatchError
+
+    try:
+        return _dispatch(command, arguments)
+    except PatchwatchError as error:
+        sys.stderr.write(f"patchwatch: error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("patchwatch: interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
