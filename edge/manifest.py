@@ -72,7 +72,7 @@ class Training(_Part):
 class Manifest(_Part):
     """What a reader must know of a model file."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str = Field(min_length=1)
     architecture: str = Field(min_length=1)
     preprocessing: Preprocessing
