@@ -1,8 +1,8 @@
 """Input regions: which pixels of a frame the model sees.
 
 - `native`: the whole frame as it is.
-- `center:N`: the central N×N pixels, or the frame where it is smaller. Its corner lies on a multiple
-  of 8, so that the grids of JPEG blocks and of up-sampling keep their phase.
+- `center:N`: the central N×N pixels, or the frame where it is smaller. Its corner lies on a
+  multiple of 8, so that the grids of JPEG blocks and of up-sampling keep their phase.
 - `resize:N`: the whole frame resized to N×N, antialiased.
 - `tiles:N`: the whole frame cut into N×N tiles; the last of a row or column is shifted inward, so
   that every pixel is seen and every tile has the same size.
