@@ -1,0 +1,116 @@
+"""From logits to a verdict that does not flicker.
+
+Logits are averaged over a time window, calibrated to a score, and decided with hysteresis: a state
+is entered at the threshold ± margin and left at the threshold, so that a score that hovers there
+ends in `uncertain` and never alternates between `real` and `fake`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from edge.manifest import Calibration
+from edge.types import State, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictSettings:
+    """How much evidence a verdict needs.
+
+    Attributes:
+        window_s: logits older than this are forgotten, seconds.
+        min_evidence_s: time that the evidence must span before anything but `uncertain` is said.
+        min_frames: least number of scored frames in the window, likewise.
+        margin: half the width of the band of scores around the threshold in which no new state is
+            entered.
+    """
+
+    window_s: float = 2.0
+    min_evidence_s: float = 0.5
+    min_frames: int = 3
+    margin: float = 0.05
+
+
+STILL = VerdictSettings(window_s=0.0, min_evidence_s=0.0, min_frames=1)
+"""One picture is all the evidence there will ever be."""
+
+
+class VerdictTracker:
+    """Follows one source. Not thread-safe."""
+
+    def __init__(self, calibration: Calibration, settings: VerdictSettings) -> None:
+        self._calibration = calibration
+        self._settings = settings
+        self._logits: deque[tuple[float, float]] = deque()
+        self._state: State = "no_signal"
+
+    def update(self, time_s: float, logit: float) -> Verdict:
+        """Add the logit of a frame.
+
+        Args:
+            time_s: the frame's time; a step backwards starts the evidence anew (a clip that loops,
+                a stream that restarts its clock).
+            logit: its logit; NaN and inf are no evidence and are left out.
+        """
+        if self._logits and time_s < self._logits[-1][0]:
+            self._logits.clear()
+        if math.isfinite(logit):
+            self._logits.append((time_s, logit))
+        self._forget_before(time_s - self._settings.window_s)
+        return self._decide()
+
+    def no_signal(self) -> Verdict:
+        """Say that no frame came; the evidence starts anew afterwards."""
+        self._logits.clear()
+        self._state = "no_signal"
+        return Verdict("no_signal")
+
+    def _forget_before(self, time_s: float) -> None:
+        while self._logits and self._logits[0][0] < time_s:
+            self._logits.popleft()
+
+    def _decide(self) -> Verdict:
+        if not self._logits:
+            self._state = "uncertain"
+            return Verdict("uncertain")
+        mean = math.fsum(logit for _, logit in self._logits) / len(self._logits)
+        score = self._calibration.score(mean)
+        self._state = self._next_state(score) if self._has_enough() else "uncertain"
+        return Verdict(self._state, score)
+
+    def _has_enough(self) -> bool:
+        span = self._logits[-1][0] - self._logits[0][0]
+        return (
+            len(self._logits) >= self._settings.min_frames and span >= self._settings.min_evidence_s
+        )
+
+    def _next_state(self, score: float) -> State:
+        threshold, margin = self._calibration.threshold, self._settings.margin
+        if score >= _entry(threshold, 1.0, margin):
+            return "fake"
+        if score <= _entry(threshold, 0.0, margin):
+            return "real"
+        if self._state == "fake" and score >= threshold:
+            return "fake"
+        if self._state == "real" and score <= threshold:
+            return "real"
+        return "uncertain"
+
+
+def _entry(threshold: float, end: float, margin: float) -> float:
+    # Near an end of the scale the band shrinks, or a state could never be entered.
+    return threshold + math.copysign(min(margin, abs(end - threshold) / 2), end - threshold)
+
+
+def judge_once(calibration: Calibration, logit: float, margin: float = 0.0) -> Verdict:
+    """The verdict on one picture, or on the mean logit of a whole file.
+
+    Args:
+        calibration: of the model.
+        logit: finite or not; a logit that is not gives `uncertain` without a score.
+        margin: scores this close to the threshold are `uncertain`.
+    """
+    settings = VerdictSettings(window_s=0.0, min_evidence_s=0.0, min_frames=1, margin=margin)
+    return VerdictTracker(calibration, settings).update(0.0, logit)

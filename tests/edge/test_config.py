@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge.config import RunConfig, json_schema, load_config, override
+from edge.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_file_is_valid(path: Path) -> None:
+    assert load_config(path, {"CAMERA_PASSWORD": "x"})
+
+
+def test_there_are_shipped_files() -> None:
+    assert list(CONFIGS.glob("*.yaml"))
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "")) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modle: x", r"unknown key 'modle'. Did you mean 'model'\?"),
+        ("verdict: {windows_s: 1}", r"unknown key 'verdict.windows_s'. Did you mean 'window_s'"),
+        ("zzz: 1", "Known here: source, model"),
+        ("verdict: {window_s: -1}", "verdict.window_s.*greater than 0.*found -1"),
+        ("region: whole", "region.*Expected native"),
+        ("model: a\nmodel: b", "stands twice"),
+        ("a: [", "not valid YAML"),
+        ("- a", "expected keys and values, found list"),
+        ("source: rtsp://u:${SECRET}@h/", r"variable SECRET is not set"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text), {})
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_variables_are_replaced_and_have_defaults(tmp_path: Path) -> None:
+    text = "source: rtsp://${USER_}:${PASS:-none}@h/\nbackend: {threads: '${THREADS:-2}'}"
+    config = load_config(write(tmp_path, text), {"USER_": "me", "THREADS": "3"})
+    assert config.source == "rtsp://me:none@h/"
+    assert config.backend.threads == 3
+
+
+def test_an_error_never_shows_a_secret(tmp_path: Path) -> None:
+    path = write(tmp_path, "source: rtsp://u:${S}@h/\nmodle: 1")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {"S": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_camera_index_may_be_a_number(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "source: 0")).source == "0"
+
+
+def test_a_flag_overrides_a_key_and_none_does_not(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "model: a\noutput: {save: a.mp4, window: false}"))
+    changed = override(config, {"model": "b", "output.save": None, "backend.threads": 1})
+    assert (changed.model, changed.output.save) == ("b", Path("a.mp4"))
+    assert (changed.output.window, changed.backend.threads) == (False, 1)
+    with pytest.raises(ConfigError, match="command line: region"):
+        override(config, {"region": "nowhere"})
+
+
+def test_the_schema_describes_every_key() -> None:
+    schema = json.loads(json_schema())
+    parts = [schema, *schema["$defs"].values()]
+    for part in parts:
+        assert part["additionalProperties"] is False
+        for name, field in part["properties"].items():
+            assert "description" in field or "$ref" in field, name

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.errors import UsageError
+from edge.regions import RegionSpec, cut, parse_region, resize_antialiased
+
+
+def picture(height: int, width: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("text", ["native", "center:256", "resize:224", "tiles:64"])
+def test_parses_and_prints_the_same(text: str) -> None:
+    assert str(parse_region(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "centre:9", "center", "center:0", "tiles:-3", "resize:9x9"])
+def test_refuses_anything_else_with_the_syntax(text: str) -> None:
+    with pytest.raises(UsageError, match=r"Expected native, center:N"):
+        parse_region(text)
+
+
+def test_native_is_the_frame_itself() -> None:
+    image = picture(31, 47)
+    (crop,) = cut(image, RegionSpec("native"))
+    assert crop.image is image
+    assert crop.xyxy == (0, 0, 47, 31)
+
+
+def test_center_is_cut_on_the_grid_of_eight() -> None:
+    image = picture(100, 333)
+    (crop,) = cut(image, RegionSpec("center", 64))
+    left, top, right, bottom = crop.xyxy
+    assert (right - left, bottom - top) == (64, 64)
+    assert (left % 8, top % 8) == (0, 0)
+    assert abs((left + right) / 2 - 333 / 2) <= 8
+    assert np.array_equal(crop.image, image[top:bottom, left:right])
+
+
+def test_center_of_a_small_frame_is_the_frame() -> None:
+    (crop,) = cut(picture(10, 20), RegionSpec("center", 64))
+    assert crop.xyxy == (0, 0, 20, 10)
+
+
+@given(st.integers(1, 130), st.integers(1, 130), st.integers(1, 70))
+def test_tiles_cover_every_pixel_and_have_one_size(height: int, width: int, size: int) -> None:
+    seen = np.zeros((height, width), bool)
+    crops = cut(picture(height, width), RegionSpec("tiles", size))
+    for crop in crops:
+        left, top, right, bottom = crop.xyxy
+        assert crop.image.shape[:2] == (min(size, height), min(size, width))
+        seen[top:bottom, left:right] = True
+    assert seen.all()
+    assert len(crops) == -(-height // min(size, height)) * -(-width // min(size, width))
+
+
+def test_resize_covers_the_whole_frame() -> None:
+    (crop,) = cut(picture(100, 300), RegionSpec("resize", 64))
+    assert crop.image.shape == (64, 64, 3)
+    assert crop.xyxy == (0, 0, 300, 100)
+
+
+def test_resize_is_antialiased_as_a_triangle_filter() -> None:
+    # Halving by a triangle filter weighs a row's neighbours 1, 3, 3, 1 (source: its definition).
+    image = np.zeros((8, 1, 3), np.uint8)
+    image[3] = 160
+    expected = [0, 160 * 3 / 8, 160 * 1 / 8, 0]
+    halved = resize_antialiased(image, 4, 1)[:, 0, 0]
+    assert np.abs(halved.astype(float) - expected).max() <= 1
+
+
+def test_resize_keeps_the_order_of_channels() -> None:
+    image = np.zeros((20, 20, 3), np.uint8)
+    image[..., 0] = 200
+    assert (resize_antialiased(image, 10, 10) == [200, 0, 0]).all()

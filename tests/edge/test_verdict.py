@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.manifest import Calibration
+from edge.verdict import STILL, VerdictSettings, VerdictTracker, judge_once
+
+PLAIN = Calibration()
+QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.2, min_frames=3, margin=0.1)
+
+
+def logit_of(score: float) -> float:
+    return math.log(score / (1 - score))
+
+
+def feed(tracker: VerdictTracker, scores: list[float], start: float = 0.0) -> list[str]:
+    return [
+        tracker.update(start + 0.1 * i, logit_of(score)).state for i, score in enumerate(scores)
+    ]
+
+
+def test_needs_a_minimum_of_frames_and_time_before_it_says_anything() -> None:
+    states = feed(VerdictTracker(PLAIN, QUICK), [0.99, 0.99, 0.99, 0.99])
+    assert states == ["uncertain", "uncertain", "fake", "fake"]
+
+
+def test_many_frames_in_no_time_are_not_yet_evidence() -> None:
+    tracker = VerdictTracker(PLAIN, QUICK)
+    assert {tracker.update(0.01 * i, 9.0).state for i in range(15)} == {"uncertain"}
+
+
+def test_averages_logits_over_the_window_and_forgets_what_is_older() -> None:
+    tracker = VerdictTracker(PLAIN, QUICK)
+    for i in range(30):
+        tracker.update(0.1 * i, -2.0)
+    for i in range(30, 36):
+        verdict = tracker.update(0.1 * i, 2.0)
+    # The window holds 5 frames of −2 and 6 of +2.
+    assert verdict.score == pytest.approx(PLAIN.score(2 / 11))
+    for i in range(36, 60):
+        verdict = tracker.update(0.1 * i, 2.0)
+    assert verdict.score == pytest.approx(PLAIN.score(2.0))
+    assert verdict.state == "fake"
+
+
+def test_does_not_flicker_around_the_threshold() -> None:
+    tracker = VerdictTracker(PLAIN, VerdictSettings(0.0, 0.0, 1, margin=0.1))
+    states = feed(tracker, [0.9, 0.55, 0.52, 0.58, 0.51, 0.55])
+    assert states == ["fake"] * 6
+    states = feed(tracker, [0.49, 0.52, 0.58, 0.45, 0.55], start=1.0)
+    assert states == ["uncertain"] * 5
+
+
+@given(st.lists(st.floats(-30, 30), min_size=2, max_size=60))
+def test_never_goes_from_real_to_fake_within_the_band(logits: list[float]) -> None:
+    settings = VerdictSettings(0.0, 0.0, 1, margin=0.1)
+    tracker = VerdictTracker(PLAIN, settings)
+    verdicts = [tracker.update(float(i), logit) for i, logit in enumerate(logits)]
+    for verdict in verdicts:
+        assert verdict.score is not None
+        if verdict.state == "fake":
+            assert verdict.score >= 0.5
+        if verdict.state == "real":
+            assert verdict.score <= 0.5
+        if abs(verdict.score - 0.5) > 0.1:
+            assert verdict.state != "uncertain"
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_logit_that_is_not_finite_is_no_evidence(broken: float) -> None:
+    tracker = VerdictTracker(PLAIN, STILL)
+    verdict = tracker.update(0.0, broken)
+    assert (verdict.state, verdict.score) == ("uncertain", None)
+    assert judge_once(PLAIN, broken).state == "uncertain"
+
+
+def test_a_broken_logit_among_good_ones_changes_nothing_and_is_forgotten_never_real() -> None:
+    tracker = VerdictTracker(PLAIN, QUICK)
+    feed(tracker, [0.9] * 5)
+    assert tracker.update(0.5, math.nan).state == "fake"
+    later = [tracker.update(0.6 + 0.1 * i, math.nan) for i in range(20)]
+    assert later[-1].state == "uncertain"
+    assert "real" not in {verdict.state for verdict in later}
+
+
+def test_no_signal_forgets_the_evidence() -> None:
+    tracker = VerdictTracker(PLAIN, QUICK)
+    feed(tracker, [0.9] * 5)
+    assert tracker.no_signal().state == "no_signal"
+    assert tracker.update(9.0, 5.0).state == "uncertain"
+
+
+def test_a_clock_that_jumps_back_starts_the_evidence_anew() -> None:
+    tracker = VerdictTracker(PLAIN, QUICK)
+    feed(tracker, [0.9] * 10)
+    assert tracker.update(0.0, 5.0).state == "uncertain"
+
+
+def test_calibration_moves_the_score_and_the_threshold_decides() -> None:
+    calibration = Calibration(temperature=2.0, bias=4.0, threshold=0.8)
+    assert calibration.score(4.0) == 0.5
+    assert calibration.score(6.0) == pytest.approx(1 / (1 + math.exp(-1)))
+    assert judge_once(calibration, 6.0).state == "real"
+    assert judge_once(calibration, 9.0).state == "fake"
+
+
+def test_extreme_logits_do_not_overflow() -> None:
+    assert PLAIN.score(1e6) == 1.0
+    assert PLAIN.score(-1e6) == 0.0
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.98])
+def test_both_states_can_be_reached_at_an_extreme_threshold(threshold: float) -> None:
+    calibration = Calibration(threshold=threshold)
+    assert judge_once(calibration, 20.0, margin=0.1).state == "fake"
+    assert judge_once(calibration, -20.0, margin=0.1).state == "real"

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from edge.errors import SourceError
+from patchwatch import COMMANDS, main
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name}" in out for name in COMMANDS)
+
+
+def test_without_a_command_it_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_a_mistyped_command_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rnu"]) == 2
+    assert "Did you mean 'run'?" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("patchwatch 0.")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"patchwatch {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_or_shortened_flag_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--headles", "--zzz"):
+        with pytest.raises(SystemExit) as stopped:
+            main(["run", "x", flag])
+        assert stopped.value.code == 2
+        assert flag in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_and_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> int:
+        raise SourceError("it broke.")
+
+    monkeypatch.setattr("patchwatch._dispatch", fail)
+    assert main(["run"]) == 1
+    assert capsys.readouterr().err == "patchwatch: error: it broke.\n"
+
+
+def test_help_imports_no_heavy_library() -> None:
+    script = (
+        "import sys, patchwatch; patchwatch.main(['--help']); "
+        "print([m for m in ('numpy', 'cv2', 'torch', 'onnxruntime', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.rstrip().endswith("[]")
