@@ -1,0 +1,253 @@
+"""Check what this machine has: each line says ok, or missing with how to fix it.
+
+Exit codes: 0 `patchwatch run` can work, 1 something that it needs is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes.util
+import importlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from edge.weights import shipped
+
+Status = Literal["ok", "missing"]
+OPENCV_FIX = (
+    "pip install 'patchwatch[desktop]' with a desktop, 'patchwatch[headless]' without; on a Jetson "
+    "apt install python3-opencv, and no pip OpenCV beside it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line.
+
+    Attributes:
+        name: what was looked at.
+        status: ok or missing.
+        detail: what was found.
+        fix: what to do where it is missing.
+        needed: whether `patchwatch run` cannot work without it.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    fix: str = ""
+    needed: bool = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `patchwatch doctor`."""
+    parser.add_argument("--json", action="store_true", help="print the lines as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print every check; code 1 where something needed is missing."""
+    checks = [check() for check in CHECKS]
+    if args.json:
+        sys.stdout.write(json.dumps([asdict(check) for check in checks], indent=2) + "\n")
+    else:
+        _print(checks)
+    return int(any(check.needed and check.status == "missing" for check in checks))
+
+
+def _print(checks: list[Check]) -> None:
+    out = Console(highlight=False, soft_wrap=True)
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        colour = "green" if check.status == "ok" else "red" if check.needed else "yellow"
+        out.print(
+            f"[{colour}]{check.status:<8}[/]{check.name:<{width + 2}}", end="", soft_wrap=True
+        )
+        out.print(check.detail, markup=False)
+        if check.status == "missing" and check.fix:
+            out.print(f"{'':<8}{'':<{width + 2}}fix: {check.fix}", markup=False)
+
+
+def _python() -> Check:
+    detail = f"{platform.python_version()} on {platform.machine()}, {platform.system()}"
+    fits = sys.version_info >= (3, 10)
+    return Check(
+        "Python", "ok" if fits else "missing", detail, "install Python 3.10 or newer", True
+    )
+
+
+def _opencv() -> Check:
+    try:
+        import cv2
+    except ImportError as error:
+        return Check("OpenCV", "missing", str(error), OPENCV_FIX, needed=True)
+    return Check("OpenCV", "ok", f"{cv2.__version__} from {Path(cv2.__file__).parent}", needed=True)
+
+
+def _opencv_twice() -> Check:
+    names = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
+    found = [name for name in names if _version(name)]
+    if len(found) > 1:
+        fix = f"pip uninstall {' '.join(found)}, then install one"
+        return Check("OpenCV builds", "missing", f"two overwrite each other: {found}", fix)
+    return Check("OpenCV builds", "ok", found[0] if found else "none from pip (the system's)")
+
+
+def _ffmpeg() -> Check:
+    return _videoio("FFmpeg in OpenCV", "CAP_FFMPEG", "files and streams cannot be read", True)
+
+
+def _gstreamer() -> Check:
+    return _videoio(
+        "GStreamer in OpenCV",
+        "CAP_GSTREAMER",
+        "csi:// cameras cannot be read; other sources can",
+        False,
+        "use the OpenCV of JetPack (apt install python3-opencv); pip's has no GStreamer",
+    )
+
+
+def _videoio(name: str, backend: str, loss: str, needed: bool, fix: str = OPENCV_FIX) -> Check:
+    try:
+        import cv2
+    except ImportError:
+        return Check(name, "missing", "no OpenCV", OPENCV_FIX, needed)
+    if cv2.videoio_registry.hasBackend(getattr(cv2, backend)):
+        return Check(name, "ok", "present", needed=needed)
+    return Check(name, "missing", loss, fix, needed)
+
+
+def _cameras() -> Check:
+    devices = sorted(Path("/dev").glob("video*"))
+    if not devices:
+        return Check("cameras", "missing", "no /dev/video*", "plug one in, or load its driver")
+    closed = [str(path) for path in devices if not os.access(path, os.R_OK | os.W_OK)]
+    if closed:
+        fix = "add yourself to the group video: sudo usermod -aG video $USER, then log in again"
+        return Check("cameras", "missing", f"no permission for {', '.join(closed)}", fix)
+    return Check("cameras", "ok", ", ".join(map(str, devices)))
+
+
+def _display() -> Check:
+    from edge.sinks.window import display_problem
+
+    problem = display_problem()
+    if problem is None:
+        return Check("display", "ok", os.environ.get("DISPLAY", "present"))
+    return Check("display", "missing", problem, "log in to a desktop, or run with --headless")
+
+
+def _onnxruntime() -> Check:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return Check("onnxruntime", "missing", str(error), "pip install onnxruntime", needed=True)
+    providers = ", ".join(onnxruntime.get_available_providers())
+    return Check("onnxruntime", "ok", f"{onnxruntime.__version__}: {providers}", needed=True)
+
+
+def _encoder() -> Check:
+    try:
+        import av
+    except ImportError as error:
+        return Check("H.264 encoder", "missing", str(error), "pip install av")
+    if "libx264" in av.codecs_available:
+        return Check("H.264 encoder", "ok", f"libx264 in PyAV {av.__version__}")
+    return Check("H.264 encoder", "missing", "PyAV without libx264", "pip install --upgrade av")
+
+
+def _tensorrt() -> Check:
+    return _optional(
+        "tensorrt",
+        "TensorRT",
+        "on a Jetson: apt install python3-libnvinfer, and a venv with --system-site-packages",
+    )
+
+
+def _pycuda() -> Check:
+    fix = "export PATH=/usr/local/cuda/bin:$PATH, then pip install 'patchwatch[jetson]'"
+    return _optional("pycuda", "pycuda", fix)
+
+
+def _optional(module: str, name: str, fix: str) -> Check:
+    try:
+        found = importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        return Check(name, "missing", str(error), fix)
+    return Check(
+        name, "ok", str(getattr(found, "__version__", "") or _version(module) or "present")
+    )
+
+
+def _cuda() -> Check:
+    library = ctypes.util.find_library("cuda")
+    if library is None:
+        return Check("CUDA driver", "missing", "no libcuda", "install the NVIDIA driver (JetPack)")
+    count = ctypes.c_int(0)
+    try:
+        driver = ctypes.CDLL(library)
+        failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    except OSError as error:
+        return Check("CUDA driver", "missing", str(error), "install the NVIDIA driver (JetPack)")
+    if failed or not count.value:
+        return Check("CUDA driver", "missing", f"{library}, but no GPU answers", "check nvidia-smi")
+    return Check("CUDA driver", "ok", f"{library}, {count.value} GPU(s)")
+
+
+def _models() -> Check:
+    names = list(shipped())
+    if not names:
+        return Check("models", "missing", "none shipped", "reinstall patchwatch", needed=True)
+    return Check("models", "ok", ", ".join(names), needed=True)
+
+
+def cache_folder() -> Path:
+    """Where files that can be made again are kept: `$XDG_CACHE_HOME` or `~/.cache`."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "patchwatch"
+
+
+def _cache() -> Check:
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        fix = f"make {folder} writable, or point XDG_CACHE_HOME elsewhere"
+        return Check("cache", "missing", str(error), fix)
+    return Check("cache", "ok", f"{folder} can be written")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+CHECKS: tuple[Callable[[], Check], ...] = (
+    _python,
+    _opencv,
+    _opencv_twice,
+    _ffmpeg,
+    _gstreamer,
+    _cameras,
+    _display,
+    _onnxruntime,
+    _encoder,
+    _models,
+    _tensorrt,
+    _pycuda,
+    _cuda,
+    _cache,
+)

@@ -1,0 +1,192 @@
+"""Score pictures and videos: a line for each file, folders are searched to the bottom.
+
+A video's line is the verdict on the mean logit of its frames. Files that cannot be read are
+reported, counted and passed over.
+
+Exit codes: 0 every file was scored, 1 some failed, 2 wrong usage, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge.commands.options import add_model_arguments, console, open_detector, positive
+from edge.detector import Detector
+from edge.errors import PatchwatchError, SourceError, UsageError
+from edge.pipeline import scored_evidence
+from edge.sources import open_source
+from edge.sources.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from edge.types import State
+from edge.verdict import VerdictSettings, judge_once
+from edge.weights import DEFAULT
+
+MARGIN = VerdictSettings().margin
+
+
+@dataclass(frozen=True, slots=True)
+class FileScore:
+    """One line of the output.
+
+    Attributes:
+        source: the file's path.
+        verdict: None where it failed before any frame was scored.
+        score: calibrated P(fake).
+        logit: mean over frames.
+        frames: how many were scored.
+        error: why it failed, or failed in part.
+    """
+
+    source: str
+    verdict: State | None = None
+    score: float | None = None
+    logit: float | None = None
+    frames: int = 0
+    error: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `patchwatch score`."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
+    add_model_arguments(parser, default_model=DEFAULT)
+    parser.add_argument(
+        "--format", choices=("table", "json", "csv"), default="table", help="json: one per line"
+    )
+    parser.add_argument(
+        "--every", type=positive, default=1, metavar="N", help="score every Nth frame of a video"
+    )
+    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score every file; see the module's text for the exit codes."""
+    files = list(find_files(args.paths))
+    if not files:
+        suffixes = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+        raise UsageError(f"no pictures or videos found. Expected files ending in {suffixes}.")
+    counts: Counter[str] = Counter()
+    with (
+        open_detector(args.model, args.region, args.threads) as detector,
+        _progress(args.no_progress) as progress,
+    ):
+        emit = _emitter(args.format, progress)
+        for path in progress.track(files, description="scoring"):
+            line = score_file(detector, path, args.every)
+            emit(line)
+            counts["failed" if line.error else line.verdict or "failed"] += 1
+    _summarise(len(files), counts)
+    return 1 if counts["failed"] else 0
+
+
+def find_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Each file given, whatever its name, and each picture and video in each folder given."""
+    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        yield from sorted(
+            item for item in path.rglob("*") if item.suffix.lower() in known and item.is_file()
+        )
+
+
+def score_file(detector: Detector, path: Path, every: int = 1) -> FileScore:
+    """Score a file; a failure is told in the line and never raised.
+
+    Args:
+        detector: on an open backend.
+        path: a picture or a video.
+        every: score every Nth frame.
+    """
+    logits: list[float] = []
+    error: str | None = None
+    try:
+        _collect_logits(detector, path, every, logits)
+    except PatchwatchError as problem:
+        error = str(problem)
+    finite = [logit for logit in logits if math.isfinite(logit)]
+    if error is None and len(finite) < len(logits):
+        error = f"{len(logits) - len(finite)} of {len(logits)} logits are not finite"
+    if not finite:
+        return FileScore(str(path), error=error or "no frames")
+    logit = math.fsum(finite) / len(finite)
+    verdict = judge_once(detector.backend.manifest.calibration, logit, MARGIN)
+    return FileScore(str(path), verdict.state, verdict.score, logit, len(finite), error)
+
+
+def _collect_logits(detector: Detector, path: Path, every: int, logits: list[float]) -> None:
+    if not path.exists():
+        raise SourceError(f"{path}: no such file.")
+    with open_source(str(path)) as source:
+        for frame in source:
+            if frame is not None and frame.index % every == 0:
+                logits.append(scored_evidence(detector, frame.image).logit)
+
+
+def _progress(hidden: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(),
+        transient=True,
+        disable=hidden or not sys.stderr.isatty(),
+        # Redirected, a piped stdout would end up on stderr.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def _emitter(form: str, progress: Progress) -> Callable[[FileScore], None]:
+    shared = sys.stdout.isatty() and progress.console.is_terminal
+    out = progress.console if shared else Console(file=sys.stdout, highlight=False)
+
+    def write(text: str) -> None:
+        # Through the progress bar's console where both share a terminal, or they would overlap.
+        if shared:
+            out.print(text, markup=False, soft_wrap=True)
+        else:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    if form == "json":
+        return lambda line: write(json.dumps(asdict(line), allow_nan=False))
+    if form == "csv":
+        _write_csv_row(write, list(FileScore.__dataclass_fields__))
+        return lambda line: _write_csv_row(write, list(asdict(line).values()))
+    write(f"{'verdict':<10}{'score':>7}{'logit':>10}{'frames':>8}  source")
+    return lambda line: write(_table_row(line))
+
+
+def _write_csv_row(write: Callable[[str], None], values: list[object]) -> None:
+    class _Line:
+        def write(self, text: str) -> None:
+            write(text.rstrip("\r\n"))
+
+    csv.writer(_Line()).writerow(values)
+
+
+def _table_row(line: FileScore) -> str:
+    if line.verdict is None or line.score is None or line.logit is None:
+        return f"{'failed':<10}{'':>25}  {line.error}"
+    note = f"  ({line.error})" if line.error else ""
+    return (
+        f"{line.verdict:<10}{100 * line.score:>5.1f} %{line.logit:>10.3f}{line.frames:>8}"
+        f"  {line.source}{note}"
+    )
+
+
+def _summarise(total: int, counts: Counter[str]) -> None:
+    parts = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    console().print(f"{total} files: {parts}")

@@ -1,0 +1,231 @@
+"""The loop: frames in, evidence, verdict, annotated picture, sinks."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge.detector import Detector, Stopwatch, combine
+from edge.errors import RegionError
+from edge.overlay import Hud, draw
+from edge.sinks.base import Sink
+from edge.sinks.controls import Controls
+from edge.sources.base import Source
+from edge.types import Evidence, Frame, Image, Region, Result, Verdict
+from edge.verdict import STILL, VerdictSettings, VerdictTracker
+
+log = logging.getLogger(__name__)
+
+HISTORY_S = 12.0
+"""Length of the score history that the overlay draws, seconds."""
+
+RATE_FRAMES = 30
+"""Frames over which the shown rate is averaged."""
+
+TIMING_FRAMES = 10_000
+"""Newest frames whose latencies the summary counts; bounds memory over months."""
+
+PLACEHOLDER_HW = (360, 640)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        frames: frames taken from the source.
+        scored: frames that gave finite evidence.
+        states: how many frames ended in each verdict.
+        errors: how many frames gave each error.
+        elapsed_s: wall time from the first frame on.
+        latencies_ms: the newest latencies of each stage.
+        last_verdict: the verdict after the last frame.
+    """
+
+    frames: int = 0
+    scored: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    elapsed_s: float = 0.0
+    latencies_ms: dict[str, deque[float]] = field(default_factory=dict)
+    last_verdict: Verdict | None = None
+
+    @property
+    def fps(self) -> float:
+        """End-to-end frames per second."""
+        return self.frames / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    def add(self, result: Result) -> None:
+        """Count a result whose sinks have been served."""
+        self.states[result.verdict.state] += 1
+        self.last_verdict = result.verdict
+        if result.verdict.state == "no_signal":
+            return
+        self.frames += 1
+        if result.error is None:
+            self.scored += 1
+        else:
+            self.errors[result.error] += 1
+        for stage, elapsed in result.timings_ms.items():
+            self.latencies_ms.setdefault(stage, deque(maxlen=TIMING_FRAMES)).append(elapsed)
+
+
+class Pipeline:
+    """Runs one source through a detector into sinks, in the calling thread.
+
+    The source may read ahead in a thread of its own; the window, where there is one, needs the
+    calling thread to be the main one.
+
+    Args:
+        source: unopened; `run` opens and closes it.
+        detector: with an open backend.
+        sinks: unopened; served in order, so that what comes later sees the time of what came first.
+        settings: how much evidence a verdict needs.
+        controls: changed by the window, read here.
+        max_frames: stop after so many frames; None for all.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        detector: Detector,
+        sinks: Sequence[Sink],
+        settings: VerdictSettings,
+        controls: Controls | None = None,
+        max_frames: int | None = None,
+    ) -> None:
+        self._source = source
+        self._detector = detector
+        self._sinks = sinks
+        self._controls = controls or Controls()
+        self._max_frames = max_frames
+        self._calibration = detector.backend.manifest.calibration
+        self._settings = STILL if source.kind == "stills" else settings
+        self._tracker = VerdictTracker(self._calibration, self._settings)
+        self._history: deque[tuple[float, float | None]] = deque()
+        self._finished: deque[float] = deque(maxlen=RATE_FRAMES)
+        self._last: Frame | None = None
+        self.summary = Summary()
+
+    def run(self) -> Summary:
+        """Run until the source ends, a sink asks to stop or an error ends it.
+
+        Every sink is finished in any case, Ctrl-C included, so that what was written can be used.
+
+        Raises:
+            SourceError: the source cannot be opened or failed for good.
+            SinkError: a sink cannot be opened or written.
+        """
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.enter_context(sink)
+            stack.enter_context(self._source)
+            for result in self.results():
+                self.summary.add(result)
+        return self.summary
+
+    def results(self) -> Iterator[Result]:
+        """Yield each result after its sinks were served; the source and sinks must be open."""
+        frames = iter(self._source)
+        started: float | None = None
+        while not self._should_stop():
+            watch = Stopwatch()
+            try:
+                with watch.stage("capture"):
+                    frame = next(frames)
+            except StopIteration:
+                return
+            started = time.perf_counter() if started is None else started
+            result = self._silence() if frame is None else self._judge(frame, watch)
+            self._serve(result, watch)
+            self.summary.elapsed_s = time.perf_counter() - started
+            yield result
+
+    def _should_stop(self) -> bool:
+        return self._controls.stop or (
+            self._max_frames is not None and self.summary.frames >= self._max_frames
+        )
+
+    def _judge(self, frame: Frame, watch: Stopwatch) -> Result:
+        if self._source.kind == "stills":
+            self._start_anew()
+        self._last = frame
+        regions, error = self._detect(frame.image, watch)
+        evidence = combine(regions) if regions else None
+        with watch.stage("verdict"):
+            logit = evidence.logit if evidence is not None else math.nan
+            verdict = self._tracker.update(frame.time_s, logit)
+        if regions and not math.isfinite(logit):
+            error = "the model gave a logit that is not finite"
+        if error is not None:
+            log.warning("%s, frame %d: %s", frame.source, frame.index, error)
+        return Result(frame, evidence, verdict, watch.timings_ms, regions, error)
+
+    def _detect(self, image: Image, watch: Stopwatch) -> tuple[tuple[Region, ...], str | None]:
+        try:
+            return self._detector.detect(image, watch), None
+        except RegionError as error:
+            return (), str(error)
+
+    def _start_anew(self) -> None:
+        self._tracker = VerdictTracker(self._calibration, self._settings)
+        self._history.clear()
+
+    def _silence(self) -> Result:
+        height, width = PLACEHOLDER_HW if self._last is None else self._last.image.shape[:2]
+        frame = Frame(
+            image=np.zeros((height, width, 3), np.uint8),
+            index=-1 if self._last is None else self._last.index,
+            captured_at=time.time(),
+            source=self._source.name,
+        )
+        return Result(frame, None, self._tracker.no_signal())
+
+    def _serve(self, result: Result, watch: Stopwatch) -> None:
+        self._remember(result)
+        picture: Image | None = None
+        if any(sink.wants_picture for sink in self._sinks):
+            with watch.stage("overlay"):
+                picture = draw(result, self._hud())
+        for sink in self._sinks:
+            with watch.stage(sink.name):
+                sink.write(result, picture)
+        self._finished.append(time.perf_counter())
+
+    def _remember(self, result: Result) -> None:
+        now = result.frame.time_s
+        if self._history and now < self._history[-1][0]:
+            self._history.clear()
+        self._history.append((now, result.verdict.score))
+        while self._history[0][0] < now - HISTORY_S:
+            self._history.popleft()
+
+    def _hud(self) -> Hud:
+        return Hud(
+            patches=self._detector.backend.manifest.patches,
+            calibration=self._calibration,
+            history=tuple(self._history),
+            fps=self._rate(),
+            heat_map=self._controls.heat_map,
+        )
+
+    def _rate(self) -> float | None:
+        if len(self._finished) < 2:
+            return None
+        return (len(self._finished) - 1) / max(self._finished[-1] - self._finished[0], 1e-9)
+
+
+def scored_evidence(detector: Detector, image: Image) -> Evidence:
+    """Score one picture outside a pipeline, uint8 [H, W, 3] BGR.
+
+    Raises:
+        RegionError: it is smaller than one patch of the model.
+    """
+    return combine(detector.detect(image, Stopwatch()))
