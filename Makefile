@@ -1,0 +1,79 @@
+# One virtual environment in .venv. 'make help' lists what can be done.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+SOURCE ?= 0
+OUT    ?= out/demo
+# A build of torch without CUDA where there is no GPU: TORCH_FLAGS='--index-url …/whl/cpu'
+TORCH       ?= torch==2.13.0
+TORCH_FLAGS ?=
+
+JETSON := $(wildcard /etc/nv_tegra_release)
+HAS_GL  = $(shell ldconfig -p 2>/dev/null | grep -c 'libGL\.so\.1')
+SCREEN := $(DISPLAY)$(WAYLAND_DISPLAY)
+# Never both builds of OpenCV, and on a Jetson neither: the system's has GStreamer.
+OPENCV  = $(if $(JETSON),,$(if $(filter 0,$(HAS_GL)),headless,$(if $(SCREEN)$(WITH_WINDOW),desktop,headless)))
+OTHER   = $(if $(filter desktop,$(OPENCV)),opencv-python-headless,opencv-python)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo live test lint export system-packages clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.runtime  ## install the runtime (no torch) into .venv
+	@$(BIN)/patchwatch doctor
+
+demo: $(VENV)/.demo  ## photographs, then the same through a neural decoder, scored: an mp4 and a table
+	$(BIN)/patchwatch demo --output $(OUT)
+
+live: $(VENV)/.runtime  ## watch a camera in a window (SOURCE=rtsp://… for another source)
+	$(BIN)/patchwatch run $(SOURCE)
+
+test: WITH_WINDOW := yes
+test: system-packages $(VENV)/.dev lint  ## everything that CI checks: ruff, mypy, pytest with coverage
+	$(BIN)/pytest --cov --cov-report=term
+
+lint: $(VENV)/.dev  ## ruff and mypy only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+export: $(VENV)/.dev  ## CHECKPOINT=… MODEL=out.onnx: turn a checkpoint into a model file
+	@test -n "$(CHECKPOINT)" || { echo "make export needs CHECKPOINT=file (and MODEL=out.onnx)"; exit 2; }
+	$(BIN)/patchwatch export $(CHECKPOINT) -o $(or $(MODEL),out.onnx)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(if $(JETSON),--system-site-packages) $(VENV)
+
+$(VENV)/.runtime: pyproject.toml | $(BIN)/python
+	$(if $(OPENCV),-@$(BIN)/pip uninstall -q -y $(OTHER) 2>/dev/null)
+	$(BIN)/pip install -q -e '.$(if $(OPENCV),[$(OPENCV)])'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.runtime
+	$(BIN)/pip install -q -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(if $(OPENCV),-@$(BIN)/pip uninstall -q -y $(OTHER) 2>/dev/null)
+	$(BIN)/pip install -q $(TORCH) $(TORCH_FLAGS)
+	$(BIN)/pip install -q -e '.[$(if $(OPENCV),$(OPENCV),)$(if $(OPENCV),$(comma))dev]'
+	@touch $(VENV)/.runtime $(VENV)/.demo $@
+
+comma := ,
+
+# What the tests of the window and of streams need; without it they skip and say why.
+PACKAGES := xvfb xdotool libgl1 libglib2.0-0 python3-gi gir1.2-gst-rtsp-server-1.0 \
+	gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+
+system-packages:
+	@if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
+		echo "not root, or not Debian: tests that need these packages skip: $(PACKAGES)"; \
+	elif ! dpkg -s $(PACKAGES) >/dev/null 2>&1; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	fi
+
+clean:  ## remove .venv and what the tools leave
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage *.egg-info out
