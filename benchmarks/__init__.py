@@ -1,0 +1,1 @@
+"""Measurements; they look at everything and change nothing."""

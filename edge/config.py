@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from edge.errors import ConfigError, UsageError
-from edge.regions import parse_region
+from edge.errors import ConfigError
+from edge.manifest import RegionText
 from edge.verdict import VerdictSettings
 from edge.weights import DEFAULT
 
@@ -88,7 +88,7 @@ class RunConfig(_Part):
 
     source: str | None = Field(default=None, description="Camera, stream, file, folder or glob.")
     model: str = Field(default=DEFAULT, description="A shipped model's name, or a model file.")
-    region: str | None = Field(
+    region: RegionText | None = Field(
         default=None, description="native, center:N, resize:N, tiles:N; null for the model's own."
     )
     max_frames: Annotated[int, Field(gt=0)] | None = Field(
@@ -103,16 +103,6 @@ class RunConfig(_Part):
     @classmethod
     def _camera_index_is_text(cls, value: object) -> object:
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-    @field_validator("region")
-    @classmethod
-    def _region_is_known(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                parse_region(value)
-            except UsageError as error:
-                raise ValueError(str(error)) from error
-        return value
 
 
 def json_schema() -> str:

@@ -9,7 +9,7 @@ import json
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edge.errors import ManifestError, UsageError
 from edge.regions import parse_region
@@ -18,6 +18,18 @@ SCHEMA_VERSION = 1
 METADATA_KEY = "patchwatch"
 
 Preprocessing = Literal["raw", "NPR", "x_grad", "y_grad", "left_diag", "right_diag"]
+
+
+def _known_region(text: str) -> str:
+    try:
+        parse_region(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+RegionText = Annotated[str, AfterValidator(_known_region)]
+"""An input region as text, checked to be one that `parse_region` takes."""
 
 
 class _Part(BaseModel):
@@ -78,20 +90,11 @@ class Manifest(_Part):
     preprocessing: Preprocessing
     parameters: Annotated[int, Field(gt=0)] | None = None
     patches: PatchGrid | None = Field(description="null for a model without a patch map.")
-    region: str = Field(default="native", description="Input region that it was made for.")
+    region: RegionText = Field(default="native", description="Input region that it was made for.")
     calibration: Calibration = Calibration()
     training: Training
     validation: tuple[Figure, ...] = ()
     licence: str
-
-    @field_validator("region")
-    @classmethod
-    def _region_is_known(cls, value: str) -> str:
-        try:
-            parse_region(value)
-        except UsageError as error:
-            raise ValueError(str(error)) from error
-        return value
 
     def to_json(self) -> str:
         """The text that is embedded in a model file."""

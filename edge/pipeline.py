@@ -84,9 +84,10 @@ class Pipeline:
     calling thread to be the main one.
 
     Args:
-        source: unopened; `run` opens and closes it.
+        source: open; it tells sinks its rate and length, so it is opened before they are made.
         detector: with an open backend.
-        sinks: unopened; served in order, so that what comes later sees the time of what came first.
+        sinks: unopened, `run` opens and closes them; served in order, so that what comes later
+            sees the time of what came first.
         settings: how much evidence a verdict needs.
         controls: changed by the window, read here.
         max_frames: stop after so many frames; None for all.
@@ -120,19 +121,18 @@ class Pipeline:
         Every sink is finished in any case, Ctrl-C included, so that what was written can be used.
 
         Raises:
-            SourceError: the source cannot be opened or failed for good.
+            SourceError: the source failed for good.
             SinkError: a sink cannot be opened or written.
         """
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.enter_context(sink)
-            stack.enter_context(self._source)
             for result in self.results():
                 self.summary.add(result)
         return self.summary
 
     def results(self) -> Iterator[Result]:
-        """Yield each result after its sinks were served; the source and sinks must be open."""
+        """Yield each result after its sinks were served; the sinks must be open."""
         frames = iter(self._source)
         started: float | None = None
         while not self._should_stop():

@@ -86,7 +86,6 @@ class FakeSource:
         self.fps: float | None = fps
         self.length: int | None = len(images)
         self._images = images
-        self.closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +96,7 @@ class FakeSource:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.closed = True
+        pass
 
     def __iter__(self) -> Iterator[Frame | None]:
         for index, image in enumerate(self._images):

@@ -14,14 +14,15 @@ import argparse
 import logging
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from edge.commands.options import add_model_arguments, console, open_detector, positive, show_notes
+from edge.commands.outputs import make_sinks
 from edge.config import RunConfig, load_config, override
 from edge.errors import SourceError, UsageError
 from edge.pipeline import Pipeline, Summary
 from edge.signals import Stopped, stop_signals
-from edge.sinks import open_sinks
 from edge.sinks.controls import Controls
 from edge.sources import open_source
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     config = _configure(args)
     try:
         with stop_signals():
-            summary = watch(config)
+            summary = watch(config, None if args.quiet else console())
     except Stopped as stopped:
         log.info("interrupted; everything written so far was finished")
         return stopped.exit_code
@@ -60,8 +61,12 @@ def run(args: argparse.Namespace) -> int:
     return _exit_code(summary)
 
 
-def watch(config: RunConfig) -> Summary:
+def watch(config: RunConfig, progress: Console | None = None) -> Summary:
     """Run a configuration to its end.
+
+    Args:
+        config: with a source.
+        progress: a terminal to show the progress on; None for none.
 
     Raises:
         UsageError: no source.
@@ -70,20 +75,17 @@ def watch(config: RunConfig) -> Summary:
     if config.source is None:
         raise UsageError("no source. Expected a camera, stream, file or folder; see 'run --help'.")
     controls = Controls(heat_map=config.output.heat_map)
-    with open_detector(config.model, config.region, config.backend.threads) as detector:
-        pipeline = Pipeline(
-            source=open_source(
-                config.source,
-                frame_timeout_s=config.capture.frame_timeout_s,
-                open_timeout_s=config.capture.open_timeout_s,
-            ),
-            detector=detector,
-            sinks=open_sinks(config.output, controls, title=f"patchwatch · {config.model}"),
-            settings=config.verdict.settings(),
-            controls=controls,
-            max_frames=config.max_frames,
-        )
-        return pipeline.run()
+    with (
+        open_detector(config.model, config.region, config.backend.threads) as detector,
+        open_source(
+            config.source,
+            frame_timeout_s=config.capture.frame_timeout_s,
+            open_timeout_s=config.capture.open_timeout_s,
+        ) as source,
+    ):
+        sinks = make_sinks(config.output, controls, source, progress)
+        settings = config.verdict.settings()
+        return Pipeline(source, detector, sinks, settings, controls, config.max_frames).run()
 
 
 def _configure(args: argparse.Namespace) -> RunConfig:

@@ -27,15 +27,14 @@ def pipeline(source: Source, *sinks: Sink, **more: object) -> Pipeline:
 
 def test_every_frame_of_a_file_reaches_every_sink_in_order() -> None:
     first, second = FakeSink(), FakeSink(wants_picture=True)
-    source = FakeSource([grey(200)] * 20)
-    summary = pipeline(source, first, second).run()
+    summary = pipeline(FakeSource([grey(200)] * 20), first, second).run()
     assert [r.frame.index for r in first.results] == list(range(20))
     assert [r.frame.index for r in second.results] == list(range(20))
     assert second.results[-1].verdict.state == "fake"
     assert second.results[0].verdict.state == "uncertain"
     assert (summary.frames, summary.scored) == (20, 20)
     assert summary.states == {"uncertain": 1, "fake": 19}
-    assert source.closed and first.closed and second.closed
+    assert first.closed and second.closed
 
 
 def test_draws_only_when_a_sink_wants_it() -> None:
@@ -121,10 +120,10 @@ def test_sinks_are_finished_when_the_source_breaks() -> None:
             yield from super().__iter__()
             raise KeyboardInterrupt
 
-    sink, source = FakeSink(), Broken([grey(0)] * 3)
+    sink = FakeSink()
     with pytest.raises(KeyboardInterrupt):
-        pipeline(source, sink).run()
-    assert len(sink.results) == 3 and sink.closed and source.closed
+        pipeline(Broken([grey(0)] * 3), sink).run()
+    assert len(sink.results) == 3 and sink.closed
 
 
 def test_the_history_is_bounded_in_time() -> None:

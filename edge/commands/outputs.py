@@ -1,0 +1,61 @@
+"""The sinks of a run, from its configuration."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.console import Console
+
+from edge.config import OutputConfig
+from edge.sinks.base import Sink
+from edge.sinks.controls import Controls
+from edge.sources.base import Source
+
+log = logging.getLogger(__name__)
+
+
+def make_sinks(
+    output: OutputConfig, controls: Controls, source: Source, console: Console | None
+) -> list[Sink]:
+    """The sinks, unopened, in the order in which they are served.
+
+    JSON lines come last, so that a line holds the time of every other stage. Where there is no
+    display the window is left out with a note, and the run goes on.
+
+    Args:
+        output: what was asked for.
+        controls: what the window's keys change.
+        source: open; tells the video its rate and the progress its length.
+        console: shows the progress; None for none.
+    """
+    sinks: list[Sink] = []
+    if output.window:
+        sinks += _window(output, controls, source.name)
+    if output.save is not None:
+        from edge.sinks.video import VideoSink
+
+        sinks.append(VideoSink(output.save, source.fps))
+    if output.images is not None:
+        from edge.sinks.images import ImagesSink
+
+        sinks.append(ImagesSink(output.images))
+    if console is not None:
+        from edge.sinks.progress import ProgressSink
+
+        sinks.append(ProgressSink(console, source.length, source.name))
+    if output.json_lines is not None:
+        from edge.sinks.jsonl import JsonLinesSink
+
+        sinks.append(JsonLinesSink(output.json_lines))
+    return sinks
+
+
+def _window(output: OutputConfig, controls: Controls, name: str) -> list[Sink]:
+    from edge.sinks.window import KEYS, WindowSink, display_problem
+
+    problem = display_problem()
+    if problem is not None:
+        log.info("%s Going on without a window.", problem)
+        return []
+    log.info("In the window: %s.", KEYS)
+    return [WindowSink(controls, f"Patchwatch · {name}", output.snapshots)]

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from edge.sinks.video import VideoSink
+from edge.types import Frame, Image, Result, Verdict
+from patchwatch import main
+from tests.fakes import grey
+from tests.onnx_files import write_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(write_model(tmp_path / "model.onnx"))
+
+
+def write_clip(path: Path, images: list[Image], fps: float = 25.0) -> Path:
+    with VideoSink(path) as video:
+        for index, image in enumerate(images):
+            frame = Frame(image, index, index / fps, "made", pts=index / fps)
+            video.write(Result(frame, None, Verdict("uncertain")), image)
+    return path
+
+
+def count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def records(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_video_becomes_lines_an_annotated_video_and_pictures(tmp_path: Path, model: str) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [grey(240, 120, 160)] * 30)
+    lines, video, images = tmp_path / "o.jsonl", tmp_path / "o.mp4", tmp_path / "images"
+    outputs = ["--json", str(lines), "--save", str(video), "--images", str(images)]
+    assert main(["run", str(clip), "--model", model, "--headless", *outputs]) == 0
+    rows = records(lines)
+    assert [row["index"] for row in rows] == list(range(30))
+    assert rows[-1]["verdict"] == "fake" and rows[-1]["source"] == str(clip)
+    stages = rows[0]["latency_ms"]
+    assert isinstance(stages, dict)
+    assert {"capture", "region", "model", "verdict", "overlay"} <= set(stages)
+    assert count_frames(video) == 30
+    assert len(list(images.iterdir())) == 30
+
+
+def test_lines_on_stdout_are_nothing_but_json(
+    tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "p.png"
+    cv2.imwrite(str(picture), grey(3))
+    assert main(["run", str(picture), "--model", model, "--headless", "--json", "-"]) == 0
+    out = capfd.readouterr()
+    assert json.loads(out.out)["verdict"] == "real"
+    assert "1 frames in" in out.err
+
+
+def test_flags_override_the_file(tmp_path: Path, model: str) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [grey(240)] * 9)
+    config = tmp_path / "c.yaml"
+    config.write_text(f"source: {clip}\nmodel: absent\noutput: {{window: false}}\nmax_frames: 2\n")
+    lines = tmp_path / "o.jsonl"
+    flags = ["--config", str(config), "--model", model, "--json", str(lines), "--frames", "4"]
+    assert main(["run", *flags]) == 0
+    assert len(records(lines)) == 4
+
+
+def test_quiet_says_nothing(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "p.png"
+    cv2.imwrite(str(picture), grey(3))
+    assert main(["run", str(picture), "--model", model, "--headless", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "no source"),
+        (["absent.mp4"], 1, "absent.mp4"),
+        (["text.mp4"], 1, "text.mp4"),
+        (["empty.png"], 1, "empty.png"),
+        (["63"], 1, "camera"),
+        (["gopher://x/"], 1, "gopher"),
+        (["p.png", "--model", "absent.onnx"], 1, "neither a file nor a shipped model"),
+        (["p.png", "--model", "text.mp4"], 1, "not an ONNX model"),
+        (["p.png", "--region", "whole"], 2, "Expected native"),
+        (["p.png", "--save", "no/such/folder/o.mp4"], 1, "no/such/folder"),
+        (["p.png", "--json", "no/such/folder/o.jsonl"], 1, "no/such/folder"),
+        (["p.png", "--config", "absent.yaml"], 2, "absent.yaml"),
+        (["p.png", "--config", "typo.yaml"], 2, "Did you mean 'source'"),
+        (["one.png"], 1, "1×1"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    tmp_path: Path,
+    model: str,
+    arguments: list[str],
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("p.png", grey(3))
+    cv2.imwrite("one.png", grey(3, 1, 1))
+    Path("text.mp4").write_text("this is text, not a video\n" * 20)
+    Path("empty.png").write_bytes(b"")
+    Path("typo.yaml").write_text("sourec: 0")
+    chosen = [] if "--model" in arguments else ["--model", model]
+    assert main(["run", *arguments, *chosen, "--headless"]) == code
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.strip().splitlines()[-1].startswith("patchwatch: error: ")
+    assert "Traceback" not in err
+
+
+def cut_clip(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    write_clip(path, [rng.integers(0, 256, (120, 160, 3), np.uint8) for _ in range(60)])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def test_a_video_cut_short_is_watched_as_far_as_it_goes(tmp_path: Path, model: str) -> None:
+    clip, lines = cut_clip(tmp_path / "clip.mkv"), tmp_path / "o.jsonl"
+    main(["run", str(clip), "--model", model, "--headless", "--json", str(lines)])
+    assert 10 < len(records(lines)) < 60
+
+
+def test_an_mp4_that_lost_its_index_is_told(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = cut_clip(tmp_path / "clip.mp4")
+    assert main(["run", str(clip), "--model", model, "--headless"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("patchwatch: error: ") and "clip.mp4" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_signal_finishes_the_files(
+    tmp_path: Path, model: str, number: signal.Signals, code: int
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [grey(i % 256, 240, 320) for i in range(3000)])
+    lines, video = tmp_path / "o.jsonl", tmp_path / "o.mp4"
+    outputs = ["--json", str(lines), "--save", str(video)]
+    run = [sys.executable, "-m", "patchwatch", "run", str(clip), "--model", model, "--headless"]
+    child = subprocess.Popen([*run, *outputs], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not lines.exists() or lines.read_text().count("\n") < 20:
+        assert time.monotonic() < deadline and child.poll() is None
+        time.sleep(0.02)
+    os.kill(child.pid, number)
+    _, err = child.communicate(timeout=10)
+    assert child.returncode == code
+    assert "interrupted" in err and "Traceback" not in err
+    written = len(records(lines))
+    assert 20 <= written < 3000
+    assert written <= count_frames(video) <= written + 1
