@@ -47,7 +47,8 @@ def _unknown(command: str) -> str:
     return f"patchwatch: error: no command {command!r}. {hint}\n"
 
 
-def _dispatch(command: str, arguments: Sequence[str]) -> int:
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of one command; imports the module that does it."""
     module_name, text = COMMANDS[command]
     module = importlib.import_module(module_name)
     parser = _Parser(
@@ -57,7 +58,13 @@ def _dispatch(command: str, arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(arguments)))
+    parser.set_defaults(run=module.run)
+    return parser
+
+
+def _dispatch(command: str, arguments: Sequence[str]) -> int:
+    args = make_parser(command).parse_args(arguments)
+    return int(args.run(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

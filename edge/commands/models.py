@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -16,15 +18,17 @@ from edge.weights import DEFAULT, shipped
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch models`."""
-    parser.add_argument("--json", action="store_true", help="print the manifests as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the manifests as JSON")
+    form.add_argument("--markdown", action="store_true", help="print one table in Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table, or JSON: name → file and manifest."""
-    manifests = {}
-    for name, path in shipped().items():
-        with open_backend(path, threads=1) as backend:
-            manifests[name] = (path, backend.manifest)
+    """Print a table for each model; or JSON, name → file and manifest; or Markdown."""
+    manifests = {name: (path, _manifest(path)) for name, path in shipped().items()}
+    if args.markdown:
+        sys.stdout.write(markdown([manifest for _, manifest in manifests.values()]) + "\n")
+        return 0
     if args.json:
         data = {
             name: {"file": str(path), "manifest": manifest.model_dump(mode="json")}
@@ -36,6 +40,24 @@ def run(args: argparse.Namespace) -> int:
     for name, (path, manifest) in manifests.items():
         out.print(_table(name, path.stat().st_size, manifest))
     return 0
+
+
+def markdown(manifests: Sequence[Manifest]) -> str:
+    """A Markdown table with a row for each model and a column for each figure."""
+    keys = list(dict.fromkeys((f.metric, f.degradation) for m in manifests for f in m.validation))
+    head = ["model", "parameters", "preprocessing", "region", *(f"{m}, {d}" for m, d in keys)]
+    rows = [head, ["---"] * len(head)]
+    for manifest in manifests:
+        values = {(f.metric, f.degradation): f"{f.value:.2f}" for f in manifest.validation}
+        parameters = f"{manifest.parameters:,}" if manifest.parameters else "?"
+        cells = [f"`{manifest.name}`", parameters, manifest.preprocessing, manifest.region]
+        rows.append(cells + [values.get(key, "") for key in keys])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _manifest(path: Path) -> Manifest:
+    with open_backend(path, threads=1) as backend:
+        return backend.manifest
 
 
 def _table(name: str, size: int, manifest: Manifest) -> Table:
