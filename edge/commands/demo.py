@@ -84,7 +84,7 @@ def write_clip(path: Path, parts: Sequence[Part]) -> None:
     with ProgressSink(console(), length, "assembling the clip") as bar, VideoSink(path) as video:
         pictures = (picture for part in parts for picture in frames(part))
         for index, picture in enumerate(pictures):
-            frame = Frame(picture, index, index / FPS, str(path), pts=index / FPS)
+            frame = Frame(picture, index, index / FPS, "demo", pts=index / FPS)
             result = Result(frame, None, Verdict("uncertain"))
             video.write(result, picture)
             bar.write(result, None)

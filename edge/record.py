@@ -1,0 +1,55 @@
+"""One result as plain data: the one place where results get the names they leave the program by."""
+
+from __future__ import annotations
+
+import math
+
+from edge.types import Result
+
+
+def to_record(result: Result) -> dict[str, object]:
+    """A result as a JSON object, valid under the strict standard (no NaN, no Infinity).
+
+    Returns:
+        - `source`: what the frame came from.
+        - `index`: position of the frame in its source, from 0.
+        - `time`: when it was captured, Unix seconds to the millisecond.
+        - `pts`: presentation time in seconds from the source's start; only where there is one.
+        - `logit`: raw evidence, above 0 leans fake; null if there is none or it is not finite.
+        - `score`: calibrated P(fake) in 0..1; null without evidence.
+        - `verdict`: `real`, `fake`, `uncertain` or `no_signal`.
+        - `latency_ms`: stage → milliseconds, to three decimals.
+        - `regions`: only where the frame was seen in several: `xyxy` in pixels and `logit` of each.
+        - `error`: why a frame gave no evidence; only where there is a reason.
+    """
+    frame, evidence = result.frame, result.evidence
+    record: dict[str, object] = {
+        "source": frame.source,
+        "index": int(frame.index),
+        "time": _finite(frame.captured_at, 3),
+        "pts": _finite(frame.pts, 6),
+        "logit": _finite(evidence.logit) if evidence else None,
+        "score": _finite(result.verdict.score),
+        "verdict": result.verdict.state,
+        "latency_ms": {stage: _finite(ms, 3) for stage, ms in result.timings_ms.items()},
+        "regions": _regions(result),
+        "error": result.error,
+    }
+    optional = ("pts", "regions", "error")
+    return {key: value for key, value in record.items() if key not in optional or value is not None}
+
+
+def _regions(result: Result) -> list[dict[str, object]] | None:
+    if len(result.regions) < 2:
+        return None
+    return [
+        {"xyxy": [int(edge) for edge in region.xyxy], "logit": _finite(region.evidence.logit)}
+        for region in result.regions
+    ]
+
+
+def _finite(value: float | None, digits: int | None = None) -> float | None:
+    """A built-in float (numpy's are no JSON), or None where there is no finite number."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(value) if digits is None else round(float(value), digits)

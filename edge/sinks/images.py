@@ -1,0 +1,127 @@
+"""Annotated images: one picture file per result, in a folder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Literal
+
+import cv2
+import numpy as np
+from typing_extensions import Self
+
+from edge.errors import SinkError
+from edge.sinks.paths import file_stem, sink_error
+from edge.types import Frame, Image, Result
+
+ImageSuffix = Literal[".jpg", ".png"]
+JPEG_QUALITY = 95
+
+
+class ImagesSink:
+    """Writes `{stem}_{index:06d}.jpg` (or `.png`) per result, the stem being the source's.
+
+    No file is ever overwritten: where the name exists (another source of the same stem, an
+    earlier run) the stem becomes `{stem}-2`, `{stem}-3` and so on.
+
+    Args:
+        folder: where to write; created with its parents.
+        suffix: the format. JPEG has quality 95; PNG is lossless.
+    """
+
+    name = "images"
+    wants_picture = True
+
+    def __init__(self, folder: Path, suffix: ImageSuffix = ".jpg") -> None:
+        self._folder = folder
+        self._suffix = suffix
+        self._source: str | None = None
+        self._number = 1
+
+    def __enter__(self) -> Self:
+        """Create the folder.
+
+        Raises:
+            SinkError: it cannot be created or written into.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except FileExistsError as error:
+            raise SinkError(
+                f"{self._folder} is a file, and a folder for pictures was expected. "
+                "Give another name."
+            ) from error
+        except OSError as error:
+            raise sink_error(self._folder, error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is left open between results."""
+
+    def write(self, result: Result, picture: Image | None) -> None:
+        """Write one picture; the bare frame where no annotated one was drawn.
+
+        Raises:
+            SinkError: it cannot be written (disk full, for instance).
+        """
+        image = result.frame.image if picture is None else picture
+        data = encode_image(image, self._suffix)
+        try:
+            with self._create(result.frame) as file:
+                _write_whole(file, data)
+        except OSError as error:
+            raise sink_error(self._folder, error) from error
+
+    def _create(self, frame: Frame) -> BinaryIO:
+        """Create the file of a frame under the first name that is free."""
+        if frame.source != self._source:
+            self._source, self._number = frame.source, 1
+        while True:
+            try:
+                return self._path(frame).open("xb")
+            except FileExistsError:
+                self._number += 1
+
+    def _path(self, frame: Frame) -> Path:
+        number = "" if self._number == 1 else f"-{self._number}"
+        name = f"{file_stem(frame.source)}{number}_{frame.index:06d}{self._suffix}"
+        return self._folder / name
+
+
+def encode_image(image: Image, suffix: ImageSuffix) -> bytes:
+    """Encode a picture.
+
+    Args:
+        image: uint8 [H, W, 3] BGR.
+        suffix: `.jpg` or `.png`.
+
+    Raises:
+        SinkError: the format cannot hold it (JPEG ends at 65,500 pixels a side).
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []
+    try:
+        done, data = cv2.imencode(suffix, np.ascontiguousarray(image), options)
+    except cv2.error:
+        done = False
+    if not done:
+        height, width = image.shape[:2]
+        raise SinkError(f"a picture of {width}×{height} pixels cannot be written as {suffix}.")
+    return data.tobytes()
+
+
+def _write_whole(file: BinaryIO, data: bytes) -> None:
+    """Write all of it, or remove the part that was written."""
+    try:
+        file.write(data)
+        file.flush()
+    except OSError:
+        Path(file.name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,107 @@
+"""JSON lines: one object per result, in a file or on standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from typing_extensions import Self
+
+from edge.record import to_record
+from edge.sinks.paths import open_unharmed, refuse_source, sink_error
+from edge.types import Image, Result
+
+STDOUT = "-"
+
+
+class JsonLinesSink:
+    """Writes each result as one line of JSON (UTF-8), at once, so that `tail -f` follows it.
+
+    A file that exists is overwritten when the first result comes, or at the end of a run without
+    results; a run that fails before its first result leaves it as it was.
+
+    Args:
+        path: the file, or `-` for standard output.
+    """
+
+    name = "json"
+    wants_picture = False
+
+    def __init__(self, path: str | Path) -> None:
+        self._to_stdout = str(path) == STDOUT
+        self._path = Path("standard output") if self._to_stdout else Path(path)
+        self._file: BinaryIO | FileIO | None = None
+        self._started = False
+
+    def __enter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            SinkError: it cannot be written; nothing that exists was harmed.
+        """
+        self._started = False
+        if self._to_stdout:
+            sys.stdout.flush()
+            self._file = sys.stdout.buffer
+        else:
+            self._file = open_unharmed(self._path)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        file, self._file = self._file, None
+        if file is None or self._to_stdout:
+            return
+        with file:
+            if error is None and not self._started:
+                _empty(file)
+
+    def write(self, result: Result, picture: Image | None) -> None:
+        """Write one line; the picture is not used.
+
+        Raises:
+            SinkError: the disk is full, the file can no longer be written, or it is the source.
+            BrokenPipeError: whoever read standard output has gone (`| head`).
+        """
+        if self._file is None:
+            raise ValueError("a sink takes results only inside its with block")
+        if not self._started:
+            self._start(self._file, result.frame.source)
+        line = json.dumps(to_record(result), ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            # A file name that is not UTF-8 becomes a \udcXX escape, which JSON allows.
+            _put(self._file, line.encode("utf-8", "backslashreplace"))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise sink_error(self._path, error) from error
+
+    def _start(self, file: BinaryIO | FileIO, source: str) -> None:
+        if not self._to_stdout:
+            refuse_source(self._path, source)
+            _empty(file)
+        self._started = True
+
+
+def _put(file: BinaryIO | FileIO, line: bytes) -> None:
+    # An unbuffered file may take a part; trying the rest is what makes a full disk say so.
+    rest = memoryview(line)
+    while rest:
+        rest = rest[file.write(rest) :]
+    file.flush()
+
+
+def _empty(file: BinaryIO | FileIO) -> None:
+    """Drop what the file held; a pipe or a device (/dev/stdout) holds nothing."""
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.truncate(0)

@@ -1,0 +1,82 @@
+"""What the sinks that write files share: opening without harm, names, and errors in words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from io import FileIO
+from pathlib import Path
+
+from edge.errors import SinkError
+
+# Room for an index and a suffix in the 255 bytes of a file name, at up to 4 bytes a character.
+_LONGEST_STEM = 50
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full. Free some space or write to another disk.",
+    errno.EDQUOT: "the disk quota is used up. Free some space or write to another disk.",
+    errno.EFBIG: "the file has reached the largest size allowed here. Write to another disk.",
+    errno.EACCES: "permission is denied. Choose a place that you may write to.",
+    errno.EPERM: "permission is denied. Choose a place that you may write to.",
+    errno.EROFS: "the disk is read-only. Choose a place that you may write to.",
+    errno.EISDIR: "it is a folder. Give the name of a file.",
+    errno.ENOTDIR: "a part of its path is a file, not a folder. Correct the path.",
+    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one.",
+}
+
+
+def sink_error(path: Path, error: OSError) -> SinkError:
+    """Say in words why `path` cannot be written."""
+    if error.errno == errno.ENOENT and not path.parent.exists():
+        reason = f"there is no folder {path.parent}. Create it first, or correct the path."
+    else:
+        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}.")
+    return SinkError(f"{path} cannot be written: {reason}")
+
+
+def open_unharmed(path: Path) -> FileIO:
+    """Open a file for writing and leave what it holds; it is created where it does not exist.
+
+    Proves before a run that the file can be written, while a run that fails early loses nothing.
+    Unbuffered, so that closing it after a failed write cannot fail again.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    try:
+        return open(path, "wb", buffering=0, opener=_open_without_truncating)
+    except OSError as error:
+        raise sink_error(path, error) from error
+
+
+def _open_without_truncating(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_TRUNC, 0o666)
+
+
+def refuse_source(path: Path, source: str) -> None:
+    """Refuse to overwrite the file that the frames are read from.
+
+    Args:
+        path: the file about to be written.
+        source: `Frame.source`; anything that is not the name of a file passes.
+
+    Raises:
+        SinkError: both are one file.
+    """
+    try:
+        same = path.samefile(source)
+    except (OSError, ValueError):
+        same = False
+    if same:
+        raise SinkError(f"{path} is the source itself and is not overwritten. Give another name.")
+
+
+def file_stem(source: str) -> str:
+    """A file name, without folder and suffix, for what came from a source.
+
+    A path gives its stem, an address its host and path; what file systems may refuse becomes `-`.
+    """
+    scheme, found, address = source.partition("://")
+    stem = address.split("?")[0] if found else Path(scheme).stem
+    return re.sub(r"[^\w.]+", "-", stem).strip("-.")[:_LONGEST_STEM] or "frame"

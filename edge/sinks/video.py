@@ -1,0 +1,334 @@
+"""A video file: annotated frames as H.264 that a browser plays.
+
+Encoded through PyAV, because OpenCV's wheels have no H.264 encoder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from typing_extensions import Self
+
+from edge.errors import MissingDependency, SinkError
+from edge.sinks.paths import open_unharmed, refuse_source, sink_error
+from edge.types import Frame, Image, Result
+
+try:
+    import av
+    import av.container
+    from av.video.frame import PictureType
+    from av.video.reformatter import VideoReformatter
+except ImportError as missing:
+    raise MissingDependency("PyAV", "write a video", "pip install av") from missing
+
+_log = logging.getLogger(__name__)
+
+TICKS_PER_S = 90_000
+"""Time base: divides 24, 25, 30, 50 and 60 fps and holds camera stamps to 11 µs."""
+STILL_S = 1.0
+"""How long a picture that stands alone is shown."""
+KEYFRAME_S = 2.0
+"""Longest way to a point where a player can start, and the most that a killed run loses."""
+LONGEST_GAP_S = 3600.0
+"""A longer step is a clock that was set (a board without a battery starts in 1970), not time."""
+JITTER_S = 1.0
+"""A step further back than this is a clock that was set, or a source that started again."""
+
+# What decoders in graphics hardware take at most: H.264 level 5.2.
+_LONGEST_SIDE = 4096
+_MOST_PIXELS = 4096 * 2304
+
+_ENCODER: Final = "libx264"
+# Without B-frames packets come in the order they are shown, so nothing waits for a later frame; a
+# short look-ahead holds half as many frames back as the preset's, in memory and from a killed run.
+_ENCODING = {
+    "preset": "veryfast",
+    "crf": "23",
+    "profile": "high",
+    "bf": "0",
+    "rc-lookahead": "5",
+    "forced-idr": "1",
+}
+# More threads hold back more frames, which a killed run loses and which cost memory at 4K.
+_MOST_THREADS = 4
+_BT709 = 1
+_LIMITED_RANGE = 1
+
+_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_HYBRID_SINCE = (61, 7)  # FFmpeg 7.1
+
+
+class VideoSink:
+    """Writes one H.264 stream at the pace of the frames, whatever that is.
+
+    The first frame decides the size: padded to even sides by repeating its edge, shrunk to what
+    hardware decodes (4096 pixels a side, 4096×2304 in all). Later frames of another size are
+    letterboxed into it. Placeholders without signal before the first picture are left out, because
+    their size says nothing. Colours are BT.709 in limited range, and marked so.
+
+    A file that exists is replaced when the first pictures are written, and left as it was by a run
+    that fails or ends before.
+
+    Args:
+        path: the file; `.mp4`, `.mov` or `.mkv`.
+        fps: what the source announces, if anything; guides the encoder, never the time stamps.
+    """
+
+    name = "encode"
+    wants_picture = True
+
+    def __init__(self, path: Path, fps: float | None = None) -> None:
+        self._path = path
+        self._fps = fps if fps is not None and 1 <= fps <= 1000 else 30.0
+        self._encoder: _Encoder | None = None
+
+    def __enter__(self) -> Self:
+        """Check all that can be checked before the first frame.
+
+        Raises:
+            SinkError: the suffix, the encoder or the place does not do; nothing was harmed.
+        """
+        _check_suffix(self._path)
+        _check_encoder()
+        _check_place(self._path)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        encoder, self._encoder = self._encoder, None
+        try:
+            if encoder is not None:
+                encoder.close()
+            elif error is None:
+                _log.warning("No picture came, so %s was not written.", self._path)
+        except (av.FFmpegError, OSError) as failure:
+            if error is None:
+                raise self._in_words(failure) from failure
+            if not isinstance(error, SinkError):
+                _log.warning("%s", self._in_words(failure))
+
+    def write(self, result: Result, picture: Image | None) -> None:
+        """Encode one picture; the bare frame where no annotated one was drawn.
+
+        Raises:
+            SinkError: it cannot be written (disk full, for instance), or is the source itself.
+        """
+        image = result.frame.image if picture is None else picture
+        if self._encoder is None:
+            if result.verdict.state == "no_signal":
+                return
+            refuse_source(self._path, result.frame.source)
+            self._encoder = _Encoder(self._path, canvas_hw(*image.shape[:2]), self._fps)
+        try:
+            self._encoder.add(image, result.frame)
+        except (av.FFmpegError, OSError) as error:
+            raise self._in_words(error) from error
+
+    def _in_words(self, error: av.FFmpegError | OSError) -> SinkError:
+        return sink_error(self._path, OSError(error.errno, error.strerror))
+
+
+class _Encoder:
+    """An open container with its one stream. PyAV creates the file with the first packet."""
+
+    def __init__(self, path: Path, canvas: tuple[int, int], fps: float) -> None:
+        self._canvas = canvas
+        self._timeline = Timeline(1 / fps)
+        self._keyframe_at: int | None = None
+        self._reformatter = VideoReformatter()
+        suffix = path.suffix.lower()
+        # "file:" keeps a colon in the name from being read as a protocol.
+        self._container = av.open(
+            f"file:{path}",
+            "w",
+            format=_FORMATS[suffix],
+            options=muxing_options(suffix, av.library_versions["libavformat"]),
+        )
+        self._stream = self._container.add_stream(
+            _ENCODER, rate=Fraction(fps).limit_denominator(1001), options=_ENCODING
+        )
+        self._describe()
+
+    def _describe(self) -> None:
+        codec = self._stream.codec_context
+        codec.height, codec.width = self._canvas
+        codec.pix_fmt = "yuv420p"
+        codec.time_base = Fraction(1, TICKS_PER_S)
+        codec.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
+        codec.color_range = _LIMITED_RANGE
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+
+    def add(self, image: Image, frame: Frame) -> None:
+        """Encode a picture (uint8 [H, W, 3] BGR) at the time of its frame."""
+        picture = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(fit(image, self._canvas), format="bgr24"),
+            format="yuv420p",
+            dst_colorspace=_BT709,
+        )
+        picture.pts = self._timeline.place(frame)
+        picture.time_base = Fraction(1, TICKS_PER_S)
+        picture.pict_type = self._picture_type(picture.pts)
+        self._mux(picture)
+
+    def _picture_type(self, ticks: int) -> PictureType:
+        """Ask for a keyframe by time: counted in frames, a slow source would wait for minutes."""
+        due = self._keyframe_at
+        if due is not None and ticks < due:
+            return PictureType.NONE
+        self._keyframe_at = ticks + round(KEYFRAME_S * TICKS_PER_S)
+        return PictureType.I
+
+    def _mux(self, picture: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(picture):
+            # A container takes the length of all but the last from the stamps that follow.
+            packet.duration = self._timeline.step
+            self._container.mux(packet)
+
+    def close(self) -> None:
+        """Write what the encoder still holds, and the index."""
+        try:
+            self._mux(None)
+        finally:
+            self._container.close()
+
+
+class _Stamp(NamedTuple):
+    source: str
+    pts: float | None
+    captured_at: float
+
+
+class Timeline:
+    """Places frames in time: strictly increasing ticks from stamps that need not be so.
+
+    The rate varies as the frames' own stamps do: presentation time where there is one, else capture
+    time. Gaps are kept, for in a live recording they are real. Equal and slightly backward stamps
+    move to the least step after the one before; a clock that leaps counts as one usual step.
+
+    Args:
+        usual_s: a usual step in seconds.
+    """
+
+    LEAST = TICKS_PER_S // 1000
+
+    def __init__(self, usual_s: float) -> None:
+        self._usual_s = usual_s
+        self._last: _Stamp | None = None
+        self._time_s = 0.0
+        self._ticks = 0
+        self.step = round(STILL_S * TICKS_PER_S)
+        """Ticks from the frame before to the latest one: the best guess how long that one lasts."""
+
+    def place(self, frame: Frame) -> int:
+        """The tick, 0 for the first frame, at which a frame is shown."""
+        stamp = _Stamp(frame.source, frame.pts, frame.captured_at)
+        if self._last is not None:
+            self._time_s += self._step_s(stamp, self._last)
+            ticks = max(round(self._time_s * TICKS_PER_S), self._ticks + self.LEAST)
+            self.step, self._ticks = ticks - self._ticks, ticks
+        self._last = stamp
+        return self._ticks
+
+    def _step_s(self, stamp: _Stamp, last: _Stamp) -> float:
+        if stamp.source != last.source:
+            return STILL_S if stamp.pts is None else self._usual_s
+        if stamp.pts is None or last.pts is None:
+            step = stamp.captured_at - last.captured_at
+        else:
+            step = stamp.pts - last.pts
+        return step if -JITTER_S < step <= LONGEST_GAP_S else self._usual_s
+
+
+def canvas_hw(height: int, width: int) -> tuple[int, int]:
+    """Height and width of the video for a first frame: even, and no more than hardware decodes."""
+    scale = min(1.0, _LONGEST_SIDE / max(height, width), (_MOST_PIXELS / (height * width)) ** 0.5)
+    if scale < 1:
+        height, width = max(1, int(height * scale)), max(1, int(width * scale))
+    return height + height % 2, width + width % 2
+
+
+def fit(image: Image, canvas: tuple[int, int]) -> Image:
+    """Bring a picture to the size of the video.
+
+    Args:
+        image: uint8 [H, W, 3] BGR.
+        canvas: even height and width.
+
+    Returns:
+        uint8 [height, width, 3], contiguous: the picture itself; with its edge repeated where one
+        row or column is missing; else scaled and centred on black.
+    """
+    height, width = canvas
+    if not (0 <= height - image.shape[0] <= 1 and 0 <= width - image.shape[1] <= 1):
+        image = _scale_into(image, height, width)
+    down, right = height - image.shape[0], width - image.shape[1]
+    if not (down or right):
+        return np.ascontiguousarray(image)
+    edge = cv2.BORDER_REPLICATE if max(down, right) <= 1 else cv2.BORDER_CONSTANT
+    top, left = down // 2, right // 2
+    padded = cv2.copyMakeBorder(image, top, down - top, left, right - left, edge, value=(0, 0, 0))
+    return np.asarray(padded, np.uint8)
+
+
+def _scale_into(image: Image, height: int, width: int) -> Image:
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+
+
+def muxing_options(suffix: str, libavformat: tuple[int, ...]) -> dict[str, str]:
+    """Options that keep a file playable however the run ends.
+
+    An mp4 with its index at the end, or moved to the front (`faststart`), is lost whole when the
+    process is killed or the power fails. A fragmented one loses two seconds, but has no length and
+    seeks badly in many players. FFmpeg's hybrid is both: fragments while it is written, turned into
+    a plain file, its index at the end, when it is closed; nothing is copied for that. Before
+    FFmpeg 7.1 there is no hybrid, and the file stays fragmented.
+
+    Args:
+        suffix: of the file, in lower case.
+        libavformat: its version.
+    """
+    # Each fragment reaches the disk when it is complete, not when a buffer happens to be full.
+    options = {"flush_packets": "1"}
+    if suffix == ".mkv":
+        return options | {"cluster_time_limit": str(round(KEYFRAME_S * 1000))}
+    if libavformat >= _HYBRID_SINCE:
+        return options | {"movflags": "hybrid_fragmented+default_base_moof"}
+    return options | {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in _FORMATS:
+        raise SinkError(
+            f"{path} cannot be written as a video: its name must end in {', '.join(_FORMATS)}."
+        )
+
+
+def _check_encoder() -> None:
+    try:
+        av.codec.Codec(_ENCODER, "w")
+    except av.codec.codec.UnknownCodecError as error:
+        raise SinkError(
+            f"this build of PyAV has no H.264 encoder ({_ENCODER}). Install the one that has: "
+            "pip install --force-reinstall --only-binary av av"
+        ) from error
+
+
+def _check_place(path: Path) -> None:
+    existed = path.exists()
+    open_unharmed(path).close()
+    if not existed:
+        path.unlink()

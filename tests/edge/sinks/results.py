@@ -1,0 +1,37 @@
+"""Results to write, made on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from edge.types import Evidence, Frame, Image, Result, State, Verdict
+
+
+def make_result(
+    image: Image | None = None,
+    index: int = 0,
+    source: str = "camera 0",
+    captured_at: float = 1_700_000_000.0,
+    pts: float | None = None,
+    state: State = "real",
+) -> Result:
+    """A result with evidence and a timing."""
+    shown = plain(64, 96, (40, 80, 120)) if image is None else image
+    frame = Frame(shown, index, captured_at, source, pts)
+    return Result(frame, Evidence(-1.5), Verdict(state, 0.25), {"infer": 1.23456})
+
+
+def plain(height: int, width: int, bgr: tuple[int, int, int]) -> Image:
+    """A picture of one colour."""
+    return np.full((height, width, 3), bgr, np.uint8)
+
+
+def moving(height: int, width: int, count: int) -> Iterator[Image]:
+    """Pictures of coarse noise that drifts, hard enough to encode that files grow."""
+    rng = np.random.default_rng(7)
+    coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    image = coarse.repeat(8, 0).repeat(8, 1)[:height, :width]
+    for index in range(count):
+        yield np.ascontiguousarray(np.roll(image, 3 * index, axis=1))

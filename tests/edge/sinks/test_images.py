@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import SinkError
+from edge.sinks.images import ImagesSink, ImageSuffix
+from tests.edge.sinks.results import make_result, moving, plain
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".jpg", 3), (".png", 0)])
+def test_pictures_come_back(tmp_path: Path, suffix: ImageSuffix, tolerance: int) -> None:
+    folder = tmp_path / "new" / "folder"
+    picture = plain(33, 47, (20, 120, 220))
+    with ImagesSink(folder, suffix) as sink:
+        sink.write(make_result(index=12, source="/clips/cat.mp4"), picture)
+    assert names(folder) == [f"cat_000012{suffix}"]
+    back = cv2.imread(str(folder / f"cat_000012{suffix}"))
+    assert back is not None and back.shape == picture.shape
+    assert np.abs(back.astype(int) - picture).max() <= tolerance
+
+
+def test_the_bare_frame_where_no_picture_was_drawn(tmp_path: Path) -> None:
+    with ImagesSink(tmp_path, ".png") as sink:
+        sink.write(make_result(plain(8, 9, (1, 2, 3))), None)
+    back = cv2.imread(str(tmp_path / "camera-0_000000.png"))
+    assert back is not None and (back == (1, 2, 3)).all()
+
+
+def test_one_stem_from_two_folders_does_not_collide(tmp_path: Path) -> None:
+    with ImagesSink(tmp_path, ".png") as sink:
+        for index in range(2):
+            for folder, level in (("a", 10), ("b", 20)):
+                result = make_result(plain(4, 4, (level,) * 3), index, f"{folder}/cat.png")
+                sink.write(result, None)
+    pictures = {path.name: int(cv2.imread(str(path)).max()) for path in tmp_path.iterdir()}  # type: ignore[union-attr]  # None would fail the test as it should
+    assert pictures == {
+        "cat_000000.png": 10,
+        "cat_000001.png": 10,
+        "cat-2_000000.png": 20,
+        "cat-2_000001.png": 20,
+    }
+
+
+def test_nothing_that_exists_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "camera-0_000000.jpg").write_bytes(b"precious")
+    with ImagesSink(tmp_path) as sink:
+        for index in range(2):
+            sink.write(make_result(index=index), None)
+    assert (tmp_path / "camera-0_000000.jpg").read_bytes() == b"precious"
+    assert names(tmp_path)[:2] == ["camera-0-2_000000.jpg", "camera-0-2_000001.jpg"]
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    with pytest.raises(SinkError, match="is a file, and a folder"), ImagesSink(place):
+        pass
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    place = Path("/sys/pictures") if os.geteuid() == 0 else tmp_path / "pictures"
+    tmp_path.chmod(0o500)
+    with pytest.raises(SinkError, match="permission is denied"), ImagesSink(place):
+        pass
+
+
+def test_a_disk_without_room_leaves_no_half_picture(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with ImagesSink(tmp_path, ".png") as sink:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+            with pytest.raises(SinkError, match="largest size allowed"):
+                sink.write(make_result(next(moving(200, 300, 1))), None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert names(tmp_path) == []
+
+
+def test_a_picture_that_the_format_cannot_hold(tmp_path: Path) -> None:
+    with ImagesSink(tmp_path) as sink, pytest.raises(SinkError, match="70000×1"):
+        sink.write(make_result(plain(1, 70_000, (0, 0, 0))), None)
+    assert names(tmp_path) == []

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from edge.errors import SinkError
+from edge.sinks.paths import file_stem, open_unharmed, refuse_source, sink_error
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"),
+    [
+        ("/photos/cat.jpg", "cat"),
+        ("archive.tar.gz", "archive.tar"),
+        ("/dev/video0", "video0"),
+        ("camera 0", "camera-0"),
+        ("0", "0"),
+        ("rtsp://cam.local:8554/front/door?token=x", "cam.local-8554-front-door"),
+        ("Küche/Bär.png", "Bär"),
+        ("a\udcff.png", "a"),
+        ("..", "frame"),
+        ("/", "frame"),
+        ("", "frame"),
+        ("x" * 300 + ".png", "x" * 50),
+    ],
+)
+def test_file_stem(source: str, stem: str) -> None:
+    assert file_stem(source) == stem
+
+
+def test_opening_creates_and_harms_nothing(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("precious")
+    open_unharmed(old).close()
+    open_unharmed(new).close()
+    assert old.read_text() == "precious"
+    assert new.read_bytes() == b""
+
+
+def test_says_that_the_folder_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match=r"no folder .*nowhere.*Create it"):
+        open_unharmed(tmp_path / "nowhere" / "out.jsonl")
+
+
+def test_says_that_it_is_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="it is a folder"):
+        open_unharmed(tmp_path)
+
+
+def test_says_that_a_part_of_the_path_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SinkError, match="is a file, not a folder"):
+        open_unharmed(tmp_path / "file" / "out.jsonl")
+
+
+def test_says_that_permission_is_denied(tmp_path: Path) -> None:
+    place = Path("/sys") if os.geteuid() == 0 else tmp_path
+    if place == tmp_path:
+        tmp_path.chmod(0o500)
+    with pytest.raises(SinkError, match="permission is denied"):
+        open_unharmed(place / "out.jsonl")
+
+
+def test_an_unusual_reason_is_passed_on() -> None:
+    error = sink_error(Path("out"), OSError(errno.ELOOP, "Too many levels of symbolic links"))
+    assert str(error) == "out cannot be written: Too many levels of symbolic links."
+
+
+def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.touch()
+    (tmp_path / "link.mp4").symlink_to(clip)
+    for output in (clip, tmp_path / "link.mp4"):
+        with pytest.raises(SinkError, match="is the source itself"):
+            refuse_source(output, str(clip))
+    refuse_source(clip, "camera 0")
+    refuse_source(clip, "bad\0name")
+    refuse_source(tmp_path / "new.mp4", str(clip))

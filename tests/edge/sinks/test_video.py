@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import SinkError
+from edge.sinks import video
+from edge.sinks.video import Timeline, VideoSink, canvas_hw, fit
+from edge.types import Image, Result
+from tests.edge.sinks.results import make_result, moving, plain
+
+ROOT = Path(__file__).parents[3]
+RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
+
+
+def record(path: Path, results: Iterable[Result]) -> None:
+    with VideoSink(path) as sink:
+        for result in results:
+            sink.write(result, None)
+
+
+def decode(path: Path) -> tuple[list[float], list[Image]]:
+    """Times in seconds and BGR pictures."""
+    times, pictures = [], []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            assert frame.time is not None
+            times.append(frame.time)
+            pictures.append(np.asarray(frame.to_ndarray(format="bgr24"), np.uint8))
+    return times, pictures
+
+
+def nearest(picture: Image, originals: list[Image]) -> int:
+    """Which of the originals a decoded picture is."""
+    return int(np.argmin([cv2.absdiff(picture, original).mean() for original in originals]))
+
+
+def length_s(path: Path) -> float:
+    with av.open(str(path)) as container:
+        assert container.duration is not None
+        return container.duration / 1_000_000
+
+
+def boxes(path: Path) -> list[str]:
+    """The names of the outermost boxes of an mp4."""
+    data, names = path.read_bytes(), []
+    while data:
+        names.append(data[4:8].decode("ascii"))
+        data = data[int.from_bytes(data[:4], "big") :]
+    return names
+
+
+# One index and no fragments, as after a clean end.
+PLAIN = ["ftyp", "free", "mdat", "moov"]
+needs_hybrid = pytest.mark.skipif(
+    av.library_versions["libavformat"] < (61, 7), reason="needs PyAV with FFmpeg 7.1"
+)
+
+
+def clip(count: int, fps: float = 10.0, height: int = 96, width: int = 128) -> list[Result]:
+    pictures = moving(height, width, count)
+    return [make_result(image, i, "clip", pts=i / fps) for i, image in enumerate(pictures)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".MP4"])
+def test_every_frame_comes_back_at_its_time(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    uneven = [0.0, 0.04, 0.2, 0.233, 1.5, 1.6]
+    pictures = list(moving(96, 128, len(uneven)))
+    record(
+        path,
+        [
+            make_result(image, i, "clip", pts=5 + time)
+            for i, (image, time) in enumerate(zip(pictures, uneven, strict=True))
+        ],
+    )
+    times, back = decode(path)
+    assert times == pytest.approx(uneven, abs=0.001)
+    assert [nearest(picture, pictures) for picture in back] == list(range(len(uneven)))
+
+
+def test_capture_time_is_the_clock_of_a_camera(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    record(path, [make_result(index=i, captured_at=1.7e9 + i * 0.1) for i in range(4)])
+    assert decode(path)[0] == pytest.approx([0, 0.1, 0.2, 0.3], abs=0.001)
+    assert length_s(path) == pytest.approx(0.4, abs=0.01)
+
+
+def test_stills_are_shown_for_a_second_each(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    record(path, [make_result(index=i, source=f"{i}.jpg") for i in range(3)])
+    assert decode(path)[0] == pytest.approx([0, 1, 2])
+    assert length_s(path) == pytest.approx(3, abs=0.01)
+
+
+def test_a_single_picture_is_shown_for_a_second(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    record(path, [make_result(source="photo.jpg")])
+    assert len(decode(path)[0]) == 1
+    assert length_s(path) == pytest.approx(1, abs=0.01)
+
+
+@needs_hybrid
+def test_is_what_a_browser_takes(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    record(path, clip(30))
+    with av.open(str(path)) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.name, codec.profile, codec.pix_fmt) == ("h264", "High", "yuv420p")
+        assert (codec.colorspace, codec.color_primaries, codec.color_trc) == (1, 1, 1)
+        assert codec.color_range == 1
+    assert boxes(path) == PLAIN
+
+
+@needs_hybrid
+def test_ffprobe_finds_no_fault(tmp_path: Path) -> None:
+    if shutil.which("ffprobe") is None:
+        pytest.skip("needs ffprobe")
+    path = tmp_path / "out.mp4"
+    record(path, clip(30))
+    command = ["ffprobe", "-v", "warning", "-count_frames", "-show_streams", "-of", "json"]
+    probe = subprocess.run([*command, str(path)], capture_output=True, check=True)
+    (stream,) = json.loads(probe.stdout)["streams"]
+    assert probe.stderr == b""
+    assert (stream["nb_read_frames"], stream["nb_frames"]) == ("30", "30")
+    assert float(stream["duration"]) == pytest.approx(3.0, abs=0.01)
+    assert (stream["color_space"], stream["color_range"]) == ("bt709", "tv")
+
+
+@pytest.mark.parametrize("colour", [RED, GREEN, BLUE, (255, 255, 255), (30, 90, 200)])
+def test_colours_match(tmp_path: Path, colour: tuple[int, int, int]) -> None:
+    path = tmp_path / "out.mp4"
+    record(path, [make_result(plain(64, 64, colour))])
+    with av.open(str(path)) as container:
+        planes = next(container.decode(video=0)).to_ndarray()
+    assert planes[32, 32] == pytest.approx(bt709_luma(colour), abs=2)
+    # Both decode by the marks from FFmpeg 8 on; before, they take every file for BT.601.
+    by_the_marks = av.library_versions["libswscale"] >= (9,)
+    capture = cv2.VideoCapture(str(path))
+    for back in (decode(path)[1][0], capture.read()[1]) if by_the_marks else ():
+        assert np.abs(back[32, 32].astype(int) - colour).max() <= 5
+    capture.release()
+
+
+def bt709_luma(bgr: tuple[int, int, int]) -> float:
+    """ITU-R BT.709, limited range."""
+    blue, green, red = bgr
+    return 16 + 219 / 255 * (0.2126 * red + 0.7152 * green + 0.0722 * blue)
+
+
+@pytest.mark.parametrize("hw", [(97, 131), (97, 128), (96, 131), (1, 1), (2, 3), (16, 3001)])
+def test_odd_sides_are_padded_with_the_edge(tmp_path: Path, hw: tuple[int, int]) -> None:
+    path = tmp_path / "out.mp4"
+    record(path, [make_result(plain(*hw, (200, 200, 200)))])
+    (picture,) = decode(path)[1]
+    assert picture.shape[:2] == (hw[0] + hw[0] % 2, hw[1] + hw[1] % 2)
+    assert np.abs(picture.astype(int) - 200).max() < 8
+
+
+def test_another_size_is_letterboxed_into_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    first, tall = plain(100, 200, (0, 0, 0)), plain(400, 200, (255, 255, 255))
+    record(path, [make_result(first), make_result(tall, 1, captured_at=1.7e9 + 1)])
+    picture = decode(path)[1][1]
+    assert picture.shape == (100, 200, 3)
+    assert picture[50, 100].min() > 245
+    assert picture[:, :70].max() < 10 and picture[:, 130:].max() < 10
+
+
+@pytest.mark.parametrize(
+    ("hw", "expected"),
+    [
+        ((720, 1280), (720, 1280)),
+        ((2160, 3840), (2160, 3840)),
+        ((1, 1), (2, 2)),
+        ((3000, 8000), (1536, 4096)),
+        ((6000, 4000), (3762, 2508)),
+        ((1, 100_000), (2, 4096)),
+    ],
+)
+def test_the_canvas_is_even_and_decodes_in_hardware(
+    hw: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert canvas_hw(*hw) == expected
+    assert fit(np.zeros((*hw, 3), np.uint8), expected).shape == (*expected, 3)
+
+
+def test_a_picture_that_fits_is_not_copied() -> None:
+    image = plain(10, 20, RED)
+    assert fit(image, (10, 20)) is image
+    assert fit(image[:, ::-1], (10, 20)).flags.c_contiguous
+
+
+def test_a_keyframe_every_two_seconds_at_any_rate(tmp_path: Path) -> None:
+    for fps, count in ((1, 8), (50, 250)):
+        path = tmp_path / f"{fps}.mp4"
+        record(path, clip(count, fps, 32, 32))
+        with av.open(str(path)) as container:
+            times = [
+                float(packet.pts * packet.time_base)
+                for packet in container.demux(video=0)
+                if packet.is_keyframe and packet.pts is not None and packet.time_base is not None
+            ]
+        assert max(np.diff(times)) <= 2.0
+
+
+def test_silence_before_the_first_picture_does_not_decide_the_size(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    dark = plain(480, 640, (0, 0, 0))
+    results = [make_result(dark, -1, captured_at=1.7e9, state="no_signal")]
+    results += [make_result(captured_at=1.7e9 + 5)]
+    results += [make_result(dark, 0, captured_at=1.7e9 + 10, state="no_signal")]
+    record(path, results)
+    times, pictures = decode(path)
+    assert times == pytest.approx([0, 5])
+    assert pictures[0].shape == (64, 96, 3)
+
+
+STAMPS = {
+    "steady": ([0, 0.5, 1.0], [0, 0.5, 1.0]),
+    "a long silence is kept": ([0, 0.5, 600.5], [0, 0.5, 600.5]),
+    "equal, then on time again": ([0, 0.5, 0.5, 1.0], [0, 0.5, 0.501, 1.0]),
+    "a little back, then on time again": ([0, 0.5, 0.4, 1.0], [0, 0.5, 0.501, 1.0]),
+    "back to the start": ([0, 50.0, 0, 0.5], [0, 50.0, 50.1, 50.6]),
+    "from 1970 to today": ([10, 10.5, 1.7e9, 1.7e9 + 0.5], [0, 0.5, 0.6, 1.1]),
+    "not a number": ([0, float("nan"), 1.0], [0, 0.1, 0.2]),
+}
+
+
+@pytest.mark.parametrize(("stamps", "expected"), STAMPS.values(), ids=STAMPS.keys())
+@pytest.mark.parametrize("clock", ["pts", "captured_at"])
+def test_time_always_goes_forward(clock: str, stamps: list[float], expected: list[float]) -> None:
+    timeline = Timeline(0.1)
+    ticks = [
+        timeline.place(make_result(pts=stamp).frame)
+        if clock == "pts"
+        else timeline.place(make_result(captured_at=stamp).frame)
+        for stamp in stamps
+    ]
+    assert [tick / video.TICKS_PER_S for tick in ticks] == pytest.approx(expected, abs=1e-4)
+    assert all(a < b for a, b in itertools.pairwise(ticks))
+
+
+def test_a_placeholder_without_presentation_time_stands_at_its_capture_time() -> None:
+    timeline = Timeline(0.1)
+    stamps: list[tuple[float, float | None]] = [(100.0, 7.0), (105.0, None), (106.0, 13.0)]
+    ticks = [timeline.place(make_result(captured_at=at, pts=pts).frame) for at, pts in stamps]
+    assert [tick / video.TICKS_PER_S for tick in ticks] == pytest.approx([0, 5, 6])
+
+
+def test_a_next_video_follows_the_one_before() -> None:
+    timeline = Timeline(0.1)
+    frames = [make_result(source=s, pts=t).frame for s, t in (("a", 8.0), ("b", 0.0), ("b", 0.5))]
+    ticks = [timeline.place(frame) for frame in frames]
+    assert [tick / video.TICKS_PER_S for tick in ticks] == pytest.approx([0, 0.1, 0.6])
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+from edge.sinks.video import VideoSink
+from tests.edge.sinks.test_video import clip
+results = clip(40)
+with VideoSink(Path(sys.argv[1])) as sink:
+    for index in range(100_000):
+        result = results[index % len(results)]
+        frame = type(result.frame)(result.frame.image, index, 0.0, "clip", index / 10)
+        sink.write(type(result)(frame, None, result.verdict), None)
+        print(index, flush=True)
+"""
+
+
+def interrupt(path: Path, frames: int, number: int) -> int:
+    """Record without end, send a signal after some frames; the last frame known to be written."""
+    run = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        text=True,
+    )
+    assert run.stdout is not None
+    for _ in range(frames):
+        run.stdout.readline()
+    run.send_signal(number)
+    rest = run.stdout.read().split()
+    run.stdout.close()
+    assert run.wait(timeout=20) == -number
+    return int(rest[-1]) if rest else frames - 1
+
+
+@needs_hybrid
+def test_after_ctrl_c_all_of_it_plays(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    last = interrupt(path, 100, signal.SIGINT)
+    times, pictures = decode(path)
+    # The frame in hand may be cut short between the encoder and the file.
+    assert len(times) >= last
+    assert times[-1] >= last / 10 - 0.001
+    assert nearest(pictures[0], list(moving(96, 128, 5))) == 0
+    assert boxes(path) == PLAIN
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_after_kill_9_all_but_the_last_seconds_play(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    last = interrupt(path, 200, signal.SIGKILL)
+    times, _ = decode(path)
+    # At 10 fps: up to two seconds of an unfinished group, and what the encoder held back.
+    assert len(times) >= last - 20 - 12
+    assert times == pytest.approx([i / 10 for i in range(len(times))], abs=0.001)
+
+
+def test_before_ffmpeg_7_1_the_file_stays_fragmented(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(av.library_versions, "libavformat", (60, 16, 100))
+    path = tmp_path / "out.mp4"
+    record(path, clip(50))
+    assert len(decode(path)[0]) == 50
+    assert boxes(path)[:4] == ["ftyp", "moov", "moof", "mdat"]
+
+
+def test_a_full_disk_is_said_and_what_was_written_plays(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    record(path, clip(100))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = path.stat().st_size // 2
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(SinkError, match=r"out\.mp4 cannot be written: the file has reached"):
+            record(path, clip(100))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.stat().st_size <= limit
+    capture = cv2.VideoCapture(str(path))
+    assert sum(capture.read()[0] for _ in range(100)) >= 20
+    capture.release()
+
+
+def test_a_failure_at_the_end_does_not_hide_ctrl_c(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "out.mp4"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(KeyboardInterrupt), VideoSink(path) as sink:
+            sink.write(make_result(), None)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+            raise KeyboardInterrupt
+        with pytest.raises(SinkError, match="largest size"), VideoSink(path) as sink:
+            sink.write(make_result(), None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "largest size" in caplog.text
+
+
+def test_an_existing_file_stays_until_there_are_pictures(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"precious")
+    with pytest.raises(RuntimeError), VideoSink(path):
+        raise RuntimeError
+    assert caplog.text == ""
+    with caplog.at_level(logging.WARNING), VideoSink(path):
+        pass
+    assert path.read_bytes() == b"precious"
+    assert "No picture came" in caplog.text
+    record(path, clip(3))
+    assert len(decode(path)[0]) == 3
+
+
+def test_nothing_is_left_of_a_run_without_pictures(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "out.mp4"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    record(path, clip(3))
+    with pytest.raises(SinkError, match="is the source itself"), VideoSink(path) as sink:
+        sink.write(make_result(source=str(path), pts=0.0), None)
+    assert len(decode(path)[0]) == 3
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out", "mp4"])
+def test_only_names_that_say_a_container(tmp_path: Path, name: str) -> None:
+    with (
+        pytest.raises(SinkError, match=r"must end in \.mp4, \.mov, \.mkv"),
+        VideoSink(tmp_path / name),
+    ):
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="no folder"), VideoSink(tmp_path / "a" / "out.mp4"):
+        pass
+
+
+def test_a_name_that_looks_like_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    record(Path("http:x%d.mp4"), clip(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["http:x%d.mp4"]
+
+
+def test_a_build_without_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_ENCODER", "libx264_that_is_absent")
+    with pytest.raises(SinkError, match=r"no H\.264 encoder"), VideoSink(tmp_path / "out.mp4"):
+        pass
+
+
+def test_without_pyav_the_command_that_installs_it_is_named() -> None:
+    script = "import sys; sys.modules['av'] = None; import edge.sinks.video"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "MissingDependency: PyAV is needed to write a video" in run.stderr
+    assert "pip install av" in run.stderr
