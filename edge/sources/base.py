@@ -22,12 +22,16 @@ class Source(Protocol):
             stands alone (a folder of images) and is judged alone.
         fps: announced frames per second; None where unknown. A hint, never a clock.
         length: number of frames, where known beforehand.
+        failures: a sentence for each picture that was passed over so far, as it was logged.
+
+    `kind`, `fps` and `length` are final once the source is open; until then they are a guess.
     """
 
     name: str
     kind: SourceKind
     fps: float | None
     length: int | None
+    failures: list[str]
 
     def __enter__(self) -> Self:
         """Open the source.

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from edge.errors import SourceError
+from edge.sources.base import SourceKind
+from edge.sources.pump import Feed, PumpedSource
+from edge.types import Frame
+from tests.edge.sources.clips import nothing_left_behind
+
+
+def frame(index: int) -> Frame:
+    return Frame(np.zeros((2, 2, 3), np.uint8), index, time.time(), "test")
+
+
+class Recorded:
+    """A feed that counts what is read of it and notes in which thread it is closed."""
+
+    def __init__(self, frames: int, kind: SourceKind, fail: Exception | None = None) -> None:
+        self.read = 0
+        self.closed_in: list[str] = []
+        self._frames = frames
+        self._kind: SourceKind = kind
+        self._fail = fail
+
+    def open(self) -> Feed:
+        return Feed(self._read(), self._close, self._kind, 25.0, self._frames)
+
+    def _read(self) -> Iterator[Frame]:
+        for index in range(self._frames):
+            self.read += 1
+            yield frame(index)
+        if self._fail:
+            raise self._fail
+
+    def _close(self) -> None:
+        self.closed_in.append(threading.current_thread().name)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_file_feed_loses_nothing_and_is_read_only_a_little_ahead() -> None:
+    recorded = Recorded(50, "file")
+    with nothing_left_behind(), PumpedSource("test", recorded.open, "file", ahead=2) as source:
+        assert (source.kind, source.fps, source.length) == ("file", 25.0, 50)
+        frames = iter(source)
+        taken = [next(frames)]
+        wait_until(lambda: recorded.read == 4)
+        time.sleep(0.05)
+        assert recorded.read == 4, "one taken, two waiting, one in hand"
+        taken += frames
+    assert [item.index for item in taken if item] == list(range(50))
+    assert recorded.closed_in == ["patchwatch-source"]
+
+
+def test_a_live_feed_keeps_only_the_newest() -> None:
+    recorded = Recorded(50, "live")
+    with PumpedSource("test", recorded.open, "live", frame_timeout_s=5) as source:
+        wait_until(lambda: recorded.read == 50 and bool(recorded.closed_in))
+        assert [item.index for item in source if item] == [49]
+
+
+def test_an_error_comes_after_the_frames_that_were_read() -> None:
+    recorded = Recorded(3, "file", SourceError("it broke."))
+    taken = []
+    with (
+        PumpedSource("test", recorded.open, "file") as source,
+        pytest.raises(SourceError, match=r"it broke\."),
+    ):
+        for item in source:
+            taken.append(item)
+    assert len(taken) == 3
+    assert recorded.closed_in
+
+
+def test_an_error_of_opening_is_raised_by_entering() -> None:
+    def refuse() -> Feed:
+        raise SourceError("not there.")
+
+    with (
+        nothing_left_behind(),
+        pytest.raises(SourceError, match="not there"),
+        PumpedSource("test", refuse, "file"),
+    ):
+        pass
+
+
+def test_leaving_early_stops_a_thread_that_waits_for_room() -> None:
+    recorded = Recorded(1000, "file")
+    with nothing_left_behind(), PumpedSource("test", recorded.open, "file") as source:
+        assert next(iter(source)) is not None
+    assert recorded.read < 10
+
+
+def test_opening_and_leaving_are_bounded_while_a_call_blocks() -> None:
+    release = threading.Event()
+    closed = threading.Event()
+
+    def open_slowly() -> Feed:
+        release.wait()
+        return Feed(iter(()), closed.set, "live")
+
+    began = time.monotonic()
+    with (
+        pytest.raises(SourceError, match=r"test: no answer within 0\.1 s"),
+        PumpedSource("test", open_slowly, "live", open_timeout_s=0.1),
+    ):
+        pass
+    assert time.monotonic() - began < 2
+    release.set()
+    assert closed.wait(5), "a feed that opens too late is closed"
+
+
+def test_leaving_is_bounded_while_a_read_blocks() -> None:
+    release = threading.Event()
+    closed = threading.Event()
+
+    def blocked() -> Iterator[Frame]:
+        yield frame(0)
+        release.wait()
+
+    def open_feed() -> Feed:
+        return Feed(blocked(), closed.set, "live")
+
+    with PumpedSource("test", open_feed, "live", frame_timeout_s=0.05) as source:
+        frames = iter(source)
+        assert [item and item.index for item in (next(frames), next(frames), next(frames))] == [
+            0,
+            None,
+            None,
+        ]
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
+    assert not closed.is_set()
+    release.set()
+    assert closed.wait(5)
+
+
+def test_a_source_can_be_entered_again() -> None:
+    source = PumpedSource("test", lambda: Recorded(3, "file").open(), "file")
+    for _ in range(2):
+        with source:
+            assert len(list(source)) == 3
+
+
+def test_reading_before_entering_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="entered"):
+        iter(PumpedSource("test", Recorded(1, "file").open, "file"))

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from edge.errors import SourceError
+from edge.sources import open_source
+from edge.types import Frame
+from tests.edge.sources.clips import FPS, cut, nothing_left_behind, number, write_clip
+from tests.shared_data import shared
+
+
+def read(path: Path | str) -> list[Frame]:
+    with nothing_left_behind(), open_source(str(path)) as source:
+        assert source.kind == "file"
+        return [frame for frame in source if frame is not None]
+
+
+def read_until_error(path: Path) -> tuple[list[Frame], str]:
+    frames: list[Frame] = []
+    with nothing_left_behind(), pytest.raises(SourceError) as caught, open_source(str(path)) as it:
+        for frame in it:
+            assert frame is not None
+            frames.append(frame)
+    return frames, str(caught.value)
+
+
+def test_every_frame_comes_once_and_in_order(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 50, (96, 64))
+    frames = read(path)
+    assert [frame.index for frame in frames] == list(range(50))
+    assert [number(frame.image) for frame in frames] == list(range(50))
+    assert [frame.pts for frame in frames] == pytest.approx([i / FPS for i in range(50)], abs=1e-3)
+    assert {frame.source for frame in frames} == {str(path)}
+    assert frames[0].image.shape == (64, 96, 3)
+    assert frames[0].image.dtype == np.uint8
+    assert frames[0].captured_at <= frames[-1].captured_at
+
+
+def test_what_a_file_announces(tmp_path: Path) -> None:
+    path = str(write_clip(tmp_path / "a.mp4", 20))
+    with open_source(path) as source:
+        assert (source.name, source.fps, source.length) == (path, FPS, 20)
+
+
+def test_colours_are_bgr(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "red.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        red = np.zeros((48, 64, 3), np.uint8)
+        red[..., 2] = 255
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(red, format="bgr24")))
+        container.mux(stream.encode())
+    (frame,) = read(tmp_path / "red.mp4")
+    blue, green, red_mean = frame.image.reshape(-1, 3).mean(axis=0)
+    assert red_mean > 240
+    assert max(blue, green) < 15
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mov", "ts", "avi"])
+def test_containers(tmp_path: Path, suffix: str) -> None:
+    frames = read(write_clip(tmp_path / f"a.{suffix}", 40))
+    assert [number(frame.image) for frame in frames] == list(range(40))
+
+
+def test_odd_sizes(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "odd.mp4", 5, (97, 63), pixels="yuv444p")
+    assert {frame.image.shape for frame in read(path)} == {(63, 97, 3)}
+
+
+def test_times_of_a_variable_rate(tmp_path: Path) -> None:
+    shown = [0, 1, 2, 10, 11, 30, 45, 46]
+    frames = read(write_clip(tmp_path / "vfr.mp4", gaps=shown))
+    assert [frame.pts for frame in frames] == pytest.approx([s / FPS for s in shown], abs=2e-3)
+
+
+def test_a_stream_without_times_still_has_rising_ones(tmp_path: Path) -> None:
+    with open_source(str(write_clip(tmp_path / "raw.h264", 20))) as source:
+        times = [frame.pts for frame in source if frame is not None]
+        assert source.fps is not None
+        assert times == pytest.approx([i / source.fps for i in range(20)])
+
+
+def test_a_recording_turned_by_its_metadata_is_shown_upright(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "turned.mp4", 5, (96, 64))
+    data = path.read_bytes()
+    one = 1 << 16
+    upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 64 * one, 0, 1 << 30)
+    in_track = data.index(upright, data.index(b"tkhd"))
+    path.write_bytes(data[:in_track] + turned + data[in_track + len(turned) :])
+    assert {frame.image.shape for frame in read(path)} == {(96, 64, 3)}
+
+
+def test_a_cut_file_gives_what_it_holds_and_then_says_so(tmp_path: Path) -> None:
+    path = cut(write_clip(tmp_path / "cut.mp4", 50, faststart=True), 0.6)
+    frames, message = read_until_error(path)
+    assert 20 < len(frames) < 45
+    assert [number(frame.image) for frame in frames[:20]] == list(range(20))
+    assert message == (
+        f"{path}: ended after {len(frames)} of 50 announced frames; the file is truncated or "
+        "damaged."
+    )
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "avi"])
+def test_other_cut_containers(tmp_path: Path, suffix: str) -> None:
+    frames, message = read_until_error(cut(write_clip(tmp_path / f"cut.{suffix}", 50), 0.5))
+    assert f"ended after {len(frames)} of 5" in message
+
+
+def test_a_file_whose_second_half_is_empty_is_reported(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "holes.mp4", 50, faststart=True)
+    size = path.stat().st_size
+    cut(path, 0.5)
+    os.truncate(path, size)
+    frames, message = read_until_error(path)
+    assert frames
+    assert "truncated or damaged" in message
+
+
+def test_a_cut_file_without_its_index_cannot_be_decoded(tmp_path: Path) -> None:
+    path = cut(write_clip(tmp_path / "cut.mp4", 30), 0.6)
+    frames, message = read_until_error(path)
+    assert not frames
+    size = path.stat().st_size
+    assert f"{path}: the file is truncated ({size} of " in message
+
+
+def test_a_cut_with_an_edit_list_is_no_damage(tmp_path: Path) -> None:
+    """Cut at a key frame without coding again, players hide what was not wanted."""
+    path = write_clip(tmp_path / "a.mp4", 50)
+    trimmed = tmp_path / "trimmed.mp4"
+    with av.open(str(path)) as source, av.open(str(trimmed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None and packet.pts is not None:
+                # Negative times become an edit list, which hides those frames.
+                packet.pts -= packet.pts.__class__(15 / FPS / packet.time_base)
+                packet.dts -= packet.dts.__class__(15 / FPS / packet.time_base)
+                packet.stream = stream
+                target.mux(packet)
+    frames = read(trimmed)
+    assert len(frames) == 35
+    with open_source(str(trimmed)) as announced:
+        assert announced.length == 50
+
+
+def test_an_estimated_count_is_no_promise(tmp_path: Path) -> None:
+    """In Matroska the count comes from the longest track, here the sound."""
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=FPS)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="bgr24")
+        for index in range(20):
+            picture.pts = index
+            container.mux(video.encode(picture))
+        container.mux(video.encode())
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000 * 4), np.int16), layout="mono")
+        silence.sample_rate = 8000
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+    with open_source(str(path)) as source:
+        assert source.length is not None
+        assert source.length > 100
+        assert len(list(source)) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text.mp4", b"these are words\n" * 50, "expected a video that can be decoded, found a t"),
+        (
+            "text.txt",
+            "Grüße\n".encode("latin-1") * 2000,
+            "expected a video that can be decoded, found a t",
+        ),
+        ("noise.mp4", bytes(range(256)) * 64, "not a video that can be decoded"),
+        ("empty.mp4", b"", r"the file is empty \(0 bytes\)"),
+    ],
+)
+def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with nothing_left_behind(), pytest.raises(SourceError, match=message), open_source(str(path)):
+        pass
+
+
+def test_failures_are_told_in_our_words_alone(tmp_path: Path) -> None:
+    """Neither OpenCV nor FFmpeg writes to the terminal about an expected failure."""
+    cut(write_clip(tmp_path / "cut.mp4", 50, faststart=True), 0.6)
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 64)
+    script = """
+import cv2
+from edge.errors import SourceError
+from edge.sources import open_source
+for text in ("cut.mp4", "noise.mp4", "97", "rtsp://joe:hunter2@127.0.0.1:1/x"):
+    try:
+        with open_source(text) as source:
+            list(source)
+    except SourceError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert len(done.stdout.splitlines()) == 4
+    assert done.stderr == ""
+    assert "hunter2" not in done.stdout
+
+
+def test_without_opencv_the_message_says_what_to_install(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", 5)
+    script = """
+import sys
+sys.modules["cv2"] = None
+from edge.errors import MissingDependency
+from edge.sources import open_source
+try:
+    open_source("a.mp4")
+except MissingDependency as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "pip install opencv-python" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"),
+    [("5dc4d5508292.mkv", 87), ("d31c7100f782.mp4", 377), ("cfc30d1c6234.mp4", 1189)],
+)
+def test_real_recordings(name: str, frames: int) -> None:
+    path = shared(f"video/{name}")
+    taken = read(path)
+    assert len(taken) == frames
+    with av.open(str(path)) as container:
+        start, *_ = times = [float(f.pts * f.time_base) for f in container.decode(video=0)]  # type: ignore[operator]  # these have times
+    assert [f.pts for f in taken] == pytest.approx([t - start for t in times], abs=2e-3)
