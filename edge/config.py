@@ -37,6 +37,12 @@ class CaptureConfig(_Part):
     frame_timeout_s: float = Field(
         default=5.0, gt=0, description="Say no_signal when no frame came for so long."
     )
+    read_timeout_s: float = Field(
+        default=30.0, gt=0, description="A stream that sent nothing for so long has ended."
+    )
+    width: int | None = Field(default=None, gt=0, description="Asked of a camera, with height.")
+    height: int | None = Field(default=None, gt=0, description="Asked of a camera, with width.")
+    fps: float | None = Field(default=None, gt=0, description="Asked of a camera.")
 
 
 class BackendConfig(_Part):

@@ -44,6 +44,7 @@ class Summary:
         scored: frames that gave finite evidence.
         states: how many frames ended in each verdict.
         errors: how many frames gave each error.
+        skipped: pictures that the source could not read and passed over.
         elapsed_s: wall time from the first frame on.
         latencies_ms: the newest latencies of each stage.
         last_verdict: the verdict after the last frame.
@@ -53,6 +54,7 @@ class Summary:
     scored: int = 0
     states: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
     elapsed_s: float = 0.0
     latencies_ms: dict[str, deque[float]] = field(default_factory=dict)
     last_verdict: Verdict | None = None
@@ -129,6 +131,7 @@ class Pipeline:
                 stack.enter_context(sink)
             for result in self.results():
                 self.summary.add(result)
+        self.summary.skipped = len(self._source.failures)
         return self.summary
 
     def results(self) -> Iterator[Result]:

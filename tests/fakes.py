@@ -85,6 +85,7 @@ class FakeSource:
         self.kind: SourceKind = kind
         self.fps: float | None = fps
         self.length: int | None = len(images)
+        self.failures: list[str] = []
         self._images = images
 
     def __enter__(self) -> Self:

@@ -4,8 +4,8 @@ SOURCE is a camera (0, /dev/video0, csi://0), a stream (rtsp://, http://, https:
 a picture, a folder of pictures or a glob in quotes. In the window: q or Esc quits, h toggles the
 heat map, s saves a snapshot, space pauses.
 
-Exit codes: 0 the source ended, 1 it failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM; files are
-finished and can be played in every case.
+Exit codes: 0 the source ended, 1 it failed or held pictures that could not be read, 2 wrong usage,
+130 Ctrl-C, 143 SIGTERM; files are finished and can be played in every case.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ def watch(config: RunConfig, progress: Console | None = None) -> Summary:
         open_detector(config.model, config.region, config.backend.threads) as detector,
         open_source(
             config.source,
-            frame_timeout_s=config.capture.frame_timeout_s,
-            open_timeout_s=config.capture.open_timeout_s,
+            **config.capture.model_dump(),
         ) as source,
     ):
         sinks = make_sinks(config.output, controls, source, progress)
@@ -112,7 +111,7 @@ def _exit_code(summary: Summary) -> int:
     if summary.frames and not summary.scored:
         reasons = "; ".join(summary.errors)
         raise SourceError(f"none of the {summary.frames} frames could be scored: {reasons}")
-    return 0
+    return 1 if summary.skipped else 0
 
 
 def _print_summary(summary: Summary) -> None:
@@ -127,6 +126,8 @@ def _print_summary(summary: Summary) -> None:
     )
     for error, count in summary.errors.items():
         out.print(f"{count} frames gave no evidence: {error}")
+    if summary.skipped:
+        out.print(f"{summary.skipped} pictures could not be read and were skipped")
     if summary.latencies_ms:
         out.print(_latency_table(summary))
 

@@ -73,7 +73,10 @@ def run(args: argparse.Namespace) -> int:
     files = list(find_files(args.paths))
     if not files:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
-        raise UsageError(f"no pictures or videos found. Expected files ending in {suffixes}.")
+        raise UsageError(
+            f"no pictures or videos found. Expected files ending in {suffixes}; "
+            "give others by name."
+        )
     counts: Counter[str] = Counter()
     with (
         open_detector(args.model, args.region, args.threads) as detector,
@@ -127,7 +130,8 @@ def score_file(detector: Detector, path: Path, every: int = 1) -> FileScore:
 def _collect_logits(detector: Detector, path: Path, every: int, logits: list[float]) -> None:
     if not path.exists():
         raise SourceError(f"{path}: no such file.")
-    with open_source(str(path)) as source:
+    # Absolute, or a file named 0 would be a camera.
+    with open_source(str(path.absolute())) as source:
         for frame in source:
             if frame is not None and frame.index % every == 0:
                 logits.append(scored_evidence(detector, frame.image).logit)

@@ -18,6 +18,8 @@ from edge.types import Frame, Image, Result, Verdict
 from patchwatch import main
 from tests.fakes import grey
 from tests.onnx_files import write_model
+from tests.servers import motion_jpeg, rtsp_server
+from tests.shared_data import shared
 
 
 @pytest.fixture
@@ -169,3 +171,49 @@ def test_a_stop_signal_finishes_the_files(
     written = len(records(lines))
     assert 20 <= written < 3000
     assert written <= count_frames(video) <= written + 1
+
+
+def test_frames_of_a_real_rtsp_stream_are_scored(tmp_path: Path, model: str) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [grey(240, 120, 160)] * 75)
+    lines, video = tmp_path / "o.jsonl", tmp_path / "o.mp4"
+    with rtsp_server(clip, credentials="user:hunter2") as url:
+        url = url.replace("rtsp://", "rtsp://user:hunter2@")
+        outputs = ["--json", str(lines), "--save", str(video), "--frames", "40"]
+        assert main(["run", url, "--model", model, "--headless", *outputs]) == 0
+    rows = records(lines)
+    assert len(rows) == 40 and rows[-1]["verdict"] == "fake"
+    assert all(row["logit"] == pytest.approx(112, abs=4) for row in rows)
+    assert "hunter2" not in lines.read_text()
+    assert count_frames(video) == 40
+
+
+def test_frames_of_a_real_http_stream_are_scored(tmp_path: Path, model: str) -> None:
+    picture = cv2.imencode(".jpg", grey(240, 120, 160))[1].tobytes()
+    lines = tmp_path / "o.jsonl"
+    with motion_jpeg([picture]) as url:
+        outputs = ["--json", str(lines), "--frames", "25"]
+        assert main(["run", url, "--model", model, "--headless", *outputs]) == 0
+    assert [row["verdict"] for row in records(lines)].count("fake") > 0
+
+
+def test_a_folder_with_a_corrupt_picture_is_watched_and_told(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), grey(240))
+    (folder / "b.png").write_bytes(b"not a picture")
+    cv2.imwrite(str(folder / "c.png"), grey(5))
+    lines = tmp_path / "o.jsonl"
+    assert main(["run", str(folder), "--model", model, "--headless", "--json", str(lines)]) == 1
+    assert [row["verdict"] for row in records(lines)] == ["fake", "real"]
+    err = capsys.readouterr().err
+    assert "b.png" in err and "1 pictures could not be read" in err
+
+
+def test_a_real_clip_with_the_shipped_model(tmp_path: Path) -> None:
+    clip, lines = shared("video/75e4e0a8d8b6.mkv"), tmp_path / "o.jsonl"
+    assert main(["run", str(clip), "--headless", "--json", str(lines)]) == 0
+    rows = records(lines)
+    assert len(rows) > 60
+    assert all(isinstance(row["logit"], float) for row in rows)
