@@ -1,0 +1,161 @@
+"""Patch logits on the frame: which pixels each came from, and one lattice for many regions."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.manifest import PatchGrid
+from edge.types import Box, FloatArray, Region
+
+_LARGEST_LOGIT = 1e6
+"""Logits are clipped here, so that no sum of them overflows."""
+
+_TOLERANCE = 0.02
+"""Maps that lie off the lattice by less than this part of a cell are taken to lie on it."""
+
+Pair = tuple[float, float]
+"""Across, down."""
+
+Levels = npt.NDArray[np.uint8]
+"""A strength for each cell: uint8 [h, w]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """Where cells lie on the frame; a cell is a stride's worth of pixels about a patch's centre.
+
+    Attributes:
+        left: column in pixels of the frame where the first cell begins.
+        top: row likewise.
+        cell: width and height of a cell in pixels of the frame.
+    """
+
+    left: float
+    top: float
+    cell: Pair
+
+    def column(self, cell: int) -> int:
+        """The pixel column where a column of cells begins."""
+        return math.floor(self.left + cell * self.cell[0] + 0.5)
+
+    def row(self, cell: int) -> int:
+        """The pixel row where a row of cells begins."""
+        return math.floor(self.top + cell * self.cell[1] + 0.5)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """Patch logits summed up in cells.
+
+    Attributes:
+        total: float32 [h, w], sum of the finite logits in each cell.
+        count: float32 [h, w], how many they are; None where it is one everywhere.
+    """
+
+    total: FloatArray
+    count: FloatArray | None
+
+
+def of_one_scale(regions: Sequence[Region]) -> list[list[Region]]:
+    """The regions that have a patch map, grouped so that each group shares a lattice."""
+    groups: dict[Pair, list[Region]] = defaultdict(list)
+    for region in regions:
+        patches = region.evidence.patch_logits
+        if patches is not None and patches.size and min(_scale(region)) > 0:
+            groups[_scale(region)].append(region)
+    return list(groups.values())
+
+
+def gather(regions: Sequence[Region], grid: PatchGrid) -> tuple[Layer, Lattice]:
+    """Lay the patch logits of regions of one scale onto one lattice.
+
+    Where regions overlap, and at their seams, all that was seen counts.
+
+    Args:
+        regions: at least one; each with a patch map.
+        grid: where the patches lie on the model's input.
+    """
+    across, down = _scale(regions[0])
+    cell = (across * grid.stride, down * grid.stride)
+    inset = grid.offset + (grid.receptive_field - grid.stride) / 2
+    starts = [(r.xyxy[0] + inset * across, r.xyxy[1] + inset * down) for r in regions]
+    lattice = Lattice(min(x for x, _ in starts), min(y for _, y in starts), cell)
+    layers = [_finite(region) for region in regions]
+    if len(layers) == 1:
+        return layers[0], lattice
+    places = [((x - lattice.left) / cell[0], (y - lattice.top) / cell[1]) for x, y in starts]
+    parts = _refinement(places, cell)
+    fine = Lattice(lattice.left, lattice.top, (cell[0] / parts, cell[1] / parts))
+    return _sum_up(layers, places, parts), fine
+
+
+def extended(levels: Levels, lattice: Lattice, box: Box) -> tuple[Levels, Lattice]:
+    """Repeat the outermost cells until they cover a box.
+
+    The centres of the outermost patches lie inside their region; their footprints reach its edges.
+    """
+    rows, columns = levels.shape
+    across, down = lattice.cell
+    lacking = (
+        (lattice.top - box[1]) / down,
+        (box[3] - lattice.top) / down - rows,
+        (lattice.left - box[0]) / across,
+        (box[2] - lattice.left) / across - columns,
+    )
+    top, bottom, left, right = (max(0, math.ceil(cells)) for cells in lacking)
+    repeated = np.pad(levels, ((top, bottom), (left, right)), mode="edge")
+    return repeated, Lattice(lattice.left - left * across, lattice.top - top * down, lattice.cell)
+
+
+def _scale(region: Region) -> Pair:
+    """Pixels of the frame to a pixel of the model's input."""
+    left, top, right, bottom = region.xyxy
+    height, width = region.input_hw
+    return (right - left) / width, (bottom - top) / height
+
+
+def _finite(region: Region) -> Layer:
+    """The patch logits of a region, without those that are not finite."""
+    patches = np.asarray(region.evidence.patch_logits, np.float32)
+    # False for NaN as well.
+    if patches.min() >= -_LARGEST_LOGIT and patches.max() <= _LARGEST_LOGIT:
+        return Layer(patches, None)
+    finite = np.isfinite(patches)
+    kept = np.where(finite, patches, np.float32(0))
+    return Layer(np.clip(kept, -_LARGEST_LOGIT, _LARGEST_LOGIT), finite.astype(np.float32))
+
+
+def _refinement(places: Sequence[Pair], cell: Pair) -> int:
+    """How many parts cells must be cut into for every place to lie on a whole part.
+
+    No finer than a pixel of the frame; places are rounded then.
+    """
+    finest = max(1, math.ceil(max(cell)))
+    for parts in range(1, finest):
+        if all(abs(v * parts - round(v * parts)) < _TOLERANCE for place in places for v in place):
+            return parts
+    return finest
+
+
+def _sum_up(layers: Sequence[Layer], places: Sequence[Pair], parts: int) -> Layer:
+    """Add layers up, each at its place in cells; the cells of the sum are `parts` times smaller."""
+    corners = [(round(x * parts), round(y * parts)) for x, y in places]
+    shapes = [layer.total.shape for layer in layers]
+    height = max(y + h * parts for (_, y), (h, _) in zip(corners, shapes, strict=True))
+    width = max(x + w * parts for (x, _), (_, w) in zip(corners, shapes, strict=True))
+    total, count = (np.zeros((height, width), np.float32) for _ in range(2))
+    for layer, (x, y), (h, w) in zip(layers, corners, shapes, strict=True):
+        part = np.s_[y : y + h * parts, x : x + w * parts]
+        total[part] += _repeated(layer.total, parts)
+        count[part] += 1 if layer.count is None else _repeated(layer.count, parts)
+    return Layer(total, count)
+
+
+def _repeated(source: FloatArray, parts: int) -> FloatArray:
+    return source if parts == 1 else source.repeat(parts, axis=0).repeat(parts, axis=1)

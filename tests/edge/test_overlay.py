@@ -1,0 +1,314 @@
+"""The whole overlay: pure, of the right size, and saying all it should on every frame."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge.manifest import Calibration, PatchGrid
+from edge.overlay import Hud, draw
+from edge.overlay.style import STATE_COLOURS
+from edge.regions import cut, parse_region
+from edge.types import Box, Evidence, Frame, Image, Region, Result, State, Verdict
+
+STATES: tuple[State, ...] = get_args(State)
+SIZES = [
+    (1, 1),
+    (2, 3),
+    (15, 400),
+    (16, 16),
+    (48, 64),
+    (200, 40),
+    (40, 2000),
+    (120, 160),
+    (240, 320),
+    (1080, 1920),
+    (1920, 1080),
+    (2160, 3840),
+]
+HUD = Hud(PatchGrid(receptive_field=7, stride=2, offset=-1), Calibration(), heat_map=False)
+
+
+def flat(height: int, width: int, value: int = 128) -> Image:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def noise(height: int, width: int) -> Image:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def saying(
+    image: Image,
+    state: State = "fake",
+    score: float | None = 0.93,
+    source: str = "camera 0",
+    model_ms: float | None = 4.2,
+    regions: Sequence[Region] = (),
+    error: str | None = None,
+    captured_at: float = 1.7e9,
+) -> Result:
+    return Result(
+        Frame(image, 0, captured_at, source),
+        None,
+        Verdict(state, score),
+        {} if model_ms is None else {"model": model_ms},
+        tuple(regions),
+        error,
+    )
+
+
+def history(*scores: float | None) -> tuple[tuple[float, float | None], ...]:
+    return tuple((index / 4, score) for index, score in enumerate(scores))
+
+
+def changed(one: Image, other: Image) -> npt.NDArray[np.bool_]:
+    """Where two pictures differ, bool [H, W]."""
+    different: npt.NDArray[np.bool_] = (one != other).any(2)
+    return different
+
+
+def native(image: Image, value: float) -> Region:
+    height, width = image.shape[:2]
+    patches = np.full((max(1, (height - 5) // 2), max(1, (width - 5) // 2)), value, np.float32)
+    return Region((0, 0, width, height), (height, width), Evidence(value, patches))
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_any_frame_gives_a_new_picture_of_its_size(height: int, width: int, state: State) -> None:
+    image = noise(height, width)
+    before = image.copy()
+    hud = replace(HUD, heat_map=True, fps=29.8, history=history(0.1, None, 0.9))
+    result = saying(image, state, regions=[native(image, 3.0)], error="it broke")
+    picture = draw(result, hud)
+    assert picture.shape == image.shape
+    assert picture.dtype == np.uint8
+    assert not np.shares_memory(picture, image)
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(draw(result, hud), picture)
+
+
+def test_takes_read_only_and_strided_frames() -> None:
+    wide = noise(240, 640)
+    wide.setflags(write=False)
+    strided = wide[:, ::2]
+    expected = draw(saying(strided.copy()), HUD)
+    np.testing.assert_array_equal(draw(saying(strided), HUD), expected)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_lower_edge_has_the_colour_of_the_verdict(state: State) -> None:
+    picture = draw(saying(flat(240, 320), state), HUD)
+    assert (picture[-2:] == STATE_COLOURS[state]).all()
+
+
+def test_states_and_scores_look_different() -> None:
+    frame = flat(240, 320)
+    pictures = [draw(saying(frame, state, 0.5), HUD)[:-3] for state in STATES]
+    pictures += [draw(saying(frame, "fake", score), HUD)[:-3] for score in (0.93, 0.94, None)]
+    for one, other in itertools.combinations(pictures, 2):
+        assert changed(one, other).any()
+
+
+def test_a_large_score_says_what_it_is_a_score_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = saying(flat(480, 640), "real", 0.07)
+    captioned = draw(result, HUD)
+    monkeypatch.setattr("edge.overlay.chip.SCORE_CAPTION", "")
+    assert changed(draw(result, HUD), captioned).any()
+
+
+@pytest.mark.parametrize("score", [0.9999, 1.0])
+def test_a_score_never_claims_certainty(score: float) -> None:
+    frame = flat(240, 320)
+    almost = draw(saying(frame, "fake", 0.997), HUD)
+    np.testing.assert_array_equal(draw(saying(frame, "fake", score), HUD), almost)
+    assert changed(draw(saying(frame, "fake", 0.994), HUD), almost).any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (1080, 1920), (1920, 1080)])
+def test_everything_known_is_shown(height: int, width: int) -> None:
+    frame = flat(height, width)
+    known = history(0.2, 0.8)
+    plain = draw(saying(frame, model_ms=None), HUD)
+    others = [
+        draw(saying(frame, model_ms=None, source="camera 1"), HUD),
+        draw(saying(frame, model_ms=4.2), HUD),
+        draw(saying(frame, model_ms=None), replace(HUD, fps=30.0)),
+        draw(saying(frame, model_ms=None), replace(HUD, history=known)),
+        draw(saying(frame, model_ms=None), replace(HUD, history=history(0.2, 0.3))),
+        draw(
+            saying(frame, model_ms=None),
+            replace(HUD, history=known, calibration=Calibration(threshold=0.7)),
+        ),
+        draw(saying(frame, model_ms=None, error="it broke"), HUD),
+    ]
+    for one, other in itertools.combinations([plain, *others], 2):
+        assert changed(one, other).any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (720, 1280), (2160, 3840)])
+def test_the_verdict_is_large(height: int, width: int) -> None:
+    with_word = draw(saying(flat(height, width), "fake", None), HUD)
+    chip = (with_word == STATE_COLOURS["fake"]).all(2)[: -height // 50]
+    columns = np.flatnonzero(chip.any(0))
+    rows = np.flatnonzero(chip.any(1))
+    assert rows[-1] - rows[0] > 0.08 * height
+    assert columns[-1] - columns[0] > 0.25 * min(height, width)
+    ink = ~chip[rows[0] : rows[-1], columns[0] : columns[-1]]
+    word = ink[:, ink.shape[1] // 4 : ink.shape[1] // 2]
+    letters = np.flatnonzero(word.any(1))
+    assert letters[-1] - letters[0] > 0.035 * height
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (720, 1280), (1920, 1080)])
+def test_the_middle_of_the_picture_stays_free(height: int, width: int) -> None:
+    frame = noise(height, width)
+    hud = replace(HUD, fps=30.0, history=history(0.1, 0.9))
+    picture = draw(saying(frame, source="/a/long/path" * 20, error="it broke"), hud)
+    thirds = np.s_[height // 3 : height * 11 // 20, :]
+    np.testing.assert_array_equal(picture[thirds], frame[thirds])
+    right = np.s_[height // 3 : -height // 50, width * 6 // 10 :]
+    np.testing.assert_array_equal(picture[right], frame[right])
+
+
+def test_a_long_source_keeps_its_beginning_and_end() -> None:
+    frame = flat(480, 640)
+    one = draw(saying(frame, source="/media/" + "x" * 200 + "/clip_1.mp4"), HUD)
+    longer = draw(saying(frame, source="/media/" + "x" * 300 + "/clip_1.mp4"), HUD)
+    other = draw(saying(frame, source="/media/" + "x" * 200 + "/clip_2.mp4"), HUD)
+    elsewhere = draw(saying(frame, source="/video/" + "x" * 200 + "/clip_1.mp4"), HUD)
+    np.testing.assert_array_equal(one, longer)
+    assert changed(one, other).any()
+    assert changed(one, elsewhere).any()
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [("写真/猫.png", "??/?.png"), ("café", "cafe"), ("a\udcffb\n", "a?b"), ("3×4 — 🐈", "3x4 - ?")],
+)
+def test_what_the_font_lacks_is_replaced(source: str, shown: str) -> None:
+    frame = flat(240, 320)
+    picture = draw(saying(frame, source=source), HUD)
+    np.testing.assert_array_equal(picture, draw(saying(frame, source=shown), HUD))
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [None, None],
+        [0.5],
+        [None, 0.5, None],
+        [0.0, 1.0, 0.0],
+        [float("nan"), 0.4, 2.0, -1.0],
+        [0.5] * 5000,
+    ],
+)
+def test_any_history_can_be_drawn(scores: list[float | None]) -> None:
+    frame = flat(240, 320)
+    picture = draw(saying(frame), replace(HUD, history=history(*scores)))
+    np.testing.assert_array_equal(picture[:100], frame[:100])
+
+
+def leaning(picture: Image, state: State) -> npt.NDArray[np.bool_]:
+    """Where a picture is clearly more red than blue (fake) or the other way round, bool [H, W]."""
+    redness = picture[..., 2].astype(int) - picture[..., 0]
+    return redness > 60 if state == "fake" else redness < -60
+
+
+def test_a_gap_in_the_history_is_a_gap_in_the_line() -> None:
+    frame = flat(480, 640, 0)
+    widest = []
+    for middle in (0.9, None):
+        hud = replace(HUD, history=history(*[0.9] * 20, *[middle] * 20, *[0.9] * 20))
+        line = leaning(draw(saying(frame, "real", 0.9), hud), "fake")
+        widest.append(int(np.diff(np.flatnonzero(line.any(0))).max()))
+    assert widest[0] == 1
+    assert widest[1] > 30
+
+
+@pytest.mark.parametrize(
+    ("score", "state", "other"), [(0.9, "fake", "real"), (0.1, "real", "fake")]
+)
+def test_the_history_has_the_colour_of_its_side(score: float, state: State, other: State) -> None:
+    hud = replace(HUD, history=history(*[score] * 60))
+    picture = draw(saying(flat(480, 640, 0), other, 0.5), hud)
+    assert leaning(picture, state).any(0).sum() > 150
+
+
+def test_no_signal_is_said_in_the_middle_with_source_and_time() -> None:
+    frame = flat(240, 320, 0)
+    picture = draw(saying(frame, "no_signal", None), HUD)
+    middle = np.s_[80:160, 80:240]
+    assert picture[middle].max() > 200
+    other = draw(saying(frame, "no_signal", None, source="camera 1"), HUD)
+    later = draw(saying(frame, "no_signal", None, captured_at=1.7e9 + 1), HUD)
+    assert changed(picture, other).any()
+    assert changed(picture, later).any()
+
+
+def test_no_signal_shows_no_heat() -> None:
+    frame = flat(240, 320)
+    hud = replace(HUD, heat_map=True)
+    hot = saying(frame, "no_signal", None, regions=[native(frame, 50.0)])
+    cold = saying(frame, "no_signal", None)
+    np.testing.assert_array_equal(draw(hot, hud), draw(cold, hud))
+
+
+def region_results(image: Image, spec: str) -> Result:
+    crops = cut(image, parse_region(spec))
+    regions = [Region(crop.xyxy, crop.image.shape[:2], Evidence(0.0)) for crop in crops]
+    return saying(image, regions=regions)
+
+
+def test_only_a_lone_part_of_the_frame_is_outlined() -> None:
+    frame = flat(480, 640)
+    bare = draw(saying(frame), HUD)
+    for spec in ("native", "resize:64", "tiles:128"):
+        np.testing.assert_array_equal(draw(region_results(frame, spec), HUD), bare)
+    box = (256, 176, 384, 304)
+    outlined = changed(draw(region_results(frame, "center:128"), HUD), bare)
+    assert_only_the_rim(outlined, box)
+
+
+def assert_only_the_rim(mask: npt.NDArray[np.bool_], box: Box) -> None:
+    left, top, right, bottom = box
+    assert mask[top, left:right].all() and mask[bottom - 1, left:right].all()
+    assert mask[top:bottom, left].all() and mask[top:bottom, right - 1].all()
+    inner = mask.copy()
+    inner[top:bottom, left:right] = False
+    inner[top + 8 : bottom - 8, left + 8 : right - 8] |= mask[
+        top + 8 : bottom - 8, left + 8 : right - 8
+    ]
+    assert not inner.any()
+
+
+def test_regions_judged_apart_get_a_box_and_a_label_in_their_colour() -> None:
+    frame = flat(480, 640)
+    boxes: list[Box] = [(300, 100, 400, 200), (450, 0, 640, 150), (600, 300, 700, 400)]
+    verdicts = [Verdict("fake", 0.9), Verdict("real", 0.1), None]
+    regions = [
+        Region(box, (64, 64), Evidence(0.0), verdict, track)
+        for track, (box, verdict) in enumerate(zip(boxes, verdicts, strict=True))
+    ]
+    picture = draw(saying(frame, "uncertain", 0.5, regions=regions), HUD)
+    states: list[State] = ["fake", "real", "no_signal"]
+    for box, state in zip(boxes, states, strict=True):
+        left, top, right, bottom = box
+        part = picture[max(0, top - 40) : bottom, left:right]
+        assert (part == STATE_COLOURS[state]).all(2).sum() > 200
+    np.testing.assert_array_equal(picture[120:180, 320:380], frame[120:180, 320:380])
+    renamed = [replace(region, track=7) for region in regions]
+    assert changed(draw(saying(frame, "uncertain", 0.5, regions=renamed), HUD), picture).any()
+
+
+def test_the_overlay_also_comes_without_a_word_in_it() -> None:
+    frame = flat(240, 320)
+    picture = draw(saying(frame, source="", model_ms=None, error="  "), HUD)
+    np.testing.assert_array_equal(picture[:80], frame[:80])
+    assert changed(picture, frame).any()

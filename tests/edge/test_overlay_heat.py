@@ -1,0 +1,310 @@
+"""The heat map: where it lies, what it shows and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge.manifest import Calibration, PatchGrid
+from edge.overlay import Hud, draw
+from edge.regions import cut, parse_region
+from edge.types import Evidence, FloatArray, Image, Region, Result
+from tests.edge.test_overlay import changed, flat, noise, saying
+
+FINE = PatchGrid(receptive_field=7, stride=2, offset=-1)
+COARSE = PatchGrid(receptive_field=33, stride=8)
+ODD = PatchGrid(receptive_field=9, stride=3)
+FACING_UP = np.s_[: 480 * 6 // 10]
+"""Rows of a frame of 480 that no panel covers."""
+
+Patches = Callable[[int, tuple[int, int]], FloatArray]
+
+
+def map_shape(grid: PatchGrid, input_hw: tuple[int, int]) -> tuple[int, int]:
+    spans = [side - 2 * grid.offset - grid.receptive_field for side in input_hw]
+    return spans[0] // grid.stride + 1, spans[1] // grid.stride + 1
+
+
+def regions(image: Image, spec: str, grid: PatchGrid, patches: Patches) -> list[Region]:
+    """The regions of a frame, with patches(number, shape) as their maps."""
+    found = []
+    for number, crop in enumerate(cut(image, parse_region(spec))):
+        hw = (crop.image.shape[0], crop.image.shape[1])
+        logits = patches(number, map_shape(grid, hw))
+        found.append(Region(crop.xyxy, hw, Evidence(float(logits.mean(dtype=np.float64)), logits)))
+    return found
+
+
+def filled(value: float) -> Patches:
+    return lambda _, shape: np.full(shape, value, np.float32)
+
+
+def heat(image: Image, found: list[Region], grid: PatchGrid, score: float = 0.1) -> Image:
+    """Opacity-like red that the heat map adds to a frame, int [H, W]."""
+    result = saying(image, "uncertain", score, regions=found)
+    with_heat, without = (draw(result, hud) for hud in huds(grid))
+    return with_heat[..., 2].astype(int) - without[..., 2]
+
+
+def huds(grid: PatchGrid | None) -> tuple[Hud, Hud]:
+    hud = Hud(grid, Calibration())
+    return hud, replace(hud, heat_map=False)
+
+
+def hottest(red: npt.NDArray[np.integer]) -> tuple[float, float]:
+    """Centre (x, y) of the hottest pixels; a pixel's own centre lies half a pixel in."""
+    rows, columns = np.nonzero(red >= 0.97 * red.max())
+    return float(columns.mean() + 0.5), float(rows.mean() + 0.5)
+
+
+def footprint(region: Region, grid: PatchGrid, row: int, column: int) -> tuple[float, float]:
+    """Centre (x, y) of a patch's footprint, by the definition in the manifest."""
+    left, top, right, bottom = region.xyxy
+    height, width = region.input_hw
+    x, y = (grid.offset + i * grid.stride + grid.receptive_field / 2 for i in (column, row))
+    return left + x * (right - left) / width, top + y * (bottom - top) / height
+
+
+@pytest.mark.parametrize("place", [(0.2, 0.3), (0.31, 0.5), (0.5, 0.74)])
+@pytest.mark.parametrize("grid", [FINE, COARSE, ODD])
+@pytest.mark.parametrize(
+    ("spec", "chosen", "hw"),
+    [
+        ("native", 0, (480, 640)),
+        ("native", 0, (479, 641)),
+        ("native", 0, (1080, 1920)),
+        ("center:320", 0, (480, 640)),
+        ("resize:256", 0, (480, 640)),
+        ("resize:700", 0, (480, 640)),
+        ("tiles:200", 2, (480, 640)),
+        ("tiles:200", 2, (477, 597)),
+    ],
+)
+def test_a_hot_patch_shows_on_the_pixels_it_came_from(
+    spec: str, chosen: int, hw: tuple[int, int], grid: PatchGrid, place: tuple[float, float]
+) -> None:
+    where = {}
+
+    def one_hot(number: int, shape: tuple[int, int]) -> FloatArray:
+        logits = np.full(shape, -0.1, np.float32)
+        if number == chosen:
+            where["cell"] = (int(shape[0] * place[0]), int(shape[1] * place[1]))
+            logits[where["cell"]] = 500
+        return logits
+
+    image = flat(*hw, 0)
+    found = regions(image, spec, grid, one_hot)
+    x, y = hottest(heat(image, found, grid))
+    expected_x, expected_y = footprint(found[chosen], grid, *where["cell"])
+    assert abs(x - expected_x) <= 1
+    assert abs(y - expected_y) <= 1
+
+
+def test_the_corner_patch_reaches_the_corner_of_the_frame() -> None:
+    def corner(_: int, shape: tuple[int, int]) -> FloatArray:
+        logits = np.full(shape, -5.0, np.float32)
+        logits[:4, -4:] = 100
+        return logits
+
+    image = flat(480, 640)
+    red = heat(image, regions(image, "native", COARSE, corner), COARSE, 0.9)
+    assert red[0, -1] > 30
+    assert red[0, 0] == 0
+
+
+@pytest.mark.parametrize("spec", ["native", "center:256", "tiles:200", "resize:256"])
+def test_nothing_is_tinted_when_it_is_off_or_impossible(spec: str) -> None:
+    image = noise(480, 640)
+    hot = saying(image, regions=regions(image, spec, FINE, filled(50)))
+    without_map = saying(
+        image, regions=[replace(region, evidence=Evidence(50.0)) for region in hot.regions]
+    )
+    on, off = huds(FINE)
+    plain = draw(without_map, off)
+    assert changed(draw(hot, on), plain).any()
+    np.testing.assert_array_equal(draw(hot, off), plain)
+    np.testing.assert_array_equal(draw(hot, replace(on, patches=None)), plain)
+    np.testing.assert_array_equal(draw(without_map, on), plain)
+
+
+@pytest.mark.parametrize("value", [-500.0, -1.0, 0.0])
+def test_what_leans_real_is_left_as_it_is(value: float) -> None:
+    image = noise(480, 640)
+    assert not heat(image, regions(image, "native", FINE, filled(value)), FINE, 0.9).any()
+
+
+def test_the_calibration_decides_what_leans_fake() -> None:
+    image = flat(480, 640)
+    result = saying(image, "fake", 0.9, regions=regions(image, "native", FINE, filled(2.0)))
+    plain = draw(result, huds(FINE)[1])
+    for calibration, tinted in (
+        (Calibration(), True),
+        (Calibration(bias=3.0), False),
+        (Calibration(threshold=0.95), False),
+        (Calibration(temperature=0.1, threshold=0.95), True),
+    ):
+        hud = Hud(FINE, calibration)
+        assert changed(draw(result, hud), plain).any() == tinted
+
+
+def test_a_low_score_leaves_the_heat_visible_but_weak() -> None:
+    image = flat(480, 640)
+    found = regions(image, "native", FINE, filled(9.0))
+    weak, strong = (int(heat(image, found, FINE, score)[FACING_UP].max()) for score in (0.02, 0.9))
+    assert 10 < weak < 0.5 * strong
+
+
+def test_without_a_score_the_heat_is_shown_in_full() -> None:
+    image = flat(480, 640)
+    result = saying(image, "uncertain", None, regions=regions(image, "native", FINE, filled(9.0)))
+    with_heat, without = (draw(result, hud) for hud in huds(FINE))
+    assert (with_heat[..., 2].astype(int) - without[..., 2])[FACING_UP].min() > 50
+
+
+def test_the_tint_is_warm_and_lets_the_picture_through() -> None:
+    black, white = flat(480, 640, 0), flat(480, 640, 255)
+    on, _ = huds(FINE)
+    pictures = [
+        draw(saying(image, regions=regions(image, "native", FINE, filled(50))), on)[200, 300]
+        for image in (black, white)
+    ]
+    for blue, green, red in pictures:
+        assert red > green > blue
+    assert (np.subtract(pictures[1], pictures[0], dtype=int) >= 0.43 * 255).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_patches_that_are_not_finite_are_no_evidence(bad: float) -> None:
+    image = noise(480, 640)
+    assert not heat(image, regions(image, "native", FINE, filled(bad)), FINE, 0.9).any()
+
+    def mixed(_: int, shape: tuple[int, int]) -> FloatArray:
+        logits = np.full(shape, -10.0, np.float32)
+        logits[:, : shape[1] // 2] = 10
+        logits[::3, ::2] = bad
+        return logits
+
+    red = heat(flat(480, 640), regions(image, "native", FINE, mixed), FINE, 0.9)[FACING_UP]
+    assert (red[:, :290] > 20).all()
+    assert not red[:, 350:].any()
+
+
+@pytest.mark.parametrize("spec", ["native", "tiles:200"])
+def test_extreme_logits_do_not_overflow(spec: str) -> None:
+    def extreme(number: int, shape: tuple[int, int]) -> FloatArray:
+        return np.full(shape, 3e38 if number % 4 < 2 else -3e38, np.float32)
+
+    image = flat(480, 640)
+    red = heat(image, regions(image, spec, FINE, extreme), FINE, 0.9)[FACING_UP]
+    assert (red[:, :390] > 5).all()
+    assert spec == "native" or not red[:, 610:].any()
+
+
+def test_where_nothing_was_seen_nothing_leans_fake() -> None:
+    image = flat(480, 640)
+    result = saying(image, "fake", 0.9, regions=regions(image, "native", FINE, filled(np.nan)))
+    eager = Hud(FINE, Calibration(bias=-5.0))
+    plain = draw(result, replace(eager, heat_map=False))
+    np.testing.assert_array_equal(draw(result, eager), plain)
+
+
+def test_a_restless_map_does_not_pretend_to_be_sure() -> None:
+    def halves(_: int, shape: tuple[int, int]) -> FloatArray:
+        logits = np.full(shape, -3.0, np.float32)
+        logits[:, : shape[1] // 2] = 3
+        return logits
+
+    image = flat(480, 640)
+    sharp = Calibration(temperature=0.05)
+    reds = []
+    for patches in (halves, filled(3.0)):
+        result = saying(image, "fake", 0.9, regions=regions(image, "native", FINE, patches))
+        pictures = [draw(result, Hud(FINE, sharp, heat_map=shown)) for shown in (True, False)]
+        reds.append(int(pictures[0][100, 100, 2]) - int(pictures[1][100, 100, 2]))
+    assert 10 < reds[0] < 0.7 * reds[1]
+
+
+def test_it_shows_where_evidence_concentrates_not_single_patches() -> None:
+    def scattered(_: int, shape: tuple[int, int]) -> FloatArray:
+        draws = np.random.default_rng(0)
+        logits: FloatArray = draws.normal(-4, 25, shape).astype(np.float32)
+        logits[draws.random(shape) < 0.002] = 500
+        logits[20:80, 200:260] += 20
+        return logits
+
+    image = flat(480, 640)
+    red = heat(image, regions(image, "native", FINE, scattered), FINE, 0.9)[FACING_UP]
+    inside = np.zeros(red.shape, np.bool_)
+    inside[50:150, 410:510] = True
+    assert np.median(red[inside]) > 30
+    assert np.median(red[~inside]) == 0
+    assert (red[~inside] > 30).mean() < 0.1
+
+
+def test_nothing_outside_a_region_is_tinted() -> None:
+    image = noise(480, 640)
+    boxes = [(40, 30, 140, 130), (100, 60, 200, 160), (500, 20, 600, 120)]
+    logits = np.full(map_shape(FINE, (64, 64)), 50, np.float32)
+    found = [Region(box, (64, 64), Evidence(50.0, logits)) for box in boxes]
+    inside = np.zeros((480, 640), np.bool_)
+    for left, top, right, bottom in boxes:
+        inside[top:bottom, left:right] = True
+    result = saying(image, regions=found)
+    tinted = changed(*(draw(result, hud) for hud in huds(FINE)))
+    assert not tinted[~inside].any()
+    assert tinted[inside].mean() > 0.99
+
+
+@pytest.mark.parametrize("hw", [(480, 640), (471, 633), (150, 640)])
+def test_tiles_show_one_even_map_without_seams(hw: tuple[int, int]) -> None:
+    image = flat(*hw)
+    found = regions(image, "tiles:128", FINE, filled(9.0))
+    assert len(found) > 4
+    red = heat(image, found, FINE, 0.9)[: hw[0] // 2]
+    assert red.min() > 30
+    assert np.ptp(red) <= 1
+
+
+def test_a_box_that_leaves_the_frame_is_tinted_inside_it() -> None:
+    image = flat(480, 640)
+    logits = np.full(map_shape(FINE, (64, 64)), 50, np.float32)
+    found = [
+        Region((600, -50, 700, 50), (64, 64), Evidence(50.0, logits)),
+        Region((-500, 0, -400, 100), (64, 64), Evidence(50.0, logits)),
+        Region((300, 100, 300, 200), (64, 64), Evidence(50.0, logits)),
+    ]
+    red = heat(image, found, FINE, 0.9)
+    assert red[25, 620] > 30
+    assert not red[FACING_UP][:, :590].any()
+
+
+def test_heat_can_be_told_from_a_picture_of_its_own_colour() -> None:
+    def spot(_: int, shape: tuple[int, int]) -> FloatArray:
+        logits = np.full(shape, -5.0, np.float32)
+        logits[40:90, 150:250] = 30
+        return logits
+
+    image = flat(480, 640)
+    image[:] = (20, 44, 255)
+    result = saying(image, regions=regions(image, "native", FINE, spot))
+    with_heat, without = (draw(result, hud).astype(int) for hud in huds(FINE))
+    difference = np.abs(with_heat - without).max(2)
+    assert (difference > 100).sum() > 200
+    outside = difference.copy()
+    outside[60:200, 270:530] = 0
+    assert not (outside > 100).any()
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (7, 9), (33, 500)])
+def test_maps_of_a_patch_or_two_are_shown(hw: tuple[int, int]) -> None:
+    image = flat(*hw)
+    logits = np.full((1, 2), 50, np.float32)
+    result: Result = saying(
+        image, regions=[Region((0, 0, hw[1], hw[0]), hw, Evidence(50.0, logits))]
+    )
+    picture = draw(result, huds(COARSE)[0])
+    assert changed(picture, image).mean() > 0.5

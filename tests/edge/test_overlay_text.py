@@ -1,0 +1,82 @@
+"""Lines of text: what the font can draw, how wide it gets, how it is shortened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge.overlay.text import elided, line_height, printable, text_sprite, text_width
+
+INK = (10, 20, 30)
+SHOWN = "0123456789 ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz %<>.,:;/\\_-#?·…"
+
+
+def test_the_font_has_all_that_the_overlay_writes_itself() -> None:
+    assert printable(SHOWN) == SHOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Ångström – naïve", "Angstrom - naive"),
+        ("Камера", "??????"),
+        ("tab\tand\nline", "tab and line"),
+        ("\udc80", "?"),
+        ("Ⅷ", "VIII"),
+        ("", ""),
+    ],
+)
+def test_what_cannot_be_drawn_is_replaced(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize("size", [11, 16, 26, 67, 134])
+def test_digits_are_equally_wide_so_that_numbers_do_not_jump(size: int) -> None:
+    assert len({text_width(f"{digit}{digit}{digit} %", size) for digit in range(10)}) == 1
+
+
+@pytest.mark.parametrize("size", [11, 26, 67])
+def test_words_stay_apart(size: int) -> None:
+    assert text_width("a b", size) - text_width("ab", size) >= 0.2 * size
+
+
+@pytest.mark.parametrize("width", [0, 20, 60, 150, 400])
+def test_a_long_line_is_shortened_in_its_middle(width: int) -> None:
+    text = "/media/recordings/front-door/clip_000123.mp4"
+    short = elided(text, 16, width)
+    head, _, tail = short.partition("…")
+    if text_width(text, 16) > width:
+        assert short == "…" or text_width(short, 16) <= width
+        assert text.startswith(head) and text.endswith(tail)
+        assert abs(len(head) - len(tail)) <= 1
+    else:
+        assert short == text
+
+
+def test_it_keeps_as_much_of_the_line_as_fits() -> None:
+    short = elided("m" * 50, 16, 200)
+    assert text_width(short + "m", 16) > 200
+
+
+@pytest.mark.parametrize("weight", [0, 2])
+def test_a_sprite_holds_the_whole_line(weight: int) -> None:
+    sprite = text_sprite("FAKE gjpq", 40, INK, weight)
+    opacity = 255 - sprite.keep[..., 0]
+    assert sprite.size_hw[0] == line_height(40)
+    assert opacity.max() == 255
+    for edge in (opacity[0], opacity[-1], opacity[:, -1]):
+        assert not edge.any()
+
+
+def test_bold_covers_more() -> None:
+    regular, bold = (text_sprite("FAKE", 40, INK, weight).keep for weight in (0, 2))
+    assert (bold < 128).sum() > 1.2 * (regular < 128).sum()
+
+
+def test_a_sprite_is_its_colour_times_its_coverage() -> None:
+    sprite = text_sprite("FAKE", 40, INK)
+    covered = sprite.keep[..., 0] == 0
+    assert (sprite.light[covered] == INK).all()
+    assert not sprite.light[sprite.keep[..., 0] == 255].any()
+    with pytest.raises(ValueError, match="read-only"):
+        sprite.light[0, 0] = np.uint8(1)
