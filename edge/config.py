@@ -68,7 +68,7 @@ class VerdictConfig(_Part):
         default=0.05,
         ge=0,
         lt=0.5,
-        description="Hysteresis: half the band of scores around the threshold.",
+        description="Hysteresis: how far past its line a state begins.",
     )
 
     def settings(self) -> VerdictSettings:

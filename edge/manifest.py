@@ -57,7 +57,9 @@ class Calibration(_Part):
 
     temperature: float = Field(default=1.0, gt=0)
     bias: float = Field(default=0.0, description="The logit that scores one half.")
-    threshold: float = Field(default=0.5, gt=0, lt=1, description="Scores above it lean fake.")
+    threshold: float = Field(
+        default=0.5, gt=0, lt=1, description="Scores above it are called fake."
+    )
 
     def score(self, logit: float) -> float:
         """Calibrated P(fake) in 0..1 of a finite logit."""

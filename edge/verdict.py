@@ -1,8 +1,10 @@
 """From logits to a verdict that does not flicker.
 
-Logits are averaged over a time window, calibrated to a score, and decided with hysteresis: a state
-is entered at the threshold ± margin and left at the threshold, so that a score that hovers there
-ends in `uncertain` and never alternates between `real` and `fake`.
+Logits are averaged over a time window, calibrated to a score, and decided with hysteresis. `fake`
+has its line at the threshold; `real` has its own at one half, or at the threshold where that is
+lower, since a score that leans fake is no reason to say `real`. A state is entered a margin beyond
+its line and left at the line, so that a score that hovers there ends in `uncertain` and never
+alternates between `real` and `fake`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from dataclasses import dataclass
 from edge.manifest import Calibration
 from edge.types import State, Verdict
 
+EVEN = 0.5
+"""The score at which fake and real are equally likely."""
+
 
 @dataclass(frozen=True, slots=True)
 class VerdictSettings:
@@ -23,8 +28,7 @@ class VerdictSettings:
         window_s: logits older than this are forgotten, seconds.
         min_evidence_s: time that the evidence must span before anything but `uncertain` is said.
         min_frames: least number of scored frames in the window, likewise.
-        margin: half the width of the band of scores around the threshold in which no new state is
-            entered.
+        margin: how far beyond its line a score must be for a state to be entered.
     """
 
     window_s: float = 2.0
@@ -87,21 +91,23 @@ class VerdictTracker:
         )
 
     def _next_state(self, score: float) -> State:
-        threshold, margin = self._calibration.threshold, self._settings.margin
-        if score >= _entry(threshold, 1.0, margin):
+        margin = self._settings.margin
+        fake_line = self._calibration.threshold
+        real_line = min(fake_line, EVEN)
+        if score >= _entry(fake_line, 1.0, margin):
             return "fake"
-        if score <= _entry(threshold, 0.0, margin):
+        if score <= _entry(real_line, 0.0, margin):
             return "real"
-        if self._state == "fake" and score >= threshold:
+        if self._state == "fake" and score >= fake_line:
             return "fake"
-        if self._state == "real" and score <= threshold:
+        if self._state == "real" and score <= real_line:
             return "real"
         return "uncertain"
 
 
-def _entry(threshold: float, end: float, margin: float) -> float:
-    # Near an end of the scale the band shrinks, or a state could never be entered.
-    return threshold + math.copysign(min(margin, abs(end - threshold) / 2), end - threshold)
+def _entry(line: float, end: float, margin: float) -> float:
+    # Near an end of the scale the margin shrinks, or a state could never be entered.
+    return line + math.copysign(min(margin, abs(end - line) / 2), end - line)
 
 
 def judge_once(calibration: Calibration, logit: float, margin: float = 0.0) -> Verdict:
@@ -110,7 +116,7 @@ def judge_once(calibration: Calibration, logit: float, margin: float = 0.0) -> V
     Args:
         calibration: of the model.
         logit: finite or not; a logit that is not gives `uncertain` without a score.
-        margin: scores this close to the threshold are `uncertain`.
+        margin: scores this close to a state's line are `uncertain`.
     """
     settings = VerdictSettings(window_s=0.0, min_evidence_s=0.0, min_frames=1, margin=margin)
     return VerdictTracker(calibration, settings).update(0.0, logit)

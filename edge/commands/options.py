@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.logging import RichHandler
 
 from edge.backends import open_backend
 from edge.detector import Detector
@@ -17,22 +17,24 @@ from edge.regions import SYNTAX, parse_region
 from edge.weights import DEFAULT, find_model
 
 
+@functools.cache
 def console() -> Console:
-    """For people: on stderr, so that stdout stays free for data."""
+    """For people: on stderr, so that stdout stays free for data.
+
+    One for the whole process, so that a note does not tear a progress bar.
+    """
     return Console(stderr=True, highlight=False)
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        console().print(f"patchwatch: {record.getMessage()}", markup=False, soft_wrap=True)
 
 
 def show_notes(quiet: bool = False) -> None:
     """Show the notes of the library (warnings, where a snapshot went) as plain lines."""
-    handler = RichHandler(
-        console=console(), show_time=False, show_path=False, show_level=False, markup=False
-    )
-    logging.basicConfig(
-        level=logging.ERROR if quiet else logging.INFO,
-        format="patchwatch: %(message)s",
-        handlers=[handler],
-        force=True,
-    )
+    level = logging.ERROR if quiet else logging.INFO
+    logging.basicConfig(level=level, handlers=[_Notes()], force=True)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, default_model: str | None) -> None:

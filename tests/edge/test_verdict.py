@@ -104,13 +104,22 @@ def test_calibration_moves_the_score_and_the_threshold_decides() -> None:
     calibration = Calibration(temperature=2.0, bias=4.0, threshold=0.8)
     assert calibration.score(4.0) == 0.5
     assert calibration.score(6.0) == pytest.approx(1 / (1 + math.exp(-1)))
-    assert judge_once(calibration, 6.0).state == "real"
+    assert judge_once(calibration, 6.0).state == "uncertain"
+    assert judge_once(calibration, 3.0).state == "real"
     assert judge_once(calibration, 9.0).state == "fake"
 
 
 def test_extreme_logits_do_not_overflow() -> None:
     assert PLAIN.score(1e6) == 1.0
     assert PLAIN.score(-1e6) == 0.0
+
+
+def test_a_score_that_leans_fake_is_never_called_real() -> None:
+    careful = Calibration(threshold=0.9)
+    states = {round(s, 2): judge_once(careful, logit_of(s)).state for s in (0.3, 0.6, 0.85, 0.95)}
+    assert states == {0.3: "real", 0.6: "uncertain", 0.85: "uncertain", 0.95: "fake"}
+    eager = Calibration(threshold=0.2)
+    assert [judge_once(eager, logit_of(s)).state for s in (0.1, 0.3)] == ["real", "fake"]
 
 
 @pytest.mark.parametrize("threshold", [0.02, 0.98])
