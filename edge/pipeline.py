@@ -15,6 +15,7 @@ import numpy as np
 from edge.detector import Detector, Stopwatch, combine
 from edge.errors import RegionError
 from edge.overlay import Hud, draw
+from edge.pace import Pacer
 from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
 from edge.sources.base import Source
@@ -93,6 +94,7 @@ class Pipeline:
         settings: how much evidence a verdict needs.
         controls: changed by the window, read here.
         max_frames: stop after so many frames; None for all.
+        pacer: holds a recording back to its own speed; None for as fast as it goes.
     """
 
     def __init__(
@@ -103,12 +105,14 @@ class Pipeline:
         settings: VerdictSettings,
         controls: Controls | None = None,
         max_frames: int | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
         self._source = source
         self._detector = detector
         self._sinks = sinks
         self._controls = controls or Controls()
         self._max_frames = max_frames
+        self._pacer = pacer
         self._calibration = detector.backend.manifest.calibration
         self._settings = STILL if source.kind == "stills" else settings
         self._tracker = VerdictTracker(self._calibration, self._settings)
@@ -142,7 +146,7 @@ class Pipeline:
             watch = Stopwatch()
             try:
                 with watch.stage("capture"):
-                    frame = next(frames)
+                    frame = self._next_in_time(frames)
             except StopIteration:
                 return
             started = time.perf_counter() if started is None else started
@@ -150,6 +154,12 @@ class Pipeline:
             self._serve(result, watch)
             self.summary.elapsed_s = time.perf_counter() - started
             yield result
+
+    def _next_in_time(self, frames: Iterator[Frame | None]) -> Frame | None:
+        frame = next(frames)
+        if frame is not None and self._pacer is not None:
+            self._pacer.wait(frame)
+        return frame
 
     def _should_stop(self) -> bool:
         return self._controls.stop or (

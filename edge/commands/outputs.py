@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -12,6 +13,9 @@ from edge.sinks.controls import Controls
 from edge.sources.base import Source
 
 log = logging.getLogger(__name__)
+
+WINDOW = "show"
+"""The window's stage."""
 
 
 def make_sinks(
@@ -30,7 +34,7 @@ def make_sinks(
     """
     sinks: list[Sink] = []
     if output.window:
-        sinks += _window(output, controls, source.name)
+        sinks += _window(output, controls, source)
     if output.save is not None:
         from edge.sinks.video import VideoSink
 
@@ -50,7 +54,12 @@ def make_sinks(
     return sinks
 
 
-def _window(output: OutputConfig, controls: Controls, name: str) -> list[Sink]:
+def has_window(sinks: Sequence[Sink]) -> bool:
+    """Whether someone watches, so that a recording should run at its own speed."""
+    return any(sink.name == WINDOW for sink in sinks)
+
+
+def _window(output: OutputConfig, controls: Controls, source: Source) -> list[Sink]:
     from edge.sinks.window import KEYS, WindowSink, display_problem
 
     problem = display_problem()
@@ -58,4 +67,7 @@ def _window(output: OutputConfig, controls: Controls, name: str) -> list[Sink]:
         log.info("%s Going on without a window.", problem)
         return []
     log.info("In the window: %s.", KEYS)
-    return [WindowSink(controls, f"Patchwatch · {name}", output.snapshots)]
+    stills = source.kind == "stills"
+    if stills:
+        log.info("The last picture stays until a key is pressed; --headless does not wait.")
+    return [WindowSink(controls, f"Patchwatch · {source.name}", output.snapshots, stills)]

@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.commands.options import add_model_arguments, console, open_detector, positive, show_notes
-from edge.commands.outputs import make_sinks
+from edge.commands.outputs import has_window, make_sinks
 from edge.config import RunConfig, load_config, override
 from edge.errors import SourceError, UsageError
+from edge.pace import Pacer
 from edge.pipeline import Pipeline, Summary
 from edge.signals import Stopped, stop_signals
 from edge.sinks.controls import Controls
@@ -83,8 +84,15 @@ def watch(config: RunConfig, progress: Console | None = None) -> Summary:
         ) as source,
     ):
         sinks = make_sinks(config.output, controls, source, progress)
-        settings = config.verdict.settings()
-        return Pipeline(source, detector, sinks, settings, controls, config.max_frames).run()
+        return Pipeline(
+            source,
+            detector,
+            sinks,
+            config.verdict.settings(),
+            controls,
+            max_frames=config.max_frames,
+            pacer=Pacer() if has_window(sinks) else None,
+        ).run()
 
 
 def _configure(args: argparse.Namespace) -> RunConfig:

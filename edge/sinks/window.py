@@ -29,6 +29,8 @@ LARGEST_WH = (1280, 720)
 """Width and height that the window does not exceed when it opens."""
 _SMALLEST_WH = (640, 480)
 
+STILL_S = 1.0
+"""How long a picture that stands alone is shown."""
 _PAUSE_WAIT_MS = 50
 _PROBE_TIMEOUT_S = 15.0
 _PROBE = """
@@ -53,17 +55,23 @@ class WindowSink:
         controls: what the keys change.
         title: of the window.
         snapshots: folder for the pictures that s saves (PNG, as annotated); created when needed.
+        stills: each picture stands alone: it stays for `STILL_S`, the last until a key is pressed.
     """
 
     name = "show"
     wants_picture = True
 
     def __init__(
-        self, controls: Controls, title: str = "Patchwatch", snapshots: Path = Path()
+        self,
+        controls: Controls,
+        title: str = "Patchwatch",
+        snapshots: Path = Path(),
+        stills: bool = False,
     ) -> None:
         self._controls = controls
         self._title = title
         self._snapshots = snapshots
+        self._stay_s = STILL_S if stills else 0.0
         self._open = False
         self._paused = False
 
@@ -85,13 +93,15 @@ class WindowSink:
         trace: TracebackType | None,
     ) -> None:
         if self._open:
+            if self._stay_s and error is None:
+                self._wait_for_a_key()
             self._open = False
             cv2.destroyAllWindows()
 
     def write(self, result: Result, picture: Image | None) -> None:
         """Show one picture (the bare frame where no annotated one was drawn) and obey the keys.
 
-        Returns when a pause ends. After a stop nothing is shown any more.
+        Returns when a pause, or the time of a still picture, ends. After a stop nothing is shown.
 
         Raises:
             SinkError: the window system refused.
@@ -102,7 +112,8 @@ class WindowSink:
         try:
             self._show(image)
             self._obey(self._key(1), result, image)
-            while self._paused and not self._controls.stop:
+            until = time.monotonic() + self._stay_s
+            while (self._paused or time.monotonic() < until) and not self._controls.stop:
                 self._obey(self._key(_PAUSE_WAIT_MS), result, image)
         except cv2.error as error:
             raise SinkError(f"the window can no longer be used ({error.err}).") from error
@@ -125,6 +136,11 @@ class WindowSink:
             self._controls.stop = True
         # GTK adds the state of Shift and Num Lock above the lower 16 bits.
         return "" if code == -1 else chr(code & 0xFFFF).lower()
+
+    def _wait_for_a_key(self) -> None:
+        while not self._controls.stop:
+            if self._key(_PAUSE_WAIT_MS):
+                return
 
     def _obey(self, key: str, result: Result, image: Image) -> None:
         if key in ("q", "\x1b"):

@@ -93,14 +93,14 @@ class Window:
 
 @contextmanager
 def window(
-    screen: dict[str, str], folder: Path, height: int = 240, width: int = 320
+    screen: dict[str, str], folder: Path, height: int = 240, width: int = 320, mode: str = "live"
 ) -> Iterator[Window]:
     """Start the driver, wait until its window is there, and end it at last."""
     command = [sys.executable, "-m", "tests.edge.sinks.window_driver"]
     log, notes, snapshots = folder / "log", folder / "notes", folder / "snapshots"
     with log.open("w") as out, notes.open("w") as errors:
         run = subprocess.Popen(
-            [*command, str(height), str(width), str(snapshots)],
+            [*command, str(height), str(width), str(snapshots), mode],
             stdout=out,
             stderr=errors,
             env=screen,
@@ -109,7 +109,8 @@ def window(
         )
     shown = Window(run, screen, log, snapshots)
     try:
-        shown.wait_until_shown()
+        if mode == "live":
+            shown.wait_until_shown()
         yield shown
     finally:
         run.kill()
@@ -249,6 +250,20 @@ def test_the_reason_stands_in_the_sentence() -> None:
     crash = "Traceback:\n  File x\nImportError: libGL.so.1: cannot open shared object file\n"
     assert "on display :0: ImportError: libGL.so.1" in explain(":0", crash)
     assert "no reason was given" in explain("", "")
+
+
+def test_pictures_that_stand_alone_stay_long_enough_to_be_seen(
+    screen: dict[str, str], tmp_path: Path
+) -> None:
+    with window(screen, tmp_path, mode="stills") as shown:
+        shown.wait_for(lambda: len(shown.lines()) == 1, "the first picture")
+        began = time.monotonic()
+        shown.wait_for(lambda: len(shown.lines()) == 2, "the second picture")
+        assert time.monotonic() - began > 0.7
+        time.sleep(1.5)
+        assert shown.run.poll() is None, "the last picture should stay until a key is pressed"
+        shown.press("Return")
+        shown.assert_clean_end()
 
 
 @pytest.mark.parametrize(

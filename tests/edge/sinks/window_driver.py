@@ -1,6 +1,7 @@
 """Runs a window until it stops; a program of its own, because Qt lives once in a process.
 
-Takes height and width of the frames and a folder for snapshots; writes `INDEX HEAT_MAP` for each
+Takes height and width of the frames, a folder for snapshots and, for two pictures that stand alone,
+the word stills; writes `INDEX HEAT_MAP` for each
 frame to standard output, and notes to standard error.
 """
 
@@ -19,14 +20,15 @@ TITLE = "Patchwatch test"
 BGR = (0, 128, 255)
 
 
-def main(height: str, width: str, snapshots: str) -> None:
-    """Show frames of one colour, about fifty a second."""
+def main(height: str, width: str, snapshots: str, *mode: str) -> None:
+    """Show frames of one colour, about fifty a second; or two pictures."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     controls = Controls()
     picture = plain(int(height), int(width), BGR)
     index = 0
-    with WindowSink(controls, TITLE, Path(snapshots)) as sink:
-        while not controls.stop:
+    stills = "stills" in mode
+    with WindowSink(controls, TITLE, Path(snapshots), stills) as sink:
+        while not controls.stop and not (stills and index == 2):
             sink.write(make_result(picture, index, "clip.mp4"), picture)
             print(index, controls.heat_map, flush=True)
             index += 1
