@@ -1,0 +1,247 @@
+"""Checkpoints: weights as safetensors with a card beside them, and the published `.pth` files.
+
+Our own checkpoint is two files, `NAME.safetensors` and `NAME.json` (the card). A published file
+holds weights alone, so its architecture and preprocessing are always told, never guessed.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as dump_safetensors
+from torch import Tensor
+
+from edge.errors import ModelError, SinkError
+from edge.manifest import Calibration, Figure, Preprocessing, RegionText, Training
+from training.models import PatchModel, build
+
+SUFFIX = ".safetensors"
+_WRAPPERS = ("model", "state_dict")
+_PARALLEL_PREFIX = "module."
+
+
+class Card(BaseModel):
+    """What is known of a checkpoint besides its weights; the source of a model file's manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    schema_version: Literal[1] = 1
+    name: str = Field(min_length=1)
+    architecture: str = Field(min_length=1, description="One of training.models.ARCHITECTURES.")
+    preprocessing: Preprocessing
+    region: RegionText = Field(
+        default="native", description="Input region that it was trained for."
+    )
+    calibration: Calibration = Calibration()
+    training: Training
+    validation: tuple[Figure, ...] = ()
+    licence: str
+
+
+def card_path(checkpoint: Path) -> Path:
+    """Where the card of a checkpoint lies."""
+    return checkpoint.with_suffix(".json")
+
+
+def save_checkpoint(path: Path, model: PatchModel, card: Card) -> None:
+    """Write a checkpoint and its card, each whole or not at all.
+
+    Args:
+        path: `NAME.safetensors`; its folder is made where it is absent.
+        model: the weights.
+        card: goes to `NAME.json`.
+
+    Raises:
+        ModelError: the path has another suffix, or the card describes another model.
+        SinkError: the files cannot be written.
+    """
+    _require_suffix(path)
+    _require_same_model(path, model, card)
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    text = card.model_dump_json(indent=2) + "\n"
+    with (
+        written_whole(path, dump_safetensors(state)),
+        written_whole(card_path(path), text.encode()),
+    ):
+        pass  # both are written aside before either takes its place
+
+
+def load_checkpoint(path: Path) -> tuple[PatchModel, Card]:
+    """Read a checkpoint of our own.
+
+    Args:
+        path: `NAME.safetensors`, with `NAME.json` beside it.
+
+    Returns:
+        The model in evaluation mode, and its card.
+
+    Raises:
+        ModelError: a file is missing or broken, or a weight has a wrong name, shape or value.
+    """
+    _require_suffix(path)
+    data = _read(path)
+    card = _read_card(card_path(path))
+    try:
+        state = parse_safetensors(data)
+    except SafetensorError as error:
+        raise ModelError(
+            f"{path}: expected safetensors, found something else ({error}). Is it a checkpoint?"
+        ) from error
+    return _model_with(card.architecture, card.preprocessing, state, path), card
+
+
+def load_published(path: Path, architecture: str, preprocessing: str) -> PatchModel:
+    """Read a published `.pth` file, without running any code that it may hold.
+
+    Args:
+        path: a state dict, bare or under `model` or `state_dict`, with or without the prefix
+            `module.` of a parallel wrapper.
+        architecture: one of `ARCHITECTURES`.
+        preprocessing: one of `PREPROCESSINGS`; the file does not say it.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        ModelError: not such a file, or a weight has a wrong name, shape or value.
+        UsageError: the architecture or the preprocessing is not known.
+    """
+    return _model_with(architecture, preprocessing, _unwrapped(_unpickled(path), path), path)
+
+
+@contextmanager
+def written_whole(path: Path, data: bytes) -> Iterator[None]:
+    """Write a file aside at once, and put it in place at the end unless an error comes between.
+
+    Args:
+        path: the file; replaced if it exists, its folder made where it is absent.
+        data: all of it.
+
+    Raises:
+        SinkError: the folder cannot be made, or the file cannot be written there.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with _named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(data)
+        yield
+        with _named(path):
+            os.replace(part, path)
+    finally:
+        with suppress(OSError):  # gone already, or its folder could not be made
+            part.unlink()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SinkError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _require_suffix(path: Path) -> None:
+    if path.suffix != SUFFIX:
+        raise ModelError(f"{path}: a checkpoint's name ends in {SUFFIX}; found {path.suffix!r}.")
+
+
+def _require_same_model(path: Path, model: PatchModel, card: Card) -> None:
+    found = (card.architecture, card.preprocessing)
+    if found != (model.architecture, model.preprocessing):
+        raise ModelError(
+            f"{path}: the card describes {found[0]} with {found[1]}, the model is "
+            f"{model.architecture} with {model.preprocessing}. Correct the card."
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError(f"{path} cannot be read: {error.strerror or error}.")
+
+
+def _read_card(path: Path) -> Card:
+    text = _read(path)
+    try:
+        return Card.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the card"
+        raise ModelError(f"{path}: {field}: {first['msg']}. Correct the card.") from error
+
+
+def _unpickled(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path} holds more than weights, or is no PyTorch file; it was not run. Expected a "
+            "state dict saved with torch.save."
+        ) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise ModelError(
+            f"{path} is not a whole PyTorch file ({_first_line(error)}). Fetch it again."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise ModelError(f"{path}: expected a state dict, found {type(content).__name__}.")
+    strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    if strange:
+        found = type(content[strange[0]]).__name__
+        raise ModelError(f"{path}: expected a tensor under {strange[0]!r}, found {found}.")
+    if all(str(key).startswith(_PARALLEL_PREFIX) for key in content):
+        return {str(key)[len(_PARALLEL_PREFIX) :]: value for key, value in content.items()}
+    return {str(key): value for key, value in content.items()}
+
+
+def _model_with(
+    architecture: str, preprocessing: str, state: dict[str, Tensor], path: Path
+) -> PatchModel:
+    model = build(architecture, preprocessing)
+    problem = _first_problem(model.state_dict(), state)
+    if problem:
+        raise ModelError(f"{path} is no checkpoint of {architecture}: {problem}.")
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _first_problem(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    for key, value in expected.items():
+        if key not in found:
+            return f"expected {key} of shape {list(value.shape)}, found no such key"
+        if found[key].shape != value.shape:
+            return (
+                f"expected {key} of shape {list(value.shape)}, found shape {list(found[key].shape)}"
+            )
+        if not bool(torch.isfinite(found[key]).all()):
+            return f"expected finite numbers in {key}, found NaN or infinity"
+    for key in found:
+        if key not in expected:
+            return f"expected no key {key}, found one of shape {list(found[key].shape)}"
+    return None
