@@ -1,0 +1,69 @@
+"""From a torch module to an ONNX graph that old parsers read: opset 17, IR 8, one file."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import ModelProto, helper
+from torch import nn
+
+from edge.manifest import METADATA_KEY, Manifest
+
+OPSET = 17
+IR_VERSION = 8
+"""The newest of both that the parser of TensorRT 8.5 knows."""
+
+INPUT = "frames"
+LOGIT = "logit"
+PATCH_LOGITS = "patch_logits"
+
+Shape = tuple[int, int, int]
+"""Pictures, height, width."""
+
+_TRACED: Shape = (2, 66, 70)
+_DYNAMIC = {
+    INPUT: {0: "batch", 1: "height", 2: "width"},
+    LOGIT: {0: "batch"},
+    PATCH_LOGITS: {0: "batch", 1: "patch_rows", 2: "patch_columns"},
+}
+
+
+def to_onnx(module: nn.Module, static: Shape | None = None) -> ModelProto:
+    """Export a module of the model file's contract.
+
+    Args:
+        module: `frames` → (`logit`, `patch_logits`), in evaluation mode.
+        static: the only shape that the graph takes; any shape if None.
+
+    Returns:
+        The graph, without a manifest.
+    """
+    # A trace follows shapes and never values, so that any picture will do.
+    frames = torch.zeros((*(static or _TRACED), 3), dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        # Deprecated, but the only exporter that writes opset 17 and axes as attributes.
+        warnings.filterwarnings("ignore", "You are using the legacy", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            module,
+            (frames,),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[LOGIT, PATCH_LOGITS],
+            dynamic_axes=None if static else _DYNAMIC,
+        )
+        proto = onnx.load_model(str(path))
+    proto.ir_version = min(proto.ir_version, IR_VERSION)
+    return proto
+
+
+def embed(proto: ModelProto, manifest: Manifest) -> None:
+    """Put a manifest into a graph."""
+    helper.set_model_props(proto, {METADATA_KEY: manifest.to_json()})

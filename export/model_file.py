@@ -1,0 +1,73 @@
+"""Write a model file: fold, embed the manifest, check, compare, and only then put it in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edge.manifest import Manifest
+from export import parity
+from export.fold import folded_module
+from export.graph import Shape, embed, to_onnx
+from export.lint import check
+from export.parity import Parity
+from training.checkpoint import Card, written_whole
+from training.models import PatchModel
+
+
+def manifest_of(model: PatchModel, card: Card) -> Manifest:
+    """What the model file will say of itself."""
+    return Manifest(
+        name=card.name,
+        architecture=model.architecture,
+        preprocessing=model.preprocessing,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        patches=model.grid,
+        region=card.region,
+        calibration=card.calibration,
+        training=card.training,
+        validation=card.validation,
+        licence=card.licence,
+    )
+
+
+def export_model(
+    model: PatchModel,
+    card: Card,
+    path: Path,
+    *,
+    static: Shape | None = None,
+    shapes: Sequence[Shape] | None = None,
+    starting: Callable[[Shape], None] = lambda shape: None,
+    measured: Callable[[Sequence[Parity]], None] = lambda rows: None,
+) -> None:
+    """Write a model file that gives the numbers of a checkpoint, or nothing.
+
+    Args:
+        model: the checkpoint's; put into evaluation mode.
+        card: its card.
+        path: of the model file; replaced if it exists.
+        static: the only shape that the file will take; any shape if None.
+        shapes: to compare on; `parity.default_shapes` if None, and always `static` if given.
+        starting: told of each shape before it is compared.
+        measured: given the comparison before it is judged.
+
+    Raises:
+        ContractError: the graph breaks the contract.
+        ModelError: the file differs from the checkpoint by more than `parity.BOUND`.
+        SinkError: the file cannot be written.
+    """
+    model.eval()
+    data = _graph(model, card, path, static)
+    with written_whole(path, data):
+        compared = [static] if static else shapes or parity.default_shapes(model)
+        rows = parity.measure(model, data, compared, starting)
+        measured(rows)
+        parity.require(rows)
+
+
+def _graph(model: PatchModel, card: Card, path: Path, static: Shape | None) -> bytes:
+    proto = to_onnx(folded_module(model), static)
+    embed(proto, manifest_of(model, card))
+    check(proto, path.name)
+    return bytes(proto.SerializeToString())

@@ -1,0 +1,239 @@
+"""Each rule of the lint fires on a graph that breaks it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from edge.errors import ContractError
+from edge.manifest import METADATA_KEY
+from export.fold import folded_module
+from export.graph import embed, to_onnx
+from export.lint import check, lint
+from export.model_file import manifest_of
+from tests.export.models import lively, make_card
+from training.models import PREPROCESSINGS
+
+
+def graph(architecture: str = "tiny_ladeda", preprocessing: str = "left_diag") -> ModelProto:
+    model = lively(architecture, preprocessing)
+    proto = to_onnx(folded_module(model))
+    embed(proto, manifest_of(model, make_card(model)))
+    return proto
+
+
+@pytest.fixture(scope="module")
+def sound() -> ModelProto:
+    return graph()
+
+
+@pytest.mark.parametrize("preprocessing", PREPROCESSINGS)
+def test_what_we_export_is_clean(preprocessing: str) -> None:
+    assert lint(graph("tiny_ladeda", preprocessing)) == []
+
+
+@pytest.mark.parametrize("architecture", ["ladeda5", "ladeda33"])
+def test_the_large_ones_are_clean_too(architecture: str) -> None:
+    assert lint(graph(architecture, "NPR")) == []
+
+
+def node(model: ModelProto, kind: str) -> NodeProto:
+    found: NodeProto = next(node for node in model.graph.node if node.op_type == kind)
+    return found
+
+
+def opset_18(model: ModelProto) -> None:
+    model.opset_import[0].version = 18
+
+
+def second_domain(model: ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def newer_ir(model: ModelProto) -> None:
+    model.ir_version = 9
+
+
+def weights_elsewhere(model: ModelProto) -> None:
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+
+
+def float_input(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def renamed_input(model: ModelProto) -> None:
+    model.graph.input[0].name = node(model, "Cast").input[0] = "images"
+
+
+def second_input(model: ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("size", TensorProto.FLOAT, [1]))
+
+
+def four_colours(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 4
+
+
+def transpose_before_cast(model: ModelProto) -> None:
+    cast, transpose = node(model, "Cast"), node(model, "Transpose")
+    cast.op_type, transpose.op_type = "Transpose", "Cast"
+    attributes = [list(n.attribute) for n in (cast, transpose)]
+    for n, other in ((cast, attributes[1]), (transpose, attributes[0])):
+        del n.attribute[:]
+        n.attribute.extend(other)
+
+
+def second_reader(model: ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Cast", ["frames"], ["again"], to=TensorProto.FLOAT))
+
+
+def constant_before_cast(model: ModelProto) -> None:
+    nodes = list(model.graph.node)
+    nodes.insert(0, node(model, "Constant"))
+    kept = [n for i, n in enumerate(nodes) if i == 0 or n.op_type != "Constant"]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def shape_of_the_input(model: ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Shape", ["frames"], ["size"]))
+
+
+def no_map(model: ModelProto) -> None:
+    del model.graph.output[1]
+
+
+def renamed_output(model: ModelProto) -> None:
+    model.graph.output[0].name = node(model, "ReduceMean").output[0] = "score"
+
+
+def double_logit(model: ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+
+
+def map_with_channels(model: ModelProto) -> None:
+    model.graph.output[1].type.tensor_type.shape.dim.add().dim_value = 1
+
+
+def axes_as_input(model: ModelProto) -> None:
+    reduce = node(model, "ReduceMean")
+    axes = next(entry for entry in reduce.attribute if entry.name == "axes")
+    model.graph.initializer.append(numpy_helper.from_array(np.array(list(axes.ints)), "axes"))
+    reduce.attribute.remove(axes)
+    reduce.input.append("axes")
+
+
+def no_axes(model: ModelProto) -> None:
+    reduce = node(model, "ReduceMean")
+    reduce.attribute.remove(next(entry for entry in reduce.attribute if entry.name == "axes"))
+
+
+def squeeze_without_axes(model: ModelProto) -> None:
+    del node(model, "Squeeze").input[1]
+
+
+def squeeze_by_a_computed_axis(model: ModelProto) -> None:
+    squeeze = node(model, "Squeeze")
+    model.graph.node.insert(1, helper.make_node("Cast", [squeeze.input[1]], ["axis"], to=7))
+    squeeze.input[1] = "axis"
+
+
+def unknown_operator(model: ModelProto) -> None:
+    node(model, "Relu").op_type = "Softplus"
+
+
+def foreign_operator(model: ModelProto) -> None:
+    node(model, "Relu").domain = "com.microsoft"
+
+
+def control_flow(model: ModelProto) -> None:
+    node(model, "Relu").op_type = "If"
+
+
+def back_to_uint8(model: ModelProto) -> None:
+    model.graph.node.append(
+        helper.make_node("Cast", [node(model, "Relu").output[0]], ["bytes"], to=TensorProto.UINT8)
+    )
+
+
+def bytes_among_the_weights(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(3, np.uint8), "zero_point"))
+
+
+def dangling(model: ModelProto) -> None:
+    node(model, "Relu").input[0] = "nowhere"
+
+
+def no_manifest(model: ModelProto) -> None:
+    del model.metadata_props[:]
+
+
+def broken_manifest(model: ModelProto) -> None:
+    helper.set_model_props(model, {METADATA_KEY: "{"})
+
+
+def manifest_without_map(model: ModelProto) -> None:
+    text = model.metadata_props[0].value.replace('"patches":{', '"patches":null,"_":{')
+    helper.set_model_props(model, {METADATA_KEY: text})
+
+
+@pytest.mark.parametrize(
+    ("mutate", "message"),
+    [
+        (opset_18, "expected opset 17 and no other operator set, found ai.onnx 18"),
+        (second_domain, "found ai.onnx 17, com.microsoft 1"),
+        (newer_ir, "expected IR version 8 or less, found 9"),
+        (weights_elsewhere, "in another file"),
+        (
+            float_input,
+            "expected one input, frames of type uint8 and rank 4, found frames of type f",
+        ),
+        (renamed_input, "found images of type uint8"),
+        (second_input, "found frames of type uint8 and rank 4, size of type float and rank 1"),
+        (four_colours, "expected 3 colours"),
+        (transpose_before_cast, "expected the first node to be a Cast .* found Transpose"),
+        (second_reader, "found Cast, Cast"),
+        (constant_before_cast, "expected the first node to be a Cast"),
+        (shape_of_the_input, "found Cast, Shape"),
+        (no_map, "expected outputs logit .*, patch_logits .* rank 3, found logit .* rank 1\\.$"),
+        (renamed_output, "found score of type float"),
+        (double_logit, "found logit of type double"),
+        (map_with_channels, "found logit .*, patch_logits of type float and rank 4"),
+        (axes_as_input, "expected the axes of .* as an attribute"),
+        (no_axes, "expected the axes of .* as an attribute"),
+        (squeeze_without_axes, "expected the axes of /Squeeze as its second input"),
+        (squeeze_by_a_computed_axis, "expected input 1 of /Squeeze to be a constant"),
+        (unknown_operator, "operator Softplus of .* is not read by every TensorRT"),
+        (foreign_operator, "operator Relu of .* is not read"),
+        (control_flow, "operator If of .* is not read"),
+        (back_to_uint8, "expected no uint8 past the first Cast, found bytes"),
+        (bytes_among_the_weights, "expected no uint8 past the first Cast, found zero_point"),
+        (dangling, "it is no sound graph"),
+        (no_manifest, "expected one manifest under 'patchwatch', found 0"),
+        (broken_manifest, "its manifest is not JSON"),
+        (manifest_without_map, "manifest field _: Extra inputs"),
+    ],
+)
+def test_a_rule_fires(
+    sound: ModelProto, mutate: Callable[[ModelProto], None], message: str
+) -> None:
+    broken = ModelProto()
+    broken.CopyFrom(sound)
+    mutate(broken)
+    with pytest.raises(ContractError, match=message):
+        check(broken, "it")
+
+
+def test_a_model_without_a_map_says_so_in_its_manifest(sound: ModelProto) -> None:
+    without = ModelProto()
+    without.CopyFrom(sound)
+    model = lively("tiny_ladeda", "left_diag")
+    manifest = manifest_of(model, make_card(model)).model_copy(update={"patches": None})
+    helper.set_model_props(without, {METADATA_KEY: manifest.to_json()})
+    with pytest.raises(ContractError, match="expected outputs logit of type float and rank 1, fou"):
+        check(without, "it")
+    no_map(without)
+    assert lint(without) == []
