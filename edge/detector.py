@@ -50,6 +50,18 @@ class Detector:
         self.backend = backend
         self.region = region
 
+    def warm_up(self) -> None:
+        """Run the model once where the region fixes the size that it will see.
+
+        The first real frame is then as quick as the next; at `native` nobody knows its size yet.
+
+        Raises:
+            RegionError: the region is smaller than one patch of the model.
+        """
+        if self.region.size:
+            self._refuse_tiny(self.region.size, self.region.size)
+            self.backend.warm_up(self.region.size, self.region.size)
+
     def detect(self, image: Image, watch: Stopwatch) -> tuple[Region, ...]:
         """Score a frame.
 
@@ -66,7 +78,7 @@ class Detector:
         """
         with watch.stage("region"):
             crops = cut(image, self.region)
-            self._refuse_tiny(crops[0].image)
+            self._refuse_tiny(*crops[0].image.shape[:2])
         with watch.stage("model"):
             evidence = self._infer(crops)
         return tuple(
@@ -82,10 +94,9 @@ class Detector:
             evidence += self.backend.infer(batch)
         return evidence
 
-    def _refuse_tiny(self, image: Image) -> None:
+    def _refuse_tiny(self, height: int, width: int) -> None:
         patches = self.backend.manifest.patches
         least = patches.smallest_input() if patches else 1
-        height, width = image.shape[:2]
         if min(height, width) < least:
             raise RegionError(
                 f"the picture given to the model is {width}×{height} pixels; "

@@ -64,7 +64,7 @@ def positive(text: str) -> int:
 
 @contextmanager
 def open_detector(model: str, region: str | None, threads: int | None) -> Iterator[Detector]:
-    """A detector on an open backend.
+    """A detector on an open backend, warmed up.
 
     Args:
         model: a shipped model's name or a file.
@@ -79,7 +79,9 @@ def open_detector(model: str, region: str | None, threads: int | None) -> Iterat
     path = find_model(model)
     require_opencv()
     with open_backend(path, threads) as backend:
-        yield Detector(backend, spec or parse_region(backend.manifest.region))
+        detector = Detector(backend, spec or parse_region(backend.manifest.region))
+        detector.warm_up()
+        yield detector
 
 
 def require_opencv() -> None:

@@ -41,6 +41,17 @@ def test_a_picture_smaller_than_a_patch_is_refused_before_the_model() -> None:
     assert backend.batches == []
 
 
+def test_warms_up_at_the_size_that_the_region_fixes() -> None:
+    class Backend(FakeBackend):
+        def warm_up(self, height: int, width: int, batch: int = 1) -> None:
+            sizes.append((height, width))
+
+    sizes: list[tuple[int, int]] = []
+    Detector(Backend(), parse_region("resize:64")).warm_up()
+    Detector(Backend(), parse_region("native")).warm_up()
+    assert sizes == [(64, 64)]
+
+
 def test_times_its_stages() -> None:
     watch = Stopwatch()
     Detector(FakeBackend(), parse_region("native")).detect(grey(0), watch)
