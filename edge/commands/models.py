@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -43,16 +43,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def markdown(manifests: Sequence[Manifest]) -> str:
-    """A Markdown table with a row for each model and a column for each figure."""
-    keys = list(dict.fromkeys((f.metric, f.degradation) for m in manifests for f in m.validation))
-    head = ["model", "parameters", "preprocessing", "region", *(f"{m}, {d}" for m, d in keys)]
+    """A Markdown table: a row for each measure of each model, a column for each degradation."""
+    columns = list(dict.fromkeys(f.degradation for m in manifests for f in m.validation))
+    head = ["model", "parameters", "measure on validation pictures", *columns]
     rows = [head, ["---"] * len(head)]
-    for manifest in manifests:
-        values = {(f.metric, f.degradation): f"{f.value:.2f}" for f in manifest.validation}
-        parameters = f"{manifest.parameters:,}" if manifest.parameters else "?"
-        cells = [f"`{manifest.name}`", parameters, manifest.preprocessing, manifest.region]
-        rows.append(cells + [values.get(key, "") for key in keys])
+    rows += [row for manifest in manifests for row in _markdown_rows(manifest, columns)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _markdown_rows(manifest: Manifest, columns: Sequence[str]) -> Iterator[list[str]]:
+    values = {(f.metric, f.degradation): f"{f.value:.2f}" for f in manifest.validation}
+    parameters = f"{manifest.parameters:,}" if manifest.parameters else "not stated"
+    for metric in dict.fromkeys(f.metric for f in manifest.validation):
+        figures = [values.get((metric, column), "") for column in columns]
+        yield [f"`{manifest.name}`", parameters, metric, *figures]
 
 
 def _manifest(path: Path) -> Manifest:

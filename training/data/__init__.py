@@ -1,0 +1,1 @@
+"""Pictures to learn from: where they lie, how they are degraded, how crops are drawn."""
