@@ -108,7 +108,7 @@ def test_ctrl_c_keeps_the_best_step_and_finishes_its_card(data: Path, tmp_path: 
     assert process.returncode == 130, errors
     assert "Traceback" not in errors and "is kept as" in errors.replace("\n", " ")
     _, card = load_checkpoint(tmp_path / "run" / "tiny-ladeda.safetensors")
-    assert len(card.validation) == len(COLUMNS)
+    assert len(card.validation) == 3 * len(COLUMNS)
 
 
 def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
