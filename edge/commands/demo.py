@@ -2,7 +2,8 @@
 
 Photographs in slow motion (H.264), followed by the same photographs after a small neural
 up-sampling decoder. Leaves clip.mp4, annotated.mp4 and frames.jsonl in the output folder, opens a
-window where there is a display, and prints what the model said of each half, right or wrong.
+window where there is a display, and prints what the model said of each half, right, wrong or
+undecided.
 """
 
 from __future__ import annotations
@@ -112,5 +113,5 @@ def _row(part: Part, rows: list[dict[str, object]], calibration: Calibration) ->
     states = Counter(str(row["verdict"]) for row in rows)
     shares = ", ".join(f"{s} {100 * n / len(rows):.0f} %" for s, n in states.most_common())
     score = f"{100 * verdict.score:.1f} %" if verdict.score is not None else ""
-    judged = "right" if verdict.state == truth else "wrong"
+    judged = {truth: "right", "uncertain": "undecided"}.get(verdict.state, "wrong")
     return (part.name, truth, str(len(rows)), verdict.state, score, shares, judged)

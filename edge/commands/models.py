@@ -96,6 +96,12 @@ def _rows(size: int, manifest: Manifest) -> list[tuple[str, str]]:
         ("trained on", manifest.training.data),
         ("licence", manifest.licence),
     ]
-    return rows + [
-        (f"{f.metric}, {f.degradation}", f"{f.value:.3f} ({f.data})") for f in manifest.validation
-    ]
+    return rows + _figure_rows(manifest)
+
+
+def _figure_rows(manifest: Manifest) -> list[tuple[str, str]]:
+    by_metric: dict[tuple[str, str], list[str]] = {}
+    for f in manifest.validation:
+        by_metric.setdefault((f.data, f.metric), []).append(f"{f.degradation} {f.value:.3f}")
+    rows = [("measured on", data) for data in dict.fromkeys(data for data, _ in by_metric)]
+    return rows + [(metric, ", ".join(values)) for (_, metric), values in by_metric.items()]

@@ -86,7 +86,7 @@ def gather(regions: Sequence[Region], grid: PatchGrid) -> tuple[Layer, Lattice]:
     inset = grid.offset + (grid.receptive_field - grid.stride) / 2
     starts = [(r.xyxy[0] + inset * across, r.xyxy[1] + inset * down) for r in regions]
     lattice = Lattice(min(x for x, _ in starts), min(y for _, y in starts), cell)
-    layers = [_finite(region) for region in regions]
+    layers = [_finite(_inner_patches(region, grid)) for region in regions]
     if len(layers) == 1:
         return layers[0], lattice
     places = [((x - lattice.left) / cell[0], (y - lattice.top) / cell[1]) for x, y in starts]
@@ -120,9 +120,23 @@ def _scale(region: Region) -> Pair:
     return (right - left) / width, (bottom - top) / height
 
 
-def _finite(region: Region) -> Layer:
-    """The patch logits of a region, without those that are not finite."""
+def _inner_patches(region: Region, grid: PatchGrid) -> FloatArray:
+    """The patch logits of a region; those that look past its edge are given their neighbour's.
+
+    There a padded filter meets the step from the picture to the padding, which is no evidence.
+    """
     patches = np.asarray(region.evidence.patch_logits, np.float32)
+    for axis, size in enumerate(region.input_hw):
+        count = patches.shape[axis]
+        first = math.ceil(-grid.offset / grid.stride) if grid.offset < 0 else 0
+        last = min(count - 1, (size - grid.receptive_field - grid.offset) // grid.stride)
+        if first <= last and (first > 0 or last < count - 1):
+            patches = patches.take(np.clip(np.arange(count), first, last), axis=axis)
+    return patches
+
+
+def _finite(patches: FloatArray) -> Layer:
+    """Patch logits, without those that are not finite."""
     # False for NaN as well.
     if patches.min() >= -_LARGEST_LOGIT and patches.max() <= _LARGEST_LOGIT:
         return Layer(patches, None)

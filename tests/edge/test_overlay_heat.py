@@ -12,7 +12,7 @@ import pytest
 from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, draw
 from edge.regions import cut, parse_region
-from edge.types import Evidence, FloatArray, Image, Region, Result
+from edge.types import Evidence, FloatArray, Frame, Image, Region, Result, Verdict
 from tests.edge.test_overlay import changed, flat, noise, saying
 
 FINE = PatchGrid(receptive_field=7, stride=2, offset=-1)
@@ -308,3 +308,18 @@ def test_maps_of_a_patch_or_two_are_shown(hw: tuple[int, int]) -> None:
     )
     picture = draw(result, huds(COARSE)[0])
     assert changed(picture, image).mean() > 0.5
+
+
+def test_patches_that_look_past_the_edge_do_not_tint_it() -> None:
+    grid = PatchGrid(receptive_field=7, stride=2, offset=-1)
+    patches = np.full((119, 159), -5.0, np.float32)
+    patches[[0, -1]] = 500.0
+    patches[:, [0, -1]] = 500.0
+    picture = np.full((241, 321, 3), 90, np.uint8)
+    region = Region((0, 0, 321, 241), (241, 321), Evidence(0.0, patches))
+    result = Result(
+        Frame(picture, 0, 0.0, "x"), region.evidence, Verdict("uncertain", 0.5), {}, (region,)
+    )
+    shown = draw(result, Hud(grid, Calibration()))
+    without = draw(result, Hud(grid, Calibration(), heat_map=False))
+    assert np.array_equal(shown, without)
