@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_PATIENCE = 3
+"""The signal, counted from the first, that gives up on the files."""
+
 
 class Stopped(KeyboardInterrupt):
     """SIGINT or SIGTERM arrived; carries the exit code that the shell convention gives it."""
@@ -17,6 +20,27 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+class _Gate:
+    """What has arrived, and whether it must wait; one, since signals belong to the process."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.closed = 0
+        self.waiting: Stopped | None = None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        self.received += 1
+        if 1 < self.received < _PATIENCE:
+            sys.stderr.write("patchwatch: finishing the files; once more abandons them\n")
+        elif self.closed and self.received < _PATIENCE:
+            self.waiting = Stopped(number)
+        else:
+            raise Stopped(number)
+
+
+_gate = _Gate()
+
+
 @contextmanager
 def stop_signals() -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into `Stopped`, and ignore one that follows.
@@ -24,19 +48,28 @@ def stop_signals() -> Iterator[None]:
     The second says that files are being finished; the third gives up on them. Must be entered in
     the main thread.
     """
-    received = 0
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal received
-        received += 1
-        if received == 2:
-            sys.stderr.write("patchwatch: finishing the files; once more abandons them\n")
-            return
-        raise Stopped(number)
-
-    previous = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    global _gate
+    _gate = _Gate()
+    previous = {n: signal.signal(n, _gate.handle) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a stop signal wait until the block is done, as a half-written packet spoils a file.
+
+    For short blocks in the main thread; outside `stop_signals` it does nothing.
+    """
+    gate = _gate
+    gate.closed += 1
+    try:
+        yield
+    finally:
+        gate.closed -= 1
+    if gate.waiting is not None and not gate.closed:
+        waiting, gate.waiting = gate.waiting, None
+        raise waiting

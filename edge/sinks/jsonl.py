@@ -14,6 +14,7 @@ from typing import BinaryIO
 from typing_extensions import Self
 
 from edge.record import to_record
+from edge.signals import uninterrupted
 from edge.sinks.paths import open_unharmed, refuse_source, sink_error
 from edge.types import Image, Result
 
@@ -80,7 +81,8 @@ class JsonLinesSink:
         line = json.dumps(to_record(result), ensure_ascii=False, allow_nan=False) + "\n"
         try:
             # A file name that is not UTF-8 becomes a \udcXX escape, which JSON allows.
-            _put(self._file, line.encode("utf-8", "backslashreplace"))
+            with uninterrupted():
+                _put(self._file, line.encode("utf-8", "backslashreplace"))
         except BrokenPipeError:
             raise
         except OSError as error:

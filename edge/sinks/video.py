@@ -17,6 +17,7 @@ import numpy as np
 from typing_extensions import Self
 
 from edge.errors import MissingDependency, SinkError
+from edge.signals import uninterrupted
 from edge.sinks.paths import open_unharmed, refuse_source, sink_error
 from edge.types import Frame, Image, Result
 
@@ -131,7 +132,8 @@ class VideoSink:
             refuse_source(self._path, result.frame.source)
             self._encoder = _Encoder(self._path, canvas_hw(*image.shape[:2]), self._fps)
         try:
-            self._encoder.add(image, result.frame)
+            with uninterrupted():
+                self._encoder.add(image, result.frame)
         except (av.FFmpegError, OSError) as error:
             raise self._in_words(error) from error
 
