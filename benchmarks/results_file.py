@@ -3,16 +3,179 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmarks.section import Plan, Row
+from edge.errors import SinkError, UsageError
+
 RESULTS = Path(__file__).parent / "results"
-_LIBRARIES = ("numpy", "onnxruntime", "opencv-python", "opencv-python-headless", "av", "torch")
+BENCH = "bench"
+SCHEMA = 1
+BUSY_PER_CORE = 0.5
+_FLAT_LIST = re.compile(r"\[\n([^\[\]{}\"]*)\]")
+_LIBRARIES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "opencv-python",
+    "opencv-python-headless",
+    "av",
+    "torch",
+    "openvino",
+    "ncnn",
+    "tensorrt",
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BenchConfig(_Part):
+    """The plan of a run, as its file keeps it: see `benchmarks.section.Plan`."""
+
+    quick: bool
+    threads: tuple[int, ...]
+    budget_s: dict[str, float]
+    seed: int
+    layers: bool = False
+
+
+class Conditions(_Part):
+    """What else the machine did.
+
+    Attributes:
+        load_average: over 1, 5 and 15 minutes, before the first measurement.
+        busy: the first exceeds half of the cores.
+    """
+
+    load_average: tuple[float, float, float]
+    busy: bool
+
+
+class Measured(_Part):
+    """A section: its heading, and its rows as it gave them."""
+
+    title: str
+    rows: list[Row]
+
+
+class BenchResult(_Part):
+    """A result file of `patchwatch bench`.
+
+    Attributes:
+        time: when it was written, UTC, ISO 8601.
+        commit: of the code; ends in "-dirty" where that was edited.
+        machine: see `describe_machine`.
+        interrupted: it was ended before all was measured.
+        warning: why its figures deserve less trust; None if nothing is known.
+        sections: section → its rows, in the order of measuring.
+    """
+
+    # "schema" is a method of pydantic's models, so the field has another name than its key.
+    schema_number: int = Field(default=SCHEMA, alias="schema")
+    theme: str = BENCH
+    time: str
+    commit: str
+    machine: dict[str, object]
+    config: BenchConfig
+    conditions: Conditions
+    interrupted: bool = False
+    warning: str | None = None
+    sections: dict[str, Measured]
+
+
+def bench_result(
+    plan: Plan,
+    layers: bool,
+    conditions: Conditions,
+    sections: Mapping[str, Measured],
+    interrupted: bool = False,
+) -> BenchResult:
+    """What was measured, with the machine, the time and the commit of now."""
+    return BenchResult(
+        time=_now().isoformat(timespec="seconds"),
+        commit=_commit(),
+        machine=describe_machine(),
+        config=BenchConfig(
+            quick=plan.quick,
+            threads=plan.threads,
+            budget_s=dict(plan.budget_s),
+            seed=plan.seed,
+            layers=layers,
+        ),
+        conditions=conditions,
+        interrupted=interrupted,
+        warning=_busy_warning(conditions),
+        sections=dict(sections),
+    )
+
+
+def write_bench(result: BenchResult, folder: Path = RESULTS) -> Path:
+    """Write `bench_<machine>_<date>_<commit>.json`, and return its path.
+
+    Args:
+        result: from `bench_result`.
+        folder: made where it is absent.
+
+    Raises:
+        SinkError: the folder cannot be written to.
+    """
+    data = result.model_dump(by_alias=True)
+    return _write(BENCH, data, result.commit, datetime.fromisoformat(result.time), folder)
+
+
+def read_bench(path: Path) -> BenchResult:
+    """The result file of a run of `patchwatch bench`.
+
+    Raises:
+        UsageError: it is absent, is not such a file, or has another schema.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Expected a result file of 'patchwatch bench' at {path}: {error}.") from (
+            error
+        )
+    if not isinstance(data, dict) or data.get("theme") != BENCH:
+        raise UsageError(f"{path} is not a result file of 'patchwatch bench'.")
+    if data.get("schema") != SCHEMA:
+        raise UsageError(
+            f"{path} has schema {data.get('schema')!r}, and this program reads {SCHEMA}. "
+            "Measure again, or use the program that wrote it."
+        )
+    try:
+        return BenchResult.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path} is broken at {key!r}: {first['msg']}.") from error
+
+
+def conditions_now() -> Conditions:
+    """The load of the machine at this moment; call before measuring."""
+    load = os.getloadavg()
+    return Conditions(load_average=load, busy=load[0] > BUSY_PER_CORE * (os.cpu_count() or 1))
+
+
+def _busy_warning(conditions: Conditions) -> str | None:
+    if not conditions.busy:
+        return None
+    return (
+        f"The machine was busy before the start (load average {conditions.load_average[0]:.2f} on "
+        f"{os.cpu_count()} cores), so latencies may be too high."
+    )
 
 
 def write_result(
@@ -25,9 +188,11 @@ def write_result(
         figures: the measurements; names end in their unit.
         config: what they were measured with.
         folder: made where it is absent.
+
+    Raises:
+        SinkError: the folder cannot be written to.
     """
-    now = datetime.now(timezone.utc)
-    commit = _commit()
+    now, commit = _now(), _commit()
     data = {
         "theme": theme,
         "time": now.isoformat(timespec="seconds"),
@@ -36,24 +201,69 @@ def write_result(
         "config": dict(config),
         "figures": dict(figures),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{theme}_{platform.machine()}-{os.cpu_count()}core_{now:%Y%m%d}_{commit}.json"
-    path = folder / name
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return _write(theme, data, commit, now, folder)
+
+
+def _write(
+    theme: str, data: Mapping[str, object], commit: str, now: datetime, folder: Path
+) -> Path:
+    stem = f"{theme}_{platform.machine()}-{os.cpu_count()}core_{now:%Y%m%d}_{commit}"
+    text = _as_json(data)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _free(folder, stem)
+        half = path.with_suffix(".part")
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        raise SinkError(f"Results cannot be written to {folder}: {error.strerror}.") from error
     return path
 
 
+def _free(folder: Path, stem: str) -> Path:
+    path, number = folder / f"{stem}.json", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}_{number}.json"
+    return path
+
+
+def _as_json(data: Mapping[str, object]) -> str:
+    text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # Samples on one line: JSON has no bare line break inside a string, so only lists match.
+    return _FLAT_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
+
+
+def _plain(value: object) -> object:
+    """The same in JSON's types: a stray NumPy scalar or NaN must not lose a whole measurement."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
 def describe_machine() -> dict[str, object]:
-    """Processor, cores, memory, system and the versions of the libraries in use."""
+    """Processor, cores, memory, board and GPU, system and the versions of the libraries in use."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "governor": _first_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "board": (_first_text("/proc/device-tree/model") or "").strip("\0") or None,
+        "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
         "system": platform.platform(),
         "python": platform.python_version(),
         "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
     }
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def _cpu_model() -> str:
@@ -78,11 +288,20 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"
+    return _output("git", "describe", "--always", "--dirty") or "unknown"
+
+
+def _output(*command: str) -> str | None:
+    """What a program says, or None where it is absent or fails."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -224,6 +224,8 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     key = ".".join(path)
+    if first["type"] == "value_error":  # one of our own sentences, which says what was found
+        return f"{key}: {first['ctx']['error']}"
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']}, found {first['input']!r}."
     known = _keys_at(path[:-1])

@@ -193,4 +193,4 @@ def _table_row(line: FileScore) -> str:
 
 def _summarise(total: int, counts: Counter[str]) -> None:
     parts = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    console().print(f"{total} files: {parts}")
+    console().print(f"{total} {'file' if total == 1 else 'files'}: {parts}")

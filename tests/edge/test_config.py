@@ -37,7 +37,10 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("verdict: {windows_s: 1}", r"unknown key 'verdict.windows_s'. Did you mean 'window_s'"),
         ("zzz: 1", "Known here: source, model"),
         ("verdict: {window_s: -1}", "verdict.window_s.*greater than 0.*found -1"),
-        ("region: whole", "region.*Expected native"),
+        (
+            "region: whole",
+            r"c.yaml: region: region 'whole' is not known. Expected native.*pixels.$",
+        ),
         ("model: a\nmodel: b", "stands twice"),
         ("a: [", "not valid YAML"),
         ("- a", "expected keys and values, found list"),
