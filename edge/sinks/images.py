@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Literal
 
 import cv2
@@ -58,12 +57,7 @@ class ImagesSink:
             raise sink_error(self._folder, error) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing is left open between results."""
 
     def write(self, result: Result, picture: Image | None) -> None:
