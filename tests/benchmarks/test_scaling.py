@@ -1,0 +1,169 @@
+"""Scaling: the fit on known laws, rows of a small run, plots."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.charts import figure_of
+from benchmarks.scaling import SIZES, ScalingSection, fit_power, render
+from benchmarks.section import Plan, Row
+
+SMALL = ((64, 64), (96, 128))
+
+
+def small() -> ScalingSection:
+    return ScalingSection(sizes=SMALL, cameras=(1, 2))
+
+
+def plan(*threads: int, budget_s: float = 0.0) -> Plan:
+    return Plan(quick=True, threads=threads, budget_s={"scaling": budget_s})
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    section = small()
+    ticks: list[str] = []
+    section.measure(plan(1, 2, budget_s=1.5), ticks.append)
+    assert len(ticks) == section.steps(plan(1, 2))
+    read: list[Row] = json.loads(json.dumps(section.rows()))
+    return read
+
+
+def of(rows: list[Row], kind: str) -> list[Row]:
+    return [row for row in rows if row["kind"] == kind]
+
+
+def test_an_exact_power_law_is_found_exactly() -> None:
+    xs = (1.0, 10.0, 100.0)
+    fit = fit_power(xs, [[3 * x**1.5] * 4 for x in xs], seed=0)
+    assert fit.exponent == pytest.approx(1.5)
+    assert fit.factor == pytest.approx(3.0)
+    assert fit.low == pytest.approx(1.5)
+    assert fit.high == pytest.approx(1.5)
+
+
+def test_noise_widens_the_interval_around_the_exponent() -> None:
+    rng = np.random.default_rng(7)
+    xs = [float(2**power) for power in range(8)]
+    samples = [list(x * rng.lognormal(0, 0.2, 15)) for x in xs]
+    fit = fit_power(xs, samples, seed=0)
+    assert fit.low is not None
+    assert fit.high is not None
+    assert 0.8 < fit.low < fit.exponent < fit.high < 1.2
+    assert fit == fit_power(xs, samples, seed=0)
+
+
+def test_a_slow_moment_that_fell_on_every_point_does_not_widen_it() -> None:
+    xs = (1.0, 2.0, 4.0)
+    fit = fit_power(xs, [[x, 3 * x, 9 * x] for x in xs], seed=0)
+    assert fit.low == pytest.approx(1.0)
+    assert fit.high == pytest.approx(1.0)
+
+
+def test_one_round_gives_no_interval_and_a_surplus_round_is_left_out() -> None:
+    assert fit_power((1.0, 2.0), [[1.0], [2.0]], seed=0).low is None
+    fit = fit_power((1.0, 2.0), [[1.0, 1.0, 1.0], [2.0, 2.0]], seed=0)
+    assert fit.low == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("xs", "samples"),
+    [((1.0,), [[1.0]]), ((1.0, 1.0), [[1.0], [1.0]]), ((1.0, 2.0), [[1.0], []])],
+)
+def test_what_cannot_be_fitted_is_refused(
+    xs: tuple[float, ...], samples: list[list[float]]
+) -> None:
+    with pytest.raises(ValueError, match="two different points"):
+        fit_power(xs, samples, seed=0)
+
+
+def test_times_must_be_above_zero() -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        fit_power((1.0, 2.0), [[1.0], [0.0]], seed=0)
+
+
+def test_sizes_grow_twofold_up_to_4k() -> None:
+    pixels = [height * width for height, width in SIZES]
+    assert SIZES[0] == (128, 128)
+    assert SIZES[-1] == (2160, 3840)
+    assert all(1.8 < b / a < 2.2 for a, b in itertools.pairwise(pixels))
+
+
+def test_every_point_has_a_row(rows: list[Row]) -> None:
+    found = [(row["threads"], row["size"], row["pixels"]) for row in of(rows, "pixels")]
+    assert found == [(1, "64²", 4096), (1, "128×96", 12288), (2, "64²", 4096), (2, "128×96", 12288)]
+    assert [row["batch"] for row in of(rows, "batch")] == [1, 2, 4, 8]
+    assert [row["cameras"] for row in of(rows, "cameras")] == [1, 2]
+    assert all(row["threads"] == 2 for row in of(rows, "batch") + of(rows, "cameras"))
+
+
+def test_derived_figures_follow_from_the_median(rows: list[Row]) -> None:
+    for row in of(rows, "pixels"):
+        per_mpixel = figure_of(row, "p50_ms") * 1e6 / figure_of(row, "pixels")
+        assert row["p50_ms_per_mpixel"] == pytest.approx(per_mpixel)
+    for row in of(rows, "batch"):
+        per_frame = figure_of(row, "p50_ms") / figure_of(row, "batch")
+        assert row["p50_ms_per_frame"] == pytest.approx(per_frame)
+    for row in of(rows, "cameras"):
+        assert row["camera_fps"] == pytest.approx(1e3 / figure_of(row, "p50_ms"))
+        total = figure_of(row, "camera_fps") * figure_of(row, "cameras")
+        assert row["total_fps"] == pytest.approx(total)
+
+
+def test_exponents_are_fitted_for_each_law(rows: list[Row]) -> None:
+    fits = of(rows, "fit")
+    assert [(row["of"], row["threads"], row["points"]) for row in fits] == [
+        ("pixels", 1, 2),
+        ("pixels", 2, 2),
+        ("batch", 2, 4),
+        ("cameras", 2, 2),
+    ]
+
+
+def test_it_renders_from_its_rows_alone(rows: list[Row]) -> None:
+    rendered = render(rows)
+    assert set(rendered.figures) == {"scaling_pixels", "scaling_batch", "scaling_cameras"}
+    assert "**Exponent.**" in rendered.markdown
+    assert "twice the cameras cost" in rendered.markdown
+    labels = {stem: figure.axes[0].get_ylabel() for stem, figure in rendered.figures.items()}
+    assert labels["scaling_pixels"].endswith("(ms)")
+
+
+def test_the_text_says_what_the_exponent_means() -> None:
+    row: Row = {
+        "kind": "fit",
+        "of": "pixels",
+        "threads": 1,
+        "points": 9,
+        "exponent": 2.0,
+        "factor_ms": 1.0,
+        "exponent_low": 1.9,
+        "exponent_high": 2.1,
+    }
+    text = render([row]).markdown
+    assert "b = 2.000 (1.900 to 2.100) over 9 points" in text
+    assert "twice the pixels cost 4.00× the time" in text
+
+
+def test_an_interrupted_run_keeps_what_it_has() -> None:
+    section = small()
+
+    def stop(_: str) -> None:
+        raise KeyboardInterrupt
+
+    assert section.rows() == []
+    with pytest.raises(KeyboardInterrupt):
+        section.measure(plan(1), stop)
+    rows = section.rows()
+    assert [row["size"] for row in of(rows, "pixels")] == ["64²"]
+    assert not of(rows, "cameras")
+    assert set(render(rows).figures) == {"scaling_pixels"}
+
+
+def test_rows_of_another_version_are_named() -> None:
+    with pytest.raises(ValueError, match="'p50_ms'"):
+        render([{"kind": "batch", "batch": 1, "threads": 1}])
