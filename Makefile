@@ -17,7 +17,7 @@ OPENCV  = $(if $(JETSON),,$(if $(filter 0,$(HAS_GL)),headless,$(if $(SCREEN)$(WI
 OTHER   = $(if $(filter desktop,$(OPENCV)),opencv-python-headless,opencv-python)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test lint export system-packages clean
+.PHONY: help setup demo live test lint bench export system-packages clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ lint: $(VENV)/.dev  ## ruff and mypy only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(VENV)/.bench  ## measure everything, under ten minutes (QUICK=1: about one); report in out/bench
+	@f=$$($(BIN)/patchwatch bench $(if $(QUICK),--quick) --output out/bench) || code=$$?; \
+	[ -z "$$f" ] || $(BIN)/patchwatch bench report "$$f" -o out/bench/report; exit $${code:-0}
+
 export: $(VENV)/.dev  ## CHECKPOINT=… MODEL=out.onnx: turn a checkpoint into a model file
 	@test -n "$(CHECKPOINT)" || { echo "make export needs CHECKPOINT=file (and MODEL=out.onnx)"; exit 2; }
 	$(BIN)/patchwatch export $(CHECKPOINT) -o $(or $(MODEL),out.onnx)
@@ -61,6 +65,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install -q $(TORCH) $(TORCH_FLAGS)
 	$(BIN)/pip install -q -e '.[$(if $(OPENCV),$(OPENCV),)$(if $(OPENCV),$(comma))dev]'
 	@touch $(VENV)/.runtime $(VENV)/.demo $@
+
+$(VENV)/.bench: $(VENV)/.runtime
+	$(BIN)/pip install -q $(TORCH) $(TORCH_FLAGS)
+	$(BIN)/pip install -q -e '.[bench]'
+	@touch $@
 
 comma := ,
 

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("edge.commands.config", "check a configuration file, or print its JSON Schema"),
     "demo": ("edge.commands.demo", "run the detector on a clip it assembles itself"),
     "export": ("export.command", "turn a checkpoint into a model file"),
+    "bench": ("benchmarks.command", "measure compute, latency and the whole way; compare results"),
 }
 
 INTERRUPTED = 130

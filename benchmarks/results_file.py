@@ -49,7 +49,6 @@ class BenchConfig(_Part):
     threads: tuple[int, ...]
     budget_s: dict[str, float]
     seed: int
-    layers: bool = False
 
 
 class Conditions(_Part):
@@ -98,14 +97,13 @@ class BenchResult(_Part):
 
 def bench_result(
     plan: Plan,
-    layers: bool,
     conditions: Conditions,
     sections: Mapping[str, Measured],
     interrupted: bool = False,
 ) -> BenchResult:
     """What was measured, with the machine, the time and the commit of now."""
     return BenchResult(
-        time=_now().isoformat(timespec="seconds"),
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=_commit(),
         machine=describe_machine(),
         config=BenchConfig(
@@ -113,7 +111,6 @@ def bench_result(
             threads=plan.threads,
             budget_s=dict(plan.budget_s),
             seed=plan.seed,
-            layers=layers,
         ),
         conditions=conditions,
         interrupted=interrupted,
@@ -125,6 +122,8 @@ def bench_result(
 def write_bench(result: BenchResult, folder: Path = RESULTS) -> Path:
     """Write `bench_<machine>_<date>_<commit>.json`, and return its path.
 
+    An earlier file of that name stays; the new one gets a number.
+
     Args:
         result: from `bench_result`.
         folder: made where it is absent.
@@ -132,8 +131,21 @@ def write_bench(result: BenchResult, folder: Path = RESULTS) -> Path:
     Raises:
         SinkError: the folder cannot be written to.
     """
-    data = result.model_dump(by_alias=True)
-    return _write(BENCH, data, result.commit, datetime.fromisoformat(result.time), folder)
+    stem = f"{BENCH}_{platform.machine()}-{os.cpu_count()}core_{_date(result)}_{result.commit}"
+    text = _as_json(result.model_dump(by_alias=True))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _free(folder, stem)
+        half = path.with_suffix(".part")
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        raise SinkError(f"Results cannot be written to {folder}: {error.strerror}.") from error
+    return path
+
+
+def _date(result: BenchResult) -> str:
+    return result.time[:10].replace("-", "")
 
 
 def read_bench(path: Path) -> BenchResult:
@@ -178,48 +190,6 @@ def _busy_warning(conditions: Conditions) -> str | None:
     )
 
 
-def write_result(
-    theme: str, figures: Mapping[str, object], config: Mapping[str, object], folder: Path = RESULTS
-) -> Path:
-    """Write `<theme>_<machine>_<date>_<commit>.json` and return its path.
-
-    Args:
-        theme: what was measured, for instance "start".
-        figures: the measurements; names end in their unit.
-        config: what they were measured with.
-        folder: made where it is absent.
-
-    Raises:
-        SinkError: the folder cannot be written to.
-    """
-    now, commit = _now(), _commit()
-    data = {
-        "theme": theme,
-        "time": now.isoformat(timespec="seconds"),
-        "commit": commit,
-        "machine": describe_machine(),
-        "config": dict(config),
-        "figures": dict(figures),
-    }
-    return _write(theme, data, commit, now, folder)
-
-
-def _write(
-    theme: str, data: Mapping[str, object], commit: str, now: datetime, folder: Path
-) -> Path:
-    stem = f"{theme}_{platform.machine()}-{os.cpu_count()}core_{now:%Y%m%d}_{commit}"
-    text = _as_json(data)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = _free(folder, stem)
-        half = path.with_suffix(".part")
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
-    except OSError as error:
-        raise SinkError(f"Results cannot be written to {folder}: {error.strerror}.") from error
-    return path
-
-
 def _free(folder: Path, stem: str) -> Path:
     path, number = folder / f"{stem}.json", 1
     while path.exists():
@@ -260,10 +230,6 @@ def describe_machine() -> dict[str, object]:
         "python": platform.python_version(),
         "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
     }
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 def _cpu_model() -> str:

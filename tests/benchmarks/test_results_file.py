@@ -1,15 +1,104 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
-from benchmarks.results_file import write_result
+import numpy as np
+import pytest
+
+from benchmarks.results_file import (
+    Conditions,
+    Measured,
+    bench_result,
+    conditions_now,
+    read_bench,
+    write_bench,
+)
+from benchmarks.section import Plan, Row
+from edge.errors import SinkError, UsageError
+from tests.benchmarks.recorded import latency, result
+
+PLAN = Plan(quick=True, threads=(1, 4), budget_s={"latency": 3.0}, seed=5)
 
 
-def test_a_result_says_where_and_with_what_it_was_measured(tmp_path: Path) -> None:
-    path = write_result("start", {"a_s": 1.5}, {"rounds": 3}, tmp_path)
+def test_a_bench_result_keeps_plan_load_and_rows(tmp_path: Path) -> None:
+    quiet = Conditions(load_average=(0.0, 0.0, 0.0), busy=False)
+    sections = {"latency": Measured(title="Latency", rows=latency())}
+    written = bench_result(PLAN, quiet, sections)
+    path = write_bench(written, tmp_path / "new")
+    assert path.name.startswith("bench_") and path.name.endswith(f"_{written.commit}.json")
+    assert read_bench(path) == written
     data = json.loads(path.read_text())
-    assert path.name.startswith("start_")
-    assert data["figures"] == {"a_s": 1.5} and data["config"] == {"rounds": 3}
+    assert data["schema"] == 1 and data["warning"] is None and data["interrupted"] is False
+    assert data["config"] == {
+        "quick": True,
+        "threads": [1, 4],
+        "budget_s": {"latency": 3.0},
+        "seed": 5,
+    }
     assert data["machine"]["cpu"] and data["machine"]["libraries"]["onnxruntime"]
-    assert data["commit"]
+    assert data["commit"] and data["theme"] == "bench"
+    assert data["machine"]["cores"] == os.cpu_count() and "governor" in data["machine"]
+    assert data["conditions"]["load_average"] == [0.0, 0.0, 0.0]
+
+
+def test_a_busy_machine_is_a_warning() -> None:
+    busy = Conditions(load_average=(9.5, 0.0, 0.0), busy=True)
+    assert "9.50" in (bench_result(PLAN, busy, {}).warning or "")
+
+
+def test_busy_is_a_load_above_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for load, busy in ((2.0, False), (2.1, True)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert conditions_now().busy is busy
+
+
+def test_an_earlier_file_of_the_same_name_stays(tmp_path: Path) -> None:
+    first = write_bench(result({}), tmp_path)
+    before = first.read_bytes()
+    second = write_bench(result({"latency": latency()}), tmp_path)
+    assert second.name == f"{first.stem}_2.json" and first.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == sorted([first, second])
+
+
+def test_what_json_lacks_does_not_lose_a_measurement(tmp_path: Path) -> None:
+    odd: Row = {"a_ms": np.float32(0.5), "b_ms": float("nan"), "c": np.arange(2), "d": Path("x")}
+    (row,) = read_bench(write_bench(result({"odd": [odd]}), tmp_path)).sections["odd"].rows
+    assert row == {"a_ms": 0.5, "b_ms": None, "c": [0, 1], "d": "x"}
+
+
+def test_samples_stand_on_one_line(tmp_path: Path) -> None:
+    rows: list[Row] = [{"samples_ms": [1.0, 2.5], "note": "[ 1, 2 ]"}]
+    path = write_bench(result({"a": rows}), tmp_path)
+    assert '"samples_ms": [1.0, 2.5],\n' in path.read_text()
+    assert read_bench(path).sections["a"].rows == rows
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SinkError, match="cannot be written"):
+        write_bench(result({}), tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expected a result file"),
+        ("[]", "is not a result file"),
+        ('{"theme": "start"}', "is not a result file"),
+        ('{"theme": "bench", "schema": 99}', "schema 99, and this program reads 1"),
+        ('{"theme": "bench", "schema": 1}', "broken at 'time'"),
+    ],
+)
+def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_bench(path)
+
+
+def test_an_absent_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.json"):
+        read_bench(tmp_path / "none.json")

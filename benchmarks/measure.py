@@ -1,0 +1,170 @@
+"""Runs sections one after the other; whatever happens, what was measured is kept."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+from typing_extensions import Self
+
+from benchmarks.registry import load_section
+from benchmarks.results_file import Measured
+from benchmarks.section import Plan, Row, Section
+from edge.commands.options import console
+from edge.errors import MissingDependency, PatchwatchError
+
+INTERRUPTED = 130
+_LEAST_S = 0.5
+_OURS = ("benchmarks", "export", "training", "edge")
+_EXTRAS = "pip install 'patchwatch[train,bench]'"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run gave.
+
+    Attributes:
+        sections: section → rows; those that were begun.
+        failed: names of sections that raised what they should not.
+        interrupted: Ctrl-C ended it.
+    """
+
+    sections: dict[str, Measured] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def measure(entries: Mapping[str, str], plan: Plan) -> Outcome:
+    """Measure sections, with a bar on stderr.
+
+    A section that needs what is not installed gets one row that says so. One that raises anything
+    else keeps its rows so far and gets the row {"missing": "failed: …"}; the others go on.
+
+    Args:
+        entries: section → "module:Class", in the order of measuring.
+        plan: what it may cost.
+    """
+    outcome = Outcome()
+    try:
+        with _Bar(entries, plan) as bar:
+            for name, entry in entries.items():
+                bar.begin(name)
+                _measure_one(name, entry, plan, bar, outcome)
+                bar.end(name, len(outcome.sections[name].rows))
+    except KeyboardInterrupt:
+        outcome.interrupted = True
+    return outcome
+
+
+def _measure_one(name: str, entry: str, plan: Plan, bar: _Bar, outcome: Outcome) -> None:
+    section: Section | None = None
+    ends: list[Row] = []
+    try:
+        section = load_section(entry)
+        bar.expect(section.steps(plan))
+        section.measure(plan, bar.tick)
+    except Exception as error:  # whatever a section does, the others are measured
+        absent = _absent(name, error)
+        if absent is None:
+            outcome.failed.append(name)
+        ends = [absent or _failure(name, error)]
+    finally:
+        title = section.title if section else name.replace("_", " ").capitalize()
+        outcome.sections[name] = Measured(title=title, rows=_rows(section) + ends)
+
+
+def _absent(name: str, error: Exception) -> Row | None:
+    """A row where a library is not installed, which is no failure; None for anything else."""
+    if isinstance(error, MissingDependency):
+        return {"missing": str(error)}
+    library = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    if not library or library.partition(".")[0] in _OURS:
+        return None
+    return {"missing": str(MissingDependency(library, f"measure {name}", _EXTRAS))}
+
+
+def _rows(section: Section | None) -> list[Row]:
+    return section.rows() if section else []
+
+
+def _failure(name: str, error: Exception) -> Row:
+    known = isinstance(error, PatchwatchError)
+    text = str(error) if known else f"{type(error).__name__}: {error}"
+    console().print(f"patchwatch: {name} failed: {text}", markup=False, soft_wrap=True)
+    if not known:
+        console().print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
+    return {"missing": f"failed: {text}"}
+
+
+class _Left(ProgressColumn):
+    """Time left, at the speed so far; before the first step, what the budgets say."""
+
+    def render(self, task: Task) -> Text:
+        left_s = task.remaining if task.time_remaining is None else task.time_remaining
+        minutes, seconds = divmod(round(left_s or 0), 60)
+        return Text(f"{minutes}:{seconds:02} left")
+
+
+class _Bar:
+    """One bar over all sections. Its unit is a second of their budgets, so that what is left of a
+    long section weighs more than a short one.
+    """
+
+    def __init__(self, entries: Mapping[str, str], plan: Plan) -> None:
+        self._budget_s = {name: max(plan.budget_s.get(name, 0.0), _LEAST_S) for name in entries}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            _Left(),
+            TextColumn("{task.fields[told]}", markup=False),
+            console=console(),
+            transient=True,
+            speed_estimate_period=3600,
+        )
+        self._task = self._progress.add_task("", total=sum(self._budget_s.values()), told="")
+        self._done_s = 0.0
+        self._section = ""
+        self._steps = 1
+        self._ticks = 0
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, section: str) -> None:
+        """A section starts."""
+        self._section, self._steps, self._ticks = section, 1, 0
+        self._began = time.perf_counter()
+        self._progress.update(self._task, description=section, told="starting")
+
+    def expect(self, steps: int) -> None:
+        """How many ticks will come, as far as is known."""
+        self._steps = max(1, steps)
+
+    def tick(self, told: str) -> None:
+        """A step is done."""
+        # Steps are an estimate: more of them than that must not run into the next section.
+        self._ticks = min(self._ticks + 1, self._steps)
+        share = self._ticks / self._steps * self._budget_s[self._section]
+        self._progress.update(self._task, completed=self._done_s + share, told=told)
+
+    def end(self, section: str, rows: int) -> None:
+        """A section is done; says so in a line that stays."""
+        self._done_s += self._budget_s[section]
+        self._progress.update(self._task, completed=self._done_s)
+        took_s = time.perf_counter() - self._began
+        console().print(f"{section}: {rows} rows in {took_s:.1f} s", markup=False)
