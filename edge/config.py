@@ -40,6 +40,9 @@ class CaptureConfig(_Part):
     read_timeout_s: float = Field(
         default=30.0, gt=0, description="A stream that sent nothing for so long has ended."
     )
+    decode_threads: int = Field(
+        default=1, gt=0, description="Of a stream; each beyond the first adds a frame of delay."
+    )
     width: int | None = Field(default=None, gt=0, description="Asked of a camera, with height.")
     height: int | None = Field(default=None, gt=0, description="Asked of a camera, with width.")
     fps: float | None = Field(default=None, gt=0, description="Asked of a camera.")

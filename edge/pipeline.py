@@ -7,13 +7,14 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from edge.detector import Detector, Stopwatch, combine
-from edge.errors import RegionError
+from edge.errors import PatchwatchError, RegionError
 from edge.overlay import Hud, draw
 from edge.pace import Pacer
 from edge.sinks.base import Sink
@@ -80,6 +81,23 @@ class Summary:
             self.latencies_ms.setdefault(stage, deque(maxlen=TIMING_FRAMES)).append(elapsed)
 
 
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A judged frame whose sinks are still to be served.
+
+    Attributes:
+        result: of the frame.
+        watch: its stages so far; `overlay` is what the loop waited for the picture.
+        picture: being drawn; None if no sink wants it.
+        began: when it was captured, on the clock of `time.perf_counter`.
+    """
+
+    result: Result
+    watch: Stopwatch
+    picture: Future[Image] | None
+    began: float
+
+
 class Pipeline:
     """Runs one source through a detector into sinks, in the calling thread.
 
@@ -119,6 +137,7 @@ class Pipeline:
         self._history: deque[tuple[float, float | None]] = deque()
         self._finished: deque[float] = deque(maxlen=RATE_FRAMES)
         self._last: Frame | None = None
+        self._taken = 0
         self.summary = Summary()
 
     def run(self) -> Summary:
@@ -139,9 +158,40 @@ class Pipeline:
         return self.summary
 
     def results(self) -> Iterator[Result]:
-        """Yield each result after its sinks were served; the sinks must be open."""
-        frames = iter(self._source)
+        """Yield each result after its sinks were served; the sinks must be open.
+
+        The picture of a recording's frame is drawn while the model sees the next one, so that its
+        sinks are served one frame later. A live frame is shown at once.
+        """
         started: float | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="patchwatch-overlay") as painter:
+            for job in self._in_order(painter):
+                started = job.began if started is None else started
+                self._serve(job)
+                self.summary.elapsed_s = time.perf_counter() - started
+                yield job.result
+
+    def _in_order(self, painter: ThreadPoolExecutor) -> Iterator[_Job]:
+        """Judged frames, each handed on when its picture has had time to be drawn."""
+        waiting: _Job | None = None
+        jobs = self._jobs(painter)
+        while True:
+            try:
+                job = next(jobs, None)
+            except (PatchwatchError, KeyboardInterrupt):
+                if waiting is not None:
+                    yield waiting
+                raise
+            if waiting is not None:
+                yield waiting
+            if job is None:
+                return
+            waiting = job if self._source.kind == "file" else None
+            if waiting is None:
+                yield job
+
+    def _jobs(self, painter: ThreadPoolExecutor) -> Iterator[_Job]:
+        frames = iter(self._source)
         while not self._should_stop():
             watch = Stopwatch()
             try:
@@ -149,11 +199,14 @@ class Pipeline:
                     frame = self._next_in_time(frames)
             except StopIteration:
                 return
-            started = time.perf_counter() if started is None else started
+            began = time.perf_counter()
             result = self._silence() if frame is None else self._judge(frame, watch)
-            self._serve(result, watch)
-            self.summary.elapsed_s = time.perf_counter() - started
-            yield result
+            self._remember(result)
+            picture = None
+            if any(sink.wants_picture for sink in self._sinks):
+                picture = painter.submit(draw, result, self._hud())
+            self._taken += frame is not None
+            yield _Job(result, watch, picture, began)
 
     def _next_in_time(self, frames: Iterator[Frame | None]) -> Frame | None:
         frame = next(frames)
@@ -163,7 +216,7 @@ class Pipeline:
 
     def _should_stop(self) -> bool:
         return self._controls.stop or (
-            self._max_frames is not None and self.summary.frames >= self._max_frames
+            self._max_frames is not None and self._taken >= self._max_frames
         )
 
     def _judge(self, frame: Frame, watch: Stopwatch) -> Result:
@@ -201,15 +254,14 @@ class Pipeline:
         )
         return Result(frame, None, self._tracker.no_signal())
 
-    def _serve(self, result: Result, watch: Stopwatch) -> None:
-        self._remember(result)
+    def _serve(self, job: _Job) -> None:
         picture: Image | None = None
-        if any(sink.wants_picture for sink in self._sinks):
-            with watch.stage("overlay"):
-                picture = draw(result, self._hud())
+        if job.picture is not None:
+            with job.watch.stage("overlay"):
+                picture = job.picture.result()
         for sink in self._sinks:
-            with watch.stage(sink.name):
-                sink.write(result, picture)
+            with job.watch.stage(sink.name):
+                sink.write(job.result, picture)
         self._finished.append(time.perf_counter())
 
     def _remember(self, result: Result) -> None:

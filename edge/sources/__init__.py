@@ -41,6 +41,7 @@ def open_source(
     frame_timeout_s: float = 5.0,
     open_timeout_s: float = 10.0,
     read_timeout_s: float = 30.0,
+    decode_threads: int = 1,
     width: int | None = None,
     height: int | None = None,
     fps: float | None = None,
@@ -52,6 +53,7 @@ def open_source(
         frame_timeout_s: a live source yields None each time that no frame came for so long.
         open_timeout_s: opening a live source fails after it.
         read_timeout_s: a stream that sent nothing for so long has ended.
+        decode_threads: of a stream; more for one too large for a core, each holds one frame back.
         width: asked of a camera, in pixels; with `height`.
         height: asked of a camera, in pixels; with `width`.
         fps: asked of a camera, frames per second.
@@ -72,7 +74,7 @@ def open_source(
 
     from edge.sources import live
 
-    timeouts = live.Timeouts(frame_timeout_s, open_timeout_s, read_timeout_s)
+    timeouts = live.Timeouts(frame_timeout_s, open_timeout_s, read_timeout_s, decode_threads)
     mode = live.CameraMode(width, height, fps)
     if camera is not None:
         return live.camera_source(camera, mode, timeouts)

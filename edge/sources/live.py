@@ -39,11 +39,13 @@ class Timeouts:
         frame_s: after it without a frame, None is yielded; again after as long again.
         open_s: after it, opening has failed.
         read_s: after it without anything from a stream, reading has failed for good.
+        decode_threads: of a stream; each beyond the first holds one frame back.
     """
 
     frame_s: float = 5.0
     open_s: float = 10.0
     read_s: float = 30.0
+    decode_threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +117,7 @@ def _open_stream(url: str, timeouts: Timeouts) -> Feed:
     name = redact(url)
     _ask_for_tcp()
     began = time.monotonic()
-    capture = open_ffmpeg(
-        url,
-        (
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            round(timeouts.open_s * 1000),
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-            round(timeouts.read_s * 1000),
-        ),
-    )
+    capture = open_ffmpeg(url, _stream_parameters(timeouts))
     if not capture.isOpened():
         if time.monotonic() - began > _NEARLY * timeouts.open_s:
             raise silent(name, timeouts.open_s)
@@ -137,11 +131,24 @@ def _open_stream(url: str, timeouts: Timeouts) -> Feed:
     return _live_feed(capture, name)
 
 
+def _stream_parameters(timeouts: Timeouts) -> tuple[int, ...]:
+    parameters = (
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+        round(timeouts.open_s * 1000),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+        round(timeouts.read_s * 1000),
+    )
+    # FFmpeg holds one frame back for each thread that decodes beyond the first.
+    threads = getattr(cv2, "CAP_PROP_N_THREADS", None)  # OpenCV 4.8 and newer
+    return parameters if threads is None else (*parameters, threads, timeouts.decode_threads)
+
+
 def _ask_for_tcp() -> None:
     """Keep RTSP over TCP: UDP loses packets, and their damage looks like a manipulation.
 
     Once the variable is set, OpenCV's own preference for TCP is gone; so it is added to options
-    that say nothing of the transport.
+    that say nothing of the transport. It belongs to the whole process and files read it too, so
+    that nothing else is put there: `fflags;nobuffer` would keep mp4 files from opening.
     """
     options = os.environ.get(_CAPTURE_OPTIONS, "")
     if "rtsp_transport" not in options:
