@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.readme import check_readme, newest
 from patchwatch import COMMANDS, main, make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +36,11 @@ def test_every_make_target_that_it_names_exists() -> None:
         command = ["make", "-n", target, "CHECKPOINT=x"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_table_of_the_benchmark_is_that_of_the_newest_result() -> None:
+    _, result = newest()
+    assert check_readme(ROOT / "README.md", result) is None
 
 
 def test_every_file_that_it_links_is_there() -> None:
