@@ -131,7 +131,9 @@ def _inner_patches(region: Region, grid: PatchGrid) -> FloatArray:
         first = math.ceil(-grid.offset / grid.stride) if grid.offset < 0 else 0
         last = min(count - 1, (size - grid.receptive_field - grid.offset) // grid.stride)
         if first <= last and (first > 0 or last < count - 1):
-            patches = patches.take(np.clip(np.arange(count), first, last), axis=axis)
+            patches = patches.copy() if patches is region.evidence.patch_logits else patches
+            rows = np.moveaxis(patches, axis, 0)
+            rows[:first], rows[last + 1 :] = rows[first], rows[last]
     return patches
 
 
