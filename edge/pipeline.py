@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.detector import Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, RegionError
-from edge.overlay import Hud, draw
+from edge.overlay import Hud, Painter
 from edge.pace import Pacer
 from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
@@ -136,6 +136,7 @@ class Pipeline:
         self._tracker = VerdictTracker(self._calibration, self._settings)
         self._history: deque[tuple[float, float | None]] = deque()
         self._finished: deque[float] = deque(maxlen=RATE_FRAMES)
+        self._painter = Painter()
         self._last: Frame | None = None
         self._taken = 0
         self.summary = Summary()
@@ -164,17 +165,17 @@ class Pipeline:
         sinks are served one frame later. A live frame is shown at once.
         """
         started: float | None = None
-        with ThreadPoolExecutor(1, thread_name_prefix="patchwatch-overlay") as painter:
-            for job in self._in_order(painter):
+        with ThreadPoolExecutor(1, thread_name_prefix="patchwatch-overlay") as pool:
+            for job in self._in_order(pool):
                 started = job.began if started is None else started
                 self._serve(job)
                 self.summary.elapsed_s = time.perf_counter() - started
                 yield job.result
 
-    def _in_order(self, painter: ThreadPoolExecutor) -> Iterator[_Job]:
+    def _in_order(self, pool: ThreadPoolExecutor) -> Iterator[_Job]:
         """Judged frames, each handed on when its picture has had time to be drawn."""
         waiting: _Job | None = None
-        jobs = self._jobs(painter)
+        jobs = self._jobs(pool)
         while True:
             try:
                 job = next(jobs, None)
@@ -190,7 +191,7 @@ class Pipeline:
             if waiting is None:
                 yield job
 
-    def _jobs(self, painter: ThreadPoolExecutor) -> Iterator[_Job]:
+    def _jobs(self, pool: ThreadPoolExecutor) -> Iterator[_Job]:
         frames = iter(self._source)
         while not self._should_stop():
             watch = Stopwatch()
@@ -204,7 +205,7 @@ class Pipeline:
             self._remember(result)
             picture = None
             if any(sink.wants_picture for sink in self._sinks):
-                picture = painter.submit(draw, result, self._hud())
+                picture = pool.submit(self._painter.paint, result, self._hud())
             self._taken += frame is not None
             yield _Job(result, watch, picture, began)
 

@@ -2,5 +2,6 @@
 
 from edge.overlay.compose import draw
 from edge.overlay.hud import Hud
+from edge.overlay.painter import Painter
 
-__all__ = ["Hud", "draw"]
+__all__ = ["Hud", "Painter", "draw"]

@@ -9,7 +9,7 @@ patches and strays further, so the temperature is widened by the spread of the n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -21,7 +21,7 @@ from edge.overlay.contours import draw_contours
 from edge.overlay.geometry import grown, merged, union
 from edge.overlay.hud import Hud
 from edge.overlay.lattice import Lattice, Layer, Levels, extended, gather, of_one_scale
-from edge.overlay.wash import wash
+from edge.overlay.wash import Strip, lay, wash
 from edge.types import Box, FloatArray, Image, Result
 
 NEIGHBOURHOOD = 1 / 24
@@ -58,18 +58,39 @@ class _Smooth:
     seen: npt.NDArray[np.uint8] | None
 
 
-def tint(picture: Image, result: Result, hud: Hud) -> None:
-    """Tint a picture, in place, where it leans fake.
+@dataclass(frozen=True, slots=True, eq=False)
+class Heat:
+    """A tint that can be laid over a frame.
+
+    Attributes:
+        strips: the colour.
+        outlined: levels, where their cells lie, the boxes to stay in, and the level to trace.
+    """
+
+    strips: Iterable[Strip]
+    outlined: tuple[Levels, Lattice, Sequence[Box], int] | None
+
+
+def tint(picture: Image, heats: Iterable[Heat]) -> None:
+    """Tint a picture, uint8 [H, W, 3] BGR, in place."""
+    for heat in heats:
+        lay(picture, heat.strips)
+        if heat.outlined is not None:
+            draw_contours(picture, *heat.outlined)
+
+
+def heat_of(result: Result, hud: Hud) -> Iterator[Heat]:
+    """Where a frame leans fake; made as it is laid, so that what is in between stays in the cache.
 
     Args:
-        picture: uint8 [H, W, 3] BGR, the frame of the result.
         result: regions with patch logits; others are passed over.
         hud: where the patches lie and what their logits mean.
     """
     if hud.patches is None or not hud.heat_map:
         return
     palette = _palette(hud.calibration, _strength(result, hud.calibration))
-    short = min(picture.shape[:2])
+    height, width = result.frame.image.shape[:2]
+    short = min(height, width)
     for regions in of_one_scale(result.regions):
         smooth, lattice = _smooth(*gather(regions, hud.patches), short * NEIGHBOURHOOD)
         levels = _levels(smooth, hud.calibration)
@@ -77,18 +98,17 @@ def tint(picture: Image, result: Result, hud: Hud) -> None:
             boxes = merged([region.xyxy for region in regions])
             around = grown(union(boxes), round(short * NEIGHBOURHOOD))
             levels, lattice = extended(levels, lattice, around)
-            wash(picture, levels, lattice, boxes, palette)
-            _outline(picture, levels, lattice, boxes, palette)
+            strips = wash((height, width), levels, lattice, boxes, palette)
+            least = _least_outlined(palette, boxes, short)
+            yield Heat(strips, None if least is None else (levels, lattice, boxes, least))
 
 
-def _outline(
-    picture: Image, levels: Levels, lattice: Lattice, boxes: Sequence[Box], palette: Image
-) -> None:
-    """Draw a line around the strong part of the tint, unless there is none, or no room for it."""
+def _least_outlined(palette: Image, boxes: Sequence[Box], short: int) -> int | None:
+    """The level to draw a line around, unless none is so strong, or there is no room for it."""
     least = int(np.searchsorted(palette[0, :, 2], round(_OUTLINED * 255)))
     left, top, right, bottom = union(boxes)
-    if least < len(palette[0]) and 2 * min(right - left, bottom - top) >= min(picture.shape[:2]):
-        draw_contours(picture, levels, lattice, boxes, least)
+    fits = 2 * min(right - left, bottom - top) >= short
+    return least if fits and least < len(palette[0]) else None
 
 
 def _strength(result: Result, calibration: Calibration) -> float:

@@ -6,7 +6,8 @@ between stays in the cache, and a frame with little colour costs little.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,26 +21,54 @@ _STRIP = 64
 """Rows of pixels blended at once, about."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Strip:
+    """A part of a wash.
+
+    Attributes:
+        box: xyxy, where it lies on the picture.
+        light: what is added, uint8 [h, w, 3] BGR.
+        keep: what remains of the picture below, in 255ths, alike.
+    """
+
+    box: Box
+    light: Image
+    keep: Image
+
+
+def lay(picture: Image, strips: Iterable[Strip]) -> None:
+    """Blend strips over a picture, uint8 [H, W, 3] BGR, in place."""
+    for strip in strips:
+        left, top, right, bottom = strip.box
+        blend(picture[top:bottom, left:right], strip.light, strip.keep)
+
+
 def wash(
-    picture: Image, levels: Levels, lattice: Lattice, boxes: Sequence[Box], palette: Image
-) -> None:
-    """Blend colour over the boxes, in place; everything outside them stays as it was.
+    frame_hw: tuple[int, int],
+    levels: Levels,
+    lattice: Lattice,
+    boxes: Sequence[Box],
+    palette: Image,
+) -> Iterator[Strip]:
+    """Colour for the boxes, from top to bottom; everything outside them stays as it was.
 
     Args:
-        picture: uint8 [H, W, 3] BGR.
+        frame_hw: height and width of the picture.
         levels: strength of the colour in each cell, 0 none; the cells cover the boxes.
         lattice: where the cells lie.
         boxes: xyxy, at least one; where they overlap the colour is laid once.
         palette: colour times opacity of each level, uint8 [1, 256, 3] BGR. Red must be full in
             every colour, so that the red of a tint is its opacity.
     """
-    visible = common(union(boxes), (0, 0, picture.shape[1], picture.shape[0]))
+    visible = common(union(boxes), (0, 0, frame_hw[1], frame_hw[0]))
     step = max(1, round(_STRIP / lattice.cell[1]))
     for first in range(0, len(levels), step):
         strip = _strip(levels, lattice, (first, min(first + step, len(levels))), palette)
         if strip is not None:
             light, bounds = strip
-            _blend_part(picture, light, bounds, common(bounds, visible), boxes)
+            part = common(bounds, visible)
+            if not is_empty(part):
+                yield _part_of(light, bounds, part, boxes)
 
 
 def _strip(
@@ -64,17 +93,15 @@ def _strip(
     return light[top - begin : bottom - begin], (left, top, right, bottom)
 
 
-def _blend_part(picture: Image, light: Image, bounds: Box, part: Box, boxes: Sequence[Box]) -> None:
-    """Blend the part of a tint that lies in the boxes."""
-    if is_empty(part):
-        return
+def _part_of(light: Image, bounds: Box, part: Box, boxes: Sequence[Box]) -> Strip:
+    """The part of a tint that lies in the boxes."""
     left, top, right, bottom = part
     light = light[top - bounds[1] : bottom - bounds[1], left - bounds[0] : right - bounds[0]]
     if len(boxes) > 1:
         light = _inside(light, part, boxes)
     keep = np.empty_like(light)
     cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(light, 2)), cv2.COLOR_GRAY2BGR, dst=keep)
-    blend(picture[top:bottom, left:right], light, keep)
+    return Strip(part, light, keep)
 
 
 def _inside(light: Image, part: Box, boxes: Sequence[Box]) -> Image:
