@@ -7,7 +7,7 @@ from edge.overlay.heat import Heat, heat_of
 from edge.overlay.hud import Hud
 from edge.types import Image, Result
 
-HOLD_S = 1 / 12
+HOLD_S = 1 / 8
 """How long a heat map is shown: a new one at every frame would flicker, and costs most of the time
 that drawing takes."""
 
