@@ -110,8 +110,6 @@ def _open_session(path: Path, threads: int | None) -> ort.InferenceSession:
     options.enable_mem_pattern = False
     # A live source leaves gaps between frames; spinning through them would burn a core for nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Work is handed out in pieces: while one core decodes or draws, the other does not wait for it.
-    options.add_session_config_entry("session.dynamic_block_base", "4")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exceptions share no public base class
