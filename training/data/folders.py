@@ -7,14 +7,22 @@ source `unsorted`.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edge.errors import SourceError
-from edge.sources.images import IMAGE_SUFFIXES, is_image, read_image
+from edge.sources.images import IMAGE_SUFFIXES
+from training.data.facts import Facts, Findings, examine
+from training.data.ledger import Ledger
+from training.data.pictures import LeftOut, Picture, Pictures, PicturesBuilder, Rejected
+from training.data.scan import walk
+
+__all__ = ["LABEL_FOLDERS", "LABEL_WORDS", "UNSORTED", "Part", "Picture", "PictureFolder"]
+__all__ += ["Rejected", "find_pictures", "index_folder", "index_pictures"]
 
 LABEL_FOLDERS = ("0_real", "1_fake")
 """Folder names at the index of their label."""
@@ -24,43 +32,40 @@ UNSORTED = "unsorted"
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One labelled picture.
+class Part:
+    """A folder whose pictures have one label.
 
     Attributes:
-        path: its file.
+        folder: searched to the bottom.
         label: real 0, fake 1.
-        source: the camera, set or generator that it comes from.
+        source: of all of them; None for the name of the folder below, or `UNSORTED`.
     """
 
-    path: Path
+    folder: Path
     label: int
-    source: str
+    source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A file that is left out, and why, in a sentence that names it."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PictureFolder:
     """The pictures of one split, in the order of their paths.
 
     Attributes:
         pictures: those that can be used; both labels occur.
         rejected: files that cannot be read or are too small.
+        facts: what decoding the pictures has shown.
     """
 
-    pictures: tuple[Picture, ...]
-    rejected: tuple[Rejected, ...]
+    pictures: Pictures
+    rejected: LeftOut
+    facts: Facts
 
     def sources(self, label: int) -> dict[str, int]:
         """Pictures per source of a label, by name."""
-        return dict(sorted(Counter(p.source for p in self.pictures if p.label == label).items()))
+        names = self.pictures.source_names
+        ids = self.pictures.source_ids[self.pictures.labels == label]
+        counts = zip(names, np.bincount(ids, minlength=len(names)).tolist(), strict=True)
+        return {name: count for name, count in sorted(counts) if count}
 
     def describe(self) -> str:
         """How many pictures of which sources, in one line."""
@@ -82,33 +87,66 @@ def index_folder(split: Path, smallest: int = 1) -> PictureFolder:
         SourceError: the folder or one of its classes is missing, or has no picture to use.
     """
     _require_classes(split)
-    found = [picture for label in range(len(LABEL_FOLDERS)) for picture in _find(split, label)]
-    with ThreadPoolExecutor() as pool:
-        faults = list(pool.map(lambda picture: _fault(picture.path, smallest), found))
-    folder = PictureFolder(
-        tuple(picture for picture, fault in zip(found, faults, strict=True) if fault is None),
-        tuple(Rejected(p.path, f) for p, f in zip(found, faults, strict=True) if f is not None),
-    )
-    _require_both_labels(split, folder)
+    parts = [Part(split / name, label) for label, name in enumerate(LABEL_FOLDERS)]
+    with Ledger(None, split) as ledger:
+        return index_pictures(find_pictures(parts), parts, ledger, smallest)
+
+
+def find_pictures(parts: Sequence[Part]) -> Pictures:
+    """The files named as pictures, none opened, and the folders that cannot be read."""
+    found = PicturesBuilder()
+    for part in parts:
+        folder = os.path.join(os.fsencode(part.folder), b"")
+        for path in walk(folder):
+            found.add(path, part.label, part.source or _source(path[len(folder) :]))
+    return found.done()
+
+
+def index_pictures(
+    found: Pictures,
+    parts: Sequence[Part],
+    ledger: Ledger,
+    smallest: int = 1,
+    hashed: bool = False,
+    on_file: Callable[[], None] = lambda: None,
+) -> PictureFolder:
+    """Set apart what can be used.
+
+    Args:
+        found: as `find_pictures` gave them.
+        parts: where they were found.
+        ledger: what is known of them from before.
+        smallest: least height and width in pixels.
+        hashed: compute perceptual hashes.
+        on_file: called after each file.
+
+    Raises:
+        SourceError: a class has no picture to use.
+    """
+    findings = examine(found, ledger, hashed, on_file)
+    folder = _divided(found, findings, smallest)
+    _require_both_labels(parts, folder)
     return folder
 
 
-def _find(split: Path, label: int) -> Iterator[Picture]:
-    folder = split / LABEL_FOLDERS[label]
-    for path in sorted(folder.rglob("*")):
-        if is_image(path) and path.is_file():
-            inside = path.relative_to(folder).parts
-            yield Picture(path, label, inside[0] if len(inside) > 1 else UNSORTED)
+def _divided(found: Pictures, findings: Findings, smallest: int) -> PictureFolder:
+    facts = findings.facts()
+    small = np.minimum(facts.widths, facts.heights) < smallest
+    small &= findings.reasons == 0
+    for place in np.flatnonzero(small):
+        size = f"{facts.widths[place]}×{facts.heights[place]}"
+        findings.refuse(int(place), f"{size} pixels, smaller than {smallest}.")
+    out = np.flatnonzero(findings.reasons)
+    rejected = LeftOut(found.take(out), findings.reasons[out], findings.texts(), small[out])
+    if not len(out):
+        return PictureFolder(found, rejected, facts)
+    kept = np.flatnonzero(findings.reasons == 0)
+    return PictureFolder(found.take(kept), rejected, facts.take(kept))
 
 
-def _fault(path: Path, smallest: int) -> str | None:
-    try:
-        height, width = read_image(path).shape[:2]
-    except SourceError as error:
-        return str(error)
-    if min(height, width) < smallest:
-        return f"{path}: {width}×{height} pixels, smaller than {smallest}."
-    return None
+def _source(inside: bytes) -> str:
+    first, separator, _ = inside.partition(os.fsencode(os.sep))
+    return os.fsdecode(first) if separator else UNSORTED
 
 
 def _require_classes(split: Path) -> None:
@@ -125,11 +163,14 @@ def _require_classes(split: Path) -> None:
         )
 
 
-def _require_both_labels(split: Path, folder: PictureFolder) -> None:
-    for label, name in enumerate(LABEL_FOLDERS):
-        if not folder.sources(label):
-            lost = sum(split / name in rejected.path.parents for rejected in folder.rejected)
-            raise SourceError(
-                f"{split / name} has no picture that can be used ({lost} unreadable or too small). "
-                f"Put {LABEL_WORDS[label]} there as {', '.join(sorted(IMAGE_SUFFIXES))}."
-            )
+def _require_both_labels(parts: Sequence[Part], folder: PictureFolder) -> None:
+    for label in range(len(LABEL_FOLDERS)):
+        if folder.sources(label):
+            continue
+        places = [str(part.folder) for part in parts if part.label == label]
+        more = f" (nor have {len(places) - 1} folders beside it)" if len(places) > 1 else ""
+        lost = int((folder.rejected.pictures.labels == label).sum())
+        raise SourceError(
+            f"{places[0]} has no picture that can be used ({lost} unreadable or too small){more}. "
+            f"Put {LABEL_WORDS[label]} there as {', '.join(sorted(IMAGE_SUFFIXES))}."
+        )

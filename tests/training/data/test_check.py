@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from patchwatch import main
+from tests.shared_data import shared
+from tests.training.data.layout_trees import TREES, plant
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return plant(tmp_path / "data", TREES["splits"])
+
+
+def _check(root: Path, *flags: str) -> int:
+    return main(["data", "check", str(root), "--cache", str(root.parent / "cache"), *flags])
+
+
+def test_a_clean_set_is_shown_and_passes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _check(root, "--strict") == 0
+    out = capsys.readouterr().out
+    assert "(splits)" in out and "train: 2 real and 2 fake" in out
+    assert "No picture of another split is alike one of train." in out
+
+
+def test_leaks_are_listed_and_fail(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(root / "train" / "0_real" / "some" / "0.png", root / "val" / "1_fake" / "x.png")
+    assert _check(root) == 1
+    out = capsys.readouterr().out
+    assert "val: 1 of 5 pictures are alike one of train:" in out
+    assert "x.png" in out and "(0 bits apart; their labels differ)" in out
+    assert _check(root, "--no-leaks") == 0
+    assert "alike" not in capsys.readouterr().out
+
+
+def test_corrupt_files_are_listed_and_fail_when_strict(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(12):
+        (root / "train" / "0_real" / "some" / f"[b]{number:02}.png").touch()
+    (root / os.fsdecode(b"train/0_real/\xff.png")).touch()
+    assert _check(root) == 0
+    out = capsys.readouterr().out
+    assert "train: left out are 13 corrupt and 0 too small files:" in out
+    assert "[b]00.png: the file is empty" in out and "and 3 more, which --json lists" in out
+    assert _check(root, "--strict") == 1
+
+
+def test_too_small_is_not_corrupt(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _check(root, "--strict", "--smallest", "33") == 1
+    assert "test/0_real has no picture" in capsys.readouterr().err.replace("train/", "test/")
+
+
+def test_json_holds_everything(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = root / "train" / "0_real" / "some"
+    shutil.copy(train / "0.png", root / "test" / "0_real" / "x.png")
+    (train / "bad.png").touch()
+    assert _check(root, "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["layout"], report["splits"]["train"]["corrupt"]) == ("splits", 1)
+    assert report["splits"]["train"]["left_out"][0]["path"].endswith("bad.png")
+    (leak,) = report["leaks"]
+    assert leak["split"] == "test" and leak["distance"] == 0 and leak["label"] == "real"
+    source = report["splits"]["train"]["sources"][0]
+    assert source["source"] == "some" and source["sizes"] == [[32, 32]] * 3
+
+
+def test_what_cannot_be_compared_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(tmp_path / "data", ["real", "fake"])
+    assert _check(tmp_path / "data", "--label-folders", "real,fake") == 0
+    assert "No leaks can be looked for: the splits are all." in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _check(root.parent) == 1
+    assert "none of the known layouts" in capsys.readouterr().err
+    assert _check(root, "--classes", "car") == 2
+    for wrong in (("--classes", "a,,b"), ("--label-folders", "real"), ("--leak-distance", "9")):
+        with pytest.raises(SystemExit) as stopped:
+            _check(root, *wrong)
+        assert stopped.value.code == 2
+    with pytest.raises(SystemExit):
+        main(["data"])
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def test_the_pictures_at_hand_have_no_leak(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(shared("data/val")), "--cache", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["splits"]["all"]["corrupt"] == 0

@@ -1,0 +1,133 @@
+"""What one file holds: decoded once, in full, so that training meets no bad one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from edge.errors import MissingDependency, SourceError
+from edge.sources.images import read_image
+from edge.types import Image
+
+MOST_SIDE = 30_000
+"""Pixels on a side; beyond, a file is refused before it is decoded."""
+
+MOST_PIXELS = 120_000_000
+"""Of a whole picture; the largest sensors of cameras have about 100 million."""
+
+PLAIN, ANIMATED, CMYK, DEEP = range(4)
+NOTES = (
+    "",
+    "animated (the first picture is used)",
+    "CMYK (converted)",
+    "16 bit (the upper 8 are kept)",
+)
+"""What is odd about a file that can be used all the same, at the place of its number."""
+
+_LARGE_PIXELS = 20_000_000
+_one_large_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of one file.
+
+    Attributes:
+        width, height: in pixels, as a person sees it; 0 if unknown.
+        format: as Pillow calls it, by content and not by name; "" if unknown.
+        note: a place in `NOTES`.
+        fault: why it cannot be used, in words that follow the path; "" if it can.
+        phash: 64 bits of the perceptual hash; None if it was not computed.
+    """
+
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    note: int = PLAIN
+    fault: str = ""
+    phash: int | None = None
+
+
+def probe(path: str, hashed: bool) -> Known:
+    """Decode a file whole, unless its header already says that it is too large.
+
+    Of large pictures one is decoded at a time, so that many threads do not take the memory of many.
+    Warnings are Pillow's about odd metadata; whoever calls this from threads silences them around.
+
+    Args:
+        path: of the file.
+        hashed: compute the perceptual hash too.
+
+    Raises:
+        OSError: the file cannot be read, which may pass, as opposed to a fault of its content.
+    """
+    with open(path, "rb"):
+        header = _header(path)
+    if max(header.width, header.height) > MOST_SIDE or header.width * header.height > MOST_PIXELS:
+        return Known(
+            header.width,
+            header.height,
+            header.format,
+            fault=f"{header.width}×{header.height} pixels, larger than {MOST_SIDE} on a side or "
+            f"{MOST_PIXELS // 1_000_000} million in all. Crop or shrink it.",
+        )
+    large = header.width * header.height > _LARGE_PIXELS
+    with _one_large_at_a_time if large else nullcontext():
+        return _decoded(path, header, hashed)
+
+
+def perceptual_hash(image: Image) -> int:
+    """The 64 bits of pHash, from the low frequencies of the picture shrunk to 32×32.
+
+    As the library imagehash computes it, after C. Zauner, Implementation and Benchmarking of
+    Perceptual Image Hash Functions (2010).
+
+    Args:
+        image: uint8 [H, W, 3] BGR.
+
+    Raises:
+        MissingDependency: the library is absent.
+    """
+    try:
+        import imagehash
+    except ImportError as error:
+        raise MissingDependency(
+            "imagehash", "find pictures that are alike", "pip install 'patchwatch[train]'"
+        ) from error
+    bits = imagehash.phash(PillowImage.fromarray(np.ascontiguousarray(image[:, :, ::-1]))).hash
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def _header(path: str) -> Known:
+    try:
+        with PillowImage.open(path) as image:
+            return Known(*image.size, image.format or "", _note(image))
+    except Exception:  # damaged, on which Pillow raises nearly anything; decoding says why
+        return Known()
+
+
+def _note(image: PillowImage.Image) -> int:
+    # Of these alone: a phone's MPO holds several pictures too, and is no animation.
+    if image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False):
+        return ANIMATED
+    if image.mode == "CMYK":
+        return CMYK
+    # A colour PNG of 16 bits shows it only in how its pixels will be unpacked.
+    unpacked = str(getattr(image, "tile", ""))
+    return DEEP if image.mode.startswith("I") or ";16" in unpacked else PLAIN
+
+
+def _decoded(path: str, header: Known, hashed: bool) -> Known:
+    try:
+        image = read_image(path)
+    except SourceError as error:
+        fault = str(error).removeprefix(f"{os.fspath(path)}: ")
+        return Known(header.width, header.height, header.format, header.note, fault)
+    phash = perceptual_hash(image) if hashed else None
+    height, width = image.shape[:2]
+    return Known(width, height, header.format, header.note, "", phash)
