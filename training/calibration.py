@@ -1,14 +1,24 @@
-"""From logits of known pictures to a score that means P(fake), and to a threshold."""
+"""From logits of known pictures to a score that means P(fake), and to a threshold.
+
+A threshold fitted to photographs lets through the share of them that it was told to, and says
+nothing of the next camera. `cross_fit` asks instead what it does to a source that it has not seen.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.errors import ModelError
 from edge.manifest import Calibration
 from training.evaluation import Evaluation, Logits
+from training.evaluation.bootstrap import Estimate, share_estimate
+
+Flags = npt.NDArray[np.bool_]
 
 FALSE_ALARMS = 0.05
 MOST_SCORE = 0.999
@@ -21,13 +31,16 @@ def calibrate(evaluation: Evaluation, false_alarms: float = FALSE_ALARMS) -> Cal
     """Fit temperature and bias on all degradations together, and the threshold on the worst one.
 
     Args:
-        evaluation: of pictures that were not trained on; both labels occur.
+        evaluation: of pictures that were not trained on; those without a finite logit under every
+            degradation are passed over.
         false_alarms: share of the photographs that may score above the threshold, under each
-            degradation.
+            degradation; 0 to less than 1.
 
     Raises:
-        ModelError: the logits do not tell the classes apart at all.
+        ModelError: a class has no finite logit, or the logits do not tell the classes apart.
     """
+    evaluation = evaluation.finite()
+    _require_both(evaluation)
     reals = np.concatenate([evaluation.of_label(name, 0) for name in evaluation.logits])
     fakes = np.concatenate([evaluation.of_label(name, 1) for name in evaluation.logits])
     temperature, bias = fit_platt(reals, fakes)
@@ -68,8 +81,95 @@ def threshold_logit(reals: Logits, false_alarms: float) -> float:
 
 
 def alarm_share(logits: Logits, calibration: Calibration) -> float:
-    """Share of the logits whose score is above the threshold."""
-    return float(np.mean([calibration.score(x) > calibration.threshold for x in logits]))
+    """Share of the finite logits whose score is above the threshold; NaN where there is none."""
+    flags = _alarms(logits[np.isfinite(logits)], calibration)
+    return float(flags.mean()) if len(flags) else math.nan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CrossFit:
+    """What a fit does to sources that it has not seen.
+
+    Attributes:
+        alarms: degradation → photograph source → whether each of its pictures scores above the
+            threshold that was fitted without that source.
+        found: the same per generator, the whole fit without it.
+    """
+
+    alarms: Mapping[str, Mapping[str, Flags]]
+    found: Mapping[str, Mapping[str, Flags]]
+
+    def false_alarms(self, column: str, seed: int = 0) -> Estimate | None:
+        """Share of all photographs with an interval that resamples sources and pictures."""
+        return share_estimate(self.alarms[column], seed)
+
+    def found_share(self, column: str, seed: int = 0) -> Estimate | None:
+        """Share of all generated pictures with an interval that resamples generators too."""
+        return share_estimate(self.found[column], seed)
+
+
+def cross_fit(
+    fitted: Evaluation, judged: Evaluation, false_alarms: float = FALSE_ALARMS
+) -> CrossFit:
+    """Leave each source out of the fit in turn, and judge its pictures by that fit.
+
+    Args:
+        fitted: under the degradations that `calibrate` is given.
+        judged: the same pictures under all that are reported.
+        false_alarms: as of `calibrate`.
+
+    Returns:
+        Flags of the sources that could be left out; empty for a class of one source alone.
+
+    Raises:
+        ModelError: no fit without one of the sources.
+    """
+    alarms, found = (
+        _held_out(fitted, judged, label, false_alarms)
+        if len(fitted.source_names(label)) > 1
+        else {}
+        for label in (0, 1)
+    )
+    return CrossFit(*(_by_column(judged, flags) for flags in (alarms, found)))
+
+
+def _held_out(
+    fitted: Evaluation, judged: Evaluation, label: int, false_alarms: float
+) -> dict[str, dict[str, Flags]]:
+    held: dict[str, dict[str, Flags]] = {}
+    for source in fitted.source_names(label):
+        try:
+            calibration = calibrate(fitted.without_source(label, source), false_alarms)
+        except ModelError as error:
+            raise ModelError(f"Without {source}: {error}") from error
+        held[source] = {}
+        for column in judged.logits:
+            logits = judged.of_source(column, label, source)
+            held[source][column] = _alarms(logits[np.isfinite(logits)], calibration)
+    return held
+
+
+def _by_column(
+    judged: Evaluation, held: Mapping[str, Mapping[str, Flags]]
+) -> dict[str, dict[str, Flags]]:
+    return {
+        column: {source: flags[column] for source, flags in held.items()}
+        for column in judged.logits
+    }
+
+
+def _alarms(logits: Logits, calibration: Calibration) -> Flags:
+    scores = np.array([calibration.score(float(x)) for x in logits], dtype=np.float64)
+    return scores > calibration.threshold
+
+
+def _require_both(evaluation: Evaluation) -> None:
+    for label, word in enumerate(("photographs", "generated pictures")):
+        if not evaluation.source_names(label):
+            raise ModelError(
+                f"no finite logits of {word}, so that nothing can be calibrated. Expected pictures "
+                "of both classes that the model can judge."
+            )
 
 
 def _logistic(x: Logits, labels: Logits, weights: Logits) -> tuple[float, float]:

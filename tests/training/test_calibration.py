@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge.errors import ModelError
-from training.calibration import alarm_share, calibrate, fit_platt, threshold_logit
+from training.calibration import alarm_share, calibrate, cross_fit, fit_platt, threshold_logit
 from training.data.folders import Picture
 from training.evaluation import Evaluation, Logits
 
@@ -50,3 +51,43 @@ def test_the_worst_degradation_sets_the_threshold() -> None:
     assert alarm_share(reals, calibration) < 0.05
     assert alarm_share(fakes, calibration) > 0.3
     assert 0 < calibration.threshold < 1
+
+
+def test_pictures_without_a_logit_do_not_spoil_the_fit() -> None:
+    reals, fakes = _gaussians(100, 100)
+    pictures = tuple(Picture(Path("a"), i // 101, "s") for i in range(202))
+    logits = np.concatenate([[np.nan], reals, fakes, [np.nan]])
+    whole = Evaluation(pictures[1:-1], {"x": logits[1:-1]})
+    assert calibrate(Evaluation(pictures, {"x": logits})) == calibrate(whole)
+    assert alarm_share(logits, calibrate(whole)) == alarm_share(logits[1:-1], calibrate(whole))
+    assert math.isnan(alarm_share(np.array([np.nan]), calibrate(whole)))
+
+
+def test_a_class_without_logits_is_one_sentence() -> None:
+    pictures = (Picture(Path("a"), 0, "s"), Picture(Path("a"), 1, "s"))
+    with pytest.raises(ModelError, match="no finite logits of generated pictures"):
+        calibrate(Evaluation(pictures, {"x": np.array([1.0, np.nan])}))
+
+
+def test_an_odd_camera_shows_only_where_it_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    centres = {(0, "a"): 0.0, (0, "b"): 0.0, (0, "odd"): 3.0, (1, "g"): 4.0, (1, "h"): 4.0}
+    pictures = tuple(Picture(Path("x"), *key) for key in centres for _ in range(100))
+    logits = np.concatenate([rng.normal(centre, 1.0, 100) for centre in centres.values()])
+    evaluation = Evaluation(pictures, {"x": logits})
+    crossed = cross_fit(evaluation, evaluation)
+    assert alarm_share(evaluation.of_label("x", 0), calibrate(evaluation)) <= 0.05
+    assert crossed.alarms["x"]["odd"].mean() > 0.8
+    assert crossed.alarms["x"]["a"].mean() < 0.02
+    shares = crossed.false_alarms("x")
+    assert shares is not None and shares[0] > 0.25 and shares[2] > 0.8
+    found = crossed.found_share("x")
+    assert found is not None and found[1] <= found[0] <= found[2]
+
+
+def test_one_source_alone_cannot_be_left_out() -> None:
+    reals, fakes = _gaussians(50, 50)
+    pictures = tuple(Picture(Path("a"), i // 50, "s") for i in range(100))
+    evaluation = Evaluation(pictures, {"x": np.concatenate([reals, fakes])})
+    crossed = cross_fit(evaluation, evaluation)
+    assert crossed.false_alarms("x") is None and crossed.found_share("x") is None

@@ -1,19 +1,15 @@
-"""How well a detector tells generated pictures from photographs, per generator and degradation."""
+"""Logits of labelled pictures under each degradation, and what is read off them at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from edge.sources.images import read_image
-from training.data.crops import normalised
-from training.data.degradations import COLUMNS
 from training.data.folders import Picture
-from training.models import PatchModel
 
 Logits = npt.NDArray[np.float64]
 
@@ -24,7 +20,7 @@ class Evaluation:
 
     Attributes:
         pictures: in order.
-        logits: per degradation, float64 [pictures].
+        logits: per degradation, float64 [pictures]; NaN where the model gave none.
     """
 
     pictures: tuple[Picture, ...]
@@ -43,6 +39,20 @@ class Evaluation:
         """The same pictures under some of the degradations."""
         return Evaluation(self.pictures, {name: self.logits[name] for name in columns})
 
+    def where(self, kept: npt.ArrayLike) -> Evaluation:
+        """Some of the pictures under the same degradations; one flag for each picture."""
+        mask = np.asarray(kept, dtype=bool)
+        pictures = tuple(p for p, keep in zip(self.pictures, mask, strict=True) if keep)
+        return Evaluation(pictures, {name: x[mask] for name, x in self.logits.items()})
+
+    def without_source(self, label: int, source: str) -> Evaluation:
+        """All pictures but those of one source."""
+        return self.where([(p.label, p.source) != (label, source) for p in self.pictures])
+
+    def finite(self) -> Evaluation:
+        """The pictures whose logit is finite under every degradation."""
+        return self.where(np.isfinite(np.stack(list(self.logits.values()))).all(axis=0))
+
     def describe(self) -> str:
         """The sources of both labels, in one line."""
         return " and ".join(", ".join(self.source_names(label)) for label in (0, 1))
@@ -57,44 +67,19 @@ class Evaluation:
         return {name: auc(reals, self.of_source(column, 1, name)) for name in self.source_names(1)}
 
     def mean_auc(self, columns: Sequence[str]) -> float:
-        """Mean over degradations of the mean over generators."""
-        return float(np.mean([list(self.generator_aucs(name).values()) for name in columns]))
-
-
-def evaluate(
-    model: PatchModel,
-    pictures: Sequence[Picture],
-    columns: Sequence[str],
-    on_picture: Callable[[], None] = lambda: None,
-) -> Evaluation:
-    """Score whole pictures under each degradation.
-
-    Args:
-        model: left in the mode that it came in.
-        pictures: at least one.
-        columns: names in `training.data.degradations.COLUMNS`.
-        on_picture: called after each picture.
-    """
-    was_training = model.training
-    model.eval()
-    rows = []
-    for picture in pictures:
-        rows.append(_logits(model, picture, columns))
-        on_picture()
-    model.train(was_training)
-    table = np.asarray(rows, dtype=np.float64)
-    return Evaluation(tuple(pictures), {name: table[:, i] for i, name in enumerate(columns)})
+        """Mean over degradations of the mean over generators; NaN where there is none."""
+        aucs = [list(self.generator_aucs(name).values()) for name in columns]
+        return float(np.mean(aucs)) if aucs and aucs[0] else math.nan
 
 
 def auc(reals: Logits, fakes: Logits) -> float:
-    """Area under the ROC curve: P(fake > real) + ½ P(fake = real) (Mann and Whitney, 1947)."""
+    """Area under the ROC curve: P(fake > real) + ½ P(fake = real) (Mann and Whitney, 1947).
+
+    NaN where a side is empty.
+    """
+    if not len(reals) or not len(fakes):
+        return math.nan
     ordered = np.sort(reals)
     below = np.searchsorted(ordered, fakes, side="left")
     not_above = np.searchsorted(ordered, fakes, side="right")
     return float((below + not_above).mean() / (2 * len(ordered)))
-
-
-@torch.no_grad()
-def _logits(model: PatchModel, picture: Picture, columns: Sequence[str]) -> list[float]:
-    image = read_image(picture.path)
-    return [float(model(normalised(COLUMNS[name](image))[None])) for name in columns]

@@ -4,13 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from tests.training.pictures import write_split
-from training.data.degradations import JPEG_75, UNTOUCHED
-from training.data.folders import Picture, index_folder
-from training.evaluation import Evaluation, auc, evaluate
-from training.models import build
+from training.data.folders import Picture
+from training.evaluation import Evaluation, auc
+from training.evaluation.columns import UNTOUCHED
 
 
 def test_auc_counts_pairs_and_halves_ties() -> None:
@@ -35,16 +32,11 @@ def test_each_generator_stands_against_all_photographs() -> None:
     assert evaluation.source_names(0) == ["cam", "phone"]
 
 
-def test_whole_pictures_are_scored_and_the_model_keeps_its_mode(tmp_path: Path) -> None:
-    write_split(tmp_path, per_source=1, seed=0)
-    pictures = index_folder(tmp_path).pictures
-    torch.manual_seed(0)
-    model = build("tiny_ladeda", "raw")
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    seen: list[int] = []
-    evaluation = evaluate(model, pictures, [UNTOUCHED, JPEG_75], lambda: seen.append(1))
-    assert model.training and len(seen) == len(pictures) == 4
-    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
-    assert evaluation.logits[UNTOUCHED].shape == (4,)
-    assert not np.allclose(evaluation.logits[UNTOUCHED], evaluation.logits[JPEG_75])
-    assert set(evaluation.restricted_to([JPEG_75]).logits) == {JPEG_75}
+def test_pictures_without_a_logit_are_passed_over() -> None:
+    pictures = tuple(Picture(Path("a"), label, "s") for label in (0, 1, 1))
+    table = {"x": np.array([0.0, 1.0, np.nan]), "y": np.array([np.inf, 1.0, 2.0])}
+    evaluation = Evaluation(pictures, table).finite()
+    assert len(evaluation.pictures) == 1 and evaluation.logits["y"].tolist() == [1.0]
+    assert np.isnan(evaluation.mean_auc(["x"]))
+    assert evaluation.without_source(1, "s").pictures == ()
+    assert np.isnan(evaluation.without_source(1, "s").mean_auc(["x"]))

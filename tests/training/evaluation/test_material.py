@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.errors import SourceError, UsageError
+from tests.fakes import grey
+from tests.training.evaluation.made import write_video
+from tests.training.pictures import write_split
+from training.evaluation.degraded import prepared
+from training.evaluation.material import open_material
+from training.evaluation.videos import sampled_frames
+
+
+def test_a_split_or_a_data_set_that_holds_it(tmp_path: Path) -> None:
+    write_split(tmp_path / "test", per_source=1, seed=0)
+    whole, part = open_material([tmp_path], "test"), open_material([tmp_path / "test"])
+    assert [e.picture for e in whole.entries] == [e.picture for e in part.entries]
+    assert whole.describe() == (
+        "2 photographs: camera-a 1, camera-b 1; 2 generated pictures: made-a 1, made-b 1"
+    )
+
+
+def test_sources_of_several_folders_stay_apart(tmp_path: Path) -> None:
+    for name in "ab":
+        write_split(tmp_path / name, per_source=1, seed=0)
+    material = open_material([tmp_path / "a", tmp_path / "b"])
+    sources = {entry.picture.source for entry in material.entries}
+    assert {"a/camera-a", "b/camera-a", "a/made-b", "b/made-b"} < sources
+    assert [entry.data for entry in material.entries] == [0] * 4 + [1] * 4
+
+
+def test_videos_alone_and_beside_pictures(tmp_path: Path) -> None:
+    for name in ("0_real/x.mp4", "1_fake/gen/y.mp4"):
+        write_video(tmp_path / name, [grey(90)] * 2)
+    material = open_material([tmp_path])
+    assert [(e.picture.source, e.video) for e in material.entries] == [
+        ("unsorted", True),
+        ("gen", True),
+    ]
+    assert "videos: 1" in material.describe()
+    write_split(tmp_path / "more", per_source=1, seed=0)
+    (tmp_path / "1_fake").rename(tmp_path / "more" / "1_fake" / "clips")
+    mixed = open_material([tmp_path / "more"]).entries
+    assert sum(entry.video for entry in mixed) == 1 and len(mixed) == 5
+
+
+@pytest.mark.parametrize(
+    ("videos", "said"),
+    [([], "is no folder"), (["0_real/a.mp4"], "1_fake has no video")],
+)
+def test_what_lacks_is_one_sentence(tmp_path: Path, videos: list[str], said: str) -> None:
+    for name in videos:
+        write_video(tmp_path / "data" / name, [grey(90)] * 2)
+        (tmp_path / "data" / "1_fake").mkdir()
+    with pytest.raises(SourceError, match=said):
+        open_material([tmp_path / "data"])
+
+
+def test_frames_come_at_the_rate_that_was_asked_for(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [grey(20 * i) for i in range(9)], fps=4)
+    levels = [round(float(image.mean()) / 20) for image in sampled_frames(path, 2.0)]
+    assert levels == [0, 2, 4, 6, 8]
+    assert len(list(sampled_frames(path, 100.0))) == 9
+    assert len(list(sampled_frames(path, 0.1))) == 1
+
+
+def test_a_file_that_is_no_video_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"no video at all")
+    with pytest.raises(SourceError, match="not a whole video"):
+        list(sampled_frames(path, 1.0))
+    with pytest.raises(SourceError, match="not a whole video"):
+        list(sampled_frames(tmp_path / "absent.mp4", 1.0))
+
+
+def test_processes_prepare_the_same_pictures_in_the_same_order(tmp_path: Path) -> None:
+    write_split(tmp_path, per_source=1, seed=0)
+    entries = open_material([tmp_path]).entries
+    columns = ("untouched", "JPEG 75")
+    alone, helped = (list(prepared(entries, columns, 1.0, workers)) for workers in (0, 1))
+    assert len(alone) == len(helped) == 8  # each picture, and its end
+    for a, b in zip(alone, helped, strict=True):
+        assert a.entry == b.entry and (a.versions is None) == (b.versions is None)
+        for name in a.versions or ():
+            assert np.array_equal((a.versions or {})[name], (b.versions or {})[name])
+
+
+def test_published_layouts_and_their_splits(tmp_path: Path) -> None:
+    for platform in ("reddit", "twitter"):
+        write_split(tmp_path / "test" / platform, per_source=1, seed=0)
+    write_split(tmp_path / "train", per_source=1, seed=0)
+    every = open_material([tmp_path], "test").entries
+    assert {entry.picture.source for entry in every} == {"reddit", "twitter"}
+    one = open_material([tmp_path], "test/reddit", "wildrf").entries
+    assert {entry.picture.source for entry in one} == {"reddit"}
+    with pytest.raises(UsageError, match="no split 'val'"):
+        open_material([tmp_path])

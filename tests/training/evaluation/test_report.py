@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from edge.errors import SinkError, UsageError
+from tests.training.evaluation.made import COLUMNS, made_record
+from tests.training.pictures import write_split
+from training.evaluation.metrics import AUC, METRICS
+from training.evaluation.plots import reliability
+from training.evaluation.record import FILE, Record, read_record, write_text
+from training.evaluation.report import PAGE, require_folder, write_report
+from training.evaluation.sheet import error_sheet, worst
+from training.evaluation.summary import read_summary, summarise, write_summary
+from training.evaluation.tables import interval_text, mean_grid, notes
+
+DRAWS = 30
+
+
+def test_the_same_json_gives_the_same_report(tmp_path: Path) -> None:
+    record = made_record()
+    write_report(record, summarise(record, DRAWS), tmp_path / "a")
+    again = read_record(tmp_path / "a" / FILE)
+    assert again == record
+    write_report(again, summarise(again, DRAWS), tmp_path / "b")
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert {"roc.png", "roc.svg", "reliability.png", "scores-1.svg", "scores-2.png"} < set(names)
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_the_page_has_every_figure_and_links_every_plot(tmp_path: Path) -> None:
+    record = made_record()
+    problems = write_report(record, summarise(record, DRAWS), tmp_path)
+    page = (tmp_path / PAGE).read_text()
+    assert all(text in page for text in (*METRICS, *COLUMNS, "gen-a", "cam-b", "a − b"))
+    assert all(f"({p.name})" in page for p in tmp_path.glob("*.svg"))
+    assert len(problems) == 2 and all(problem in page for problem in problems)
+
+
+def test_the_sheet_shows_the_surest_mistakes_once_each(tmp_path: Path) -> None:
+    write_split(tmp_path, per_source=2, seed=0)
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    wrong = {path: 9.0 if "0_real" in path.parts else -9.0 for path in files}
+    record = _record_of(tmp_path, wrong)
+    model = record.models[0]
+    assert len(worst(record, model, 0)) == len(worst(record, model, 1)) == 4
+    assert worst(record, model, 0, most=1)[0].score > 0.99
+    sheet = error_sheet(record, model)
+    assert sheet is not None
+    captions = [axes.get_title() for axes in sheet.get_axes()]
+    assert len(captions) == 8 and captions[0] == "camera-a\nscore 1.000, untouched"
+
+
+def test_no_mistake_needs_no_sheet(tmp_path: Path) -> None:
+    write_split(tmp_path, per_source=1, seed=0)
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    record = _record_of(tmp_path, {p: -9.0 if "0_real" in p.parts else 9.0 for p in files})
+    assert error_sheet(record, record.models[0]) is None
+
+
+def test_reliability_weighs_classes_alike() -> None:
+    centres, shares = reliability(np.full(30, 0.25), np.full(10, 0.25))
+    assert centres.tolist() == [0.25] and shares[0] == pytest.approx(0.5)
+    assert reliability(np.zeros(0), np.full(2, 0.5))[0].size == 0
+
+
+def test_the_compact_form_has_figures_but_no_logits_and_no_paths(tmp_path: Path) -> None:
+    record = made_record(root="some-folder")
+    summary = summarise(record, DRAWS)
+    path = tmp_path / "quality.json"
+    path.write_text(write_summary(summary))
+    assert read_summary(path) == (summary, None)
+    assert "some-folder" not in path.read_text() and "logits" not in path.read_text()
+    assert summary.models[0].columns["untouched"].generators["gen-a"].keys() == set(METRICS)
+
+
+def test_a_model_that_says_the_same_of_all_has_figures_and_one_that_says_nothing_has_none() -> None:
+    flat = summarise(made_record(("a", "b"), logits={"a": 1.0, "b": None}), DRAWS)
+    assert flat.models[0].columns["untouched"].mean[AUC] == (0.5, 0.5, 0.5)
+    silent = flat.models[1].columns["untouched"]
+    assert silent.mean[AUC] is None and silent.false_alarms is None
+    assert silent.without_logit == 24
+    assert flat.comparisons[0].difference is None and flat.comparisons[0].p is None
+    assert mean_grid(flat, AUC).rows[1][1:] == ("n/a", "n/a")
+    assert any("gave no logit for 24" in note for note in notes(flat))
+
+
+def test_a_silent_model_can_still_be_drawn(tmp_path: Path) -> None:
+    record = made_record(("a", "b"), logits={"a": 1.0, "b": None})
+    write_report(record, summarise(record, DRAWS), tmp_path)
+    with PillowImage.open(tmp_path / "roc.png") as drawn:
+        assert drawn.size[0] > 300
+
+
+def test_intervals_are_written_in_the_unit_of_the_measure() -> None:
+    assert interval_text((0.6914, 0.52, 0.851), AUC) == "0.691 [0.52, 0.85]"
+    assert interval_text((0.048, 0.01, 0.12), "") == "4.8 % [1, 12]"
+    assert interval_text(None, AUC) == "n/a"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": 2}, "schema"),
+        ({"theme": "bench"}, "theme"),
+        ({"columns": ["untouched"]}, "other degradations"),
+        ({"items": []}, "logits each"),
+        ({"data": []}, "folder is not listed"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    path = tmp_path / FILE
+    path.write_text(json.dumps(json.loads(write_text(made_record())) | change))
+    with pytest.raises(UsageError, match=said):
+        read_record(path)
+
+
+def test_what_is_no_evaluation_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_summary(tmp_path / "absent.json")
+    for content in ("not JSON", "[]", "{}"):
+        (tmp_path / "x.json").write_text(content)
+        with pytest.raises(UsageError, match="expected an evaluation"):
+            read_summary(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text('{"theme": "quality"}')
+    with pytest.raises(UsageError, match="broken file of figures"):
+        read_summary(tmp_path / "x.json")
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / PAGE).write_text("# Mine")
+    with pytest.raises(SinkError, match="no report of this program"):
+        require_folder(tmp_path)
+    with pytest.raises(SinkError, match="is a file"):
+        require_folder(tmp_path / PAGE)
+
+
+def _record_of(root: Path, logits: dict[Path, float]) -> Record:
+    template = made_record(("a",))
+    items = [
+        template.items[0].model_copy(
+            update={
+                "path": path.relative_to(root).as_posix(),
+                "label": int("1_fake" in path.parts),
+                "source": path.parent.name,
+            }
+        )
+        for path in logits
+    ]
+    said = {column: list(logits.values()) for column in COLUMNS}
+    model = template.models[0].model_copy(update={"logits": said})
+    return template.model_copy(
+        update={"data": (str(root),), "items": tuple(items), "models": (model,)}
+    )

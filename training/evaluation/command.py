@@ -1,0 +1,232 @@
+"""Judge models on labelled pictures and videos, degraded as in use.
+
+A folder is data: 0_real/<source>/… and 1_fake/<source>/… with pictures or videos, or a data set in
+one of the layouts of --layout, of which --split is taken. Everything else names a model: a shipped
+one, a checkpoint (.safetensors), a model file (.onnx) or a published file (.pth).
+
+    patchwatch evaluate tiny-ladeda DATA                        tables
+    patchwatch evaluate a.safetensors b.onnx DATA --output DIR  report, plots, every logit
+    patchwatch evaluate --from DIR/evaluation.json --compact F  figures alone, fit to be committed
+    patchwatch evaluate --from F --card docs/model-card.md      rewrite a page's tables
+
+Exit codes: 0 every model judged every picture, 1 some failed or a card is stale, 2 wrong usage,
+130 Ctrl-C (nothing is written then).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import get_args
+
+from edge.commands.options import console, positive
+from edge.errors import UsageError
+from edge.manifest import Preprocessing
+from edge.regions import SYNTAX
+from edge.signals import stop_signals
+from edge.weights import shipped
+from training.evaluation.card import stale, write_card
+from training.evaluation.columns import COLUMNS, choose_columns
+from training.evaluation.judge import JudgeOptions, judge
+from training.evaluation.metrics import AUC
+from training.evaluation.options import (
+    add_material_arguments,
+    add_workers_argument,
+    bar,
+    find_material,
+    finite_above_0,
+    results_console,
+)
+from training.evaluation.record import Record
+from training.evaluation.report import require_folder, require_matplotlib, write_report
+from training.evaluation.scorers import ModelOptions, open_scorers
+from training.evaluation.summary import Summary, read_summary, steps, summarise, write_summary
+from training.evaluation.tables import (
+    Grid,
+    about,
+    alarms_grid,
+    comparison_grid,
+    frames_grid,
+    generator_grid,
+    mean_grid,
+    measures_grid,
+    notes,
+)
+from training.evaluation.whole_files import write_all
+
+FAILED = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `patchwatch evaluate`."""
+    parser.add_argument(
+        "paths", nargs="*", metavar="MODEL|DATA", help="models and folders of labelled files"
+    )
+    add_material_arguments(parser)
+    parser.add_argument(
+        "--columns", metavar="A,B", help=f"degradations (default: all of {', '.join(COLUMNS)})"
+    )
+    parser.add_argument(
+        "--fps",
+        type=finite_above_0,
+        default=2.0,
+        metavar="F",
+        help="frames per second taken from videos (default: %(default)g)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
+    add_workers_argument(parser)
+    _add_model_arguments(parser)
+    _add_output_arguments(parser)
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("models")
+    group.add_argument("--region", metavar="R", help=f"{SYNTAX} (default: each model's own)")
+    group.add_argument(
+        "--threads", type=positive, metavar="N", help="threads per operator (default: all cores)"
+    )
+    group.add_argument("--architecture", metavar="A", help="of .pth files, such as tiny_ladeda")
+    group.add_argument(
+        "--preprocessing", metavar="P", help=f"of .pth files: {', '.join(get_args(Preprocessing))}"
+    )
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("results")
+    group.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write evaluation.json, report.md, plots, and sheets that show pictures of the data",
+    )
+    group.add_argument(
+        "--compact", type=Path, metavar="F.json", help="write the figures alone, without logits"
+    )
+    group.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="F.json",
+        help="judge nothing: take evaluation.json, or for tables and cards its compact form",
+    )
+    group.add_argument(
+        "--card", type=Path, metavar="F.md", help="rewrite the tables between its figures markers"
+    )
+    group.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 where the card is stale"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge or read, print the tables, write what was asked for."""
+    _check_usage(args)
+    if args.check:
+        return _check(args.card, args.source)
+    if args.output:
+        require_matplotlib()
+        require_folder(args.output)
+    with stop_signals():
+        summary, record = _read(args.source) if args.source else _judged(args)
+        _print(summary)
+        _write(args, summary, record)
+    return FAILED if _is_partial(summary) else 0
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    if bool(args.source) == bool(args.paths):
+        raise UsageError(
+            "expected either models and folders of data, or --from FILE, found "
+            f"{'both' if args.source else 'neither'}."
+        )
+    if args.check and not (args.card and args.source):
+        raise UsageError("--check compares a --card with the file given by --from; give both.")
+    if args.seed < 0:
+        raise UsageError(f"--seed: expected 0 or more, found {args.seed}.")
+    for path, suffix in ((args.compact, ".json"), (args.card, ".md")):
+        if path and path.suffix != suffix:
+            raise UsageError(f"expected a name that ends in {suffix}, found {str(path)!r}.")
+
+
+def _check(card: Path, source: Path) -> int:
+    problem = stale(card, source)
+    if problem is None:
+        return 0
+    sys.stderr.write(f"patchwatch: {problem}\n")
+    return FAILED
+
+
+def _read(source: Path) -> tuple[Summary, Record | None]:
+    with console().status("computing intervals"):
+        return read_summary(source)
+
+
+def _judged(args: argparse.Namespace) -> tuple[Summary, Record]:
+    models, folders = _sorted_out(args.paths)
+    columns = choose_columns(args.columns)
+    options = ModelOptions(args.region, args.architecture, args.preprocessing, args.threads)
+    with ExitStack() as stack:
+        scorers = stack.enter_context(open_scorers(models, options))
+        material = find_material(folders, args.split, args.layout)
+        progress = stack.enter_context(bar())
+        task = progress.add_task("judging", total=len(material.entries))
+        how = JudgeOptions(columns, args.fps, args.workers, args.seed)
+        record = judge(scorers, material, how, lambda: progress.advance(task))
+        task = progress.add_task("computing intervals", total=steps(record))
+        return summarise(record, on_step=lambda: progress.advance(task)), record
+
+
+def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Models and folders of data, in order; a shipped name stands before a folder of that name."""
+    folders = [Path(p) for p in paths if Path(p).is_dir() and p not in shipped()]
+    models = [p for p in paths if p in shipped() or not Path(p).is_dir()]
+    if not folders or not models:
+        lacking = "a folder of labelled files" if not folders else "a model"
+        raise UsageError(f"expected at least one model and one folder of data; {lacking} lacks.")
+    return models, folders
+
+
+def _print(summary: Summary) -> None:
+    out = results_console()
+    out.print(about(summary), markup=False, soft_wrap=True)
+    grids: list[Grid | None] = [
+        mean_grid(summary, AUC),
+        frames_grid(summary),
+        generator_grid(summary, AUC),
+        alarms_grid(summary),
+        *(measures_grid(summary, model) for model in summary.models),
+        comparison_grid(summary),
+    ]
+    for grid in grids:
+        if grid is not None:
+            out.print(grid.rich())
+    for note in notes(summary):
+        out.print(note, markup=False, soft_wrap=True)
+
+
+def _write(args: argparse.Namespace, summary: Summary, record: Record | None) -> None:
+    out = console()
+    if args.output:
+        if record is None:
+            raise UsageError(
+                f"{args.source} has no logits, so that nothing can be drawn. Give --from the "
+                "evaluation.json that it was made from."
+            )
+        with out.status("drawing"):
+            problems = write_report(record, summary, args.output)
+        for problem in problems:
+            out.print(problem, markup=False, soft_wrap=True)
+        out.print(f"{args.output / 'report.md'}", markup=False, soft_wrap=True)
+    if args.compact:
+        write_all(args.compact.parent, {args.compact.name: write_summary(summary).encode()})
+        out.print(f"{args.compact}", markup=False, soft_wrap=True)
+    if args.card:
+        changed = write_card(args.card, summary)
+        out.print(f"{args.card}: {'rewritten' if changed else 'unchanged'}", markup=False)
+
+
+def _is_partial(summary: Summary) -> bool:
+    lost = any(c.without_logit for m in summary.models for c in m.columns.values())
+    return bool(summary.left_out) or lost
