@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import ModelProto, helper
+from onnx import GraphProto, ModelProto, helper
 from torch import nn
 
 from edge.manifest import METADATA_KEY, Manifest
@@ -48,6 +48,9 @@ def to_onnx(module: nn.Module, static: Shape | None = None) -> ModelProto:
         # Deprecated, but the only exporter that writes opset 17 and axes as attributes.
         warnings.filterwarnings("ignore", "You are using the legacy", DeprecationWarning)
         warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
+        if static:
+            # A number read off a shape is then the constant that it should be.
+            warnings.filterwarnings("ignore", "Converting a tensor")
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             module,
@@ -60,8 +63,24 @@ def to_onnx(module: nn.Module, static: Shape | None = None) -> ModelProto:
             dynamic_axes=None if static else _DYNAMIC,
         )
         proto = onnx.load_model(str(path))
+    _drop_identities(proto.graph)
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     return proto
+
+
+def _drop_identities(graph: GraphProto) -> None:
+    """Let operators read a weight itself: the exporter puts Identity before one that equals it."""
+    weights = {tensor.name for tensor in graph.initializer}
+    renamed = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Identity" and node.input[0] in weights
+    }
+    for node in [node for node in graph.node if node.output[0] in renamed]:
+        graph.node.remove(node)
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
 
 
 def embed(proto: ModelProto, manifest: Manifest) -> None:

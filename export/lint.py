@@ -45,6 +45,7 @@ OPERATORS = frozenset(
         "Slice",
         "Squeeze",
         "Sub",
+        "TopK",
         "Transpose",
         "Unsqueeze",
     }
@@ -56,6 +57,7 @@ CONSTANT_INPUTS = {
     "Reshape": (1,),
     "Slice": (1, 2, 3, 4),
     "Squeeze": (1,),
+    "TopK": (1,),
     "Unsqueeze": (1,),
 }
 """Operator → its inputs that must be known when an engine is built."""

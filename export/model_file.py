@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edge.errors import UsageError
 from edge.manifest import Manifest
 from export import parity
 from export.fold import folded_module
@@ -56,7 +57,13 @@ def export_model(
         ContractError: the graph breaks the contract.
         ModelError: the file differs from the checkpoint by more than `parity.BOUND`.
         SinkError: the file cannot be written.
+        UsageError: the model pools a map of one size alone, and `static` is None.
     """
+    if model.pooling.needs_fixed_size and static is None:
+        raise UsageError(
+            f"{model.architecture} counts the highest patches, and how many they are depends on "
+            "the size of the picture. Give --static NxHxW, or choose another pooling."
+        )
     model.eval()
     data = _graph(model, card, path, static)
     with written_whole(path, data):

@@ -30,7 +30,7 @@ class Naive(nn.Module):
         """Frames uint8 [N, H, W, 3] BGR → logit float32 [N], patch logits float32 [N, h, w]."""
         x = self.model.preprocess(self.normalised(frames))
         patches = self.model.map_head(self.model.features(x)).squeeze(1)
-        return patches.mean((1, 2)), patches
+        return self.model.pooled(patches), patches
 
 
 def naive_module(model: PatchModel) -> Naive:

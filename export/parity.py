@@ -69,8 +69,8 @@ def measure(
 ) -> list[Parity]:
     """Compare a model in torch with its file in ONNX Runtime.
 
-    The pooled logit is that of the patches' mean in float64: torch's own pooling adds up in
-    float32, and would be the less exact of the two on a large picture.
+    The logit is pooled from the patches in float64: torch's own pooling adds up in float32, and
+    would be the less exact of the two on a large picture.
 
     Args:
         model: unfolded; put into evaluation mode.
@@ -154,13 +154,13 @@ def _compare(naive: Naive, session: onnxruntime.InferenceSession, shape: Shape) 
             f"The model file gives a map of {patches.shape} at {describe(shape)}, the checkpoint "
             f"one of {expected.shape}. Nothing was written."
         )
-    means = expected.mean((1, 2))
-    logit, patch = np.abs(logits - means), np.abs(patches - expected)
+    pooled = _pooled(naive, expected)
+    logit, patch = np.abs(logits - pooled), np.abs(patches - expected)
     return Parity(
         shape,
         float(logit.max()),
         float(patch.max()),
-        float((logit / np.maximum(1, np.abs(means))).max()),
+        float((logit / np.maximum(1, np.abs(pooled))).max()),
         float(patch.max() / max(1.0, np.abs(expected).max())),
     )
 
@@ -169,6 +169,11 @@ def _patches_in_torch(naive: Naive, frames: Batch) -> Array:
     with torch.no_grad():
         patches = naive.model.patch_logits(naive.normalised(torch.from_numpy(frames)))
     return patches.double().numpy()
+
+
+def _pooled(naive: Naive, patches: Array) -> Array:
+    with torch.no_grad():
+        return naive.model.pooled(torch.from_numpy(patches)).double().numpy()
 
 
 def _run(

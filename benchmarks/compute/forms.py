@@ -17,6 +17,7 @@ from export.fold import folded_module
 from export.graph import INPUT, to_onnx
 from export.naive import Naive, naive_module
 from training.models import PatchModel, build
+from training.models.composed import ComposedModel
 from training.models.preprocess import KERNELS
 
 
@@ -65,13 +66,15 @@ def counts(
     Raises:
         UsageError: a name that is not known.
     """
-    if form == "folded":
+    with torch.device("meta"):
+        model = build(architecture, preprocessing)
+    if form == "folded" or (form == "plain" and isinstance(model, ComposedModel)):
+        # A composed model is not packed: what is executed is the algorithm.
         graph = skeleton(to_onnx(folded_module(build(architecture, preprocessing).eval())))
         for height, width in sizes:
             yield count_graph(graph, {INPUT: (1, height, width, 3)})
         return
     with torch.device("meta"):
-        model = build(architecture, preprocessing)
         module = naive_module(model) if form == "naive" else PlainFolding(model)
     for height, width in sizes:
         yield count_module(module, _meta_frames(height, width))

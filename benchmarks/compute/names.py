@@ -35,7 +35,9 @@ Table = dict[Key, dict[SizeHW, Row]]
 
 
 def model_name(architecture: str) -> str:
-    """As the paper writes it."""
+    """As its paper writes it; its own name where no paper does."""
     if architecture == STUDENT:
         return "Tiny-LaDeDa"
-    return f"LaDeDa-{architecture.removeprefix('ladeda')}"
+    if architecture.startswith("ladeda"):
+        return f"LaDeDa-{architecture.removeprefix('ladeda')}"
+    return architecture

@@ -43,6 +43,7 @@ _KINDS |= dict.fromkeys(
         "Sigmoid",
         "Softmax",
         "Sub",
+        "TopK",
         "Transpose",
     ),
     "elementwise",

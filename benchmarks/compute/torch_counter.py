@@ -40,6 +40,7 @@ _ELEMENTWISE = {
     "exp",
     "gelu",
     "hardtanh",
+    "hardtanh_",
     "max_pool2d_with_indices",
     "mean",
     "mul",
@@ -52,6 +53,7 @@ _ELEMENTWISE = {
     "silu",
     "sub",
     "sum",
+    "topk",
     "upsample_bilinear2d",
     "upsample_nearest2d",
 }

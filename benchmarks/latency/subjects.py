@@ -213,7 +213,7 @@ def _first_phases(packed: Tensor, blocks: bool, packing: tuple[int, int]) -> Ten
 
 
 def unpack_inputs(weight: Tensor, packing: tuple[int, int]) -> Tensor:
-    """The reverse of `export.fold.pack_inputs`, padding kept.
+    """The reverse of `export.tiny.pack_inputs`, padding kept.
 
     Args:
         weight: [O, rows·columns·C, h, w].

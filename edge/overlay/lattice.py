@@ -124,8 +124,12 @@ def _inner_patches(region: Region, grid: PatchGrid) -> FloatArray:
     """The patch logits of a region; those that look past its edge are given their neighbour's.
 
     There a padded filter meets the step from the picture to the padding, which is no evidence.
+    Patches that look past the edge by a stride or more belong to a network with zeros around every
+    layer's map: it has learned with them, and most of its patches are so wide as to do so.
     """
     patches = np.asarray(region.evidence.patch_logits, np.float32)
+    if -grid.offset >= grid.stride:
+        return patches
     for axis, size in enumerate(region.input_hw):
         count = patches.shape[axis]
         first = math.ceil(-grid.offset / grid.stride) if grid.offset < 0 else 0

@@ -323,3 +323,18 @@ def test_patches_that_look_past_the_edge_do_not_tint_it() -> None:
     shown = draw(result, Hud(grid, Calibration()))
     without = draw(result, Hud(grid, Calibration(), heat_map=False))
     assert np.array_equal(shown, without)
+
+
+def test_the_edge_of_a_network_that_borders_every_layer_is_shown() -> None:
+    grid = PatchGrid(receptive_field=339, stride=16, offset=-154)
+    patches = np.full((30, 40), -5.0, np.float32)
+    patches[0] = 50.0
+    picture = np.full((480, 640, 3), 90, np.uint8)
+    region = Region((0, 0, 640, 480), (480, 640), Evidence(0.0, patches))
+    result = Result(
+        Frame(picture, 0, 0.0, "x"), region.evidence, Verdict("uncertain", 0.5), {}, (region,)
+    )
+    shown = draw(result, Hud(grid, Calibration()))
+    without = draw(result, Hud(grid, Calibration(), heat_map=False))
+    tinted = (shown != without).any(2)
+    assert tinted[4, 320] and not tinted[240, 320]

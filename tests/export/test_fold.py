@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from edge.errors import ModelError
-from export.fold import folded_module, pack_inputs, pack_outputs
+from export.fold import folded_module
 from export.graph import to_onnx
 from export.naive import naive_module
 from export.parity import Parity, measure, textured
+from export.tiny import pack_inputs, pack_outputs
 from tests.export.models import lively
 from training.models import PREPROCESSINGS, PatchModel
 

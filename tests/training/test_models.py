@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edge.errors import RegionError, UsageError
 from tests.shared_data import SHARED, shared
 from training.checkpoint import load_published
-from training.models import ARCHITECTURES, PREPROCESSINGS, PatchModel, build
+from training.models import PREPROCESSINGS, PatchModel, build
 from training.models.ladeda import LaDeDa
 from training.models.preprocess import (
     IMAGENET_MEAN,
@@ -115,7 +115,7 @@ def test_ladeda_gives_the_published_numbers(row: dict[str, Any]) -> None:
     assert_expected(model, row)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", PARAMETERS)
 def test_parameter_counts(architecture: str) -> None:
     model = build(architecture, "NPR")
     assert sum(weight.numel() for weight in model.parameters()) == PARAMETERS[architecture]
@@ -186,7 +186,7 @@ def test_the_grid_says_which_pixels_a_patch_sees(architecture: str, preprocessin
         assert seen_by(model, side, row, column) == (max(0, top), max(0, left), bottom, right)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", PARAMETERS)
 def test_a_patch_has_the_side_in_the_name(architecture: str) -> None:
     assert build(architecture, "raw").grid.receptive_field == SIDES[architecture]
     filtered = build(architecture, "x_grad").grid
@@ -208,7 +208,7 @@ def test_the_map_covers_the_picture_at_any_size(architecture: str, preprocessing
 
 
 @pytest.mark.parametrize("preprocessing", ["NPR", "y_grad"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", PARAMETERS)
 def test_one_patch_is_enough_and_less_is_refused(architecture: str, preprocessing: str) -> None:
     model = build(architecture, preprocessing).eval()
     least = model.grid.smallest_input()

@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 from edge.errors import UsageError
+from training.models.composed import ComposedModel, Trunk
+from training.models.experts import ExpertsTrunk
+from training.models.fine import FINE, FineTrunk
 from training.models.ladeda import WIDE_LAYERS, LaDeDa
+from training.models.levels import LiteLevelsTrunk
+from training.models.lite import BLOCKS, LiteTrunk
 from training.models.patch_model import PatchModel
+from training.models.pooling import POOLINGS, Pooling
 from training.models.preprocess import PREPROCESSINGS
 from training.models.tiny_ladeda import TinyLaDeDa
 
 __all__ = ["ARCHITECTURES", "PREPROCESSINGS", "PatchModel", "build"]
 
-_RECEPTIVE_FIELDS = {f"ladeda{side}": side for side in WIDE_LAYERS}
-ARCHITECTURES: tuple[str, ...] = ("tiny_ladeda", *_RECEPTIVE_FIELDS)
+Factory = Callable[[str, str], PatchModel]
+"""(architecture, preprocessing) → the model."""
+
+_TRUNKS: dict[str, Callable[[], Trunk]] = {
+    **{f"lite0_s{stride}": partial(LiteTrunk, stride) for stride in BLOCKS},
+    **{name: partial(FineTrunk, settings) for name, settings in FINE.items()},
+    "lite0_levels": LiteLevelsTrunk,
+    "experts": partial(ExpertsTrunk, gated=False),
+    "gated_experts": partial(ExpertsTrunk, gated=True),
+}
+"""Architectures that take every pooling."""
+
+
+def _ladeda(side: int, architecture: str, preprocessing: str) -> PatchModel:
+    return LaDeDa(architecture, preprocessing, side)
+
+
+def _composed(
+    trunk: Callable[[], Trunk],
+    pooling: Callable[[], Pooling],
+    architecture: str,
+    preprocessing: str,
+) -> PatchModel:
+    return ComposedModel(architecture, preprocessing, trunk(), pooling())
+
+
+def _factories() -> Iterator[tuple[str, Factory]]:
+    yield "tiny_ladeda", TinyLaDeDa
+    for side in WIDE_LAYERS:
+        yield f"ladeda{side}", partial(_ladeda, side)
+    for ending, pooling in POOLINGS.items():
+        for name, trunk in _TRUNKS.items():
+            yield f"{name}{ending}", partial(_composed, trunk, pooling)
+
+
+ARCHITECTURES: dict[str, Factory] = dict(_factories())
+"""Name → what builds it."""
 
 
 def build(architecture: str, preprocessing: str) -> PatchModel:
@@ -22,11 +66,9 @@ def build(architecture: str, preprocessing: str) -> PatchModel:
         preprocessing: one of `PREPROCESSINGS`.
 
     Raises:
-        UsageError: one of the two is not known.
+        UsageError: one of the two is not known, or the first does not take the second.
     """
-    if architecture == "tiny_ladeda":
-        return TinyLaDeDa(architecture, preprocessing)
-    if architecture in _RECEPTIVE_FIELDS:
-        return LaDeDa(architecture, preprocessing, _RECEPTIVE_FIELDS[architecture])
-    known = ", ".join(ARCHITECTURES)
-    raise UsageError(f"architecture {architecture!r} is not known. Expected one of {known}.")
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise UsageError(f"architecture {architecture!r} is not known. Expected one of {known}.")
+    return ARCHITECTURES[architecture](architecture, preprocessing)
