@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -20,6 +20,8 @@ from edge.errors import ConfigError
 from edge.manifest import RegionText
 from edge.verdict import VerdictSettings
 from edge.weights import DEFAULT
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 
@@ -129,9 +131,21 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Run
     Raises:
         ConfigError: unreadable, not YAML, an unknown key, a wrong value or an unset variable.
     """
-    data = _read_yaml(path)
-    expanded = _expand(data, os.environ if environment is None else environment, str(path))
-    return build_config(expanded, str(path))
+    return build_config(read_yaml(path, environment), str(path))
+
+
+def read_yaml(path: Path, environment: Mapping[str, str] | None = None) -> object:
+    """Read a configuration file, with variables replaced, and check nothing yet.
+
+    Args:
+        path: a YAML file.
+        environment: for `${NAME}`; the process's if None.
+
+    Raises:
+        ConfigError: unreadable, not YAML, a key that stands twice, or an unset variable.
+    """
+    found = os.environ if environment is None else environment
+    return _expand(_parse_yaml(path), found, str(path))
 
 
 def build_config(data: object, where: str) -> RunConfig:
@@ -144,12 +158,26 @@ def build_config(data: object, where: str) -> RunConfig:
     Raises:
         ConfigError: an unknown key or a wrong value.
     """
+    return checked(RunConfig, data, where)
+
+
+def checked(model: type[Model], data: object, where: str) -> Model:
+    """Check keys and values that were read already against any model of a configuration.
+
+    Args:
+        model: what they should be.
+        data: nested mappings.
+        where: what to name in messages, for instance the file.
+
+    Raises:
+        ConfigError: an unknown key or a wrong value.
+    """
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected keys and values, found {type(data).__name__}.")
     try:
-        return RunConfig.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from error
+        raise ConfigError(f"{where}: {_explain(error, model)}") from error
 
 
 def override(config: RunConfig, flags: Mapping[str, object]) -> RunConfig:
@@ -187,7 +215,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> object:
+def _parse_yaml(path: Path) -> object:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -223,24 +251,31 @@ def _expand(value: object, environment: Mapping[str, str], where: str) -> object
     return _VARIABLE.sub(replace, value)
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     key = ".".join(path)
     if first["type"] == "value_error":  # one of our own sentences, which says what was found
-        return f"{key}: {first['ctx']['error']}"
+        return f"{key}: {first['ctx']['error']}" if key else f"{first['ctx']['error']}"
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing."
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']}, found {first['input']!r}."
-    known = _keys_at(path[:-1])
+    known = _keys_at(model, path[:-1])
     near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
     return f"unknown key {key!r}. {hint}"
 
 
-def _keys_at(path: list[str]) -> list[str]:
-    model: type[BaseModel] = RunConfig
+def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
-        annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        model = annotation
+        if part in model.model_fields:  # else an index, in a list of what the last part named
+            model = _model_in(model.model_fields[part].annotation) or model
     return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(inner) for inner in get_args(annotation))
+    return next((model for model in found if model is not None), None)

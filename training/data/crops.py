@@ -1,63 +1,19 @@
-"""Training samples: crops drawn evenly over classes and sources, each degraded at random."""
+"""Crops, and the tensors that models take."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from edge.sources.images import read_image
+from edge.regions import resize_antialiased
 from edge.types import Batch, FloatArray, Image
-from training.data.degradations import first_jpeg, random_jpeg
-from training.data.folders import LABEL_FOLDERS, Picture
 from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
-_LOSSY_FILES = frozenset({".jpg", ".jpeg"})
-
-
 Sample = tuple[Image, int]
-"""A crop and its label."""
-
-
-class BalancedCrops(Dataset[Sample]):
-    """A fixed, reproducible sequence of samples.
-
-    Sample i has label i mod 2; its source is drawn evenly among those of its label, then a picture
-    evenly among those of the source. It depends on the seed and i alone, not on who loads it.
-
-    Args:
-        pictures: both labels occur; each at least `size` high and wide.
-        size: side of a crop in pixels.
-        samples: length of the sequence.
-        seed: of every random choice.
-    """
-
-    def __init__(self, pictures: Sequence[Picture], size: int, samples: int, seed: int) -> None:
-        self._sources = [_by_source(pictures, label) for label in range(len(LABEL_FOLDERS))]
-        self._size, self._samples, self._seed = size, samples, seed
-
-    def __len__(self) -> int:
-        return self._samples
-
-    def __getitem__(self, index: int) -> Sample:
-        """The crop, uint8 [size, size, 3] BGR, and its label."""
-        rng = np.random.default_rng((self._seed, index))
-        label = index % len(LABEL_FOLDERS)
-        picture = self._draw(label, rng)
-        crop = random_crop(read_image(picture.path), self._size, rng)
-        if picture.path.suffix.lower() not in _LOSSY_FILES:
-            # Else compressed once against twice would be a label of its own.
-            crop = first_jpeg(crop, rng)
-        return random_jpeg(crop, rng), label
-
-    def _draw(self, label: int, rng: np.random.Generator) -> Picture:
-        sources = self._sources[label]
-        pictures = sources[int(rng.integers(len(sources)))]
-        return pictures[int(rng.integers(len(pictures)))]
+"""A crop, uint8 [size, size, 3] BGR, and its label."""
 
 
 def stacked(samples: Sequence[Sample]) -> tuple[Batch, FloatArray]:
@@ -81,16 +37,37 @@ def random_crop(image: Image, size: int, rng: np.random.Generator) -> Image:
     return image[top : top + size, left : left + size]
 
 
-def normalised(pixels: Image | Batch) -> Tensor:
-    """uint8 […, H, W, 3] BGR → float32 […, 3, H, W] RGB, ImageNet-normalised."""
-    rgb = torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1])).movedim(-1, -3)
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+def part_at(image: Image, side: int, at: tuple[float, float]) -> Image:
+    """A part of an image [H, W, 3], cut off at `side` rows and columns.
+
+    Args:
+        image: of any size.
+        side: of the part, where the image has as much.
+        at: where in the room that is left, rows then columns, 0..1.
+    """
+    height, width = image.shape[:2]
+    top, left = (int(max(n - side, 0) * p + 0.5) for n, p in zip((height, width), at, strict=True))
+    return image[top : top + side, left : left + side]
+
+
+def centre_crop(image: Image, side: int) -> Image:
+    """The middle of an image [H, W, 3], at most side×side pixels."""
+    return part_at(image, side, (0.5, 0.5))
+
+
+def resized(image: Image, side: int | None) -> Image:
+    """An image as the region `resize:side` has it, side×side pixels; as it is if None."""
+    return resize_antialiased(image, side, side) if side else image
+
+
+def normalised(pixels: Image | Batch, device: torch.device | None = None) -> Tensor:
+    """uint8 […, H, W, 3] BGR → float32 […, 3, H, W] RGB, ImageNet-normalised.
+
+    Args:
+        pixels: in the memory of the CPU.
+        device: of the result; the CPU if None.
+    """
+    rgb = torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1])).to(device).movedim(-1, -3)
+    mean = torch.tensor(IMAGENET_MEAN, device=device)
+    std = torch.tensor(IMAGENET_STD, device=device)
     return (rgb / 255.0 - mean[:, None, None]) / std[:, None, None]
-
-
-def _by_source(pictures: Sequence[Picture], label: int) -> list[list[Picture]]:
-    sources: defaultdict[str, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        if picture.label == label:
-            sources[picture.source].append(picture)
-    return [sources[name] for name in sorted(sources)]

@@ -1,46 +1,39 @@
 from __future__ import annotations
 
-from collections import Counter
-from pathlib import Path
-
 import numpy as np
 import torch
-from PIL import Image as PillowImage
 
-from tests.training.pictures import write_split
-from training.data.crops import BalancedCrops, normalised, random_crop, stacked
-from training.data.folders import Picture, index_folder
+from training.data.crops import centre_crop, normalised, part_at, random_crop, resized, stacked
 
 
-def test_samples_are_balanced_reproducible_and_of_one_size(tmp_path: Path) -> None:
-    write_split(tmp_path, per_source=2, seed=0)
-    pictures = index_folder(tmp_path).pictures
-    crops = BalancedCrops(pictures, size=32, samples=8, seed=5)
-    again = BalancedCrops(pictures, size=32, samples=8, seed=5)
-    assert len(crops) == 8
-    batch, labels = stacked([crops[i] for i in range(8)])
-    assert labels.tolist() == [0, 1] * 4 and labels.dtype == np.float32
-    assert batch.shape == (8, 32, 32, 3) and batch.dtype == np.uint8
-    assert np.array_equal(crops[3][0], again[3][0])
-    assert not np.array_equal(crops[3][0], BalancedCrops(pictures, 32, 8, seed=6)[3][0])
+def numbered(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.arange(height * width * 3).astype(np.uint8).reshape(height, width, 3)
 
 
-def test_a_small_source_is_drawn_as_often_as_a_large_one(tmp_path: Path) -> None:
-    pictures = []
-    for name, grey, count in (("rare", 0, 1), ("common", 255, 9)):
-        path = tmp_path / f"{name}.png"
-        PillowImage.new("L", (16, 16), grey).save(path)
-        pictures += [Picture(path, label, name) for label in (0, 1) for _ in range(count)]
-    crops = BalancedCrops(pictures, size=16, samples=200, seed=0)
-    drawn = Counter(bool(crops[i][0].mean() > 128) for i in range(200))
-    assert 70 < drawn[True] < 130
+def test_stacked_keeps_the_order() -> None:
+    batch, labels = stacked([(numbered(4, 4), 0), (numbered(4, 4), 1)])
+    assert batch.shape == (2, 4, 4, 3) and batch.dtype == np.uint8
+    assert labels.tolist() == [0, 1] and labels.dtype == np.float32
 
 
 def test_crops_fall_anywhere_and_stay_inside() -> None:
-    image = np.arange(12 * 10 * 3, dtype=np.uint16).astype(np.uint8).reshape(12, 10, 3)
+    image = numbered(12, 10)
     rng = np.random.default_rng(0)
     corners = {random_crop(image, 9, rng)[0, 0].tobytes() for _ in range(100)}
     assert corners == {image[y, x].tobytes() for y in range(4) for x in range(2)}
+
+
+def test_a_part_lies_where_it_is_asked_for_and_is_cut_at_the_border() -> None:
+    image = numbered(9, 5)
+    assert np.array_equal(part_at(image, 4, (0.0, 0.0)), image[:4, :4])
+    assert np.array_equal(part_at(image, 4, (1.0, 1.0)), image[5:, 1:])
+    assert np.array_equal(part_at(image, 7, (1.0, 0.3)), image[2:])
+    assert np.array_equal(centre_crop(image, 3), image[3:6, 1:4])
+
+
+def test_resized_is_square_or_untouched() -> None:
+    assert resized(numbered(9, 5), 4).shape == (4, 4, 3)
+    assert np.array_equal(resized(numbered(9, 5), None), numbered(9, 5))
 
 
 def test_normalised_turns_bgr_bytes_into_standardised_rgb() -> None:

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from tests.training.pictures import smooth_noise, write_split
+from training.data.folders import Picture, index_folder
+from training.data.samples import CropSamples, SampleSettings
+from training.degrade import Policy
+
+PLAIN = SampleSettings(crop=16, flip=False, first_compression=False)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    real: Path
+    fake: Path
+    decoder: str
+
+
+def _grey(path: Path, level: int) -> Path:
+    PillowImage.new("L", (16, 16), level).save(path)
+    return path
+
+
+def test_samples_are_balanced_reproducible_and_of_one_size(tmp_path: Path) -> None:
+    write_split(tmp_path, per_source=2, seed=0)
+    pictures = index_folder(tmp_path).pictures
+    settings = SampleSettings(crop=32, policy=Policy(), seed=5)
+    samples, again = CropSamples(pictures, [], settings), CropSamples(pictures, [], settings)
+    assert [samples[i][1] for i in range(12)] == [0, 1] * 6
+    assert all(samples[i][0].shape == (32, 32, 3) for i in range(12))
+    backwards = [again[i][0] for i in reversed(range(12))]
+    assert all(np.array_equal(samples[i][0], backwards[11 - i]) for i in range(12))
+    other = CropSamples(pictures, [], replace(settings, seed=6))
+    assert not np.array_equal(samples[3][0], other[3][0])
+
+
+def test_a_small_source_is_drawn_as_often_as_a_large_one(tmp_path: Path) -> None:
+    pictures = []
+    for name, level, count in (("rare", 0, 1), ("common", 255, 9)):
+        path = _grey(tmp_path / f"{name}.png", level)
+        pictures += [Picture(path, label, name) for label in (0, 1) for _ in range(count)]
+    samples = CropSamples(pictures, [], PLAIN)
+    drawn = Counter(bool(samples[i][0].mean() > 128) for i in range(200))
+    assert 70 < drawn[True] < 130
+
+
+@pytest.mark.parametrize("first_compression", [False, True])
+def test_both_sides_of_a_pair_meet_the_same(tmp_path: Path, first_compression: bool) -> None:
+    """Given the same picture twice, the two sides come out equal, whatever is drawn."""
+    path = tmp_path / "a.png"
+    PillowImage.fromarray(smooth_noise(np.random.default_rng(0), 96)).save(path)
+    settings = SampleSettings(
+        crop=32, policy=Policy(untouched=0), first_compression=first_compression
+    )
+    samples = CropSamples([], [_Pair(path, path, "vae")], settings)
+    sides = [samples[i] for i in range(40)]
+    assert [label for _, label in sides] == [0, 1] * 20
+    assert all(np.array_equal(sides[i][0], sides[i + 1][0]) for i in range(0, 40, 2))
+    assert len({image.tobytes() for image, _ in sides}) == 20
+
+
+def test_a_pair_of_a_jpeg_and_a_lossless_file_shares_its_crop(tmp_path: Path) -> None:
+    image = smooth_noise(np.random.default_rng(0), 96)
+    PillowImage.fromarray(image).save(tmp_path / "a.jpg", quality=98, subsampling=0)
+    PillowImage.fromarray(image).save(tmp_path / "a.png")
+    pair = _Pair(tmp_path / "a.jpg", tmp_path / "a.png", "vae")
+    samples = CropSamples([], [pair], SampleSettings(crop=32))
+    apart = [np.abs(samples[i][0].astype(int) - samples[i + 1][0]).mean() for i in range(0, 20, 2)]
+    assert 0 < max(apart) < 15  # two unlike crops are some 60 apart
+
+
+def test_pairs_make_up_their_share_and_decoders_count_evenly(tmp_path: Path) -> None:
+    levels = {name: _grey(tmp_path / f"{name}.png", n * 60) for n, name in enumerate("pqrs")}
+    pictures = [Picture(levels["p"], label, "own") for label in (0, 1)]
+    pairs = [_Pair(levels["q"], levels["r"], "often")] * 9 + [
+        _Pair(levels["q"], levels["s"], "seldom")
+    ]
+    samples = CropSamples(pictures, pairs, replace(PLAIN, pairs_share=0.75))
+    seen = Counter(int(samples[2 * j + 1][0].mean()) for j in range(400))
+    assert 260 < seen[120] + seen[180] < 340
+    assert 110 < seen[120] < 190 and 110 < seen[180] < 190
+
+
+def test_pictures_are_resized_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    PillowImage.fromarray(smooth_noise(np.random.default_rng(0), 96)).save(path)
+    pictures = [Picture(path, label, "a") for label in (0, 1)]
+    samples = CropSamples(pictures, [], replace(PLAIN, resize=16))
+    assert np.array_equal(samples[0][0], samples[7][0])

@@ -1,0 +1,223 @@
+"""What `patchwatch train` can be told: YAML, validated, unknown keys refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
+
+from edge.config import checked, read_yaml
+from edge.errors import ConfigError
+from edge.manifest import Preprocessing
+from training.data.layouts import AUTO, LAYOUTS
+from training.data.samples import SampleSettings
+from training.degrade import COLUMNS, H264_23, JPEG_75, JPEG_90, UNTOUCHED, Policy
+from training.models import ARCHITECTURES
+from training.settings import LoopSettings
+from training.validation import View
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Part):
+    """Which pictures, under the folder that --data names."""
+
+    path: Path | None = Field(default=None, description="The folder; --data goes before it.")
+    layout: str = Field(
+        default=AUTO, description=f"How the folder is laid out: {AUTO}, {', '.join(LAYOUTS)}."
+    )
+    classes: tuple[str, ...] = Field(
+        default=(), description="Which to learn from, where the layout has classes; empty for all."
+    )
+    train: str = Field(default="train", description="Split to learn from.")
+    val: str = Field(default="val", description="Split to choose, calibrate and report on.")
+    labelled: bool = Field(default=True, description="Learn from the labelled pictures.")
+    pairs: tuple[Path, ...] = Field(
+        default=(), description="Folders of photographs with their reconstructions."
+    )
+    pairs_share: float = Field(
+        default=0.5, ge=0, le=1, description="Of the samples that come from pairs, if any."
+    )
+    first_compression: bool = Field(
+        default=True,
+        description="Give lossless pictures a first JPEG, as photographs had.",
+    )
+    flip: bool = Field(default=True, description="Mirror half of the samples, left to right.")
+    resize: int | None = Field(
+        default=None, gt=0, description="Resize to a square of so many pixels first; null: never."
+    )
+    crop: int = Field(default=128, gt=0, description="Side of a sample in pixels.")
+    cache_mb: int = Field(
+        default=1024, ge=0, description="Memory for decoded pictures, over all loading processes."
+    )
+
+    @field_validator("layout")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in {AUTO, *LAYOUTS}:
+            known = ", ".join([AUTO, *LAYOUTS])
+            raise ValueError(f"{name!r} is not known; expected one of {known}.")
+        return name
+
+
+class ValidationConfig(_Part):
+    """How the best step is chosen, and the card measured."""
+
+    columns: tuple[str, ...] = Field(
+        default=(UNTOUCHED, JPEG_90, JPEG_75),
+        min_length=1,
+        description="Degradations whose mean AUC chooses the best step.",
+    )
+    calibration: tuple[str, ...] = Field(
+        default=(JPEG_90, JPEG_75, H264_23),
+        min_length=1,
+        description="Degradations under which score and threshold are fitted.",
+    )
+    report: tuple[str, ...] = Field(
+        default=(UNTOUCHED, JPEG_90, JPEG_75, H264_23),
+        min_length=1,
+        description="Degradations whose figures go on the card, besides those of calibration.",
+    )
+    crop: int | None = Field(
+        default=None, gt=0, description="Score the middle alone, of so many pixels; null: all."
+    )
+    per_source: int | None = Field(
+        default=None, gt=0, description="Pictures of each source at most; null for all."
+    )
+
+    @field_validator("columns", "calibration", "report")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in COLUMNS]
+        if unknown:
+            known = ", ".join(COLUMNS)
+            raise ValueError(f"{unknown[0]!r} is no degradation; expected some of {known}.")
+        return names
+
+    def reported(self) -> tuple[str, ...]:
+        """All columns of the card, in their usual order."""
+        return tuple(name for name in COLUMNS if name in {*self.report, *self.calibration})
+
+
+class ModelConfig(BaseModel):
+    """What is learned, from which pictures, and how it is judged; whatever the way of learning."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
+    architecture: str = Field(default="tiny_ladeda", description="Of the model.")
+    preprocessing: Preprocessing = Field(
+        default="x_grad", description="What the model sees of a picture."
+    )
+    init: Path | None = Field(
+        default=None,
+        description="Checkpoint to start from, .safetensors or .pth; imagenet: the published "
+        "weights of a lite0 trunk; null: anew.",
+    )
+    note: str = Field(default="", description="On the training data, for the card.")
+    data: DataConfig = DataConfig()
+    policy: Policy | None = Field(
+        default=Policy(), description="Degradations of the samples; null for none."
+    )
+    validation: ValidationConfig = ValidationConfig()
+    seed: int = Field(default=0, ge=0, description="Of the first weights and of every sample.")
+
+    @field_validator("architecture")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ARCHITECTURES:
+            raise ValueError(f"{name!r} is not known; expected one of {', '.join(ARCHITECTURES)}.")
+        return name
+
+    @model_validator(mode="after")
+    def _data_fits(self) -> Self:
+        if not (self.data.labelled or self.data.pairs):
+            raise ValueError("data: labelled is false and there are no pairs; give either.")
+        if self.data.resize is not None and self.data.resize < self.data.crop:
+            raise ValueError(f"data: a crop of {self.data.crop} px does not fit into resize.")
+        return self
+
+    def samples(self, workers: int) -> SampleSettings:
+        """The settings of the samples, for so many loading processes."""
+        data = self.data
+        return SampleSettings(
+            crop=data.crop,
+            resize=data.resize,
+            flip=data.flip,
+            policy=self.policy,
+            first_compression=data.first_compression,
+            pairs_share=data.pairs_share,
+            cache_mb=data.cache_mb // max(workers, 1),
+            seed=self.seed,
+        )
+
+    def view(self) -> View:
+        """What of a validation picture is scored."""
+        return View(self.data.resize, self.validation.crop)
+
+
+class TrainConfig(ModelConfig, LoopSettings):
+    """Everything that `patchwatch train` can be told."""
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Self:
+        if self.batch % 2:
+            raise ValueError(
+                f"batch: expected an even number, a half per label, found {self.batch}."
+            )
+        return self
+
+
+def load_train_config(
+    path: Path, settings: Sequence[str] = (), seed: int | None = None
+) -> TrainConfig:
+    """Read and check a configuration file of `patchwatch train`; see `load_config`."""
+    return load_config(TrainConfig, path, settings, seed)
+
+
+def load_config(
+    kind: type[Config], path: Path, settings: Sequence[str] = (), seed: int | None = None
+) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        kind: what it should be.
+        path: a YAML file.
+        settings: `dotted.key=value`, the value as YAML, laid over the file.
+        seed: laid over both, if given.
+
+    Raises:
+        ConfigError: unreadable, an unknown key, a wrong value or a setting of another form.
+    """
+    data = read_yaml(path)
+    changes = [_change(setting) for setting in settings]
+    if seed is not None:
+        changes.append((["seed"], seed))
+    for keys, value in changes:
+        data = _laid_over(data, keys, value)
+    return checked(kind, data, f"{path} with --set" if settings else str(path))
+
+
+def _change(setting: str) -> tuple[list[str], object]:
+    key, separator, text = setting.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set: expected KEY=VALUE, found {setting!r}.")
+    try:
+        return key.split("."), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: {text!r} is no YAML value.") from error
+
+
+def _laid_over(data: Any, keys: list[str], value: object) -> object:
+    if not keys:
+        return value
+    data = data if isinstance(data, dict) else {}
+    return {**data, keys[0]: _laid_over(data.get(keys[0]), keys[1:], value)}

@@ -1,0 +1,94 @@
+"""What every training loop can be told, whatever it trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge.errors import UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Schedule = Literal["constant", "cosine", "plateau"]
+Device = Literal["auto", "cpu", "cuda"]
+DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
+
+
+class LoopSettings(BaseModel):
+    """The optimiser and its clock; a configuration of a training inherits these keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
+    steps: int = Field(gt=0, description="Steps of the optimiser, at most.")
+    batch: int = Field(default=32, gt=0, description="Samples per step.")
+    rate: float = Field(default=2e-4, gt=0, description="First learning rate of Adam.")
+    schedule: Schedule = Field(
+        default="constant",
+        description="Rate over time: constant, cosine (to zero at the last step), or plateau.",
+    )
+    patience: int = Field(
+        default=5,
+        ge=0,
+        description="Plateau: validations without a new best before the rate falls.",
+    )
+    factor: float = Field(default=0.9, gt=0, lt=1, description="Plateau: what the rate falls by.")
+    least_rate: float = Field(
+        default=1e-6, ge=0, description="Plateau: the training ends once the rate is below it."
+    )
+    validate_every: int = Field(default=1000, gt=0, description="Steps between validations.")
+    save_every_s: float = Field(
+        default=300.0, ge=0, description="Seconds between saved states; 0 saves after every step."
+    )
+    precision: Precision = Field(
+        default="fp32", description="Of the forward pass: fp32, bf16, or fp16 (a GPU only)."
+    )
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="Largest norm of a step's gradient; null for any."
+    )
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Decay of the running mean of the weights that is validated; null for none.",
+    )
+    seed: int = Field(default=0, ge=0, description="Of the first weights and of every sample.")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a training runs; no part of what it gives, apart from rounding.
+
+    Attributes:
+        device: `auto` takes a GPU if there is one.
+        workers: processes that prepare samples; 0 for none.
+    """
+
+    device: Device = "auto"
+    workers: int = 1
+
+    def torch_device(self) -> torch.device:
+        """The device of the tensors.
+
+        Raises:
+            UsageError: `cuda` is asked for and torch finds no such device.
+        """
+        found = torch.cuda.is_available()
+        if self.device == "cuda" and not found:
+            raise UsageError(
+                "--device cuda: expected a CUDA GPU, torch finds none. Use --device cpu, or "
+                "install a build of torch with CUDA."
+            )
+        return torch.device("cuda" if found and self.device != "cpu" else "cpu")
+
+
+def require_precision(precision: Precision, device: torch.device) -> None:
+    """Check that a device can train in a precision.
+
+    Raises:
+        UsageError: fp16 without a GPU.
+    """
+    if precision == "fp16" and device.type != "cuda":
+        raise UsageError("precision fp16 needs a GPU; found none. Use bf16 or fp32 on a CPU.")
