@@ -17,7 +17,7 @@ OPENCV  = $(if $(JETSON),,$(if $(filter 0,$(HAS_GL)),headless,$(if $(SCREEN)$(WI
 OTHER   = $(if $(filter desktop,$(OPENCV)),opencv-python-headless,opencv-python)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test lint bench export system-packages clean
+.PHONY: help setup demo live test lint bench train-smoke export system-packages clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: $(VENV)/.dev  ## ruff and mypy only
 bench: $(VENV)/.bench  ## measure everything, under ten minutes (QUICK=1: about one); report in out/bench
 	@f=$$($(BIN)/patchwatch bench $(if $(QUICK),--quick) --output out/bench) || code=$$?; \
 	[ -z "$$f" ] || $(BIN)/patchwatch bench report "$$f" -o out/bench/report; exit $${code:-0}
+
+train-smoke: $(VENV)/.dev  ## the whole way small: made-up pictures, train, distil, export, evaluate
+	rm -rf out/train-smoke && OMP_NUM_THREADS=1 $(BIN)/python -m training.smoke out/train-smoke
 
 export: $(VENV)/.dev  ## CHECKPOINT=… MODEL=out.onnx: turn a checkpoint into a model file
 	@test -n "$(CHECKPOINT)" || { echo "make export needs CHECKPOINT=file (and MODEL=out.onnx)"; exit 2; }
