@@ -17,7 +17,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("edge.commands.doctor", "check what this machine has and how to fix what it lacks"),
     "config": ("edge.commands.config", "check a configuration file, or print its JSON Schema"),
     "demo": ("edge.commands.demo", "run the detector on a clip it assembles itself"),
+    "train": ("training.train", "train a teacher or any patch model"),
+    "probe": ("training.probe.command", "fit a head on the features of a trunk that stays as it is"),
+    "distill": ("training.distil.command", "teach a small model what a large one sees"),
+    "data": ("training.data.command", "check data sets, fetch published ones"),
     "export": ("export.command", "turn a checkpoint into a model file"),
+    "evaluate": (
+        "training.evaluation.command",
+        "judge models on labelled pictures and videos, degraded as in use",
+    ),
+    "calibrate": (
+        "training.evaluation.calibrate",
+        "fit score and threshold to labelled pictures",
+    ),
     "bench": ("benchmarks.command", "measure compute, latency and the whole way; compare results"),
 }
 
