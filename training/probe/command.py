@@ -1,6 +1,6 @@
 """Fit a linear head on the features of a trunk that stays as it is.
 
-CONFIG is a YAML file as configs/training/lite0-levels.yaml. Each sample passes the trunk once; its
+CONFIG is a YAML file as configs/training/probe-lite0.yaml. Each sample passes the trunk once; its
 mean features are kept in RUN/features, so that --resume after a kill loses fewer than 256 of them.
 Every pair_share is tried with every strength, the best by the mean AUC on the validation pictures
 is kept as NAME.safetensors with its card, and the others stand in RUN/tried.json.
@@ -161,13 +161,15 @@ class Probe:
         tried, evaluations = [], []
         grid = list(product(self._config.pair_shares if pairs else (0.0,), self._config.strengths))
         with progress_bar(self._out) as progress:
-            for share, strength in progress.track(grid, description="fitting"):
+            task = progress.add_task("fitting", total=len(grid), note="")
+            for share, strength in grid:
                 head = fit_head(labelled, pairs, share, strength)
                 logits = {name: head.logits(x) for name, x in features.items()}
                 evaluation = Evaluation(pictures, logits)
                 score = evaluation.mean_auc(self._config.validation.columns)
                 tried.append(Tried(share, strength, head, score, auc_table(evaluation)))
                 evaluations.append(evaluation)
+                progress.advance(task)
         return tried, evaluations
 
     def _samples(self, *, pairs: bool) -> Samples | None:

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import patchwatch
+from tests.training.pictures import write_split
+from training.checkpoint import load_checkpoint
+from training.config import load_config
+from training.data.folders import index_folder
+from training.degrade import JPEG_90, UNTOUCHED
+from training.probe.config import ProbeConfig
+from training.validation import View, judge
+
+CONFIG = """
+name: probed
+architecture: fine_s
+preprocessing: raw
+labelled_samples: 64
+pair_samples: 0
+strengths: [0.1, 1]
+policy: {untouched: 1, two: 0}
+data: {crop: 40}
+validation: {columns: [untouched, JPEG 90]}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_split(folder / "train", per_source=6, seed=0)
+    write_split(folder / "val", per_source=4, seed=1)
+    (folder / "probe.yaml").write_text(CONFIG)
+    return folder
+
+
+def _probe(data: Path, output: Path, *flags: str) -> int:
+    words = ["probe", str(data / "probe.yaml"), "--data", str(data), "--output", str(output)]
+    machine = ["--workers", "0", "--threads", "1", "--licence", "none"]
+    return patchwatch.main([*words, *machine, *flags])
+
+
+def test_a_head_on_an_untrained_trunk_learns_an_easy_difference(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _probe(data, tmp_path / "run") == 0
+    model, card = load_checkpoint(tmp_path / "run" / "probed.safetensors")
+    evaluation = judge(model, index_folder(data / "val").pictures, [UNTOUCHED, JPEG_90], View())
+    assert evaluation.mean_auc([UNTOUCHED]) > 0.9
+    # What was measured on features is what the model does on pictures.
+    auc = next(f for f in card.validation if f.degradation == JPEG_90 and "auc" in f.metric)
+    assert auc.value == pytest.approx(evaluation.mean_auc([JPEG_90]), abs=2e-3)
+    tried = json.loads((tmp_path / "run" / "tried.json").read_text())
+    assert [one["strength"] for one in tried] == [0.1, 1]
+    assert "strength" in capsys.readouterr().err
+    # A second run goes on from the features and gives the same head.
+    before = (tmp_path / "run" / "probed.safetensors").read_bytes()
+    assert _probe(data, tmp_path / "run", "--resume") == 0
+    assert (tmp_path / "run" / "probed.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("labelled_samples=7", "an even number"),
+        ("strengths=[0]", "above 0"),
+        ("pair_shares=[1.5]", "shares from 0 to below 1"),
+        ("init=imagenet", "no published ImageNet weights"),
+        ("sampels=3", "sampels"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(
+    data: Path, tmp_path: Path, setting: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _probe(data, tmp_path / "run", "--set", setting) in (1, 2)
+    told = capsys.readouterr().err
+    assert message in told and "Traceback" not in told
+
+
+def test_the_shipped_configuration_is_one() -> None:
+    path = Path(__file__).resolve().parents[3] / "configs" / "training" / "probe-lite0.yaml"
+    assert load_config(ProbeConfig, path).architecture == "lite0_levels"
