@@ -1,0 +1,1 @@
+"""Pairs: photographs with their reconstructions through a decoder, pixel on pixel."""
