@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("training.train", "train a teacher or any patch model"),
     "probe": ("training.probe.command", "fit a head on the features of a trunk that stays as it is"),
     "distill": ("training.distil.command", "teach a small model what a large one sees"),
+    "pairs": ("training.pairs.command", "make fakes that are aligned with photographs"),
     "data": ("training.data.command", "check data sets, fetch published ones"),
     "export": ("export.command", "turn a checkpoint into a model file"),
     "evaluate": (

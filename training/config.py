@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from edge.config import checked, read_yaml
 from edge.errors import ConfigError
-from edge.manifest import Preprocessing
+from edge.manifest import Preprocessing, RegionText
 from training.data.layouts import AUTO, LAYOUTS
 from training.data.samples import SampleSettings
 from training.degrade import COLUMNS, H264_23, JPEG_75, JPEG_90, UNTOUCHED, Policy
@@ -121,6 +121,10 @@ class ModelConfig(BaseModel):
         default=None,
         description="Checkpoint to start from, .safetensors or .pth; imagenet: the published "
         "weights of a lite0 trunk; null: anew.",
+    )
+    region: RegionText | None = Field(
+        default=None,
+        description="Of a frame that the device looks at; null: all of it, or resize:N as data is.",
     )
     note: str = Field(default="", description="On the training data, for the card.")
     data: DataConfig = DataConfig()

@@ -229,7 +229,8 @@ def make_card(config: ModelConfig, data: TrainingData, model: PatchModel, licenc
         name=config.name,
         architecture=model.architecture,
         preprocessing=model.preprocessing,
-        region=f"resize:{config.data.resize}" if config.data.resize else "native",
+        region=config.region
+        or (f"resize:{config.data.resize}" if config.data.resize else "native"),
         training=Training(data=f"{note}. {config.note}".rstrip(), commit=commit()),
         licence=licence,
     )
