@@ -2,8 +2,8 @@
 
 CONFIG is a YAML file as configs/training/probe-lite0.yaml. Each sample passes the trunk once; its
 mean features are kept in RUN/features, so that --resume after a kill loses fewer than 256 of them.
-Every pair_share is tried with every strength, the best by the mean AUC on the validation pictures
-is kept as NAME.safetensors with its card, and the others stand in RUN/tried.json.
+Every combination of pair_shares, strengths and whitenings is tried; the best by the mean AUC on the
+validation pictures is kept as NAME.safetensors with its card, and all stand in RUN/tried.json.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from training.loop import progress_bar
 from training.models import PatchModel
 from training.probe.config import ProbeConfig
 from training.probe.features import Features, SampleFeatures, mean_features
-from training.probe.fit import Head, Samples, fit_head
+from training.probe.fit import Head, HeadFit, Samples
 from training.program import run_program
 from training.run_folder import begin, require_usable
 from training.train import first_model, make_card
@@ -110,20 +111,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+class Penalty(NamedTuple):
+    """What a head was fitted with; see `HeadFit.head`."""
+
+    share: float
+    strength: float
+    whitening: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tried:
     """One head and what it is worth.
 
     Attributes:
-        share: of the loss that pairs made up.
-        strength: C of the penalty.
+        penalty: that it was fitted with.
         head: what was fitted.
         score: mean AUC over the columns that choose.
         aucs: per degradation and generator.
     """
 
-    share: float
-    strength: float
+    penalty: Penalty
     head: Head
     score: float
     aucs: dict[str, dict[str, float]]
@@ -159,18 +166,25 @@ class Probe:
         pictures = limited(self._data.val.pictures, self._config.validation.per_source)
         features = self._validation_features(pictures)
         tried, evaluations = [], []
-        grid = list(product(self._config.pair_shares if pairs else (0.0,), self._config.strengths))
+        grid = list(self._grid(pairs is not None))
+        fit = HeadFit(labelled, pairs)
         with progress_bar(self._out) as progress:
             task = progress.add_task("fitting", total=len(grid), note="")
-            for share, strength in grid:
-                head = fit_head(labelled, pairs, share, strength)
+            for penalty in grid:
+                head = fit.head(penalty.share, penalty.strength, penalty.whitening)
                 logits = {name: head.logits(x) for name, x in features.items()}
                 evaluation = Evaluation(pictures, logits)
                 score = evaluation.mean_auc(self._config.validation.columns)
-                tried.append(Tried(share, strength, head, score, auc_table(evaluation)))
+                tried.append(Tried(penalty, head, score, auc_table(evaluation)))
                 evaluations.append(evaluation)
                 progress.advance(task)
         return tried, evaluations
+
+    def _grid(self, with_pairs: bool) -> Iterator[Penalty]:
+        config = self._config
+        shares = config.pair_shares if with_pairs else (0.0,)
+        for numbers in product(shares, config.strengths, config.whitenings):
+            yield Penalty(*numbers)
 
     def _samples(self, *, pairs: bool) -> Samples | None:
         train = self._data.train
@@ -209,22 +223,18 @@ def _placed(model: PatchModel) -> PatchModel:
 
 
 def _print_tried(tried: Sequence[Tried], best: Tried, columns: Sequence[str], out: Console) -> None:
-    table = Table("pairs' share", "strength", *best.aucs, "score")
+    table = Table("pairs", "strength", "whitening", *best.aucs, "score")
     for one in tried:
         means = [f"{np.mean(list(aucs.values())):.3f}" for aucs in one.aucs.values()]
         style = "bold" if one is best else ""
-        table.add_row(
-            f"{one.share:g}", f"{one.strength:g}", *means, f"{one.score:.3f}", style=style
-        )
+        penalty = [f"{number:g}" for number in one.penalty]
+        table.add_row(*penalty, *means, f"{one.score:.3f}", style=style)
     table.title = "Mean AUC per generator; the score is their mean over " + ", ".join(columns)
     out.print(table)
 
 
 def _write_tried(path: Path, tried: Sequence[Tried]) -> None:
-    rows = [
-        {"pairs_share": t.share, "strength": t.strength, "score": t.score, "auc": t.aucs}
-        for t in tried
-    ]
+    rows = [{**one.penalty._asdict(), "score": one.score, "auc": one.aucs} for one in tried]
     with written_whole(path, (json.dumps(rows, indent=2) + "\n").encode()):
         pass
 

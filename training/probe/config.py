@@ -22,9 +22,15 @@ class ProbeConfig(ModelConfig):
         description="Of the loss that pairs make up; each is tried.",
     )
     strengths: tuple[float, ...] = Field(
-        default=(0.02, 0.1, 0.5),
+        default=(0.1, 1.0, 8.0),
         min_length=1,
         description="Inverse weight of the ridge penalty, C; each is tried.",
+    )
+    whitenings: tuple[float, ...] = Field(
+        default=(0.0, 100.0, 1000.0),
+        min_length=1,
+        description="How far directions in which pictures of one class differ are shrunk; each is "
+        "tried.",
     )
     batch: int = Field(default=16, gt=0, description="Crops that the trunk sees at once.")
 
@@ -41,6 +47,13 @@ class ProbeConfig(ModelConfig):
         if not all(strength > 0 for strength in strengths):
             raise ValueError(f"expected numbers above 0, found {strengths}.")
         return strengths
+
+    @field_validator("whitenings")
+    @classmethod
+    def _whitenings(cls, whitenings: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(whitening >= 0 for whitening in whitenings):
+            raise ValueError(f"expected numbers of 0 or more, found {whitenings}.")
+        return whitenings
 
     @field_validator("labelled_samples", "pair_samples")
     @classmethod

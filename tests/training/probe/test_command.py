@@ -21,6 +21,7 @@ preprocessing: raw
 labelled_samples: 64
 pair_samples: 0
 strengths: [0.1, 1]
+whitenings: [0, 10]
 policy: {untouched: 1, two: 0}
 data: {crop: 40}
 validation: {columns: [untouched, JPEG 90]}
@@ -53,7 +54,12 @@ def test_a_head_on_an_untrained_trunk_learns_an_easy_difference(
     auc = next(f for f in card.validation if f.degradation == JPEG_90 and "auc" in f.metric)
     assert auc.value == pytest.approx(evaluation.mean_auc([JPEG_90]), abs=2e-3)
     tried = json.loads((tmp_path / "run" / "tried.json").read_text())
-    assert [one["strength"] for one in tried] == [0.1, 1]
+    assert [(t["strength"], t["whitening"]) for t in tried] == [
+        (0.1, 0),
+        (0.1, 10),
+        (1, 0),
+        (1, 10),
+    ]
     assert "strength" in capsys.readouterr().err
     # A second run goes on from the features and gives the same head.
     before = (tmp_path / "run" / "probed.safetensors").read_bytes()
@@ -66,6 +72,7 @@ def test_a_head_on_an_untrained_trunk_learns_an_easy_difference(
     [
         ("labelled_samples=7", "an even number"),
         ("strengths=[0]", "above 0"),
+        ("whitenings=[-1]", "0 or more"),
         ("pair_shares=[1.5]", "shares from 0 to below 1"),
         ("init=imagenet", "no published ImageNet weights"),
         ("sampels=3", "sampels"),
