@@ -240,7 +240,7 @@ class Trainer:
             sampler=range(self._moment.step * batch, steps * batch),
             num_workers=self._machine.workers,
             collate_fn=self._objective.collate,
-            worker_init_fn=_leave_signals_to_parent,
+            worker_init_fn=leave_signals_to_parent,
             # Its own, as the loader draws from the common one each time that it starts.
             generator=torch.Generator(),
         )
@@ -317,7 +317,7 @@ def _make_repeatable(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = False
 
 
-def _leave_signals_to_parent(_worker: int) -> None:
-    # A worker that died of Ctrl-C would fail the parent before it has saved.
+def leave_signals_to_parent(_worker: int) -> None:
+    """Start a loading process that Ctrl-C passes by; its parent would fail before it has saved."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

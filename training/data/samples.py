@@ -54,6 +54,8 @@ class SampleSettings:
         first_compression: give pictures from lossless files a first JPEG, as nearly every
             photograph has had one.
         pairs_share: of the samples that come from pairs, if there are any.
+        mirror: fill pictures up by mirroring where they are too small for a crop and what is done
+            to it; if not, the sample is smaller.
         cache_mb: mebibytes of decoded pictures that one loading process keeps.
         seed: of every random choice.
     """
@@ -64,6 +66,7 @@ class SampleSettings:
     policy: Policy | None = None
     first_compression: bool = True
     pairs_share: float = 0.5
+    mirror: bool = True
     cache_mb: int = 0
     seed: int = 0
 
@@ -96,7 +99,7 @@ class CropSamples(Dataset[Sample]):
         self._cache = PictureCache(settings.cache_mb, self._read)
 
     def __getitem__(self, index: int) -> Sample:
-        """The crop, uint8 [size, size, 3] BGR, and its label."""
+        """The crop, uint8 [size, size, 3] BGR, and its label; size is `crop`, see `mirror`."""
         slot, label = divmod(index, _LABELS)
         seed = self._settings.seed
         common = np.random.default_rng((seed, slot))
@@ -115,14 +118,18 @@ class CropSamples(Dataset[Sample]):
         settings = self._settings
         chain = settings.policy.draw(rng) if settings.policy else Chain()
         at, flip = (rng.random(), rng.random()), rng.random() < 0.5
-        part = part_at(self._cache.read(path), chain.needed(settings.crop), at)
+        picture = self._cache.read(path)
+        size = settings.crop
+        if not settings.mirror:
+            size = chain.left_of(min(picture.shape[:2]), size)
+        part = part_at(picture, chain.needed(size), at)
         if settings.first_compression and path.suffix.lower() not in _LOSSY_FILES:
             # Else compressed once against twice would be a label of its own. Last of what is
             # drawn, so that a pair of a JPEG and a lossless file still agrees in everything else.
             part = first_jpeg(part, rng)
         if settings.flip and flip:
             part = part[:, ::-1]
-        return chain.crop(part, settings.crop)
+        return chain.crop(part, size)
 
     def _read(self, path: Path) -> Image:
         return resized(read_image(path), self._settings.resize)

@@ -202,6 +202,13 @@ class Chain(BaseModel):
             size = step.needed(size)
         return size
 
+    def left_of(self, side: int, most: int) -> int:
+        """The side of the largest result, `most` at most and 1 at least, of a crop of `side`."""
+        size = most
+        while size > 1 and self.needed(size) > side:
+            size -= 1
+        return size
+
     def crop(self, image: Image, size: int, at: tuple[float, float] = (0.5, 0.5)) -> Image:
         """A degraded part of a picture.
 

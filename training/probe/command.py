@@ -193,12 +193,12 @@ class Probe:
         count = self._config.pair_samples if pairs else self._config.labelled_samples
         if not count or not (pictures or chosen):
             return None
-        settings = replace(self._config.samples(self._workers), pairs_share=float(pairs))
+        settings = replace(
+            self._config.samples(self._workers), pairs_share=float(pairs), mirror=False
+        )
         samples = CropSamples(pictures, chosen, settings)
         name = "pairs" if pairs else "labelled"
-        store = SampleFeatures(
-            self._model, samples, count, self._folder / name, self._config.batch, self._workers
-        )
+        store = SampleFeatures(self._model, samples, count, self._folder / name, self._workers)
         with progress_bar(self._out) as progress:
             task = progress.add_task(f"features of {name} samples", total=count, note="")
             features, labels = store.compute(lambda done: progress.update(task, completed=done))

@@ -32,7 +32,6 @@ class ProbeConfig(ModelConfig):
         description="How far directions in which pictures of one class differ are shrunk; each is "
         "tried.",
     )
-    batch: int = Field(default=16, gt=0, description="Crops that the trunk sees at once.")
 
     @field_validator("pair_shares")
     @classmethod

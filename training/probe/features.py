@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from edge.errors import ModelError
 from edge.types import Batch, FloatArray
 from training.checkpoint import written_whole
-from training.data.crops import Sample, normalised, stacked
+from training.data.crops import Sample, normalised
+from training.loop import leave_signals_to_parent
 from training.models import PatchModel
 
 BLOCK = 256
@@ -49,7 +50,6 @@ class SampleFeatures:
         samples: sample i depends on i alone.
         count: how many of them.
         folder: for the blocks; made where it is absent.
-        batch: crops that the model sees at once.
         workers: processes that prepare samples; 0 for none.
     """
 
@@ -59,11 +59,10 @@ class SampleFeatures:
         samples: Dataset[Sample],
         count: int,
         folder: Path,
-        batch: int,
         workers: int,
     ) -> None:
         self._model, self._samples, self._count = model, samples, count
-        self._folder, self._batch, self._workers = folder, batch, workers
+        self._folder, self._workers = folder, workers
 
     def compute(self, on_samples: Callable[[int], None]) -> tuple[Features, FloatArray]:
         """Compute what is missing, read the rest.
@@ -92,16 +91,18 @@ class SampleFeatures:
     def _write(self, path: Path, start: int, end: int) -> None:
         loader: DataLoader[Sample] = DataLoader(
             self._samples,
-            self._batch,
+            batch_size=None,  # one by one, as their sizes differ
             sampler=range(start, end),
             num_workers=self._workers,
-            collate_fn=stacked,
+            collate_fn=_as_it_is,
+            worker_init_fn=leave_signals_to_parent,
         )
         rows = [
-            np.column_stack([labels, mean_features(self._model, crops)]) for crops, labels in loader
+            np.concatenate([[label], mean_features(self._model, crop[None])[0]])
+            for crop, label in loader
         ]
         data = io.BytesIO()
-        np.save(data, np.concatenate(rows).astype(np.float32), allow_pickle=False)
+        np.save(data, np.stack(rows).astype(np.float32), allow_pickle=False)
         with written_whole(path, data.getvalue()):
             pass
 
@@ -118,3 +119,8 @@ class SampleFeatures:
             )
         found: Features = block
         return found
+
+
+def _as_it_is(sample: Sample) -> Sample:
+    # An array, where the loader would make a tensor of it.
+    return sample

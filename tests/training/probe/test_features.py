@@ -36,7 +36,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _store(model: PatchModel, samples: Noise, folder: Path) -> SampleFeatures:
-    return SampleFeatures(model, samples, 10, folder, batch=3, workers=0)
+    return SampleFeatures(model, samples, 10, folder, workers=0)
 
 
 def test_features_of_samples_are_those_of_their_crops(model: PatchModel, tmp_path: Path) -> None:
