@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from tests.training.pictures import smooth_noise, write_split
+from tests.training.pictures import SIDE, smooth_noise, write_split
 from training.data.folders import Picture, index_folder
 from training.data.samples import CropSamples, SampleSettings
 from training.degrade import Policy
@@ -39,6 +39,19 @@ def test_samples_are_balanced_reproducible_and_of_one_size(tmp_path: Path) -> No
     assert all(np.array_equal(samples[i][0], backwards[11 - i]) for i in range(12))
     other = CropSamples(pictures, [], replace(settings, seed=6))
     assert not np.array_equal(samples[3][0], other[3][0])
+
+
+def test_a_picture_that_is_too_small_gives_a_smaller_sample_where_none_is_mirrored(
+    tmp_path: Path,
+) -> None:
+    write_split(tmp_path, per_source=2, seed=0)
+    pictures = index_folder(tmp_path).pictures
+    shrinking = Policy(untouched=0, two=0, single={"resize": 1}, scale=(0.5, 0.5))
+    settings = SampleSettings(crop=48, policy=shrinking)
+    mirrored = CropSamples(pictures, [], settings)
+    smaller = CropSamples(pictures, [], replace(settings, mirror=False))
+    assert {mirrored[i][0].shape for i in range(4)} == {(48, 48, 3)}
+    assert {smaller[i][0].shape for i in range(4)} == {(SIDE // 2, SIDE // 2, 3)}
 
 
 def test_a_small_source_is_drawn_as_often_as_a_large_one(tmp_path: Path) -> None:

@@ -153,3 +153,14 @@ def test_needs_add_up_backwards(seed: int, size: int) -> None:
     for step in reversed(steps):
         needed = step.needed(needed)
     assert Chain(steps=steps).needed(size) == needed >= 1
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**31), st.integers(40, 120), st.integers(20, 100))
+def test_what_is_left_is_as_large_as_the_picture_allows(seed: int, side: int, most: int) -> None:
+    rng = np.random.default_rng(seed)
+    chain = Chain(steps=tuple(STEPS[i] for i in rng.integers(0, len(STEPS), 2)))
+    left = chain.left_of(side, most)
+    assert 1 <= left <= most
+    assert left == 1 or chain.needed(left) <= side
+    assert left == most or chain.needed(left + 1) > side
