@@ -49,6 +49,8 @@ class ModelFacts(Part):
     region: str
     calibration: Calibration
     parameters: int | None = None
+    architecture: str | None = Field(default=None, description="Null where it was not recorded.")
+    preprocessing: str | None = None
 
 
 class Judged(ModelFacts):

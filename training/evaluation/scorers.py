@@ -97,6 +97,8 @@ class ModelFileScorer:
             region=str(region),
             calibration=manifest.calibration,
             parameters=manifest.parameters,
+            architecture=manifest.architecture,
+            preprocessing=manifest.preprocessing,
         )
 
     def __enter__(self) -> Self:
@@ -227,6 +229,8 @@ def _facts(
         region=str(spec),
         calibration=calibration,
         parameters=sum(weight.numel() for weight in model.parameters()),
+        architecture=model.architecture,
+        preprocessing=model.preprocessing,
     )
 
 

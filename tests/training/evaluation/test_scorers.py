@@ -40,6 +40,7 @@ def test_a_model_file_honours_its_region_and_another_one(tmp_path: Path) -> None
     with open_scorer(str(path), ModelOptions(threads=1)) as scorer:
         assert scorer(image) == pytest.approx(10.0)
         assert scorer.facts.region == "center:16" and len(scorer.facts.sha256) == 64
+        assert (scorer.facts.architecture, scorer.facts.preprocessing) == ("tiny_ladeda", "raw")
     with open_scorer(str(path), ModelOptions(region="tiles:32", threads=1)) as scorer:
         assert scorer(image) == pytest.approx(float(image.mean()) - 128, abs=1e-3)
 
@@ -54,6 +55,7 @@ def test_a_checkpoint_gives_what_its_network_gives(tmp_path: Path) -> None:
     with open_scorer(str(path), ModelOptions()) as scorer:
         assert scorer(image) == pytest.approx(expected, rel=1e-5)
         assert scorer.facts.calibration.bias == 0.1 and scorer.facts.parameters
+        assert (scorer.facts.architecture, scorer.facts.preprocessing) == ("tiny_ladeda", "NPR")
         with pytest.raises(RegionError, match="at least"):
             scorer(grey(0, 2, 2))
 
