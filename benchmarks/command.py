@@ -7,6 +7,7 @@ result file; Ctrl-C keeps what was measured until then. Close other programs fir
     patchwatch bench report FILE -o DIR           a result file as a page with plots
     patchwatch bench compare A B --bound 1.1      exit code 1 where B is slower by more than that
     patchwatch bench readme --check               whether the README's table is the newest result's
+    patchwatch bench frontier QUALITY -o F.svg    AUC against FLOPs of the models of an evaluation
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from edge.commands.options import console, show_notes
 from edge.errors import MissingDependency, SinkError
 
 FAILED = 1
-LAYERS_OF, LAYERS_HW = "x_grad", (256, 256)
+LAYERS_HW = (256, 256)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,12 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers",
         action="store_true",
-        help="print what each layer of the default model and its teacher costs; times nothing",
+        help="print what each layer of the shipped models and a teacher costs; times nothing",
     )
     commands = parser.add_subparsers(title="on result files", metavar="")
     _add_compare(commands.add_parser("compare", help="two files", allow_abbrev=False))
     _add_report(commands.add_parser("report", help="a page with plots", allow_abbrev=False))
     _add_readme(commands.add_parser("readme", help="the README's table", allow_abbrev=False))
+    _add_frontier(commands.add_parser("frontier", help="AUC against FLOPs", allow_abbrev=False))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,6 +104,30 @@ def _add_readme(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_frontier(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(do=_frontier)
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="of 'patchwatch evaluate --compact', or of --json"
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="files or shipped names to count (default: each model's architecture is counted)",
+    )
+    parser.add_argument("-o", dest="svg", type=Path, metavar="F.svg", help="draw the plot")
+    parser.add_argument(
+        "--json", type=Path, metavar="F.json", help=f"keep the figures, for instance in {RESULTS}"
+    )
+    parser.add_argument(
+        "--card", type=Path, metavar="F.md", help="rewrite the table between its frontier markers"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 where the card is stale"
+    )
+
+
 def _bench(args: argparse.Namespace) -> int:
     return _print_layers() if args.layers else _measure(args)
 
@@ -131,12 +157,12 @@ def _print_layers() -> int:
         raise MissingDependency(
             str(error.name), "count layers", "pip install 'patchwatch[train]'"
         ) from error
-    from benchmarks.compute.report import FORMS, STUDENT, TEACHER, layers_markdown
+    from benchmarks.compute.names import LAYERS_OF
+    from benchmarks.compute.report import FORMS, layers_markdown
 
-    wanted = [(STUDENT, form) for form in FORMS] + [(TEACHER, form) for form in list(FORMS)[:1]]
-    for model, form in wanted:
-        count = per_layer(model, LAYERS_OF, form, *LAYERS_HW)
-        title = f"{model}, {LAYERS_OF}, {FORMS[form]}, {LAYERS_HW[0]}×{LAYERS_HW[1]} pixels"
+    for model, preprocessing, form in LAYERS_OF:
+        count = per_layer(model, preprocessing, form, *LAYERS_HW)
+        title = f"{model}, {preprocessing}, {FORMS[form]}, {LAYERS_HW[0]}×{LAYERS_HW[1]} pixels"
         sys.stdout.write(f"{title}\n\n{layers_markdown(count)}\n\n")
     return 0
 
@@ -164,6 +190,13 @@ def _readme(args: argparse.Namespace) -> int:
     write_readme(README, result)
     console().print(f"patchwatch: {README.name} has the figures of {path.name}.", markup=False)
     return 0
+
+
+def _frontier(args: argparse.Namespace) -> int:
+    # Here, for it needs what an evaluation needs, which a board has no use for.
+    from benchmarks.frontier.command import run as run_frontier
+
+    return run_frontier(args)
 
 
 def _threads(text: str) -> tuple[int, ...]:

@@ -29,6 +29,7 @@ IDENTITY_KEYS = (
     "clip",
     "candidate",
     "model",
+    "region",
     "runtime",
     "precision",
     "size",

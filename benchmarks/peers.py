@@ -1,4 +1,4 @@
-"""The shipped model beside what else could be deployed, in the same rounds."""
+"""The smallest shipped model beside what else could be deployed, in the same rounds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from benchmarks.ncnn_graph import INPUT_BLOB, OUTPUT_BLOB, NotConvertible, write
 from benchmarks.resnet50 import INPUT_HW, ResNet50Detector
 from benchmarks.section import Plan, Rendered, Row, Tick
 from edge.types import Batch
-from edge.weights import DEFAULT, find_model
+from edge.weights import TINY, find_model
 from export.graph import INPUT, to_onnx
 
 SIZES: tuple[HW, ...] = (INPUT_HW, (256, 256), (1080, 1920))
@@ -59,7 +59,7 @@ INTRODUCTION = (
 
 
 class PeersSection(Interleaved):
-    """Times the shipped model in other runtimes, and a ResNet-50."""
+    """Times the smallest shipped model in other runtimes, and a ResNet-50."""
 
     name = "peers"
     title = "Beside what else could be deployed"
@@ -72,7 +72,7 @@ class PeersSection(Interleaved):
 
     def open(self, plan: Plan, folder: Path, tick: Tick) -> None:
         """See `Interleaved.open`."""
-        tiny = shipped_subject(find_model(DEFAULT))
+        tiny = shipped_subject(find_model(TINY))
         resnet = resnet_subject(plan.seed)
         for threads in _threads(plan):
             for hw in _sizes(plan):
@@ -242,7 +242,7 @@ RUNTIMES: tuple[Runtime, ...] = (
     Runtime("OpenVINO, folded graph, its own precision", partial(open_openvino, _folded, None)),
     Runtime("ncnn, folded graph", open_ncnn),
 )
-"""What the shipped model is timed in."""
+"""What the smallest shipped model is timed in."""
 
 RESNET_RUNTIMES: tuple[Runtime, ...] = (
     Runtime("ONNX Runtime", open_naive),

@@ -1,4 +1,4 @@
-"""Power, energy and temperature of a Jetson while the shipped model runs.
+"""Power, energy and temperature of a Jetson while the smallest shipped model runs.
 
 Read from tegrastats, or from the ina3221 sensors in sysfs where tegrastats is absent. Formats of
 tegrastats differ with the board and the JetPack:
@@ -31,7 +31,7 @@ from benchmarks.charts import COLOURS, INK, figure_of, missing_lines, one_axes, 
 from benchmarks.section import Plan, Rendered, Row, Tick
 from benchmarks.tables import markdown_table, number
 from edge.backends import open_backend
-from edge.weights import DEFAULT, find_model
+from edge.weights import TINY, find_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -255,12 +255,12 @@ class _Load:
 
 
 class PowerSection:
-    """Energy of a frame: mean power × time / frames, while the shipped model runs in a loop.
+    """Energy of a frame: mean power × time / frames, while the smallest shipped model runs.
 
     A budget of 0 s means the section's own: 30 s, or 6 s if quick, on a machine with sensors.
 
     Args:
-        model: a model file that takes any size; the shipped default if None.
+        model: a model file that takes any size; the smallest shipped one if None.
         tegrastats: name or path of the program.
         ina3221: root of the driver in sysfs.
         sizes: (height, width) pairs.
@@ -276,7 +276,7 @@ class PowerSection:
         ina3221: Path = INA3221,
         sizes: Sequence[tuple[int, int]] = SIZES,
     ) -> None:
-        self._model = model or find_model(DEFAULT)
+        self._model = model or find_model(TINY)
         self._tegrastats = tegrastats
         self._ina3221 = ina3221
         self._sizes = sizes

@@ -16,9 +16,12 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 NEEDED = ("compute", "latency", "end_to_end")
 
-SIZES_HW = ((256, 256), (720, 1280), (1080, 1920))
+SIZES_HW = ((256, 256), (512, 512), (720, 1280), (1080, 1920))
 RUNTIME = "ONNX Runtime, folded graph"
-MODEL, FORM = "tiny_ladeda", "folded"
+ARCHITECTURES = {"lite0-levels": "lite0_levels", "tiny-ladeda": "tiny_ladeda"}
+"""Shipped model → what the compute section calls it; in the order of the tables."""
+
+FORM = "folded"
 CLIPS = ("720p", "1080p")
 CANDIDATES = {
     "no picture": "verdicts only",
@@ -29,7 +32,9 @@ CANDIDATES = {
 
 
 def snippet(result: BenchResult) -> str:
-    """Compact tables of the default model: latency with MACs, and frames per second end to end.
+    """Compact tables of the shipped models: latency with MACs, and frames per second end to end.
+
+    A result of one model alone has no column that names it.
 
     Args:
         result: any; rows that it lacks are left out.
@@ -40,10 +45,11 @@ def snippet(result: BenchResult) -> str:
     latency, rates = list(_latency(result)), list(_rates(result))
     parts = []
     if latency:
-        head = ["one frame of", "MACs", "threads", "p50", "p95", "against the unfolded graph"]
-        parts.append(markdown_table(head, latency))
+        head = ["model", "one frame of", "MACs", "threads", "p50", "p95"]
+        parts.append(_table([*head, "against the unfolded graph"], latency))
     if rates:
-        parts.append(markdown_table(["clip, frames per second", *CANDIDATES.values()], rates))
+        head = ["model", "clip, frames per second", *CANDIDATES.values()]
+        parts.append(_table(head, rates))
     return "\n\n".join([*parts, _where(result)]) if parts else ""
 
 
@@ -127,38 +133,54 @@ def _is_whole(result: BenchResult) -> bool:
     )
 
 
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column names models; without it where all rows name the same."""
+    first = 0 if len({row[0] for row in rows}) > 1 else 1
+    return markdown_table(head[first:], [row[first:] for row in rows])
+
+
 def _latency(result: BenchResult) -> Iterator[list[str]]:
     rows = [row for row in _measured(result, "latency") if row.get("runtime") == RUNTIME]
-    model = rows[0].get("model") if rows else None
-    for size in SIZES_HW:
-        at_size = [row for row in rows if row.get("size") == list(size)]
-        for row in sorted(at_size, key=lambda row: cast(int, row["threads"])):
-            if row.get("model") == model:
-                yield _latency_cells(row, size, result)
+    for model in ARCHITECTURES:
+        for size in SIZES_HW:
+            found = [r for r in rows if (r.get("model"), r.get("size")) == (model, list(size))]
+            for row in sorted(found, key=lambda row: cast(int, row["threads"])):
+                yield [model, *_latency_cells(row, size, result)]
 
 
 def _latency_cells(row: Row, size: tuple[int, int], result: BenchResult) -> list[str]:
     ratio = row.get("ratio_to_naive")
     faster = f"{1 / ratio:.2f}× as fast" if isinstance(ratio, int | float) and ratio > 0 else "–"
     times = [f"{number(cast(float, row[key]))} ms" for key in ("p50_ms", "p95_ms")]
-    return [_size_name(size), _macs(result, size), str(row["threads"]), *times, faster]
+    macs = _macs(result, ARCHITECTURES[str(row["model"])], size)
+    return [_size_name(size), macs, str(row["threads"]), *times, faster]
 
 
-def _macs(result: BenchResult, size: tuple[int, int]) -> str:
+def _macs(result: BenchResult, architecture: str, size: tuple[int, int]) -> str:
     for row in _measured(result, "compute"):
         found = (row.get("model"), row.get("form"), row.get("height_px"), row.get("width_px"))
-        if found == (MODEL, FORM, *size):
+        if found == (architecture, FORM, *size):
             return f"{number(cast(float, row['macs']) / 1e6)} M"
     return "–"
 
 
 def _rates(result: BenchResult) -> Iterator[list[str]]:
-    rows = _measured(result, "end_to_end")
-    fps = {(row.get("clip"), row.get("candidate")): row.get("fps") for row in rows}
-    for clip in CLIPS:
-        found = [fps.get((clip, candidate)) for candidate in CANDIDATES]
-        if any(found):
-            yield [clip, *(number(value) if isinstance(value, float) else "–" for value in found)]
+    rows = [row for row in _measured(result, "end_to_end") if row.get("part") == "rate"]
+    named = dict.fromkeys(_watcher(row) for row in rows if row.get("model"))
+    for watcher in named or [""]:
+        # Decoding alone is the same for every model, and names none.
+        mine = [row for row in rows if _watcher(row) in ("", watcher)]
+        fps = {(row.get("clip"), row.get("candidate")): row.get("fps") for row in mine}
+        watched = [row.get("clip") for row in mine if _watcher(row) == watcher]
+        for clip in filter(watched.__contains__, CLIPS):
+            found = [fps.get((clip, candidate)) for candidate in CANDIDATES]
+            cells = (number(value) if isinstance(value, float) else "–" for value in found)
+            yield [watcher, clip, *cells]
+
+
+def _watcher(row: Row) -> str:
+    """A model and its region; empty for a row without a model."""
+    return f"{row['model']}, {row['region']}" if row.get("model") else ""
 
 
 def _where(result: BenchResult) -> str:

@@ -1,4 +1,4 @@
-"""How far the shipped model is from what this machine could do at most.
+"""How far the smallest shipped model is from what this machine could do at most.
 
 The roofline model (Williams, Waterman and Patterson, 2009): work of I FLOPs per byte of memory
 traffic runs at no more than min(peak, I · bandwidth). Both limits are measured here, as the best
@@ -33,7 +33,7 @@ from benchmarks.section import Plan, Rendered, Row, Tick
 from benchmarks.tables import markdown_table, number
 from edge.backends import open_backend
 from edge.types import FloatArray
-from edge.weights import DEFAULT, find_model
+from edge.weights import TINY, find_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,10 +95,10 @@ class _Scored:
 
 
 class RooflineSection:
-    """Peak rate and bandwidth of the machine, and the shipped model beside them.
+    """Peak rate and bandwidth of the machine, and the smallest shipped model beside them.
 
     Args:
-        model: a model file that takes any size; the shipped default if None.
+        model: a model file that takes any size; the smallest shipped one if None.
         sizes: (height, width) pairs.
         array_bytes: size of an array of the memory probes; four times the last-level cache if None.
     """
@@ -112,7 +112,7 @@ class RooflineSection:
         sizes: Sequence[tuple[int, int]] = SIZES,
         array_bytes: int | None = None,
     ) -> None:
-        self._model = model or find_model(DEFAULT)
+        self._model = model or find_model(TINY)
         self._sizes = sizes
         self._array_bytes = array_bytes
         self._probes: list[_Probe] = []

@@ -30,7 +30,7 @@ from edge.detector import Detector, Stopwatch, combine
 from edge.regions import parse_region
 from edge.types import Image
 from edge.verdict import VerdictSettings, VerdictTracker
-from edge.weights import DEFAULT, find_model
+from edge.weights import TINY, find_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,10 +119,10 @@ class _Point:
 
 
 class ScalingSection:
-    """The shipped model at growing sizes, in growing batches and for growing numbers of cameras.
+    """The smallest shipped model at growing sizes, in growing batches and for several cameras.
 
     Args:
-        model: a model file that takes any size; the shipped default if None.
+        model: a model file that takes any size; the smallest shipped one if None.
         sizes: (height, width) pairs to measure; by default from 128² to 4K.
         cameras: numbers of cameras.
     """
@@ -136,7 +136,7 @@ class ScalingSection:
         sizes: Sequence[tuple[int, int]] | None = None,
         cameras: Sequence[int] | None = None,
     ) -> None:
-        self._model = model or find_model(DEFAULT)
+        self._model = model or find_model(TINY)
         self._sizes = sizes
         self._cameras = cameras
         self._points: list[_Point] = []

@@ -9,7 +9,9 @@
     │   ├── ContractError      its tensors are not those of the contract
     │   └── ManifestError      its manifest is absent, broken or of a newer schema
     ├── SinkError              results cannot be written or shown
-    └── MissingDependency      an optional library is absent; carries the command that installs it
+    ├── MissingDependency      an optional library is absent; carries the command that installs it
+    └── FetchError             in training.data.get: something published cannot be had
+        └── AddressError       its address does not give the file
 
 Each message is one sentence or two: what was expected, what was found, what to do.
 """

@@ -19,6 +19,8 @@ SizeHW = tuple[int, int]
 """Height and width in pixels."""
 
 STUDENT, TEACHER = "tiny_ladeda", "ladeda9"
+LITE = "lite0_levels"
+"""The architecture of the default model."""
 
 FORMS: Mapping[Form, str] = {
     "naive": "as published",
@@ -29,6 +31,13 @@ FORMS: Mapping[Form, str] = {
 
 Key = tuple[str, str, Form]
 """Model, preprocessing, form."""
+
+LAYERS_OF: tuple[Key, ...] = (
+    (LITE, "raw", "folded"),
+    *((STUDENT, "x_grad", form) for form in FORMS),
+    (TEACHER, "x_grad", "naive"),
+)
+"""What is printed layer by layer."""
 
 Table = dict[Key, dict[SizeHW, Row]]
 """Rows that have been counted."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.charts import COLOURS, INK, figure_of, one_axes, size_name
-from benchmarks.compute.names import FORMS, STUDENT, Key, SizeHW, Table
+from benchmarks.compute.names import FORMS, STUDENT, Key, SizeHW, Table, model_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PLOTTED_HW: SizeHW = (256, 256)
 _MARKERS = ("o", "D", "s")
+_TEACHERS = "ladeda"
 
 Point = tuple[float, float]
 
@@ -30,9 +31,13 @@ def parameters_and_flops(table: Table) -> Figure:
             axes.scatter(x, y, s=72, c=colour, marker=marker, alpha=0.75, lw=0, label=text)
     _scale(axes, _points(table, list(table)))
     students = [key for key in table if key[0] == STUDENT]
-    teachers = [key for key in table if key[0] != STUDENT]
+    teachers = [key for key in table if key[0].startswith(_TEACHERS)]
+    others = [key for key in table if key not in students and key not in teachers]
     _label(axes, _points(table, students), _student_names(students), above=True)
     _label(axes, _points(table, teachers), _teacher_names(teachers), above=False)
+    for name in dict.fromkeys(model_name(key[0]) for key in others):
+        named = [key for key in others if model_name(key[0]) == name]
+        _label(axes, _points(table, named), name, above=True)
     axes.legend(frameon=False, loc="upper left")
     return figure
 
@@ -79,5 +84,5 @@ def _student_names(keys: Iterable[Key]) -> str:
 
 
 def _teacher_names(keys: Iterable[Key]) -> str:
-    sides = {int(key[0].removeprefix("ladeda")) for key in keys}
+    sides = {int(key[0].removeprefix(_TEACHERS)) for key in keys}
     return f"LaDeDa-{', '.join(map(str, sorted(sides)))}"

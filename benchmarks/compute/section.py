@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.compute.formulas import Count
-from benchmarks.compute.names import Form, SizeHW
+from benchmarks.compute.names import LITE, STUDENT, TEACHER, Form, SizeHW
 from benchmarks.section import Plan, Row, Tick
 
-SIZES_HW: tuple[SizeHW, ...] = ((224, 224), (256, 256), (720, 1280), (1080, 1920))
-QUICK_SIZES_HW: tuple[SizeHW, ...] = ((256, 256), (1080, 1920))
+SIZES_HW: tuple[SizeHW, ...] = ((224, 224), (256, 256), (512, 512), (720, 1280), (1080, 1920))
+QUICK_SIZES_HW: tuple[SizeHW, ...] = ((256, 256), (512, 512), (1080, 1920))
 OUT_OF_TIME = "Not counted: no time was left for it."
 
 
@@ -32,22 +32,27 @@ def _candidates(models: Sequence[tuple[str, str]], forms: Sequence[Form]) -> lis
     return [Candidate(*model, form) for model in models for form in forms]
 
 
-_STUDENT = ("tiny_ladeda", "x_grad")
-_STUDENTS = [_STUDENT, ("tiny_ladeda", "raw"), ("tiny_ladeda", "NPR")]
-_TEACHER = ("ladeda9", "x_grad")
+_STUDENT = (STUDENT, "x_grad")
+_STUDENTS = [_STUDENT, (STUDENT, "raw"), (STUDENT, "NPR")]
+_LITE = (LITE, "raw")
+_TEACHER = (TEACHER, "x_grad")
 _OTHERS = [("ladeda5", "x_grad"), ("ladeda17", "x_grad"), ("ladeda33", "x_grad")]
 _COUNTED_IN_TORCH: tuple[Form, ...] = ("naive", "plain")
+# Not packed: the algorithm once folded is what is executed.
+_OF_LITE: tuple[Form, ...] = ("naive", "folded")
 
 # What matters most comes first, and what takes long (a teacher's ONNX file) last.
 FULL = [
     *_candidates(_STUDENTS, ("naive", "plain", "folded")),
-    *_candidates([_TEACHER, ("ladeda9", "raw"), ("ladeda9", "NPR")], _COUNTED_IN_TORCH),
+    *_candidates([_LITE], _OF_LITE),
+    *_candidates([_TEACHER, (TEACHER, "raw"), (TEACHER, "NPR")], _COUNTED_IN_TORCH),
     *_candidates(_OTHERS, _COUNTED_IN_TORCH),
     *_candidates([_TEACHER, *_OTHERS], ("folded",)),
 ]
 QUICK = [
     *_candidates([_STUDENT], ("naive", "plain", "folded")),
     *_candidates([_TEACHER], _COUNTED_IN_TORCH),
+    *_candidates([_LITE], _OF_LITE[-1:]),
 ]
 
 

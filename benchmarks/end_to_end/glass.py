@@ -19,10 +19,8 @@ from benchmarks.end_to_end.stamp import TURN_US, read_stamp
 from benchmarks.end_to_end.stream import live_stream, now_us
 from benchmarks.section import Row
 from benchmarks.stats import median, percentiles
-from edge.backends.base import Backend
 from edge.detector import Detector
 from edge.pipeline import Pipeline
-from edge.regions import RegionSpec
 from edge.sinks.controls import Controls
 from edge.sources import open_source
 from edge.types import Image, Result
@@ -85,15 +83,12 @@ class Glass:
         latencies.append((judged_us - drawn_us) % TURN_US / 1e3)
 
 
-def glass_to_verdict(
-    size: Size, backend: Backend, region: RegionSpec, seconds: float, fps: float = FPS
-) -> Row:
+def glass_to_verdict(size: Size, detector: Detector, seconds: float, fps: float = FPS) -> Row:
     """Watch a local stream and read the time back from each scored frame.
 
     Args:
         size: of the stream.
-        backend: open and warm.
-        region: what the model sees.
+        detector: on an open backend, warm.
         seconds: to watch for.
         fps: of the stream.
 
@@ -104,7 +99,7 @@ def glass_to_verdict(
     controls = Controls()
     glass = Glass(controls, seconds)
     with live_stream(size, fps) as address, open_source(address) as source:
-        pipeline = Pipeline(source, Detector(backend, region), [glass], VerdictSettings(), controls)
+        pipeline = Pipeline(source, detector, [glass], VerdictSettings(), controls)
         model_ms = pipeline.run().latencies_ms.get("model", deque())
     return _row(size, fps, glass, list(model_ms))
 

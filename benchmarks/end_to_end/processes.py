@@ -55,9 +55,9 @@ def run_python(arguments: Sequence[str]) -> Ended:
     return Ended(ended["wall_s"], ended["peak_mb"], ended["output"])
 
 
-def scoring(clip: Path, *more: str) -> list[str]:
-    """The arguments that score a clip at region `native` without a window."""
-    run = ["-m", "patchwatch", "run", str(clip), "--region", "native", "--headless", "--quiet"]
+def scoring(model: str, clip: Path, *more: str) -> list[str]:
+    """The arguments that score a clip at the model's own region without a window."""
+    run = ["-m", "patchwatch", "run", str(clip), "--model", model, "--headless", "--quiet"]
     return [*run, *more]
 
 
@@ -66,12 +66,14 @@ class ColdStart:
     """From a command to its first scored frame, beside the imports that it cannot do without.
 
     Attributes:
+        model: a shipped model's name or a model file.
         clip: what is scored.
         name: of the clip's size.
         imports_s: wall time of `python -c "import cv2, onnxruntime"`, for each round.
         first_frame_s: wall time of `patchwatch run CLIP --headless --frames 1`, likewise.
     """
 
+    model: str
     clip: Path
     name: str
     imports_s: list[float] = field(default_factory=list)
@@ -84,7 +86,7 @@ class ColdStart:
             PatchwatchError: one of them failed.
         """
         imports_s = run_python(IMPORTS).wall_s
-        first_s = run_python(scoring(self.clip, "--frames", "1")).wall_s
+        first_s = run_python(scoring(self.model, self.clip, "--frames", "1")).wall_s
         self.imports_s.append(imports_s)
         self.first_frame_s.append(first_s)
         return f"cold start: {first_s:.2f} s, bare imports {imports_s:.2f} s"
@@ -108,13 +110,13 @@ class ColdStart:
         ]
 
 
-def peak_memory(clip: Path, name: str, frames: int) -> Row:
-    """Peak memory of a process that scores a clip at region `native`.
+def peak_memory(model: str, clip: Path, name: str, frames: int) -> Row:
+    """Peak memory of a process that scores a clip at the model's own region.
 
     Raises:
         PatchwatchError: it failed.
     """
-    ended = run_python(scoring(clip, "--frames", str(frames)))
+    ended = run_python(scoring(model, clip, "--frames", str(frames)))
     return {"part": "memory", "clip": name, "frames": frames, "peak_mb": ended.peak_mb}
 
 
@@ -125,12 +127,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def processor_share(clip: Path, name: str) -> Row:
+def processor_share(model: str, clip: Path, name: str) -> Row:
     """Processor time of watching a clip at its own speed, start-up left out.
 
     Raises:
         PatchwatchError: the watching process failed.
     """
-    used = json.loads(run_python(["-m", "benchmarks.end_to_end.watch", str(clip)]).output)
+    used = json.loads(run_python(["-m", "benchmarks.end_to_end.watch", model, str(clip)]).output)
     share = (used["user_s"] + used["system_s"]) / used["wall_s"] / cores()
     return {"part": "cpu", "clip": name, "cores": cores(), **used, "share": share}

@@ -18,10 +18,8 @@ from typing_extensions import Self
 from benchmarks.end_to_end.clips import FPS, Size
 from benchmarks.section import Row
 from benchmarks.stats import median
-from edge.backends.base import Backend
 from edge.detector import Detector
-from edge.pipeline import Pipeline
-from edge.regions import RegionSpec
+from edge.pipeline import Pipeline, scored_evidence
 from edge.sinks.base import Sink
 from edge.sinks.video import VideoSink
 from edge.sources import open_source
@@ -92,18 +90,43 @@ def read_clip(path: Path, size: Size) -> Clip:
     return Clip(path, size, count, held, mbit_per_s)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Watcher:
+    """A model as it is measured.
+
+    Attributes:
+        detector: on an open backend; every core unless it was opened otherwise.
+        clips: what it is run on.
+    """
+
+    detector: Detector
+    clips: Sequence[Clip]
+
+    @property
+    def names(self) -> Row:
+        """Its model and region, as rows have them."""
+        return names_of(self.detector)
+
+
+def names_of(detector: Detector) -> Row:
+    """A detector's model and region, as rows have them."""
+    return {"model": detector.backend.manifest.name, "region": str(detector.region)}
+
+
 @dataclass(slots=True)
 class Rate:
     """What one candidate did on one clip.
 
     Attributes:
         clip: what it ran on.
+        watcher: the model; None for decoding alone.
         candidate: one of `CANDIDATES`.
         rounds_fps: frames per second in each round.
         rounds_stages_ms: stage → milliseconds per frame, for each round; empty for the two alone.
     """
 
     clip: Clip
+    watcher: Watcher | None
     candidate: str
     rounds_fps: list[float] = field(default_factory=list)
     rounds_stages_ms: list[dict[str, float]] = field(default_factory=list)
@@ -116,6 +139,7 @@ class Rate:
             "part": "rate",
             "clip": self.clip.size.name,
             "candidate": self.candidate,
+            **(self.watcher.names if self.watcher else {}),
             "height_px": self.clip.size.height,
             "width_px": self.clip.size.width,
             "frames": self.clip.frames,
@@ -131,13 +155,20 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def _rates(clips: Sequence[Clip], watchers: Sequence[Watcher]) -> Iterator[Rate]:
+    for clip in clips:
+        yield Rate(clip, None, DECODE_ALONE)
+        for watcher in watchers:
+            if clip in watcher.clips:
+                yield from (Rate(clip, watcher, name) for name in (MODEL_ALONE, *VARIANTS))
+
+
 class Rounds:
-    """Measures every candidate on every clip, in turn.
+    """Measures decoding alone and every model on its clips, in turn.
 
     Args:
         clips: to be measured on.
-        backend: open; every core unless it was opened otherwise.
-        region: what the model sees.
+        watchers: the models.
         folder: for the encoded videos.
         clock: seconds.
     """
@@ -145,16 +176,13 @@ class Rounds:
     def __init__(
         self,
         clips: Sequence[Clip],
-        backend: Backend,
-        region: RegionSpec,
+        watchers: Sequence[Watcher],
         folder: Path,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._backend = backend
-        self._region = region
         self._encoded = folder / "encoded.mp4"
         self._clock = clock
-        self._rates = [Rate(clip, candidate) for clip in clips for candidate in CANDIDATES]
+        self._rates = list(_rates(clips, watchers))
         self._rounds = 0
 
     def run(self) -> Iterator[str]:
@@ -165,29 +193,29 @@ class Rounds:
         for rate in self._rates[start:] + self._rates[:start]:
             fps = self._measure(rate)
             rate.rounds_fps.append(fps)
-            yield f"{rate.clip.size.name}, {rate.candidate}: {fps:.1f} fps"
+            model = f" ({rate.watcher.names['model']})" if rate.watcher else ""
+            yield f"{rate.clip.size.name}, {rate.candidate}{model}: {fps:.1f} fps"
 
     def rows(self) -> list[Row]:
         """What was measured so far."""
         return [rate.row() for rate in self._rates if rate.rounds_fps]
 
     def _measure(self, rate: Rate) -> float:
-        if rate.candidate == DECODE_ALONE:
+        if rate.watcher is None:
             elapsed_s = decode_alone(rate.clip, self._clock)
         elif rate.candidate == MODEL_ALONE:
-            elapsed_s = model_alone(rate.clip, self._backend, self._clock)
+            elapsed_s = model_alone(rate.clip, rate.watcher.detector, self._clock)
         else:
-            elapsed_s, stages = self._pipeline(rate)
+            elapsed_s, stages = self._pipeline(rate, rate.watcher.detector)
             rate.rounds_stages_ms.append(stages)
         return rate.clip.frames / elapsed_s
 
-    def _pipeline(self, rate: Rate) -> tuple[float, dict[str, float]]:
+    def _pipeline(self, rate: Rate, detector: Detector) -> tuple[float, dict[str, float]]:
         sinks: dict[str, list[Sink]] = {
             BARE: [],
             OVERLAY: [Dropped()],
             ENCODED: [VideoSink(self._encoded, FPS)],
         }
-        detector = Detector(self._backend, self._region)
         return through_pipeline(rate.clip, detector, sinks[rate.candidate], self._clock)
 
 
@@ -200,11 +228,11 @@ def decode_alone(clip: Clip, clock: Callable[[], float]) -> float:
     return clock() - start
 
 
-def model_alone(clip: Clip, backend: Backend, clock: Callable[[], float]) -> float:
+def model_alone(clip: Clip, detector: Detector, clock: Callable[[], float]) -> float:
     """Seconds for as many inferences as a clip has frames, on its frames, already decoded."""
     start = clock()
     for index in range(clip.frames):
-        backend.infer(clip.held[index % len(clip.held)])
+        scored_evidence(detector, clip.held[index % len(clip.held)][0])
     return clock() - start
 
 

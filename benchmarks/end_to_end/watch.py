@@ -1,6 +1,6 @@
 """Watch a clip at its own speed and print what processor time that took, as JSON.
 
-    python -m benchmarks.end_to_end.watch CLIP
+    python -m benchmarks.end_to_end.watch MODEL CLIP
 
 A process of its own, so that the time of nothing else is counted; opened and warm before the
 counting begins.
@@ -16,24 +16,27 @@ import time
 from edge.backends import open_backend
 from edge.detector import Detector
 from edge.pace import Pacer
-from edge.pipeline import Pipeline
-from edge.regions import RegionSpec
+from edge.pipeline import Pipeline, scored_evidence
+from edge.regions import parse_region
 from edge.sources import open_source
 from edge.verdict import VerdictSettings
-from edge.weights import DEFAULT, find_model
+from edge.weights import find_model
 
 
-def watch(clip: str) -> dict[str, float]:
-    """Watch it once; seconds of wall, user and system time, frames and frames per second.
+def watch(model: str, clip: str) -> dict[str, float]:
+    """Watch a clip once at the model's own region.
+
+    Returns:
+        Seconds of wall, user and system time, frames and frames per second.
 
     Raises:
         PatchwatchError: the model or the clip cannot be used.
     """
-    with open_backend(find_model(DEFAULT)) as backend:
+    with open_backend(find_model(model)) as backend:
+        detector = Detector(backend, parse_region(backend.manifest.region))
         with open_source(clip) as source:
-            backend.infer(next(f.image[None] for f in source if f is not None))
+            scored_evidence(detector, next(f.image for f in source if f is not None))
         with open_source(clip) as source:
-            detector = Detector(backend, RegionSpec("native"))
             pipeline = Pipeline(source, detector, [], VerdictSettings(), pacer=Pacer())
             before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
             summary = pipeline.run()
@@ -48,4 +51,4 @@ def watch(clip: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(watch(sys.argv[1])))
+    print(json.dumps(watch(*sys.argv[1:])))

@@ -1,28 +1,28 @@
 """The models that are timed, each in all its forms: torch, naive graph, folded model file.
 
 All forms of a model have the same weights, so that their logits can be compared. The shipped
-model is kept folded only; `unfolded` takes it apart again.
+models are kept folded only; `benchmarks.latency.unfold` takes them apart again.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 
+from benchmarks.latency.unfold import unfolded
 from edge.errors import ModelError
 from edge.manifest import METADATA_KEY, Manifest, PatchGrid, Training, parse_manifest
+from edge.regions import parse_region
 from export.fold import folded_module
 from export.graph import embed, to_onnx
 from export.naive import Naive, naive_module
 from export.parity import textured
 from training.models import PatchModel, build
-from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from training.models.tiny_ladeda import PLANES
 
 HW = tuple[int, int]
 """Height and width in pixels."""
@@ -38,6 +38,7 @@ class Subject:
         naive_graph: `module` as ONNX, any shape.
         folded_file: the folded model file with its manifest; None where it cannot be folded.
         validation_auc: what its manifest says, 0..1; None where it says nothing.
+        region_hw: what its manifest's region gives it of a large frame; None for the whole frame.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Subject:
     naive_graph: bytes
     folded_file: Path | None
     validation_auc: float | None
+    region_hw: HW | None = None
     _references: dict[HW, float] = field(default_factory=dict)
 
     def reference_logit(self, hw: HW) -> float:
@@ -61,7 +63,7 @@ class Subject:
 
 
 def shipped_subject(path: Path) -> Subject:
-    """The subject of a shipped, folded Tiny-LaDeDa.
+    """The subject of a shipped, folded model.
 
     Raises:
         ModelError: not a model file that `unfolded` can take apart.
@@ -69,8 +71,10 @@ def shipped_subject(path: Path) -> Subject:
     proto = _load(path)
     manifest = _manifest(proto, path)
     naive = naive_module(unfolded(proto, manifest, path.name))
-    graph = to_onnx(naive).SerializeToString()
-    return Subject(manifest.name, naive, graph, path, validation_auc(manifest))
+    side = parse_region(manifest.region).size
+    region_hw = (side, side) if side else None
+    auc = validation_auc(manifest)
+    return Subject(manifest.name, naive, _naive_graph(naive), path, auc, region_hw)
 
 
 def fresh_subject(architecture: str, preprocessing: str, seed: int, folder: Path) -> Subject:
@@ -83,7 +87,15 @@ def fresh_subject(architecture: str, preprocessing: str, seed: int, folder: Path
     folded = to_onnx(folded_module(model))
     embed(folded, _fresh_manifest(model))
     path.write_bytes(folded.SerializeToString())
-    return Subject(architecture, naive, to_onnx(naive).SerializeToString(), path, None)
+    return Subject(architecture, naive, _naive_graph(naive), path, None)
+
+
+def _naive_graph(naive: Naive) -> bytes:
+    with warnings.catch_warnings():
+        # A border on one side alone leaves operators that the exporter says it does not fold.
+        warnings.filterwarnings("ignore", "Constant folding")
+        graph: bytes = to_onnx(naive).SerializeToString()
+        return graph
 
 
 def settle_batch_norms(model: nn.Module) -> None:
@@ -113,119 +125,6 @@ def validation_auc(manifest: Manifest) -> float | None:
         if "auc" in figure.metric.lower() and figure.degradation == "untouched":
             return figure.value
     return None
-
-
-def unfolded(proto: onnx.ModelProto, manifest: Manifest, where: str) -> PatchModel:
-    """A Tiny-LaDeDa whose folding gives the weights of a folded graph again.
-
-    The reverse of `export.fold`: convolutions that were multiplied out become a selection and
-    their product, batch norms that were folded in become biases. The model computes the same
-    numbers, in the same operations as one fresh from training.
-
-    Args:
-        proto: the folded graph.
-        manifest: its manifest.
-        where: the file's name, for messages.
-
-    Raises:
-        ModelError: another architecture, or other weights than folding gives.
-    """
-    model = build("tiny_ladeda", manifest.preprocessing)
-    weights = {
-        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()).double()
-        for tensor in proto.graph.initializer
-    }
-    try:
-        state = _state(weights, manifest.preprocessing)
-        model.load_state_dict(model.state_dict() | state)
-    except (KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"{where}: expected a folded Tiny-LaDeDa, found a graph of another layout, so the "
-            "benchmark has no torch form of it. Export the model again with 'patchwatch export'."
-        ) from error
-    return model.eval()
-
-
-def _state(weights: dict[str, Tensor], preprocessing: str) -> dict[str, Tensor]:
-    packing = (2, 2) if preprocessing == "NPR" else (1, 2)
-    stem, stem_bias = _stem(weights, preprocessing, packing)
-    second = torch.zeros(PLANES, PLANES, 3, 3, dtype=torch.float64)
-    second[:, :3] = stem
-    patch = unpack_inputs(weights["trunk.4.weight"][:PLANES], packing)
-    return {
-        "conv1.weight": torch.eye(PLANES, 3)[:, :, None, None],
-        "conv2.weight": second,
-        **_bias_alone("bn1", stem_bias),
-        "layer1.0.conv1.weight": weights["trunk.2.weight"][:PLANES, :PLANES],
-        **_bias_alone("layer1.0.bn1", weights["trunk.2.bias"][:PLANES]),
-        "layer1.0.conv2.weight": patch[:, :, :3, :3],
-        **_bias_alone("layer1.0.bn2", weights["trunk.4.bias"][:PLANES]),
-        "fc.weight": weights["head.weight"][:, :PLANES, 0, 0],
-        "fc.bias": weights["head.bias"],
-    }
-
-
-def _bias_alone(name: str, bias: Tensor) -> dict[str, Tensor]:
-    """A batch norm that adds a bias and nothing else."""
-    ones = torch.ones(PLANES)
-    scale = torch.sqrt(ones + nn.BatchNorm2d(PLANES).eps)
-    return {
-        f"{name}.weight": scale,
-        f"{name}.bias": bias,
-        f"{name}.running_mean": 0 * ones,
-        f"{name}.running_var": ones,
-    }
-
-
-def _stem(
-    weights: dict[str, Tensor], preprocessing: str, packing: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """The 3×3 kernel on normalised RGB, float64 [8, 3, 3, 3], and its bias."""
-    kernel = _first_phases(weights["trunk.0.weight"], preprocessing == "NPR", packing)
-    std = torch.tensor(IMAGENET_STD, dtype=torch.float64)[:, None, None]
-    kernel = kernel.flip(1) * 255 * std
-    bias = weights["trunk.0.bias"][:PLANES]
-    if preprocessing == "raw":
-        mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)[:, None, None]
-        bias = bias + (kernel * mean / std).sum((1, 2, 3))
-    return kernel, bias
-
-
-def _first_phases(packed: Tensor, blocks: bool, packing: tuple[int, int]) -> Tensor:
-    """The kernel that a packed stem repeats for each phase.
-
-    On 2×2 blocks of residuals the corner is always zero and has no weights. What stands there in
-    one phase stands elsewhere in the others.
-    """
-    known = torch.ones(packed.shape[2:])
-    if blocks:
-        corner = packed.new_zeros(len(packed), 3, *packed.shape[2:])
-        packed = unpack_inputs(torch.cat([corner, packed], 1), packing)
-        known = torch.ones(packed.shape[2:])
-        known[::2, ::2] = 0
-    total, count = torch.zeros(PLANES, 3, 3, 3, dtype=torch.float64), torch.zeros(3, 3)
-    for phase in range(len(packed) // PLANES):
-        row, column = divmod(phase, packing[1])
-        window = (slice(row, row + 3), slice(column, column + 3))
-        total += packed[PLANES * phase : PLANES * (phase + 1), :, window[0], window[1]]
-        count += known[window]
-    return total / count
-
-
-def unpack_inputs(weight: Tensor, packing: tuple[int, int]) -> Tensor:
-    """The reverse of `export.tiny.pack_inputs`, padding kept.
-
-    Args:
-        weight: [O, rows·columns·C, h, w].
-        packing: rows and columns.
-
-    Returns:
-        [O, C, rows·h, columns·w].
-    """
-    rows, columns = packing
-    outputs, inputs, height, width = weight.shape
-    split = weight.reshape(outputs, rows, columns, inputs // (rows * columns), height, width)
-    return split.permute(0, 3, 4, 1, 5, 2).reshape(outputs, -1, height * rows, width * columns)
 
 
 def _load(path: Path) -> onnx.ModelProto:

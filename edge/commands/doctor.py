@@ -20,7 +20,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from edge.weights import shipped
+from edge.weights import DEFAULT, shipped
 
 Status = Literal["ok", "missing"]
 OPENCV_FIX = (
@@ -204,9 +204,11 @@ def _cuda() -> Check:
 
 def _models() -> Check:
     names = list(shipped())
-    if not names:
-        return Check("models", "missing", "none shipped", "reinstall patchwatch", needed=True)
-    return Check("models", "ok", ", ".join(names), needed=True)
+    if DEFAULT not in names:
+        found = f"no {DEFAULT}, the default; found {', '.join(names) or 'none'}"
+        return Check("models", "missing", found, "reinstall patchwatch", needed=True)
+    listed = (f"{name} (default)" if name == DEFAULT else name for name in names)
+    return Check("models", "ok", ", ".join(listed), needed=True)
 
 
 def cache_folder() -> Path:

@@ -43,20 +43,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def markdown(manifests: Sequence[Manifest]) -> str:
-    """A Markdown table: a row for each measure of each model, a column for each degradation."""
+    """A Markdown table: a row for each measure of each model, a column for each degradation.
+
+    What holds for all rows of a model stands in its first; an en dash is what was not measured.
+    """
     columns = list(dict.fromkeys(f.degradation for m in manifests for f in m.validation))
-    head = ["model", "parameters", "measure on validation pictures", *columns]
-    rows = [head, ["---"] * len(head)]
-    rows += [row for manifest in manifests for row in _markdown_rows(manifest, columns)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    head = ["model", "parameters", "region", "on validation pictures", *columns]
+    rule = ["---", "---:", "---", "---", *["---:"] * len(columns)]
+    rows = [row for manifest in manifests for row in _markdown_rows(manifest, columns)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
 def _markdown_rows(manifest: Manifest, columns: Sequence[str]) -> Iterator[list[str]]:
     values = {(f.metric, f.degradation): f"{f.value:.2f}" for f in manifest.validation}
+    name = f"`{manifest.name}`" + (" (default)" if manifest.name == DEFAULT else "")
     parameters = f"{manifest.parameters:,}" if manifest.parameters else "not stated"
+    about = [name, parameters, f"`{manifest.region}`"]
     for metric in dict.fromkeys(f.metric for f in manifest.validation):
-        figures = [values.get((metric, column), "") for column in columns]
-        yield [f"`{manifest.name}`", parameters, metric, *figures]
+        yield [*about, metric, *(values.get((metric, column), "–") for column in columns)]
+        about = [""] * len(about)
 
 
 def _manifest(path: Path) -> Manifest:

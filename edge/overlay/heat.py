@@ -1,9 +1,10 @@
 """The heat map: a tint where the evidence of forgery concentrates, over the pixels it came from.
 
 Single patches are noisy, and some are extreme. So patch logits are averaged over neighbourhoods of
-about 1/24 of the frame's short side, without those that are not finite, and only then turned into
-scores. The calibration was fitted to means over whole pictures; a neighbourhood has far fewer
-patches and strays further, so the temperature is widened by the spread of the neighbourhoods.
+about 1/24 of the frame's short side, or of a stride where that is wider, without those that are not
+finite, and only then turned into scores. The calibration was fitted to means over whole pictures; a
+neighbourhood has far fewer patches and strays further, so the temperature is widened by the spread
+of the neighbourhoods.
 """
 
 from __future__ import annotations
@@ -16,13 +17,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.manifest import Calibration
+from edge.manifest import Calibration, PatchGrid
 from edge.overlay.contours import draw_contours
 from edge.overlay.geometry import grown, merged, union
 from edge.overlay.hud import Hud
-from edge.overlay.lattice import Lattice, Layer, Levels, extended, gather, of_one_scale
+from edge.overlay.lattice import (
+    Lattice,
+    Layer,
+    Levels,
+    divided,
+    extended,
+    gather,
+    of_one_scale,
+)
 from edge.overlay.wash import Strip, lay, wash
-from edge.types import Box, FloatArray, Image, Result
+from edge.types import Box, FloatArray, Image, Region, Result
 
 NEIGHBOURHOOD = 1 / 24
 """Width over which patches are averaged, as a part of the frame's short side."""
@@ -41,6 +50,11 @@ _STEEPEST = 6.0
 
 _FINE_CELLS = 6
 """Neighbourhoods of so many cells or more are smooth enough to go on with every other cell."""
+
+_LEAST_CELLS = 2
+_PARTS = 4
+"""A neighbourhood of fewer than the least number of cells is made of so many parts of cells; the
+tint of single cells would show their corners."""
 
 _LEAST_COUNT = np.float32(1e-4)
 
@@ -92,7 +106,7 @@ def heat_of(result: Result, hud: Hud) -> Iterator[Heat]:
     height, width = result.frame.image.shape[:2]
     short = min(height, width)
     for regions in of_one_scale(result.regions):
-        smooth, lattice = _smooth(*gather(regions, hud.patches), short * NEIGHBOURHOOD)
+        smooth, lattice = _smooth(*_neighbourhoods(regions, hud.patches, short * NEIGHBOURHOOD))
         levels = _levels(smooth, hud.calibration)
         if levels.any():
             boxes = merged([region.xyxy for region in regions])
@@ -117,6 +131,18 @@ def _strength(result: Result, calibration: Calibration) -> float:
     if score is None or not math.isfinite(score):
         return 1.0
     return LEAST_STRENGTH + (1 - LEAST_STRENGTH) * min(1.0, max(0.0, score) / calibration.threshold)
+
+
+def _neighbourhoods(
+    regions: Sequence[Region], grid: PatchGrid, width: float
+) -> tuple[Layer, Lattice, float]:
+    """Patch logits in cells that a neighbourhood has room for, and the neighbourhood's width."""
+    layer, lattice = gather(regions, grid)
+    cell = max(lattice.cell)
+    if width >= _LEAST_CELLS * cell:
+        return layer, lattice, width
+    width = max(width, cell)
+    return *divided(layer, lattice, width / _PARTS), width
 
 
 def _smooth(layer: Layer, lattice: Lattice, width: float) -> tuple[_Smooth, Lattice]:

@@ -83,7 +83,7 @@ def gather(regions: Sequence[Region], grid: PatchGrid) -> tuple[Layer, Lattice]:
     """
     across, down = _scale(regions[0])
     cell = (across * grid.stride, down * grid.stride)
-    inset = grid.offset + (grid.receptive_field - grid.stride) / 2
+    inset = _first_cell(grid)
     starts = [(r.xyxy[0] + inset * across, r.xyxy[1] + inset * down) for r in regions]
     lattice = Lattice(min(x for x, _ in starts), min(y for _, y in starts), cell)
     layers = [_finite(_inner_patches(region, grid)) for region in regions]
@@ -93,6 +93,17 @@ def gather(regions: Sequence[Region], grid: PatchGrid) -> tuple[Layer, Lattice]:
     parts = _refinement(places, cell)
     fine = Lattice(lattice.left, lattice.top, (cell[0] / parts, cell[1] / parts))
     return _sum_up(layers, places, parts), fine
+
+
+def divided(layer: Layer, lattice: Lattice, side: float) -> tuple[Layer, Lattice]:
+    """Cut cells into whole parts that are no wider and no higher than `side`, all of one value."""
+    across, down = lattice.cell
+    parts = math.ceil(max(across, down) / side)
+    if parts <= 1:
+        return layer, lattice
+    count = None if layer.count is None else _repeated(layer.count, parts)
+    fine = Lattice(lattice.left, lattice.top, (across / parts, down / parts))
+    return Layer(_repeated(layer.total, parts), count), fine
 
 
 def extended(levels: Levels, lattice: Lattice, box: Box) -> tuple[Levels, Lattice]:
@@ -120,15 +131,35 @@ def _scale(region: Region) -> Pair:
     return (right - left) / width, (bottom - top) / height
 
 
+def _borders_every_layer(grid: PatchGrid) -> bool:
+    """Whether a network has zeros around every layer's map, and not around the picture alone.
+
+    Its patches look past the edge by a stride or more, most of them on all sides.
+    """
+    return -grid.offset >= grid.stride
+
+
+def _first_cell(grid: PatchGrid) -> float:
+    """Left edge of the first cell in pixels of the model's input; its top edge likewise.
+
+    A cell is a stride's worth of pixels about the centre of what its patch sees. With zeros around
+    every layer's map, a map of ⌊side / stride⌋ cells covers the picture from its corner on, and a
+    patch leans on the pixels of its own cell: the zeros lie on one side only where a layer takes
+    every other pixel, which shifts the theoretical field and not what weighs in it.
+    """
+    if _borders_every_layer(grid):
+        return 0.0
+    return grid.offset + (grid.receptive_field - grid.stride) / 2
+
+
 def _inner_patches(region: Region, grid: PatchGrid) -> FloatArray:
     """The patch logits of a region; those that look past its edge are given their neighbour's.
 
     There a padded filter meets the step from the picture to the padding, which is no evidence.
-    Patches that look past the edge by a stride or more belong to a network with zeros around every
-    layer's map: it has learned with them, and most of its patches are so wide as to do so.
+    A network with zeros around every layer's map has learned with them.
     """
     patches = np.asarray(region.evidence.patch_logits, np.float32)
-    if -grid.offset >= grid.stride:
+    if _borders_every_layer(grid):
         return patches
     for axis, size in enumerate(region.input_hw):
         count = patches.shape[axis]

@@ -7,7 +7,9 @@ from pathlib import Path
 from edge.errors import ModelError
 
 FOLDER = Path(__file__).parent
-DEFAULT = "tiny-ladeda"
+DEFAULT = "lite0-levels"
+TINY = "tiny-ladeda"
+"""The smallest model; it looks at whole frames."""
 
 
 def shipped() -> dict[str, Path]:

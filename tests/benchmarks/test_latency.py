@@ -30,14 +30,14 @@ from benchmarks.latency.subjects import (
     Subject,
     fresh_subject,
     shipped_subject,
-    unfolded,
     validation_auc,
 )
+from benchmarks.latency.unfold import unfolded
 from benchmarks.section import Plan, Row, Section
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.errors import ModelError
 from edge.types import Batch
-from edge.weights import DEFAULT, find_model
+from edge.weights import DEFAULT, TINY, find_model
 from export.fold import folded_module
 from export.graph import to_onnx
 from export.model_file import manifest_of
@@ -47,6 +47,8 @@ from tests.export.models import lively, make_card
 
 PLAN = Plan(quick=True, threads=(1,), budget_s={"latency": 0.5})
 FIGURES = {"p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "samples", "samples_ms", "timed"}
+DEFAULT_HW = (64, 70)
+QUICK_TO_OPEN = [runtime for runtime in RUNTIMES if not runtime.slow_to_open]
 HERE = {"torch eager", NAIVE, FOLDED, "Patchwatch's backend, folded graph"}
 
 
@@ -64,11 +66,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(section_module, "QUICK_SIZES", ((40, 50), (64, 64)))
     monkeypatch.setattr(section_module, "SIZES", ((40, 50),))
     monkeypatch.setattr(section_module, "TEACHER_SIZES", ((32, 32),))
+    monkeypatch.setattr(section_module, "default_hw", lambda default: DEFAULT_HW)
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Subject:
-    return shipped_subject(find_model(DEFAULT))
+    return shipped_subject(find_model(TINY))
 
 
 class Recorder:
@@ -107,7 +110,8 @@ def test_each_runtime_has_a_row_at_each_size() -> None:
     rows = section.rows()
     assert json.loads(json.dumps(rows)) == rows
     assert {(row["runtime"], str(row["size"])) for row in rows} == {
-        (runtime.name, size) for runtime in RUNTIMES for size in ("[40, 50]", "[64, 64]")
+        *((runtime.name, size) for runtime in RUNTIMES for size in ("[40, 50]", "[64, 64]")),
+        *((runtime.name, "[64, 70]") for runtime in QUICK_TO_OPEN),
     }
     measured = [row for row in rows if "missing" not in row]
     assert {row["runtime"] for row in measured} >= HERE
@@ -118,13 +122,17 @@ def test_each_runtime_has_a_row_at_each_size() -> None:
 def test_every_row_says_how_far_it_is_from_torch_and_how_good_the_model_is() -> None:
     section = LatencySection()
     section.measure(PLAN, lambda told: None)
-    with OnnxRuntimeBackend(find_model(DEFAULT)) as backend:
-        auc = validation_auc(backend.manifest)
     measured = [row for row in section.rows() if "missing" not in row]
-    assert {row["validation_auc"] for row in measured} == {auc}
-    differences = [row["max_abs_logit_difference"] for row in measured]
-    assert all(isinstance(value, float) and value < BOUND for value in differences)
-    assert any(differences)
+    for name in (DEFAULT, TINY):
+        with OnnxRuntimeBackend(find_model(name)) as backend:
+            auc = validation_auc(backend.manifest)
+        rows = [row for row in measured if row["model"] == name]
+        assert {row["validation_auc"] for row in rows} == {auc}
+        differences = [row["max_abs_logit_difference"] for row in rows]
+        # The logits of the default model are about ten times as large.
+        bound = BOUND if name == TINY else 10 * BOUND
+        assert all(isinstance(value, float) and value < bound for value in differences)
+        assert any(differences)
 
 
 @pytest.mark.usefixtures("small")
@@ -135,7 +143,7 @@ def test_a_full_run_times_the_teacher_too_and_leaves_the_threads_alone() -> None
     section.measure(Plan(False, (1,), {"latency": 0.0}), lambda told: None)
     assert torch.get_num_threads() == 2
     rows = section.rows()
-    assert {row["model"] for row in rows} == {"tiny-ladeda", "ladeda9"}
+    assert {row["model"] for row in rows} == {DEFAULT, TINY, "ladeda9"}
     teacher = [row for row in rows if row["model"] == "ladeda9"]
     assert {row["runtime"] for row in teacher} == HERE
     assert all(row["validation_auc"] is None for row in teacher)
@@ -144,7 +152,7 @@ def test_a_full_run_times_the_teacher_too_and_leaves_the_threads_alone() -> None
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("after", [1, len(RUNTIMES) * 2 + 1])
+@pytest.mark.parametrize("after", [1, len(RUNTIMES) * 2 + len(QUICK_TO_OPEN) + 1])
 def test_an_interrupt_keeps_what_was_measured(after: int) -> None:
     section = LatencySection()
     ticks: list[str] = []
@@ -239,8 +247,21 @@ def test_the_shipped_form_unfolds_into_the_same_model(preprocessing: str) -> Non
     assert expected.std() > 1e-3
 
 
-def test_a_graph_of_another_layout_is_refused() -> None:
-    model = lively("ladeda9", "raw")
+def test_the_default_model_unfolds_into_the_same_model() -> None:
+    subject = shipped_subject(find_model(DEFAULT))
+    assert subject.region_hw == (512, 512)
+    frames = torch.from_numpy(textured((1, 96, 128)))
+    with torch.no_grad(), OnnxRuntimeBackend(find_model(DEFAULT), 1) as backend:
+        logit, patches = subject.module(frames)
+        (found,) = backend.infer(frames.numpy())
+    assert float(logit[0]) == pytest.approx(found.logit, rel=1e-4, abs=1e-3)
+    assert torch.allclose(patches[0], torch.from_numpy(found.patch_logits), rtol=1e-4, atol=1e-3)
+    assert patches.std() > 1e-3
+
+
+@pytest.mark.parametrize("architecture", ["ladeda9", "fine_s"])
+def test_a_graph_of_another_layout_is_refused(architecture: str) -> None:
+    model = lively(architecture, "raw")
     proto = to_onnx(folded_module(model))
     with pytest.raises(ModelError, match=r"x\.onnx: expected a folded Tiny-LaDeDa"):
         unfolded(proto, manifest_of(model, make_card(model)), "x.onnx")

@@ -27,7 +27,7 @@ from benchmarks.peers import (
 )
 from benchmarks.resnet50 import INPUT_HW, ResNet50
 from benchmarks.section import Plan, Section
-from edge.weights import DEFAULT, find_model
+from edge.weights import TINY, find_model
 from export.fold import folded_module
 from export.graph import to_onnx
 from export.parity import BOUND, textured
@@ -47,7 +47,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def shipped() -> Subject:
-    return shipped_subject(find_model(DEFAULT))
+    return shipped_subject(find_model(TINY))
 
 
 @pytest.mark.parametrize("library", ["openvino", "ncnn"])

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.readme import BEGIN, END, check_readme, newest, snippet, write_readme
 from benchmarks.results_file import BenchResult, write_bench
 from edge.errors import UsageError
-from tests.benchmarks.recorded import latency, rates, result, whole
+from tests.benchmarks.recorded import compute, latency, rates, result, whole
 
 
 def git(folder: Path, *words: str) -> None:
@@ -38,6 +38,37 @@ def test_the_table_has_latency_macs_and_rates() -> None:
     assert rows[12] == ["1080p", "15.0", "10.0", "7.50", "30.0"]
     assert "Abacus 3000, 2 cores, 2030-01-02, commit `abc1234`" in lines[-1]
     assert "ONNX Runtime 1.20.0" in lines[-1]
+
+
+def test_two_models_are_told_apart_and_the_default_comes_first() -> None:
+    (default,) = [
+        row | {"model": "lite0-levels", "size": [512, 512]}
+        for row in latency()
+        if row["size"] == [256, 256]
+    ]
+    lite = compute()[0] | {"model": "lite0_levels", "height_px": 512, "width_px": 512}
+    decode, *others = rates()
+    named = {"model": "lite0-levels", "region": "center:512"}
+    sections = {
+        "compute": [*compute(), lite | {"macs": 2_000_000_000}],
+        "latency": [*latency(), default],
+        "end_to_end": [
+            decode,
+            *(row | named for row in others),
+            *(row | {"model": "tiny-ladeda", "region": "native"} for row in rates(30.0, "1080p")),
+        ],
+    }
+    lines = snippet(result(sections)).splitlines()
+    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+    assert cells[0][:3] == ["model", "one frame of", "MACs"]
+    assert cells[2][:4] == ["lite0-levels", "512×512", "2,000 M", "1"]
+    assert [row[:2] for row in cells[3:6]] == [
+        ["tiny-ladeda", size] for size in ("256×256", "720p", "1080p")
+    ]
+    assert cells[7][:2] == ["model", "clip, frames per second"]
+    assert cells[9] == ["lite0-levels, center:512", "720p", "30.0", "20.0", "15.0", "60.0"]
+    assert cells[10][:3] == ["tiny-ladeda, native", "1080p", "15.0"]
+    assert len(cells) == 13
 
 
 def test_what_a_result_lacks_is_left_out() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnx
 import pytest
 
-import edge.weights
 from benchmarks.compute.forms import counts, per_layer
-from benchmarks.compute.names import FORMS, Form
+from benchmarks.compute.names import FORMS, LITE, STUDENT, Form
 from benchmarks.compute.onnx_counter import count_graph
+from edge.weights import DEFAULT, TINY, find_model
 from export.graph import INPUT, to_onnx
 from export.naive import naive_module
 from tests.export.models import lively
@@ -48,10 +46,16 @@ def test_tiny_as_it_is_executed() -> None:
     assert macs("tiny_ladeda", "x_grad", "plain") < executed < naive
 
 
-def test_the_shipped_file_costs_what_is_said_of_it() -> None:
-    shipped = onnx.load(str(Path(edge.weights.__file__).parent / "tiny-ladeda.onnx"))
+@pytest.mark.parametrize(
+    ("name", "architecture", "preprocessing"),
+    [(TINY, STUDENT, "x_grad"), (DEFAULT, LITE, "raw")],
+)
+def test_the_shipped_file_costs_what_is_said_of_it(
+    name: str, architecture: str, preprocessing: str
+) -> None:
+    shipped = onnx.load(str(find_model(name)))
     count = count_graph(shipped, {INPUT: (1, *HW, 3)})
-    said = per_layer("tiny_ladeda", "x_grad", "folded", *HW)
+    said = per_layer(architecture, preprocessing, "folded", *HW)
     figures = (said.parameters, said.macs, said.traffic_bytes)
     assert (count.parameters, count.macs, count.traffic_bytes) == figures
 

@@ -90,11 +90,16 @@ def test_what_is_missing_is_named() -> None:
 
 def test_the_plot_is_logarithmic_and_labelled(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    (figure,) = render(rows()).figures.values()
+    lite = row("lite0_levels", "folded", SIZES[0], 3_000_000, 500_000_000)
+    (figure,) = render([*rows(), lite]).figures.values()
     (axes,) = figure.axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert "FLOPs" in axes.get_ylabel() and "Parameters" in axes.get_xlabel()
-    assert {text.get_text() for text in axes.texts} == {"Tiny-LaDeDa\n(x_grad)", "LaDeDa-9"}
+    assert {text.get_text() for text in axes.texts} == {
+        "Tiny-LaDeDa\n(x_grad)",
+        "LaDeDa-9",
+        "lite0_levels",
+    }
     figure.savefig(tmp_path / "plot.svg")
     assert (tmp_path / "plot.svg").stat().st_size > 5000
 

@@ -18,9 +18,9 @@ def test_a_quick_run_has_a_row_for_each_form_and_size() -> None:
     section: Section = ComputeSection()
     ticks: list[str] = []
     section.measure(QUICK, ticks.append)
-    assert len(ticks) == section.steps(QUICK) == 5
+    assert len(ticks) == section.steps(QUICK) == 6
     rows = section.rows()
-    assert len(rows) == 10
+    assert len(rows) == 18
     assert json.loads(json.dumps(rows)) == rows
     assert rows[0] == {
         "model": "tiny_ladeda",
@@ -40,7 +40,8 @@ def test_a_quick_run_has_a_row_for_each_form_and_size() -> None:
 def test_a_full_run_plans_every_model_in_every_form() -> None:
     seen = {(candidate.model, candidate.form) for candidate in FULL}
     models = ("tiny_ladeda", "ladeda5", "ladeda9", "ladeda17", "ladeda33")
-    assert seen == {(model, form) for model in models for form in ("naive", "plain", "folded")}
+    forms = {(model, form) for model in models for form in ("naive", "plain", "folded")}
+    assert seen == forms | {("lite0_levels", "naive"), ("lite0_levels", "folded")}
     assert len(set(FULL)) == len(FULL)
 
 
@@ -52,13 +53,13 @@ def test_an_interrupt_keeps_what_was_counted() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         section.measure(QUICK, interrupt)
-    assert len(section.rows()) == 2
+    assert len(section.rows()) == 3
 
 
 def test_without_time_it_says_so() -> None:
     section = ComputeSection()
     section.measure(Plan(quick=True, threads=(1,), budget_s={"compute": -1}), lambda _: None)
-    assert [row["missing"] for row in section.rows()] == [OUT_OF_TIME] * 5
+    assert [row["missing"] for row in section.rows()] == [OUT_OF_TIME] * 6
     assert all("macs" not in row for row in section.rows())
 
 

@@ -14,18 +14,25 @@ from benchmarks.end_to_end.rate import (
     ENCODED,
     HELD_FRAMES,
     OVERLAY,
+    Clip,
     Rounds,
+    Watcher,
     decode_alone,
     model_alone,
     read_clip,
     through_pipeline,
 )
 from edge.detector import Detector
-from edge.regions import RegionSpec
-from tests.fakes import FakeBackend
+from edge.regions import RegionSpec, parse_region
+from tests.fakes import FakeBackend, make_manifest
 
 SMALL = Size("small", 96, 160)
 NATIVE = RegionSpec("native")
+
+
+def watcher(*clips: Clip, region: str = "native", name: str = "fake") -> Watcher:
+    backend = FakeBackend(manifest=make_manifest(name=name))
+    return Watcher(Detector(backend, parse_region(region)), clips)
 
 
 def ticking() -> Callable[[], float]:
@@ -52,7 +59,7 @@ def test_a_clip_keeps_frames_spread_over_it(tmp_path: Path) -> None:
 
 def test_every_candidate_is_measured_each_round(tmp_path: Path) -> None:
     clip = read_clip(write_clip(tmp_path / "a.mp4", SMALL, 6), SMALL)
-    rounds = Rounds([clip], FakeBackend(), NATIVE, tmp_path)
+    rounds = Rounds([clip], [watcher(clip)], tmp_path)
     told = [list(rounds.run()) for _ in range(2)]
     assert len(told[0]) == len(CANDIDATES)
     assert told[0][0] != told[1][0], "each round begins with another candidate"
@@ -70,9 +77,26 @@ def test_every_candidate_is_measured_each_round(tmp_path: Path) -> None:
     assert (tmp_path / "encoded.mp4").stat().st_size > 0
 
 
+def test_each_model_is_measured_on_its_clips_and_named(tmp_path: Path) -> None:
+    clips = [read_clip(write_clip(tmp_path / f"{n}.mp4", SMALL, 3), SMALL) for n in "ab"]
+    watchers = [watcher(*clips, region="center:64", name="one"), watcher(clips[1], name="two")]
+    rounds = Rounds(clips, watchers, tmp_path)
+    assert len(list(rounds.run())) == 2 + 2 * 4 + 4
+    rows = rounds.rows()
+    assert [row.get("model") for row in rows] == [
+        *[None, *["one"] * 4],
+        *[None, *["one"] * 4, *["two"] * 4],
+    ]
+    assert {(row.get("model"), row.get("region")) for row in rows} == {
+        (None, None),
+        ("one", "center:64"),
+        ("two", "native"),
+    }
+
+
 def test_an_interrupted_round_leaves_what_was_measured(tmp_path: Path) -> None:
     clip = read_clip(write_clip(tmp_path / "a.mp4", SMALL, 4), SMALL)
-    rounds = Rounds([clip], FakeBackend(), NATIVE, tmp_path)
+    rounds = Rounds([clip], [watcher(clip)], tmp_path)
     running = rounds.run()
     next(running), next(running)
     del running
@@ -93,4 +117,4 @@ def test_the_two_alone(tmp_path: Path) -> None:
     clip = read_clip(write_clip(tmp_path / "a.mp4", SMALL, 30), SMALL)
     backend = FakeBackend()
     assert decode_alone(clip, ticking()) == 1.0
-    assert model_alone(clip, backend, ticking()) == 1.0
+    assert model_alone(clip, Detector(backend, NATIVE), ticking()) == 1.0

@@ -99,6 +99,22 @@ def test_the_arithmetic_is_shown_with_words_for_what_must_hold() -> None:
     assert "fail" not in encoded
 
 
+def test_each_model_is_shown_beside_decoding_and_the_bound_is_for_whole_frames() -> None:
+    decode, *others = rates()
+    named = [{"model": "one", "region": "center:512"}, {"model": "two", "region": "native"}]
+    rows = [decode, *(row | names for names in named for row in others)]
+    rendered = render(json.loads(json.dumps(rows)))
+    first, second = rendered.markdown.split("**1080p, two at native**")
+    assert "**1080p, one at center:512**: bound = min(decode alone 200.0" in first
+    assert "must be" not in first and second.count("must be at least") == 2
+    cells = [[cell.strip() for cell in line.split("|")] for line in first.splitlines()]
+    assert ["1080p", "one at center:512", "no picture"] in [line[1:4] for line in cells]
+    assert ["1080p", "", "decode alone"] in [line[1:4] for line in cells]
+    labels = rendered.figures["end_to_end_stages"].axes[0].get_yticklabels()
+    assert labels[0].get_text() == f"1080p, one at center:512, {BARE}"
+    assert len(labels) == 6
+
+
 def test_nothing_is_demanded_of_other_clips() -> None:
     rows = [row | {"clip": "720p"} for row in rates()]
     text = render(rows).markdown

@@ -10,7 +10,7 @@ from benchmarks.end_to_end.clips import Size
 from benchmarks.end_to_end.section import Effort, fit_frames, run_rounds
 from benchmarks.section import Plan, Section
 from edge.errors import ModelError
-from edge.weights import DEFAULT
+from edge.weights import DEFAULT, TINY
 
 PLAN = Plan(quick=True, threads=(1,), budget_s={"end_to_end": 4.0})
 SMALL = Size("small", 96, 400)
@@ -37,7 +37,14 @@ def test_everything_is_measured_and_rendered() -> None:
     rows = json.loads(json.dumps(section.rows()))
     assert not [row for row in rows if "missing" in row]
     parts = [row["part"] for row in rows]
-    assert parts == ["rate"] * 5 + ["start", "glass", "memory", "cpu"]
+    assert parts == ["rate"] * 9 + ["start", "glass", "memory", "cpu"]
+    models = [(row.get("model"), row.get("region")) for row in rows]
+    assert models == [
+        (None, None),
+        *[(DEFAULT, "center:512")] * 4,
+        *[(TINY, "native")] * 4,
+        *[(DEFAULT, "center:512")] * 4,
+    ]
     assert len(ticks) == section.steps(PLAN)
     found = {row["part"]: row for row in rows}
     assert found["glass"]["unreadable_frames"] == 0

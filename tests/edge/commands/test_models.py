@@ -1,29 +1,116 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from edge.manifest import Manifest
-from edge.weights import DEFAULT, find_model, shipped
+from edge.commands.models import markdown
+from edge.manifest import Figure, Manifest
+from edge.weights import DEFAULT, TINY, find_model, shipped
 from patchwatch import main
+from tests.fakes import make_manifest
+
+MOST_BYTES = {DEFAULT: 16_000_000, TINY: 32_768}
 
 
-def test_the_default_model_is_shipped_small_and_states_its_figures(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def manifests(capsys: pytest.CaptureFixture[str]) -> dict[str, Manifest]:
     assert main(["models", "--json"]) == 0
     models = json.loads(capsys.readouterr().out)
-    manifest = Manifest.model_validate(models[DEFAULT]["manifest"])
-    assert manifest.parameters == 1297
-    assert manifest.training.commit and "dirty" not in manifest.training.commit
-    assert {figure.degradation for figure in manifest.validation} >= {"untouched", "JPEG 75"}
-    assert find_model(DEFAULT).stat().st_size < 32_768
+    return {name: Manifest.model_validate(model["manifest"]) for name, model in models.items()}
+
+
+def figures(*pairs: tuple[str, str, float]) -> tuple[Figure, ...]:
+    return tuple(
+        Figure(data="d", metric=metric, degradation=degradation, value=value)
+        for metric, degradation, value in pairs
+    )
+
+
+def test_the_shipped_models_are_small_and_state_their_figures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = manifests(capsys)
+    assert {DEFAULT, TINY} <= set(found)
+    for name, manifest in found.items():
+        assert manifest.name == name
+        assert manifest.parameters and manifest.patches
+        assert manifest.training.commit and "dirty" not in manifest.training.commit
+        assert manifest.licence
+        assert {f.degradation for f in manifest.validation} >= {"untouched", "JPEG 75"}
+        assert find_model(name).stat().st_size < MOST_BYTES[name]
+
+
+def test_both_look_at_the_region_that_they_were_made_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = manifests(capsys)
+    assert (found[DEFAULT].region, found[TINY].region) == ("center:512", "native")
 
 
 def test_the_tables_name_every_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
+    assert f"{DEFAULT} (default)" in capsys.readouterr().out
     assert main(["models", "--markdown"]) == 0
     out = capsys.readouterr().out
+    assert f"| `{DEFAULT}` (default) |" in out
     for name in shipped():
-        assert name in out and f"| `{name}` | 1,297 |" in out
+        assert out.count(f"| `{name}`") == 1
+
+
+def test_the_markdown_table_says_what_a_model_has_once_and_what_it_lacks() -> None:
+    one = make_manifest(
+        name=DEFAULT,
+        parameters=2_000_000,
+        region="center:512",
+        validation=figures(("auc", "untouched", 0.815), ("auc", "fog", 0.7), ("found", "fog", 1)),
+    )
+    two = make_manifest(name="two", validation=figures(("auc", "untouched", 0.6)))
+    lines = markdown([one, two]).splitlines()
+    assert lines == [
+        "| model | parameters | region | on validation pictures | untouched | fog |",
+        "| --- | ---: | --- | --- | ---: | ---: |",
+        f"| `{DEFAULT}` (default) | 2,000,000 | `center:512` | auc | 0.81 | 0.70 |",
+        "|  |  |  | found | – | 1.00 |",
+        "| `two` | not stated | `native` | auc | 0.60 | – |",
+    ]
+
+
+def test_a_wheel_that_lost_the_default_model_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("edge.commands.doctor.shipped", lambda: {TINY: Path("x")})
+    assert main(["doctor"]) == 1
+    assert f"no {DEFAULT}, the default; found {TINY}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [DEFAULT, TINY])
+@pytest.mark.parametrize("hw", [(63, 63), (63, 700), (100, 64), (511, 513)])
+def test_every_shipped_model_takes_pictures_smaller_than_its_region(
+    tmp_path: Path, name: str, hw: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8))
+    assert main(["score", str(path), "--model", name, "--format", "json"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["error"] is None and np.isfinite(line["logit"])
+    images = tmp_path / "images"
+    assert main(["run", str(path), "--model", name, "--headless", "--images", str(images)]) == 0
+    assert len(list(images.iterdir())) == 1
+
+
+def test_a_picture_too_small_for_the_default_model_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.png"
+    cv2.imwrite(str(path), np.zeros((40, 80, 3), np.uint8))
+    assert main(["score", str(path), "--format", "json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert f"is 80×40 pixels; {DEFAULT} needs at least 63×63" in error
+    assert main(["run", str(path), "--headless"]) == 1
+    err = capsys.readouterr().err
+    assert "63×63" in err and "Traceback" not in err
+    assert main(["score", str(path), "--region", "center:32"]) == 1
+    assert "needs at least 63×63" in capsys.readouterr().err
