@@ -7,7 +7,7 @@ nothing of the next camera. `cross_fit` asks instead what it does to a source th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from training.evaluation import Evaluation, Logits
 from training.evaluation.bootstrap import Estimate, share_estimate
 
 Flags = npt.NDArray[np.bool_]
+
+Fit = Callable[[Evaluation, float], Calibration]
+"""From logits and a share of false alarms to a calibration."""
 
 FALSE_ALARMS = 0.05
 MOST_SCORE = 0.999
@@ -51,6 +54,37 @@ def calibrate(evaluation: Evaluation, false_alarms: float = FALSE_ALARMS) -> Cal
     return Calibration(temperature=temperature, bias=bias, threshold=min(score, MOST_SCORE))
 
 
+def with_threshold(
+    calibration: Calibration, evaluation: Evaluation, false_alarms: float = FALSE_ALARMS
+) -> Calibration:
+    """Move the threshold alone, for which photographs are enough.
+
+    Args:
+        calibration: whose temperature and bias stay.
+        evaluation: of photographs; generated pictures, and those without a finite logit under
+            every degradation, are passed over.
+        false_alarms: as of `calibrate`.
+
+    Raises:
+        ModelError: no finite logit, or too many photographs score too high for any threshold.
+    """
+    evaluation = evaluation.finite()
+    if not evaluation.source_names(0):
+        raise ModelError("no finite logits of photographs. Expected some that the model can judge.")
+    limit = max(
+        threshold_logit(evaluation.of_label(name, 0), false_alarms) for name in evaluation.logits
+    )
+    score = calibration.score(limit)
+    if score > MOST_SCORE:
+        raise ModelError(
+            f"more than {false_alarms:.3g} of the photographs score above {MOST_SCORE}, where no "
+            "threshold can part them from anything. Calibrate with generated pictures as well."
+        )
+    # One step above, as a verdict on a single picture counts a score at the threshold as well.
+    threshold = max(math.nextafter(score, 1.0), 1 - MOST_SCORE)
+    return calibration.model_copy(update={"threshold": threshold})
+
+
 def fit_platt(reals: Logits, fakes: Logits) -> tuple[float, float]:
     """Temperature and bias that make sigmoid((logit − bias) / temperature) likeliest.
 
@@ -75,9 +109,14 @@ def fit_platt(reals: Logits, fakes: Logits) -> tuple[float, float]:
 
 
 def threshold_logit(reals: Logits, false_alarms: float) -> float:
-    """The least logit that at most a share `false_alarms` of the photographs lies above."""
-    allowed = math.floor(false_alarms * len(reals))
-    return float(np.sort(reals)[len(reals) - 1 - allowed])
+    """A logit that at most a share `false_alarms` of the photographs lies above.
+
+    It lies midway between two photographs, so that the last bits of another runtime move none of
+    them across; where none may lie above, it is the highest itself.
+    """
+    ordered = np.sort(reals)
+    last_below = len(ordered) - 1 - math.floor(false_alarms * len(ordered))
+    return float(ordered[last_below : last_below + 2].mean())
 
 
 def alarm_share(logits: Logits, calibration: Calibration) -> float:
@@ -109,7 +148,10 @@ class CrossFit:
 
 
 def cross_fit(
-    fitted: Evaluation, judged: Evaluation, false_alarms: float = FALSE_ALARMS
+    fitted: Evaluation,
+    judged: Evaluation,
+    false_alarms: float = FALSE_ALARMS,
+    fit: Fit = calibrate,
 ) -> CrossFit:
     """Leave each source out of the fit in turn, and judge its pictures by that fit.
 
@@ -117,6 +159,7 @@ def cross_fit(
         fitted: under the degradations that `calibrate` is given.
         judged: the same pictures under all that are reported.
         false_alarms: as of `calibrate`.
+        fit: what is done without a source.
 
     Returns:
         Flags of the sources that could be left out; empty for a class of one source alone.
@@ -125,7 +168,7 @@ def cross_fit(
         ModelError: no fit without one of the sources.
     """
     alarms, found = (
-        _held_out(fitted, judged, label, false_alarms)
+        _held_out(fitted, judged, label, lambda rest: fit(rest, false_alarms))
         if len(fitted.source_names(label)) > 1
         else {}
         for label in (0, 1)
@@ -134,12 +177,12 @@ def cross_fit(
 
 
 def _held_out(
-    fitted: Evaluation, judged: Evaluation, label: int, false_alarms: float
+    fitted: Evaluation, judged: Evaluation, label: int, fit: Callable[[Evaluation], Calibration]
 ) -> dict[str, dict[str, Flags]]:
     held: dict[str, dict[str, Flags]] = {}
     for source in fitted.source_names(label):
         try:
-            calibration = calibrate(fitted.without_source(label, source), false_alarms)
+            calibration = fit(fitted.without_source(label, source))
         except ModelError as error:
             raise ModelError(f"Without {source}: {error}") from error
         held[source] = {}
