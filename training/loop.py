@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from edge.errors import ModelError
 from edge.signals import Stopped, stop_signals, uninterrupted
 from training.checkpoint import SUFFIX
 from training.journal import Journal
+from training.loading_process import leave_signals_to_parent
 from training.run_state import STATE, Best, Moment, load_state, save_state
 from training.schedule import make_schedule
 from training.settings import LoopSettings, Machine, require_precision
@@ -315,9 +315,3 @@ def _make_repeatable(device: torch.device) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
-
-
-def leave_signals_to_parent(_worker: int) -> None:
-    """Start a loading process that Ctrl-C passes by; its parent would fail before it has saved."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

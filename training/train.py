@@ -6,6 +6,9 @@ line per validation; tensorboard/; and state.safetensors, from which --resume go
 saved every save_every_s seconds (300 unless the configuration says otherwise) and at every stop.
 On one CPU with the same --threads, a run that was killed and resumed gives the same weights, bit
 for bit, as one that never was.
+
+    patchwatch train configs/training/tiny.yaml --data pictures/ --output runs/tiny --licence TEXT
+    … the same with --resume                          goes on with a run that was stopped
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the training")
     parser.add_argument(
-        "--data", type=Path, metavar="PATH", help="folder with the splits; before data.path"
+        "--data", type=Path, metavar="PATH", help="folder with train/ and val/; before data.path"
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="RUN", help="folder for the results"
@@ -76,15 +79,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="auto takes a GPU if there is one"
+        "--device", choices=DEVICES, default="auto", help="auto (default): a GPU if there is one"
     )
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that prepare samples, or 0"
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that prepare samples; 0 for none (default: 1)",
     )
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="of torch (default: all cores)"
+        "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="over the file's")
+    parser.add_argument("--seed", type=int, metavar="N", help="in place of the file's")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from edge.errors import ModelError
-from training.calibration import alarm_share, calibrate, cross_fit, fit_platt, threshold_logit
+from edge.manifest import Calibration
+from edge.verdict import judge_once
+from tests.training.evaluation.made import made_evaluation
+from training.calibration import (
+    alarm_share,
+    calibrate,
+    cross_fit,
+    fit_platt,
+    threshold_logit,
+    with_threshold,
+)
 from training.data.folders import Picture
 from training.evaluation import Evaluation, Logits
 
@@ -91,3 +101,19 @@ def test_one_source_alone_cannot_be_left_out() -> None:
     evaluation = Evaluation(pictures, {"x": np.concatenate([reals, fakes])})
     crossed = cross_fit(evaluation, evaluation)
     assert crossed.false_alarms("x") is None and crossed.found_share("x") is None
+
+
+def test_the_threshold_alone_holds_for_the_share_and_for_a_single_verdict() -> None:
+    evaluation = made_evaluation(np.random.default_rng(0), generators=0)
+    before = Calibration(temperature=2.0, bias=0.3)
+    found = with_threshold(before, evaluation, 0.1)
+    assert (found.temperature, found.bias) == (2.0, 0.3)
+    logits = evaluation.of_label("untouched", 0)
+    called = [judge_once(found, float(logit)).state == "fake" for logit in logits]
+    assert sum(called) == int(0.1 * len(logits)) == round(alarm_share(logits, found) * len(logits))
+
+
+def test_photographs_at_the_end_of_the_scale_are_told() -> None:
+    evaluation = made_evaluation(np.random.default_rng(0), generators=0)
+    with pytest.raises(ModelError, match="Calibrate with generated pictures as well"):
+        with_threshold(Calibration(bias=-90.0), evaluation)

@@ -1,8 +1,11 @@
 """Check a data set before a training: decode every file, count, and look for leaks between splits.
 
 Shows what was found per split, label and source, which files are left out and why, and which
-pictures of val and test are alike one of train. What was learnt of a file is kept in the user's
+pictures of val and test are alike one of train. What was learned of a file is kept in the user's
 cache folder, so that a second check, or a training, decodes nothing again.
+
+    patchwatch data check pictures/                   train/ and val/, each 0_real/ and 1_fake/
+    patchwatch data check set/ --layout forensynth    a published layout, if it is not recognised
 
 Exit codes: 0 nothing found, 1 leaks (with --strict also corrupt files) or no such data, 2 wrong
 usage, 130 Ctrl-C.
@@ -19,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -32,17 +36,20 @@ from training.data.dataset import DataSet, open_dataset
 from training.data.folders import LABEL_FOLDERS
 from training.data.layouts import AUTO, LAYOUTS, TRAIN, Labels
 from training.data.leaks import DISTANCE, MOST_DISTANCE, Leak, SplitLeaks, find_leaks
-from training.data.table import LABELS, found_notes, found_table, source_rows
+from training.data.table import LABELS, found_notes, found_table, found_totals, source_rows
 
 SHOWN = 10
 """Files and pairs listed for each split; --json lists all."""
 
+MOST_WIDTH = 10_000
+"""Characters of a row that is not shown on a terminal."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch data check`."""
-    parser.add_argument("path", type=Path, metavar="PATH", help="folder of the data set")
+    parser.add_argument("path", type=Path, metavar="DATA", help="folder of the data set")
     parser.add_argument(
-        "--layout", choices=(AUTO, *LAYOUTS), default=AUTO, help="how it lies (default: found out)"
+        "--layout", choices=(AUTO, *LAYOUTS), default=AUTO, help="of DATA (default: found out)"
     )
     parser.add_argument(
         "--classes",
@@ -56,13 +63,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_label_folders,
         default=LABEL_FOLDERS,
         metavar="REAL,FAKE",
-        help=f"folders of the labels (default: {','.join(LABEL_FOLDERS)})",
+        help=f"their names (default: {','.join(LABEL_FOLDERS)})",
     )
     parser.add_argument(
-        "--smallest", type=positive, default=1, metavar="PX", help="least height and width"
+        "--smallest",
+        type=positive,
+        default=1,
+        metavar="PX",
+        help="leave out pictures with a side below (default: 1)",
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="keep what is learnt here (default: user's cache)"
+        "--cache", type=Path, metavar="DIR", help="for what is learned (default: the user's cache)"
     )
     parser.add_argument("--json", action="store_true", help="all that was found, as JSON on stdout")
     parser.add_argument(
@@ -123,9 +134,12 @@ def _leaks(dataset: DataSet, distance: int, progress: Progress) -> list[SplitLea
 
 
 def _show(dataset: DataSet, leaks: Sequence[SplitLeaks], compared: bool) -> None:
-    out = Console(highlight=False)
-    out.print(found_table(dataset))
-    for line in (*found_notes(dataset), *_left_out(dataset)):
+    out, table = Console(highlight=False), found_table(dataset)
+    if not out.is_terminal:  # a file has no edge that a row must be fitted to
+        unbounded = out.options.update(max_width=MOST_WIDTH)
+        out.width = max(out.width, Measurement.get(out, unbounded, table).maximum)
+    out.print(table)
+    for line in (found_totals(dataset), *found_notes(dataset), *_left_out(dataset)):
         _say(out, line)
     if compared:
         for line in _leak_lines(dataset, leaks):

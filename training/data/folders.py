@@ -51,7 +51,7 @@ class PictureFolder:
     """The pictures of one split, in the order of their paths.
 
     Attributes:
-        pictures: those that can be used; both labels occur.
+        pictures: those that can be used; every label that was asked for occurs.
         rejected: files that cannot be read or are too small.
         facts: what decoding the pictures has shown.
     """
@@ -121,11 +121,11 @@ def index_pictures(
         on_file: called after each file.
 
     Raises:
-        SourceError: a class has no picture to use.
+        SourceError: a label among the parts has no picture to use.
     """
     findings = examine(found, ledger, hashed, on_file)
     folder = _divided(found, findings, smallest)
-    _require_both_labels(parts, folder)
+    _require_every_label(parts, folder)
     return folder
 
 
@@ -163,8 +163,8 @@ def _require_classes(split: Path) -> None:
         )
 
 
-def _require_both_labels(parts: Sequence[Part], folder: PictureFolder) -> None:
-    for label in range(len(LABEL_FOLDERS)):
+def _require_every_label(parts: Sequence[Part], folder: PictureFolder) -> None:
+    for label in sorted({part.label for part in parts}):
         if folder.sources(label):
             continue
         places = [str(part.folder) for part in parts if part.label == label]

@@ -52,6 +52,8 @@ _UFD_REALS = MappingProxyType(
     {"guided": "imagenet", "dalle": "laion", **dict.fromkeys(_LAION, "laion")}
 )
 _SHOWN_FOLDERS = 8
+_PACKERS_OWN = ("__MACOSX",)
+"""What archives hold besides their content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,27 @@ def plan_splits(
     return name, plan
 
 
+def recognised(root: Path, labels: Labels = LABEL_FOLDERS) -> str | None:
+    """The name of the first layout that a folder fits; None where it fits none."""
+    return next((name for name, layout in LAYOUTS.items() if layout.fits(root, labels)), None)
+
+
+def find_root(folder: Path) -> Path | None:
+    """The data set in a folder: itself, or what lies below it in one folder that is alone there.
+
+    Returns:
+        A folder that fits a layout; None where there is none.
+    """
+    if recognised(folder):
+        return folder
+    inside = [child for child in _children(folder) if child.name not in _PACKERS_OWN]
+    return find_root(inside[0]) if len(inside) == 1 else None
+
+
 def _detected(root: Path, labels: Labels) -> str:
-    for name, layout in LAYOUTS.items():
-        if layout.fits(root, labels):
-            return name
+    name = recognised(root, labels)
+    if name:
+        return name
     raise SourceError(f"{root} has none of the known layouts: {_expected(root, list(LAYOUTS))}")
 
 

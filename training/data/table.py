@@ -58,7 +58,7 @@ def source_rows(folder: PictureFolder) -> list[SourceRow]:
 def found_table(dataset: DataSet) -> Table:
     """A row for each split, label and source: counts, sizes, formats, what is left out."""
     title = escape(f"{dataset.root} ({dataset.layout})")
-    table = Table(title=title, caption=_sums(dataset), box=SIMPLE, pad_edge=False)
+    table = Table(title=title, box=SIMPLE, pad_edge=False)
     table.add_column("split", no_wrap=True)
     table.add_column("label", no_wrap=True)
     table.add_column("source", overflow="fold", min_width=16)
@@ -73,17 +73,18 @@ def found_table(dataset: DataSet) -> Table:
     return table
 
 
-def found_notes(dataset: DataSet) -> list[str]:
-    """Sentences on what the table does not say: odd files, and formats that betray the label."""
-    return [n for name, folder in dataset.splits.items() for n in _notes(name, folder)]
-
-
-def _sums(dataset: DataSet) -> str:
+def found_totals(dataset: DataSet) -> str:
+    """Pictures of each label in each split, in one line."""
     sums = []
     for split, folder in dataset.splits.items():
         counts = [f"{sum(folder.sources(label).values())} {LABELS[label]}" for label in (0, 1)]
-        sums.append(f"{escape(split)}: {' and '.join(counts)}")
+        sums.append(f"{split}: {' and '.join(counts)}")
     return "; ".join(sums)
+
+
+def found_notes(dataset: DataSet) -> list[str]:
+    """Sentences on what the table does not say: odd files, and formats that betray the label."""
+    return [n for name, folder in dataset.splits.items() for n in _notes(name, folder)]
 
 
 def _notes(split: str, folder: PictureFolder) -> Iterator[str]:

@@ -1,10 +1,13 @@
 """Teach a small model what a large one sees.
 
 The teacher's patch logits are what the student learns from. CONFIG is a YAML file as
-configs/training/distill-paper.yaml (patches, as published) or distill-dense.yaml (whole maps), of
-all the keys of a training beside those under `teaching`; the model that it describes is the
-student. RUN gets what `patchwatch train` leaves there, and is resumed alike; the card names the
-teacher with the SHA-256 of its file, and how much the student agrees with it.
+configs/training/distill-paper.yaml (patches, as published) or distill-dense.yaml (whole maps), with
+all the keys of a training, and `teaching`; the model that it describes is the student. RUN gets
+what `patchwatch train` leaves there, and is resumed alike; the card names the teacher with the
+SHA-256 of its file, and how much the student agrees with it.
+
+    patchwatch distill configs/training/distill-dense.yaml --teacher runs/first/NAME.safetensors \\
+        --data pictures/ --output runs/student --licence TEXT
 """
 
 from __future__ import annotations

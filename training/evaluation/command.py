@@ -76,7 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="frames per second taken from videos (default: %(default)g)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the intervals (default: 0)"
+    )
     add_workers_argument(parser)
     _add_model_arguments(parser)
     _add_output_arguments(parser)

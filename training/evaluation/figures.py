@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from edge.manifest import Calibration, Figure
 from training.calibration import CrossFit, alarm_share
@@ -15,6 +15,8 @@ FOUND = "generated pictures above it"
 UNSEEN_ALARMS = "photographs above a threshold fitted without their source"
 UNSEEN_FOUND = "generated pictures above one fitted without their generator"
 DIGITS = 4
+AT_THRESHOLD = frozenset({FALSE_ALARMS, FOUND, UNSEEN_ALARMS, UNSEEN_FOUND})
+"""Measures that another threshold makes untrue."""
 
 
 def figures(
@@ -38,6 +40,11 @@ def figures(
         for metric, value in _values(evaluation, calibration, crossed, column)
         if math.isfinite(value)
     )
+
+
+def independent_of_threshold(known: Iterable[Figure]) -> tuple[Figure, ...]:
+    """The figures that stay true whatever the threshold."""
+    return tuple(figure for figure in known if figure.metric not in AT_THRESHOLD)
 
 
 def _values(

@@ -80,7 +80,7 @@ def judge(
         on_entry: called after each file.
 
     Raises:
-        SourceError: nothing of a class can be read.
+        SourceError: nothing of a label of the material can be read.
         ModelError: a model gave no finite logit at all, or its runtime failed.
     """
     begun = now()
@@ -93,7 +93,7 @@ def judge(
         else:
             rejected.append(reason)
         on_entry()
-    _require_both(items, rejected)
+    _require_every_label(material, items, rejected)
     for column in columns:
         _require_a_logit(column)
     return Record(
@@ -142,9 +142,12 @@ def _item(material: Material, index: int, frames: int) -> Item:
     )
 
 
-def _require_both(items: Sequence[Item], rejected: Sequence[str]) -> None:
-    for label, word in enumerate(LABEL_WORDS):
+def _require_every_label(
+    material: Material, items: Sequence[Item], rejected: Sequence[str]
+) -> None:
+    for label in sorted({entry.picture.label for entry in material.entries}):
         if not any(item.label == label for item in items):
+            word = LABEL_WORDS[label]
             first = f" The first of {len(rejected)} left out: {rejected[0]}" if rejected else ""
             raise SourceError(f"none of the {word} can be read, so nothing can be judged.{first}")
 

@@ -18,7 +18,7 @@ from training.data.folders import (
     find_pictures,
     index_pictures,
 )
-from training.data.layouts import AUTO, VAL, Plan, plan_splits
+from training.data.layouts import AUTO, VAL, Plan, plan_splits, recognised
 from training.data.ledger import Ledger
 
 
@@ -43,7 +43,7 @@ class Material:
 
     Attributes:
         data: the folders as they were given.
-        entries: in order; both labels occur.
+        entries: in order; both labels occur, unless only photographs were asked for.
         rejected: a sentence for each file that was left out.
     """
 
@@ -79,11 +79,47 @@ def open_material(
     entries: list[Entry] = []
     rejected: list[str] = []
     for index, folder in enumerate(folders):
-        found, reasons = _open(folder, split, layout, on_file)
+        _, plan = plan_splits(folder, layout)
+        found, reasons = _open(folder, _chosen(folder, plan, split), on_file)
         prefix = f"{folder.resolve().name}/" if len(folders) > 1 else ""
         for picture, video in found:
             named = replace(picture, source=f"{prefix}{picture.source}")
             entries.append(Entry(named, index, video))
+        rejected += reasons
+    return Material(tuple(folders), tuple(entries), tuple(rejected))
+
+
+def open_photographs(
+    folders: Sequence[Path],
+    split: str | None = None,
+    layout: str = AUTO,
+    on_file: Callable[[int], None] = lambda total: None,
+) -> Material:
+    """Find photographs alone: those of data sets, or all pictures of folders of any other shape.
+
+    A source is a folder below 0_real or below the folder; what lies beside these is called as the
+    folder is.
+
+    Args:
+        folders: data sets, which need no generated pictures, or plain folders.
+        split: as of `open_material`, of data sets.
+        layout: likewise.
+        on_file: likewise.
+
+    Raises:
+        SourceError: no such folder, nothing to use, or generated pictures somewhere in a folder
+            that is no data set.
+        UsageError: no such layout, or a folder has no such split.
+    """
+    entries: list[Entry] = []
+    rejected: list[str] = []
+    for index, folder in enumerate(folders):
+        found, reasons = _open(folder, _photograph_parts(folder, split, layout), on_file)
+        name = folder.resolve().name
+        for picture, video in found:
+            source = picture.source if len(folders) == 1 else f"{name}/{picture.source}"
+            source = name if picture.source == UNSORTED else source
+            entries.append(Entry(replace(picture, source=source), index, video))
         rejected += reasons
     return Material(tuple(folders), tuple(entries), tuple(rejected))
 
@@ -106,14 +142,12 @@ def describe_counts(found: Sequence[tuple[int, str, bool]]) -> str:
 
 
 def _open(
-    folder: Path, split: str | None, layout: str, on_file: Callable[[int], None]
+    folder: Path, parts: Sequence[Part], on_file: Callable[[int], None]
 ) -> tuple[list[tuple[Picture, bool]], list[str]]:
-    _, plan = plan_splits(folder, layout)
-    parts = _chosen(folder, plan, split)
     videos = list(_videos(parts))
     found = find_pictures(parts)
     if videos and not len(found):
-        _require_both(parts, videos)
+        _require_every_label(parts, videos)
         return [(video, True) for video in videos], []
     with Ledger(None, folder) as ledger:
         pictures = index_pictures(found, parts, ledger, on_file=lambda: on_file(len(found)))
@@ -136,6 +170,28 @@ def _chosen(folder: Path, plan: Plan, split: str | None) -> list[Part]:
     return list(dict.fromkeys(parts))  # generators may share their photographs
 
 
+def _photograph_parts(folder: Path, split: str | None, layout: str) -> list[Part]:
+    own = folder / LABEL_FOLDERS[0]
+    if layout == AUTO and split is None and own.is_dir():
+        return [Part(own, 0)]
+    if layout == AUTO and split is None and folder.is_dir() and not recognised(folder):
+        _require_no_generated(folder)
+        return [Part(folder, 0)]
+    _, plan = plan_splits(folder, layout)
+    return [part for part in _chosen(folder, plan, split) if part.label == 0]
+
+
+def _require_no_generated(folder: Path) -> None:
+    name = LABEL_FOLDERS[1]
+    inside = [folder] if folder.resolve().name == name else folder.rglob(name)
+    found = next((place for place in inside if place.is_dir()), None)
+    if found:
+        raise SourceError(
+            f"{found} holds generated pictures by its name, and {folder} was expected to hold "
+            "photographs alone. Name the folder of the photographs."
+        )
+
+
 def _videos(parts: Sequence[Part]) -> Iterator[Picture]:
     for part in parts:
         for path in sorted(part.folder.rglob("*")):
@@ -145,10 +201,10 @@ def _videos(parts: Sequence[Part]) -> Iterator[Picture]:
                 yield Picture(path, part.label, part.source or below)
 
 
-def _require_both(parts: Sequence[Part], videos: Sequence[Picture]) -> None:
-    for label, name in enumerate(LABEL_FOLDERS):
+def _require_every_label(parts: Sequence[Part], videos: Sequence[Picture]) -> None:
+    for label in sorted({part.label for part in parts}):
         if not any(video.label == label for video in videos):
-            lacking = [str(part.folder) for part in parts if part.label == label] or [name]
+            lacking = [str(part.folder) for part in parts if part.label == label]
             raise SourceError(
                 f"{lacking[0]} has no video. Expected both {' and '.join(LABEL_FOLDERS)} to hold "
                 "some, or both to hold pictures."

@@ -55,7 +55,8 @@ class Evaluation:
 
     def describe(self) -> str:
         """The sources of both labels, in one line."""
-        return " and ".join(", ".join(self.source_names(label)) for label in (0, 1))
+        named = (self.source_names(label) for label in (0, 1))
+        return " and ".join(", ".join(names) for names in named if names)
 
     def source_names(self, label: int) -> list[str]:
         """Sources of a label, by name."""

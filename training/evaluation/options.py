@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from edge.commands.options import console
 from training.data.layouts import AUTO, LAYOUTS, TEST, VAL
-from training.evaluation.material import Material, open_material
+from training.evaluation.material import Material, open_material, open_photographs
 
 SHOWN_REJECTED = 5
 PIPE_WIDTH = 200
@@ -63,8 +63,10 @@ def finite_above_0(text: str) -> float:
     return value
 
 
-def find_material(folders: Sequence[Path], split: str | None, layout: str) -> Material:
-    """`open_material` with a word to the person on what was found and what is left out."""
+def find_material(
+    folders: Sequence[Path], split: str | None, layout: str, photographs_only: bool = False
+) -> Material:
+    """`open_material`, or `open_photographs`, and a word on what was found and is left out."""
     out = console()
     with bar() as progress:
         task = progress.add_task("reading the data", total=None)
@@ -72,7 +74,8 @@ def find_material(folders: Sequence[Path], split: str | None, layout: str) -> Ma
         def on_file(total: int) -> None:
             progress.update(task, advance=1, total=total)
 
-        material = open_material(folders, split, layout, on_file)
+        opened = open_photographs if photographs_only else open_material
+        material = opened(folders, split, layout, on_file)
     out.print(material.describe(), markup=False, soft_wrap=True)
     for reason in material.rejected[:SHOWN_REJECTED]:
         out.print(f"left out: {reason}", markup=False, soft_wrap=True)

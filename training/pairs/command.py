@@ -1,5 +1,11 @@
-"""Make fakes that are aligned with photographs: a photograph and its reconstruction differ in
-nothing but the traces of the decoder that it went through.
+"""Make fakes that are aligned with photographs.
+
+A photograph and its reconstruction differ in nothing but the traces of the decoder that it went
+through. A training is told of them by data.pairs.
+
+    patchwatch pairs train pictures/train --output decoders
+    patchwatch pairs make --output pairs pictures/train decoders
+    patchwatch pairs show pairs
 """
 
 from __future__ import annotations

@@ -60,14 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", type=positive, metavar="N", help="photographs at most, evenly over sources"
     )
     parser.add_argument(
-        "--min-psnr", type=float, default=30.0, metavar="DB", help="of a decoder (default: 30)"
+        "--min-psnr",
+        type=float,
+        default=30.0,
+        metavar="DB",
+        help="of a decoder at least (default: 30)",
     )
     parser.add_argument(
         "--min-hf",
         type=float,
         default=0.0,
         metavar="RATIO",
-        help="of a decoder: high-frequency energy kept, 1 for all of it (default: 0)",
+        help="least high-frequency energy that a decoder keeps, 1 for all of it (default: 0)",
     )
     parser.add_argument(
         "--keep-low", action="store_true", help="take decoders below these too, with a warning"
@@ -76,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="of the regions' places (default: 0)"
     )
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="of torch (default: all cores)"
+        "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
     )
 
 

@@ -30,13 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("pairs", type=Path, metavar="PAIRS", help="folder from `pairs make`")
     parser.add_argument(
-        "--output", type=Path, default=Path("pairs.png"), metavar="PNG", help="(default: pairs.png)"
+        "--output",
+        type=Path,
+        default=Path("pairs.png"),
+        metavar="PNG",
+        help="file for the sheet (default: pairs.png)",
     )
     parser.add_argument(
-        "--rows", type=positive, default=2, metavar="N", help="for each decoder (default: 2)"
+        "--rows", type=positive, default=2, metavar="N", help="pairs of each decoder (default: 2)"
     )
     parser.add_argument(
-        "--side", type=positive, default=192, metavar="PX", help="of the middle that is shown"
+        "--side", type=positive, default=192, metavar="PX", help="of the middle (default: 192)"
     )
 
 

@@ -1,6 +1,6 @@
 """Train small autoencoders on the photographs of a labelled folder, to make pairs with.
 
-OUTPUT gets NAME.safetensors and NAME.json (PSNR and sharpness on photographs that were held out)
+DIR gets NAME.safetensors and NAME.json (PSNR and sharpness on photographs that were held out)
 for each. While one is trained, NAME.state.safetensors is saved every --save-every seconds and at
 every stop: the same command goes on from there, and passes over those that are finished.
 """
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--specs", default=ALL, metavar="A,B", help=f"{ALL} (default), or of {', '.join(SPECS)}"
     )
     parser.add_argument(
-        "--steps", type=positive, default=4000, metavar="N", help="of each at most (default: 4000)"
+        "--steps", type=positive, default=4000, metavar="N", help="for each at most (default: 4000)"
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="for each at most")
     parser.add_argument(
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=2.5e-3,
         metavar="R",
-        help="of Adam at first (default: 0.0025)",
+        help="first learning rate of Adam (default: 0.0025)",
     )
     parser.add_argument(
         "--photographs",
@@ -72,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="held in memory at most, evenly over sources (default: 1500)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)"
+    )
     parser.add_argument(
         "--save-every",
         type=float,
@@ -81,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds between saved states: what a lost machine costs at most (default: 60)",
     )
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="of torch (default: all cores)"
+        "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
     )
 
 

@@ -4,6 +4,10 @@ CONFIG is a YAML file as configs/training/probe-lite0.yaml. Each sample passes t
 mean features are kept in RUN/features, so that --resume after a kill loses fewer than 256 of them.
 Every combination of pair_shares, strengths and whitenings is tried; the best by the mean AUC on the
 validation pictures is kept as NAME.safetensors with its card, and all stand in RUN/tried.json.
+It runs on the CPU.
+
+    patchwatch probe configs/training/probe-lite0.yaml --data pictures/ --output runs/first \\
+        --licence TEXT --set 'data.pairs=[pairs]'
 """
 
 from __future__ import annotations
@@ -50,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the probe")
     parser.add_argument(
-        "--data", type=Path, metavar="PATH", help="folder with the splits; before data.path"
+        "--data", type=Path, metavar="PATH", help="folder with train/ and val/; before data.path"
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="RUN", help="folder for the results"
@@ -60,15 +64,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on with RUN's features")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="over the file, value as YAML"
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="over the file, the value as YAML: --set labelled_samples=2000 'strengths=[1]'",
     )
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that prepare samples, or 0"
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that prepare samples; 0 for none (default: 1)",
     )
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="of torch (default: all cores)"
+        "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="over the file's")
+    parser.add_argument("--seed", type=int, metavar="N", help="in place of the file's")
 
 
 def run(args: argparse.Namespace) -> int:

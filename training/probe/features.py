@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from edge.errors import ModelError
 from edge.types import Batch, FloatArray
 from training.checkpoint import written_whole
 from training.data.crops import Sample, normalised
-from training.loop import leave_signals_to_parent
+from training.loading_process import leave_signals_to_parent
 from training.models import PatchModel
 
 BLOCK = 256
@@ -121,6 +122,6 @@ class SampleFeatures:
         return found
 
 
-def _as_it_is(sample: Sample) -> Sample:
+def _as_it_is(sample: Any) -> Any:  # torch types it as of a list alone
     # An array, where the loader would make a tensor of it.
     return sample

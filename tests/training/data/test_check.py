@@ -10,6 +10,7 @@ import pytest
 from patchwatch import main
 from tests.shared_data import shared
 from tests.training.data.layout_trees import TREES, plant
+from training.data.folders import LABEL_FOLDERS
 
 
 @pytest.fixture
@@ -26,6 +27,20 @@ def test_a_clean_set_is_shown_and_passes(root: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "(splits)" in out and "train: 2 real and 2 fake" in out
     assert "No picture of another split is alike one of train." in out
+
+
+def test_a_pipe_cuts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "a-generator-with-a-long-name-" * 8
+    folders = [f"test/{x}/{y}" for x in ("one", "two", "three", "four") for y in LABEL_FOLDERS]
+    root = plant(tmp_path / "data", [*folders, f"test/one/1_fake/{long[:200]}"])
+    plant(root, [f"{x}/{y}/{long[:200]}" for x in ("train", "val") for y in LABEL_FOLDERS])
+    _check(root, "--no-leaks")
+    lines = capsys.readouterr().out.splitlines()
+    assert any(
+        "val: 2 real and 2 fake; test/four: 2 real and 2 fake; test/one:" in x for x in lines
+    )
+    row = next(line for line in lines if long[:200] in line)
+    assert "32×32" in row and "PNG 2" in row and not any("…" in line for line in lines)
 
 
 def test_leaks_are_listed_and_fail(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from edge.errors import SourceError, UsageError
 from tests.training.data.layout_trees import PAIR, TREES, plant
 from training.data.folders import Part
-from training.data.layouts import LAYOUTS, plan_splits
+from training.data.layouts import LAYOUTS, find_root, plan_splits
 
 SPLITS = {
     "plain": {"all"},
@@ -121,3 +121,12 @@ def test_a_missing_class_and_classes_without_use_are_refused(tmp_path: Path) -> 
         plan_splits(tmp_path, "auto")
     with pytest.raises(UsageError, match=r"splits .* has no classes"):
         plan_splits(tmp_path, "auto", ["car"])
+
+
+def test_a_data_set_is_found_in_folders_that_hold_nothing_else(tmp_path: Path) -> None:
+    plant(tmp_path / "got" / "part" / "Set", TREES["splits"])
+    (tmp_path / "got" / "part" / "__MACOSX").mkdir()
+    (tmp_path / "got" / "record.json").touch()
+    assert find_root(tmp_path / "got") == tmp_path / "got" / "part" / "Set"
+    (tmp_path / "got" / "other").mkdir()
+    assert find_root(tmp_path / "got") is None and find_root(tmp_path / "absent") is None

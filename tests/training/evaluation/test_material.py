@@ -10,7 +10,7 @@ from tests.fakes import grey
 from tests.training.evaluation.made import write_video
 from tests.training.pictures import write_split
 from training.evaluation.degraded import prepared
-from training.evaluation.material import open_material
+from training.evaluation.material import open_material, open_photographs
 from training.evaluation.videos import sampled_frames
 
 
@@ -98,3 +98,23 @@ def test_published_layouts_and_their_splits(tmp_path: Path) -> None:
     assert {entry.picture.source for entry in one} == {"reddit"}
     with pytest.raises(UsageError, match="no split 'val'"):
         open_material([tmp_path])
+
+
+def test_photographs_alone_of_data_sets_and_plain_folders(tmp_path: Path) -> None:
+    write_split(tmp_path / "set" / "val", per_source=1, seed=0)
+    (tmp_path / "own" / "night").mkdir(parents=True)
+    for name in ("a.png", "night/b.png"):
+        source = tmp_path / "set" / "val" / "0_real" / "camera-a" / "0.png"
+        (tmp_path / "own" / name).write_bytes(source.read_bytes())
+    for place in ("set", "set/val", "set/val/0_real"):
+        entries = open_photographs([tmp_path / place]).entries
+        assert [e.picture.source for e in entries] == ["camera-a", "camera-b"]
+    both = open_photographs([tmp_path / "own", tmp_path / "set"])
+    assert both.describe() == (
+        "4 photographs: own 1, own/night 1, set/camera-a 1, set/camera-b 1; no generated pictures"
+    )
+    for wrong in (tmp_path, tmp_path / "set" / "val" / "1_fake"):
+        with pytest.raises(SourceError, match="holds generated pictures by its name"):
+            open_photographs([wrong])
+    with pytest.raises(SourceError, match="is no folder"):
+        open_photographs([tmp_path / "absent"])

@@ -1,7 +1,11 @@
 """Fetch published data sets and weights: wildrf, forensynth, ufd, upstream-weights.
 
 The licence is shown and must be accepted first. A download that was stopped goes on where it was:
-run the same command again. OUTPUT/fetched.json records what came from where.
+run the same command again. DIR/fetched.json records what came from where.
+
+    patchwatch data get wildrf --dry-run              licence, files, addresses; fetches nothing
+    patchwatch data get forensynth --part val         one part of it
+    patchwatch data get wildrf --from WildRF.zip      a file that a browser has fetched
 """
 
 from __future__ import annotations
@@ -34,13 +38,14 @@ from training.data.get.errors import AddressError, FetchError
 from training.data.get.fetch import OnBytes
 from training.data.get.folder import FetchedFolder, Watch
 from training.data.get.published import ENTRIES, Entry, Part
+from training.data.layouts import find_root
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("name", choices=ENTRIES, metavar="NAME", help=", ".join(ENTRIES))
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where it goes (default: data/NAME)"
+        "--output", type=Path, metavar="DIR", help="folder that it goes into (default: data/NAME)"
     )
     parser.add_argument(
         "--part",
@@ -93,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
         console().print("Stopped. What came so far is kept: the same command goes on from there.")
         return stopped.exit_code
     _say(f"{args.name} is in {output}.")
+    root = find_root(output)
+    if root:
+        _say(f"Its folder for 'patchwatch data check' and for --data: {root}")
     return 0
 
 

@@ -47,9 +47,12 @@ def from_mirror(site: Site, output: Path, *arguments: str) -> int:
     return get(*arguments, "--address", site.address, "--output", output, "--accept-licence")
 
 
-def test_an_archive_is_fetched_unpacked_and_recorded(site: Site, tmp_path: Path) -> None:
+def test_an_archive_is_fetched_unpacked_and_recorded(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert from_mirror(site, out, "wildrf") == 0
+    assert f"for --data: {out / 'pictures/WildRF'}\n" in capsys.readouterr().err
     assert (out / "pictures/WildRF/train/0_real/a.jpg").read_bytes() == b"picture"
     record = json.loads((out / "fetched.json").read_text())["pictures"]
     data = site.files["WildRF.zip"]
