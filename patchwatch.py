@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("edge.commands.config", "check a configuration file, or print its JSON Schema"),
     "demo": ("edge.commands.demo", "run the detector on a clip it assembles itself"),
     "train": ("training.train", "train a teacher or any patch model"),
-    "probe": ("training.probe.command", "fit a head on the features of a trunk that stays as it is"),
+    "probe": ("training.probe.command", "fit a head on a trunk that stays as it is"),
     "distill": ("training.distil.command", "teach a small model what a large one sees"),
     "pairs": ("training.pairs.command", "make fakes that are aligned with photographs"),
     "data": ("training.data.command", "check data sets, fetch published ones"),
