@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ncnn  # type: ignore[import-untyped]  # it has no stubs
+import ncnn
 import numpy as np
 from PIL import Image as PillowImage
 
