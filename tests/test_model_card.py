@@ -20,4 +20,4 @@ def test_the_figures_are_those_of_the_newest_evaluation() -> None:
 
 def test_the_frontier_is_that_of_the_newest_count() -> None:
     newest = max(RESULTS.glob("frontier_*.json"))
-    assert frontier_stale(CARD, newest, max(RESULTS.glob("quality_*.json"))) is None
+    assert frontier_stale(CARD, newest, max(RESULTS.glob("family_*.json"))) is None
