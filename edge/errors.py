@@ -7,7 +7,9 @@
     ├── RegionError            a frame that the region or the model cannot take
     ├── ModelError             a model file that cannot be used
     │   ├── ContractError      its tensors are not those of the contract
-    │   └── ManifestError      its manifest is absent, broken or of a newer schema
+    │   ├── ManifestError      its manifest is absent, broken or of a newer schema
+    │   └── EngineError        an engine that cannot be built, read or trusted
+    ├── GpuError               CUDA refuses, or no GPU answers
     ├── SinkError              results cannot be written or shown
     ├── MissingDependency      an optional library is absent; carries the command that installs it
     └── FetchError             in training.data.get: something published cannot be had
@@ -53,6 +55,14 @@ class ContractError(ModelError):
 
 class ManifestError(ModelError):
     """A manifest that is absent, broken or newer than this program."""
+
+
+class EngineError(ModelError):
+    """A TensorRT engine that cannot be built, read or trusted."""
+
+
+class GpuError(PatchwatchError):
+    """CUDA refuses something, or no GPU answers."""
 
 
 class SinkError(PatchwatchError):

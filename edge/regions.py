@@ -76,14 +76,36 @@ def cut(image: Image, spec: RegionSpec) -> list[Crop]:
     Returns:
         At least one crop; all of one size.
     """
-    height, width = image.shape[:2]
+    boxes, input_hw = place(image.shape[0], image.shape[1], spec)
     if spec.kind == "native":
-        return [Crop((0, 0, width, height), image)]
+        return [Crop(boxes[0], image)]
     if spec.kind == "resize":
-        return [Crop((0, 0, width, height), resize_antialiased(image, spec.size, spec.size))]
-    if spec.kind == "center":
-        return [_crop(image, _centre_box(height, width, spec.size))]
-    return [_crop(image, box) for box in _tile_boxes(height, width, spec.size)]
+        return [Crop(boxes[0], resize_antialiased(image, *input_hw))]
+    return [_crop(image, box) for box in boxes]
+
+
+def place(height: int, width: int, spec: RegionSpec) -> tuple[list[Box], tuple[int, int]]:
+    """Where a region lies in a frame of a size, and how large the model sees it.
+
+    Args:
+        height: of the frame in pixels.
+        width: of the frame in pixels.
+        spec: the region.
+
+    Returns:
+        At least one box, all of one size; height and width that each is brought to.
+    """
+    if spec.kind == "native":
+        return [(0, 0, width, height)], (height, width)
+    if spec.kind == "resize":
+        return [(0, 0, width, height)], (spec.size, spec.size)
+    boxes = (
+        [_centre_box(height, width, spec.size)]
+        if spec.kind == "center"
+        else list(_tile_boxes(height, width, spec.size))
+    )
+    left, top, right, bottom = boxes[0]
+    return boxes, (bottom - top, right - left)
 
 
 def resize_antialiased(image: Image, height: int, width: int) -> Image:
