@@ -6,16 +6,15 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
-from edge.backends.base import Backend
+from edge.backends.base import MAX_BATCH, Backend, FrameBackend, Pending
 from edge.errors import RegionError
-from edge.regions import Crop, RegionSpec, cut
-from edge.types import Evidence, Image, Region
-
-MAX_BATCH = 8
-"""Crops given to the model at once; bounds the memory of `tiles` on large frames."""
+from edge.pixels import to_bgr
+from edge.regions import Crop, RegionSpec, cut, place
+from edge.types import Evidence, Image, PixelFormat, Region
 
 
 class Stopwatch:
@@ -60,30 +59,71 @@ class Detector:
         """
         if self.region.size:
             self._refuse_tiny(self.region.size, self.region.size)
-            self.backend.warm_up(self.region.size, self.region.size)
+            # An engine is built for one size of batch, and tiles fill the largest.
+            batch = MAX_BATCH if self.works_ahead and self.region.kind == "tiles" else 1
+            self.backend.warm_up(self.region.size, self.region.size, batch)
+
+    @property
+    def works_ahead(self) -> bool:
+        """Whether `begin` gives the frame away, so that the next can be fetched meanwhile."""
+        return isinstance(self.backend, FrameBackend)
 
     def detect(self, image: Image, watch: Stopwatch) -> tuple[Region, ...]:
-        """Score a frame.
-
-        Args:
-            image: uint8 [H, W, 3] BGR.
-            watch: takes the stages `region` and `model`.
-
-        Returns:
-            One region or more, each with finite or non-finite evidence as the model gave it.
+        """Score a picture, uint8 [H, W, 3] BGR; `begin` and `finish` in one.
 
         Raises:
             RegionError: the frame is smaller than one patch of the model.
             ModelError: the backend failed.
         """
+        return self.finish(self.begin(image, watch), watch)
+
+    def begin(
+        self, image: Image, watch: Stopwatch, pixel_format: PixelFormat = "bgr"
+    ) -> Crops | Pending:
+        """Cut the region out of a frame, or give the frame to a backend that does so itself.
+
+        Args:
+            image: uint8, [H, W, 3] BGR or [H·3/2, W] NV12; may be used again once this returns
+                only if the detector works ahead.
+            watch: takes the stage `region`.
+            pixel_format: which of both.
+
+        Raises:
+            RegionError: the frame is smaller than one patch of the model.
+            ModelError: the backend cannot take it.
+        """
         with watch.stage("region"):
-            crops = cut(image, self.region)
-            self._refuse_tiny(*crops[0].image.shape[:2])
+            rows, width = image.shape[:2]
+            height = rows * 2 // 3 if pixel_format == "nv12" else rows
+            self._refuse_tiny(*place(height, width, self.region)[1])
+            if isinstance(self.backend, FrameBackend):
+                return self.backend.submit(image, pixel_format, self.region)
+            return Crops(cut(to_bgr(image, pixel_format), self.region))
+
+    def finish(self, begun: Crops | Pending, watch: Stopwatch) -> tuple[Region, ...]:
+        """The evidence of a frame that was begun.
+
+        Args:
+            begun: what `begin` returned.
+            watch: takes the stage `model`: what is left of it, where the backend works ahead.
+
+        Returns:
+            One region or more, each with finite or non-finite evidence as the model gave it.
+
+        Raises:
+            ModelError: the backend failed.
+            GpuError: the GPU did.
+        """
         with watch.stage("model"):
-            evidence = self._infer(crops)
+            if isinstance(begun, Pending):
+                parts = [(box, begun.input_hw) for box in begun.boxes]
+                evidence = begun.evidence()
+            else:
+                parts = [(crop.xyxy, _hw(crop.image)) for crop in begun.crops]
+                evidence = self._infer(begun.crops)
         return tuple(
-            Region(crop.xyxy, (crop.image.shape[0], crop.image.shape[1]), item)
-            for crop, item in zip(crops, evidence, strict=True)
+            Region(box, input_hw, item)
+            for (box, input_hw), item in zip(parts, evidence, strict=True)
         )
 
     def _infer(self, crops: list[Crop]) -> list[Evidence]:
@@ -102,6 +142,17 @@ class Detector:
                 f"the picture given to the model is {width}×{height} pixels; "
                 f"{self.backend.manifest.name} needs at least {least}×{least}."
             )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crops:
+    """A frame that was cut and waits for the model."""
+
+    crops: list[Crop]
+
+
+def _hw(image: Image) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]
 
 
 def combine(regions: tuple[Region, ...]) -> Evidence:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from edge.detector import Detector, Stopwatch, combine
+from edge.backends.base import Pending
+from edge.detector import Crops, Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, RegionError
 from edge.overlay import Hud, Painter
 from edge.pace import Pacer
+from edge.pixels import bgr_frame
 from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
 from edge.sources.base import Source
@@ -79,6 +83,26 @@ class Summary:
             self.errors[result.error] += 1
         for stage, elapsed in result.timings_ms.items():
             self.latencies_ms.setdefault(stage, deque(maxlen=TIMING_FRAMES)).append(elapsed)
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Begun:
+    """A frame that was taken, and given to the detector.
+
+    Attributes:
+        frame: None where a live source fell silent.
+        watch: its stages so far.
+        began: when it was captured, on the clock of `time.perf_counter`.
+        work: what the detector made of it, or why it could not be taken.
+    """
+
+    frame: Frame | None
+    watch: Stopwatch
+    began: float
+    work: Crops | Pending | RegionError | None
 
 
 @dataclass(slots=True, eq=False)
@@ -174,24 +198,26 @@ class Pipeline:
 
     def _in_order(self, pool: ThreadPoolExecutor) -> Iterator[_Job]:
         """Judged frames, each handed on when its picture has had time to be drawn."""
-        waiting: _Job | None = None
-        jobs = self._jobs(pool)
-        while True:
-            try:
-                job = next(jobs, None)
-            except (PatchwatchError, KeyboardInterrupt):
-                if waiting is not None:
-                    yield waiting
-                raise
-            if waiting is not None:
-                yield waiting
-            if job is None:
-                return
-            waiting = job if self._source.kind == "file" else None
-            if waiting is None:
-                yield job
+        return _one_behind(self._jobs(pool), lambda: self._source.kind == "file")
 
     def _jobs(self, pool: ThreadPoolExecutor) -> Iterator[_Job]:
+        # A recording's next frame is fetched while the backend works; a live one is answered first.
+        ahead = self._detector.works_ahead
+        for begun in _one_behind(self._begun(), lambda: ahead and self._source.kind == "file"):
+            result = self._silence() if begun.frame is None else self._judge(begun.frame, begun)
+            self._remember(result)
+            picture = None
+            if any(sink.wants_picture for sink in self._sinks):
+                picture = pool.submit(self._paint, result, self._hud())
+            yield _Job(result, begun.watch, picture, begun.began)
+
+    def _paint(self, result: Result, hud: Hud) -> Image:
+        frame = bgr_frame(result.frame)
+        if frame is not result.frame:
+            result = dataclasses.replace(result, frame=frame)
+        return self._painter.paint(result, hud)
+
+    def _begun(self) -> Iterator[_Begun]:
         frames = iter(self._source)
         while not self._should_stop():
             watch = Stopwatch()
@@ -201,13 +227,15 @@ class Pipeline:
             except StopIteration:
                 return
             began = time.perf_counter()
-            result = self._silence() if frame is None else self._judge(frame, watch)
-            self._remember(result)
-            picture = None
-            if any(sink.wants_picture for sink in self._sinks):
-                picture = pool.submit(self._painter.paint, result, self._hud())
             self._taken += frame is not None
-            yield _Job(result, watch, picture, began)
+            work = None if frame is None else self._begin(frame, watch)
+            yield _Begun(frame, watch, began, work)
+
+    def _begin(self, frame: Frame, watch: Stopwatch) -> Crops | Pending | RegionError:
+        try:
+            return self._detector.begin(frame.image, watch, frame.pixel_format)
+        except RegionError as error:
+            return error
 
     def _next_in_time(self, frames: Iterator[Frame | None]) -> Frame | None:
         frame = next(frames)
@@ -220,11 +248,12 @@ class Pipeline:
             self._max_frames is not None and self._taken >= self._max_frames
         )
 
-    def _judge(self, frame: Frame, watch: Stopwatch) -> Result:
+    def _judge(self, frame: Frame, begun: _Begun) -> Result:
         if self._source.kind == "stills":
             self._start_anew()
         self._last = frame
-        regions, error = self._detect(frame.image, watch)
+        watch = begun.watch
+        regions, error = self._evidence(begun)
         evidence = combine(regions) if regions else None
         with watch.stage("verdict"):
             logit = evidence.logit if evidence is not None else math.nan
@@ -235,18 +264,17 @@ class Pipeline:
             log.warning("%s, frame %d: %s", frame.source, frame.index, error)
         return Result(frame, evidence, verdict, watch.timings_ms, regions, error)
 
-    def _detect(self, image: Image, watch: Stopwatch) -> tuple[tuple[Region, ...], str | None]:
-        try:
-            return self._detector.detect(image, watch), None
-        except RegionError as error:
-            return (), str(error)
+    def _evidence(self, begun: _Begun) -> tuple[tuple[Region, ...], str | None]:
+        if begun.work is None or isinstance(begun.work, RegionError):
+            return (), str(begun.work)
+        return self._detector.finish(begun.work, begun.watch), None
 
     def _start_anew(self) -> None:
         self._tracker = VerdictTracker(self._calibration, self._settings)
         self._history.clear()
 
     def _silence(self) -> Result:
-        height, width = PLACEHOLDER_HW if self._last is None else self._last.image.shape[:2]
+        height, width = PLACEHOLDER_HW if self._last is None else self._last.size_hw
         frame = Frame(
             image=np.zeros((height, width, 3), np.uint8),
             index=-1 if self._last is None else self._last.index,
@@ -286,6 +314,26 @@ class Pipeline:
         if len(self._finished) < 2:
             return None
         return (len(self._finished) - 1) / max(self._finished[-1] - self._finished[0], 1e-9)
+
+
+def _one_behind(items: Iterator[T], hold: Callable[[], bool]) -> Iterator[T]:
+    """The items, each held back until the next was fetched while `hold` says so.
+
+    What is held back when fetching fails is given out before the error is.
+    """
+    waiting: list[T] = []
+    while True:
+        try:
+            item = next(items, None)
+        except (PatchwatchError, KeyboardInterrupt):
+            yield from waiting
+            raise
+        yield from waiting
+        if item is None:
+            return
+        waiting = [item] if hold() else []
+        if not waiting:
+            yield item
 
 
 def scored_evidence(detector: Detector, image: Image) -> Evidence:

@@ -20,6 +20,10 @@ FloatArray = npt.NDArray[np.float32]
 Box = tuple[int, int, int, int]
 """xyxy: left, top, right, bottom in pixels of the frame; right and bottom exclusive."""
 
+PixelFormat = Literal["bgr", "nv12"]
+"""Of a frame's pixels: `bgr` is uint8 [H, W, 3]; `nv12` is uint8 [H·3/2, W], a plane of brightness
+(16..235) above one of interleaved U and V at half the height and width, as video decoders give."""
+
 State = Literal["real", "fake", "uncertain", "no_signal"]
 
 
@@ -28,12 +32,12 @@ class Frame:
     """One picture as it was captured.
 
     Attributes:
-        image: uint8, [H, W, 3], BGR.
+        image: uint8, [H, W, 3] BGR, or as `pixel_format` says.
         index: position in its source, from 0; a live source counts the frames it skipped too.
         captured_at: when it was captured or decoded, Unix time in seconds.
         source: what it came from, fit to be shown (never with credentials).
         pts: presentation time in seconds from the source's start; None where there is none.
-        pixel_format: always "bgr" today.
+        pixel_format: how `image` is laid out.
     """
 
     image: Image
@@ -41,7 +45,13 @@ class Frame:
     captured_at: float
     source: str
     pts: float | None = None
-    pixel_format: Literal["bgr"] = "bgr"
+    pixel_format: PixelFormat = "bgr"
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the picture in pixels, whatever its format."""
+        height, width = self.image.shape[:2]
+        return (height * 2 // 3 if self.pixel_format == "nv12" else height), width
 
     @property
     def time_s(self) -> float:

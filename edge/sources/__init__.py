@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from edge.errors import SourceError
 from edge.sources.address import redact, scheme_of
+from edge.types import PixelFormat
 
 if TYPE_CHECKING:
     from edge.sources.base import Source
@@ -45,6 +46,7 @@ def open_source(
     width: int | None = None,
     height: int | None = None,
     fps: float | None = None,
+    pixel_format: PixelFormat = "bgr",
 ) -> Source:
     """Choose a source by what a person wrote; to be opened by entering it.
 
@@ -57,6 +59,7 @@ def open_source(
         width: asked of a camera, in pixels; with `height`.
         height: asked of a camera, in pixels; with `width`.
         fps: asked of a camera, frames per second.
+        pixel_format: of a CSI camera's frames; others give BGR.
 
     Raises:
         SourceError: nothing is there, or nothing of it can be a source; entering raises it for what
@@ -75,7 +78,7 @@ def open_source(
     from edge.sources import live
 
     timeouts = live.Timeouts(frame_timeout_s, open_timeout_s, read_timeout_s, decode_threads)
-    mode = live.CameraMode(width, height, fps)
+    mode = live.CameraMode(width, height, fps, pixel_format)
     if camera is not None:
         return live.camera_source(camera, mode, timeouts)
     if scheme == "csi":

@@ -22,7 +22,7 @@ from edge.sources.opencv import (
 )
 from edge.sources.pump import Feed, PumpedSource, silent
 from edge.sources.video import file_feed
-from edge.types import Frame
+from edge.types import Frame, PixelFormat
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +56,13 @@ class CameraMode:
         width: of the picture, in pixels.
         height: of the picture, in pixels.
         fps: frames per second.
+        pixel_format: of a CSI camera's frames.
     """
 
     width: int | None = None
     height: int | None = None
     fps: float | None = None
+    pixel_format: PixelFormat = "bgr"
 
 
 def stream_source(url: str, timeouts: Timeouts) -> PumpedSource:
@@ -155,14 +157,15 @@ def _ask_for_tcp() -> None:
         os.environ[_CAPTURE_OPTIONS] = "|".join(filter(None, (options, "rtsp_transport;tcp")))
 
 
-def _live_feed(capture: cv2.VideoCapture, name: str) -> Feed:
-    return Feed(_watch(capture, name), capture.release, "live", announced_fps(capture))
+def _live_feed(capture: cv2.VideoCapture, name: str, pixel_format: PixelFormat = "bgr") -> Feed:
+    frames = _watch(capture, name, pixel_format)
+    return Feed(frames, capture.release, "live", announced_fps(capture))
 
 
-def _watch(capture: cv2.VideoCapture, name: str) -> Iterator[Frame]:
+def _watch(capture: cv2.VideoCapture, name: str, pixel_format: PixelFormat) -> Iterator[Frame]:
     last = time.monotonic()
     for index, image in enumerate(read_images(capture)):
-        yield Frame(image, index, time.time(), name)
+        yield Frame(image, index, time.time(), name, pixel_format=pixel_format)
         last = time.monotonic()
     waited_s = time.monotonic() - last
     if waited_s > 1:
@@ -230,20 +233,24 @@ def _open_csi(sensor: int, name: str, mode: CameraMode) -> Feed:
             f"{name} cannot be opened. Check the ribbon cable, the number of the sensor, and that "
             "nvargus-daemon runs and no other program holds the camera."
         )
-    return _live_feed(capture, name)
+    return _live_feed(capture, name, mode.pixel_format)
 
 
 def csi_pipeline(sensor: int, mode: CameraMode) -> str:
     """The GStreamer pipeline of a Jetson's CSI camera.
 
     The sensor's picture is converted in hardware to BGRx, the nearest that nvvidconv has to BGR,
-    and the last step drops the fourth byte. The sink keeps one picture, the newest.
+    and the last step, on the CPU, drops the fourth byte. As NV12 it only leaves the hardware's
+    memory, and nothing is converted on the CPU. The sink keeps one picture, the newest.
     """
+    to_cpu = {
+        "bgr": "nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR",
+        "nv12": "nvvidconv ! video/x-raw,format=NV12",
+    }
     width, height, fps = mode.width or 1280, mode.height or 720, round(mode.fps or 30)
     return (
         f"nvarguscamerasrc sensor-id={sensor} "
         f"! video/x-raw(memory:NVMM),width={width},height={height},format=NV12,framerate={fps}/1 "
-        "! nvvidconv ! video/x-raw,format=BGRx "
-        "! videoconvert ! video/x-raw,format=BGR "
+        f"! {to_cpu[mode.pixel_format]} "
         "! appsink drop=1 max-buffers=1 sync=false"
     )

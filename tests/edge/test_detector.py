@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.detector import MAX_BATCH, Detector, Stopwatch, combine
+from edge.backends.base import MAX_BATCH
+from edge.detector import Detector, Stopwatch, combine
 from edge.errors import RegionError
 from edge.regions import parse_region
 from tests.fakes import FakeBackend, grey

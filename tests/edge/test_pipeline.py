@@ -3,17 +3,21 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 
+from edge.backends.base import Pending
 from edge.detector import Detector
+from edge.errors import SourceError
 from edge.pipeline import HISTORY_S, Pipeline
-from edge.regions import parse_region
+from edge.pixels import to_bgr
+from edge.regions import RegionSpec, parse_region
 from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
 from edge.sources.base import Source
-from edge.types import Frame, Image, Result
+from edge.types import Evidence, Frame, Image, PixelFormat, Result
 from edge.verdict import VerdictSettings
 from tests.fakes import FakeBackend, FakeSink, FakeSource, grey
 
@@ -162,3 +166,93 @@ def test_the_frame_is_not_changed_by_drawing() -> None:
     before = image.copy()
     pipeline(FakeSource([image] * 5), FakeSink(wants_picture=True)).run()
     assert np.array_equal(image, before)
+
+
+class AheadBackend(FakeBackend):
+    """Takes frames as a GPU's backend does, and notes when each was taken and when it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def submit(self, image: Image, pixel_format: PixelFormat, region: RegionSpec) -> Pending:
+        number = len([text for text in self.seen if text.startswith("take")])
+        self.seen.append(f"take {number}")
+        part: Future[list[Evidence]] = Future()
+        backend = self
+
+        class Answer(Future[list[Evidence]]):
+            def result(self, timeout: float | None = None) -> list[Evidence]:
+                backend.seen.append(f"ask {number}")
+                return part.result(timeout)
+
+        part.set_result(self.infer(to_bgr(image, pixel_format)[None]))
+        height, width = to_bgr(image, pixel_format).shape[:2]
+        return Pending([(0, 0, width, height)], (height, width), [Answer()])
+
+
+def test_a_recordings_next_frame_is_taken_in_while_the_backend_works() -> None:
+    backend, sink = AheadBackend(), FakeSink()
+    detector = Detector(backend, parse_region("native"))
+    Pipeline(FakeSource([grey(200)] * 3), detector, [sink], QUICK).run()
+    assert backend.seen == ["take 0", "take 1", "ask 0", "take 2", "ask 1", "ask 2"]
+    assert [r.frame.index for r in sink.results] == [0, 1, 2]
+    assert list(sink.results[0].timings_ms) == ["capture", "region", "model", "verdict", "keep"]
+
+
+def test_a_live_frame_is_answered_before_the_next_is_taken() -> None:
+    backend = AheadBackend()
+    detector = Detector(backend, parse_region("native"))
+    Pipeline(FakeSource([grey(200), None, grey(9)], kind="live"), detector, [], QUICK).run()
+    assert backend.seen == ["take 0", "ask 0", "take 1", "ask 1"]
+
+
+def test_frames_taken_ahead_are_no_more_than_were_asked_for() -> None:
+    backend, sink = AheadBackend(), FakeSink()
+    detector = Detector(backend, parse_region("native"))
+    Pipeline(FakeSource([grey(200)] * 9), detector, [sink], QUICK, max_frames=2).run()
+    assert len(sink.results) == 2
+    assert backend.seen == ["take 0", "take 1", "ask 0", "ask 1"]
+
+
+def test_what_was_taken_ahead_is_answered_before_the_source_fails() -> None:
+    class Breaks(FakeSource):
+        def __iter__(self) -> Iterator[Frame | None]:
+            yield from super().__iter__()
+            raise SourceError("torn")
+
+    sink = FakeSink()
+    detector = Detector(AheadBackend(), parse_region("native"))
+    with pytest.raises(SourceError, match="torn"):
+        Pipeline(Breaks([grey(200)] * 3), detector, [sink], QUICK).run()
+    assert [r.frame.index for r in sink.results] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("backend", [FakeBackend(), AheadBackend()], ids=["plain", "ahead"])
+def test_nv12_is_scored_and_drawn_like_the_picture_it_holds(backend: FakeBackend) -> None:
+    nv12 = np.full((48 * 3 // 2, 64), 128, np.uint8)
+    nv12[:48] = 219  # all but white
+
+    class Nv12(FakeSource):
+        def __iter__(self) -> Iterator[Frame | None]:
+            yield Frame(nv12, 0, 1.0, self.name, 0.0, "nv12")
+            yield Frame(nv12, 1, 1.1, self.name, 0.1, "nv12")
+
+    sink = FakeSink(wants_picture=True)
+    Pipeline(Nv12([]), Detector(backend, parse_region("native")), [sink], QUICK).run()
+    (first, second), picture = sink.results, sink.pictures[1]
+    assert first.evidence is not None and first.evidence.logit == pytest.approx(108, abs=1)
+    assert second.verdict.state == "fake"
+    assert first.frame.size_hw == (48, 64)
+    assert first.regions[0].xyxy == (0, 0, 64, 48)
+    assert picture is not None and picture.shape == (48, 64, 3)
+
+
+def test_nv12_of_an_odd_side_is_a_frame_without_evidence() -> None:
+    class Nv12(FakeSource):
+        def __iter__(self) -> Iterator[Frame | None]:
+            yield Frame(np.zeros((72, 63), np.uint8), 0, 1.0, self.name, 0.0, "nv12")
+
+    sink = FakeSink()
+    pipeline(Nv12([]), sink).run()
+    assert "even height and width" in (sink.results[0].error or "")

@@ -15,7 +15,7 @@ import pytest
 from edge.errors import SourceError
 from edge.sources import open_source
 from edge.sources.live import CameraMode, configure, csi_pipeline, list_cameras
-from edge.types import Frame
+from edge.types import Frame, PixelFormat
 from tests.edge.sources.clips import jpeg, nothing_left_behind, number, open_files, write_clip
 from tests.servers import free_port, http_files, motion_jpeg, mute_server, rtsp_server
 
@@ -287,8 +287,12 @@ def test_csi_wants_a_number() -> None:
 
 
 @pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="needs gst-launch-1.0")
-def test_the_csi_pipeline_runs_with_stand_ins_for_the_elements_of_a_jetson() -> None:
-    text = csi_pipeline(0, CameraMode(320, 240, 30))
+@pytest.mark.parametrize("pixel_format", ["bgr", "nv12"])
+def test_the_csi_pipeline_runs_with_stand_ins_for_the_elements_of_a_jetson(
+    pixel_format: PixelFormat,
+) -> None:
+    text = csi_pipeline(0, CameraMode(320, 240, 30, pixel_format))
+    assert ("format=BGR " in text) is (pixel_format == "bgr")
     assert "sensor-id=0" in text
     for jetson, ours in (
         ("nvarguscamerasrc sensor-id=0", "videotestsrc num-buffers=3"),
