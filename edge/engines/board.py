@@ -1,0 +1,56 @@
+"""Which board this is, as far as an engine depends on it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_RELEASE = re.compile(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)")
+
+_JETPACK = {
+    (35,): "5.1",
+    (36, 3): "6.0",
+    (36, 4): "6.1 or 6.2",
+    (36, 5): "6.2",
+    (38, 2): "7.0",
+    (38, 4): "7.1",
+    (39,): "7.2",
+}
+"""L4T release, or its beginning → JetPack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What the system says of the machine; every part may be unknown.
+
+    Attributes:
+        model: for instance "NVIDIA Jetson Orin Nano Developer Kit".
+        l4t: release of Linux for Tegra, for instance "36.4.3"; None on what is no Jetson.
+        jetpack: the JetPack that carries it, as far as that is known.
+    """
+
+    model: str | None = None
+    l4t: str | None = None
+    jetpack: str | None = None
+
+
+def read_board(root: Path = Path("/")) -> Board:
+    """Read the board below a root folder (`/` but in tests)."""
+    release = _read(root / "etc/nv_tegra_release")
+    match = _RELEASE.search(release or "")
+    l4t = f"{match[1]}.{match[2]}" if match else None
+    model = _read(root / "proc/device-tree/model")
+    return Board(model.strip("\0 \n") if model else None, l4t, _jetpack(l4t))
+
+
+def _jetpack(l4t: str | None) -> str | None:
+    numbers = tuple(int(part) for part in l4t.split(".")) if l4t else ()
+    return _JETPACK.get(numbers[:2]) or _JETPACK.get(numbers[:1])
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,201 @@
+"""Where engines are kept: found by key, verified before use, installed whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.engines.record import EngineKey, Sidecar, parse_sidecar
+from edge.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "PATCHWATCH_ENGINES"
+"""Names the folder for engines, in place of the user's cache."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engine:
+    """An engine that was verified, in memory.
+
+    Attributes:
+        plan: TensorRT's bytes.
+        sidecar: what it is.
+        path: its file; None for one that could not be written anywhere.
+    """
+
+    plan: bytes
+    sidecar: Sidecar
+    path: Path | None
+
+
+def default_folder() -> Path:
+    """`$PATCHWATCH_ENGINES`, else `patchwatch/engines` in `$XDG_CACHE_HOME` or `~/.cache`."""
+    given = os.environ.get(FOLDER_VARIABLE)
+    if given:
+        return Path(given).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "patchwatch" / "engines"
+
+
+def sidecar_path(engine: Path) -> Path:
+    """`model.engine.json` beside `model.engine`."""
+    return engine.with_name(engine.name + ".json")
+
+
+def read_engine(path: Path) -> Engine:
+    """An engine and its sidecar, checked against one another.
+
+    Raises:
+        EngineError: either is missing, unreadable or not of the other.
+    """
+    beside = sidecar_path(path)
+    _refuse_onnx(path)
+    try:
+        text = beside.read_text(encoding="utf-8")
+        plan = path.read_bytes()
+    except FileNotFoundError as error:
+        raise EngineError(
+            f"{path}: {Path(str(error.filename)).name} is missing; an engine is the file and its "
+            ".json beside it. Copy both, or build it: patchwatch export MODEL.onnx --engine."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"{path}: cannot be read ({error}).") from error
+    sidecar = parse_sidecar(text, str(beside))
+    if hashlib.sha256(plan).hexdigest() != sidecar.engine_sha256:
+        raise EngineError(
+            f"{path}: expected the {sidecar.engine_bytes:,} bytes that its record names, found "
+            f"{len(plan):,} that differ; it is truncated, damaged or another file. Build it again."
+        )
+    return Engine(plan, sidecar, path)
+
+
+def _refuse_onnx(path: Path) -> None:
+    """An ONNX file begins with the tag of its IR version, field 1; a plan never does."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(1) == b"\x08":
+            raise EngineError(
+                f"{path}: expected an engine, found what looks like an ONNX model. Give it with "
+                "its own suffix: --model model.onnx --backend tensorrt builds the engine."
+            )
+
+
+class EngineCache:
+    """A folder of engines; several processes may use it at once.
+
+    Args:
+        folder: made when the first engine is installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path_of(self, key: EngineKey, name: str) -> Path:
+        """Where an engine of that key lies, or would."""
+        stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+        return self.folder / f"{stem}-{key.precision}-{key.shape}-{key.digest()}.engine"
+
+    def find(self, key: EngineKey, name: str) -> Engine | None:
+        """The verified engine of a key; None if there is none or it is damaged (which is told)."""
+        path = self.path_of(key, name)
+        if not os.path.exists(path):
+            return None
+        try:
+            engine = read_engine(path)
+        except EngineError as error:
+            log.warning("%s It will be built anew.", error)
+            return None
+        if engine.sidecar.key != key:
+            log.warning("%s: its record is of another machine or model; building anew.", path)
+            return None
+        return engine
+
+    def install(self, plan: bytes, sidecar: Sidecar) -> Engine:
+        """Keep an engine: both files appear whole, the engine first.
+
+        Where the folder cannot be written the engine is used from memory, which is told.
+        """
+        path = self.path_of(sidecar.key, sidecar.manifest.name)
+        try:
+            write_engine(path, plan, sidecar)
+        except OSError as error:
+            log.warning(
+                "the engine could not be kept in %s (%s), and will be built again next time. Make "
+                "that folder writable, or name another in %s.",
+                self.folder,
+                error.strerror or error,
+                FOLDER_VARIABLE,
+            )
+            return Engine(plan, sidecar, None)
+        return Engine(plan, sidecar, path)
+
+    def discard(self, engine: Engine) -> None:
+        """Remove an engine that TensorRT refused although its bytes are right."""
+        if engine.path is not None:
+            with suppress(OSError):
+                sidecar_path(engine.path).unlink()
+            with suppress(OSError):
+                engine.path.unlink()
+
+    @contextmanager
+    def building(self, key: EngineKey, waiting: Callable[[], None]) -> Iterator[None]:
+        """Only one process builds an engine of a key; the others wait for it.
+
+        Args:
+            key: of the engine.
+            waiting: called once if another process is at it.
+
+        A folder that cannot be written has no lock, and everybody builds for himself.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / f".{key.digest()}.lock").open("a")
+        except OSError:
+            yield
+            return
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def write_engine(path: Path, plan: bytes, sidecar: Sidecar) -> None:
+    """Write an engine and its sidecar, each whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A reader between the two finds a sidecar of other bytes, or none, and builds for itself.
+    _replace(path, plan)
+    _replace(sidecar_path(path), sidecar.to_json().encode())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(handle, 0o644)
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def kept(folder: Path) -> Sequence[Path]:
+    """The engines in a folder, by name."""
+    return sorted(folder.glob("*.engine"))

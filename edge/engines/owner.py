@@ -1,0 +1,100 @@
+"""The one thread that touches the GPU: others hand it work and take what came of it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from edge.cuda.base import Cuda, Gpu
+
+T = TypeVar("T")
+
+
+class _Work(Generic[T]):
+    def __init__(self, call: Callable[[Cuda], T]) -> None:
+        self.future: Future[T] = Future()
+        self._call = call
+
+    def run(self, cuda: Cuda) -> None:
+        try:
+            result = self._call(cuda)
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class GpuOwner:
+    """Enters a `Cuda` object on a thread of its own, runs calls there in order, and leaves it.
+
+    CUDA's contexts belong to threads, and pycuda ends the process if a thread dies with one. Here
+    the thread that pushed the context is the one that pops it, whatever the calls did.
+
+    Args:
+        open_cuda: makes the object; called on the thread.
+    """
+
+    def __init__(self, open_cuda: Callable[[], Cuda]) -> None:
+        self._open_cuda = open_cuda
+        self._work: queue.SimpleQueue[_Work[object] | None] = queue.SimpleQueue()
+        self._ready: Future[Gpu] = Future()
+        self._lock = threading.Lock()
+        self._closed = False
+        # A daemon: a driver that hangs must not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name="patchwatch-gpu", daemon=True)
+
+    def start(self) -> Gpu:
+        """Start the thread; returns what GPU was found.
+
+        Raises:
+            GpuError: none, or CUDA refuses.
+            MissingDependency: no library for it.
+        """
+        self._thread.start()
+        return self._ready.result()
+
+    def post(self, call: Callable[[Cuda], T]) -> Future[T]:
+        """Queue a call; what it returns or raises is in the future."""
+        work = _Work(call)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the GPU was given back already")
+            self._work.put(work)  # type: ignore[arg-type]  # the queue holds work of every type
+        return work.future
+
+    def call(self, call: Callable[[Cuda], T]) -> T:
+        """Run a call on the thread and wait for it."""
+        return self.post(call).result()
+
+    def close(self, last: Callable[[Cuda], object] | None = None) -> None:
+        """Finish what is queued, run a last call, leave the context and end the thread.
+
+        Raises:
+            PatchwatchError: the last call failed; the context was left all the same.
+        """
+        with self._lock:
+            if self._closed or not self._thread.is_alive():
+                self._closed = True
+                return
+            self._closed = True
+            work = _Work(last or (lambda cuda: None))
+            self._work.put(work)
+            self._work.put(None)
+        self._thread.join()
+        work.future.result()
+
+    def _run(self) -> None:
+        try:
+            with self._open_cuda() as cuda:
+                self._ready.set_result(cuda.gpu)
+                while (work := self._work.get()) is not None:
+                    work.run(cuda)
+                    del work  # its result must not outlive the wait for the next
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            else:
+                raise

@@ -1,0 +1,201 @@
+"""What an engine was built from, for and with: its key, and the sidecar that travels beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge.engines.board import Board
+from edge.errors import EngineError
+from edge.manifest import Manifest
+
+SCHEMA_VERSION = 1
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+DEFAULT_PRECISION: Precision = "fp16"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Machine(_Part):
+    """All of a machine that an engine depends on: it runs nowhere else."""
+
+    tensorrt: str = Field(description="Version, all its parts.")
+    compute_capability: tuple[int, int]
+    gpu: str = Field(description="Name of the GPU.")
+    driver: tuple[int, int] = Field(description="CUDA version of the driver, major and minor.")
+    board: str | None = Field(default=None, description="Name of the board.")
+    l4t: str | None = Field(default=None, description="Release of Linux for Tegra.")
+    jetpack: str | None = None
+
+    def describe(self) -> str:
+        """In a few words, for people."""
+        major, minor = self.compute_capability
+        parts = [f"TensorRT {self.tensorrt}", f"{self.gpu} (sm_{major}{minor})"]
+        if self.l4t:
+            parts.append(f"L4T {self.l4t}")
+        return ", ".join([*parts, f"CUDA {self.driver[0]}.{self.driver[1]}"])
+
+
+def machine_of(
+    tensorrt: str,
+    gpu: str,
+    compute_capability: tuple[int, int],
+    driver: tuple[int, int],
+    board: Board,
+) -> Machine:
+    """Put together what a GPU and a board say of themselves."""
+    return Machine(
+        tensorrt=tensorrt,
+        compute_capability=compute_capability,
+        gpu=gpu,
+        driver=driver,
+        board=board.model,
+        l4t=board.l4t,
+        jetpack=board.jetpack,
+    )
+
+
+class Shape(_Part):
+    """The frames that an engine takes: 1 up to `batch` of them, all of one size."""
+
+    batch: int = Field(gt=0)
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.height}x{self.width}"
+
+    def holds(self, batch: int, height: int, width: int) -> bool:
+        """Whether so many frames of that size fit."""
+        return (self.height, self.width) == (height, width) and batch <= self.batch
+
+
+class EngineKey(_Part):
+    """All that decides whether an engine can be used: if a part differs, another one is needed."""
+
+    schema_version: Literal[1] = 1
+    machine: Machine
+    precision: Precision
+    shape: Shape
+    onnx_sha256: str = Field(description="Of the model file.")
+    variant_sha256: str | None = Field(
+        default=None, description="Of the file beside it that holds the precision's own types."
+    )
+
+    def digest(self) -> str:
+        """The key in 16 hexadecimal digits."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def differences(self, other: EngineKey) -> list[str]:
+        """The parts in which two keys differ, as "name: mine, not other's"."""
+        mine, theirs = _flat(self), _flat(other)
+        return [f"{k}: {mine[k]}, not {theirs[k]}" for k in mine if mine[k] != theirs[k]]
+
+
+def _flat(key: EngineKey) -> dict[str, object]:
+    data = key.model_dump(mode="json")
+    machine = data.pop("machine")
+    return {**machine, **data, "shape": str(key.shape)}
+
+
+class Loss(_Part):
+    """What a precision cost on labelled pictures."""
+
+    data: str = Field(description="The folder.")
+    reference_auc: float = Field(description="Mean AUC per generator of the model file.")
+    engine_auc: float = Field(description="The engine's.")
+    pictures: int
+    agreement: float = Field(description="Share of pictures with the same verdict.")
+
+
+class Proof(_Part):
+    """How far an engine is from ONNX Runtime running the model file, on the same frames."""
+
+    frames: int
+    max_logit: float = Field(description="Largest difference of a logit.")
+    max_patch: float | None = Field(description="Of a patch logit; null without patches.")
+    logit_scaled: float = Field(description="The first, relative to a logit above 1.")
+    patch_scaled: float | None = Field(description="The second, relative to the map's largest.")
+    agreement: float = Field(ge=0, le=1, description="Share of frames with the same verdict.")
+    logit_bound: float
+    patch_bound: float
+    loss: Loss | None = Field(default=None, description="On labelled pictures, if any were given.")
+
+    @property
+    def ok(self) -> bool:
+        """Whether the differences lie within their bounds."""
+        return self.logit_scaled <= self.logit_bound and (
+            self.patch_scaled is None or self.patch_scaled <= self.patch_bound
+        )
+
+
+class Build(_Part):
+    """How an engine was made."""
+
+    route: str = Field(description="How its precision was asked for.")
+    source: str = Field(description="Name of the file that was parsed.")
+    network_flags: tuple[str, ...]
+    builder_flags: tuple[str, ...]
+    pinned: tuple[str, ...] = Field(default=(), description="Layers that were held to float32.")
+    workspace_bytes: int
+    seconds: float
+    warnings: tuple[str, ...] = Field(default=(), description="TensorRT's, the last few.")
+    refused: tuple[str, ...] = Field(default=(), description="Routes tried before, and why not.")
+
+
+class Sidecar(_Part):
+    """The JSON beside an engine: a plan carries nothing of its own."""
+
+    schema_version: Literal[1] = 1
+    key: EngineKey
+    manifest: Manifest
+    engine_sha256: str
+    engine_bytes: int
+    build: Build
+    proof: Proof
+    built_at: str = Field(description="UTC, ISO 8601.")
+    patchwatch: str = Field(description="Version of the program that built it.")
+
+    def to_json(self) -> str:
+        """The text of the file."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def parse_sidecar(text: str, where: str) -> Sidecar:
+    """Read a sidecar.
+
+    Args:
+        text: its JSON.
+        where: the file it came from, for messages.
+
+    Raises:
+        EngineError: not JSON, of another schema, or with a wrong, missing or unknown field.
+    """
+    try:
+        return Sidecar.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise EngineError(
+            f"{where}: not the record of an engine that this patchwatch reads ({field}: "
+            f"{first['msg']}). Build the engine again: patchwatch export MODEL.onnx --engine."
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
