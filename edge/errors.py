@@ -9,6 +9,7 @@
     │   ├── ContractError      its tensors are not those of the contract
     │   ├── ManifestError      its manifest is absent, broken or of a newer schema
     │   └── EngineError        an engine that cannot be built, read or trusted
+    │       └── StaleEngine    one that TensorRT does not take here; another may be built
     ├── GpuError               CUDA refuses, or no GPU answers
     ├── SinkError              results cannot be written or shown
     ├── MissingDependency      an optional library is absent; carries the command that installs it
@@ -59,6 +60,10 @@ class ManifestError(ModelError):
 
 class EngineError(ModelError):
     """A TensorRT engine that cannot be built, read or trusted."""
+
+
+class StaleEngine(EngineError):
+    """An engine that TensorRT does not take on this machine; building it anew may help."""
 
 
 class GpuError(PatchwatchError):
