@@ -1,0 +1,610 @@
+"""The fake refuses what the real one refuses, and gives what ONNX Runtime gives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edge.backends import open_backend
+from edge.engines.log_lines import Problem, explain
+from tests.fake_tensorrt import (
+    VERSIONS,
+    Faults,
+    Installed,
+    driver,
+    installed,
+    site_environment,
+    uses,
+)
+from tests.fake_tensorrt.memory import Block
+from tests.onnx_files import write_model
+
+H, W = 4, 6
+
+
+@dataclass
+class Bench:
+    """A version in place, and what it logged."""
+
+    trt: Any
+    faults: Faults
+    lines: list[str] = field(default_factory=list)
+    logger: Any = None
+
+    @property
+    def major(self) -> int:
+        return int(self.trt.__version__.split(".")[0])
+
+    def network(self, *names: str) -> Any:
+        """An empty one, with these flags where the version has them."""
+        flags = self.trt.NetworkDefinitionCreationFlag
+        members = [getattr(flags, name) for name in names if hasattr(flags, name)]
+        self.builder = self.trt.Builder(self.logger)
+        return self.builder.create_network(sum(1 << int(member) for member in members))
+
+    def parsed(self, data: bytes, *names: str) -> Any:
+        network = self.network(*(names or ("EXPLICIT_BATCH",)))
+        parser = self.trt.OnnxParser(network, self.logger)
+        assert parser.parse(data), [str(parser.get_error(i)) for i in range(parser.num_errors)]
+        return network
+
+    def config(self, most: int = 2, *names: str) -> Any:
+        config = self.builder.create_builder_config()
+        for name in names:
+            config.set_flag(getattr(self.trt.BuilderFlag, name))
+        profile = self.builder.create_optimization_profile()
+        profile.set_shape("frames", (1, H, W, 3), (1, H, W, 3), (most, H, W, 3))
+        assert config.add_optimization_profile(profile) == 0
+        return config
+
+    def plan(self, data: bytes) -> bytes:
+        return bytes(self.builder_of(data).build_serialized_network(self.net, self.config()))
+
+    def builder_of(self, data: bytes) -> Any:
+        self.net = self.parsed(data)
+        return self.builder
+
+    def engine(self, data: bytes) -> Any:
+        return self.trt.Runtime(self.logger).deserialize_cuda_engine(self.plan(data))
+
+    def why(self, doing: Any = "build") -> Problem:
+        return explain(self.lines, doing).kind
+
+
+def bench_of(fake: Installed) -> Bench:
+    bench = Bench(fake.trt, fake.faults)
+
+    base: Any = fake.trt.ILogger
+
+    class Logger(base):  # type: ignore[misc]  # has no type
+        def __init__(self) -> None:
+            base.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (self.ERROR, self.WARNING):
+                bench.lines.append(msg)
+
+    bench.logger = Logger()
+    return bench
+
+
+@pytest.fixture(autouse=True)
+def no_driver() -> Iterator[None]:
+    with driver.left_alone():
+        yield
+
+
+@pytest.fixture(params=VERSIONS)
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with installed(request.param) as fake:
+        yield bench_of(fake)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> bytes:
+    return write_model(tmp_path / "m.onnx").read_bytes()
+
+
+def run(engine: Any, frames: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    """Logits and patch logits, through addresses."""
+    context = engine.create_execution_context()
+    assert context.set_input_shape("frames", frames.shape)
+    blocks = {"frames": Block(frames.shape, np.uint8)}
+    blocks["frames"].array[:] = frames
+    for name in ("logit", "patch_logits"):
+        blocks[name] = Block(tuple(context.get_tensor_shape(name)), np.float32)
+    for name, block in blocks.items():
+        assert context.set_tensor_address(name, block.address)
+    assert context.execute_async_v3(0)
+    return blocks["logit"].array, blocks["patch_logits"].array
+
+
+def test_gives_what_onnx_runtime_gives(bench: Bench, model: bytes, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, H, W, 3), np.uint8)
+    logits, maps = run(bench.engine(model), frames)
+    with open_backend(tmp_path / "m.onnx") as backend:
+        wanted = backend.infer(frames)
+    assert [item.logit for item in wanted] == logits.tolist()
+    wanted_maps: Any = [item.patch_logits for item in wanted]
+    assert np.array_equal(wanted_maps, maps)
+
+
+def test_an_engine_tells_its_tensors(bench: Bench, model: bytes) -> None:
+    trt, engine = bench.trt, bench.engine(model)
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    assert names == ["frames", "logit", "patch_logits"]
+    modes = trt.TensorIOMode
+    assert [engine.get_tensor_mode(n) for n in names] == [modes.INPUT, modes.OUTPUT, modes.OUTPUT]
+    assert engine.get_tensor_mode("absent") == modes.NONE
+    assert engine.get_tensor_dtype("frames") == trt.uint8
+    assert engine.get_tensor_shape("frames") == (-1, -1, -1, 3)
+    low, best, high = engine.get_tensor_profile_shape("frames", 0)
+    assert (low, best, high) == ((1, H, W, 3), (1, H, W, 3), (2, H, W, 3))
+    with pytest.raises(ValueError, match="__len__"):
+        len(engine.get_tensor_profile_shape("logit", 0)[0])
+    assert engine.num_optimization_profiles == 1
+
+
+def test_an_engine_runs_at_once_and_can_be_serialised_again(bench: Bench, model: bytes) -> None:
+    engine = bench.engine(model)
+    assert bytes(engine.serialize()) == bench.plan(model)
+    context = engine.create_execution_context()
+    assert context.infer_shapes() == ["frames"]
+    assert context.set_input_shape("frames", (1, H, W, 3))
+    assert context.get_max_output_size("patch_logits") == 4 * H * W
+    blocks = [Block((1, H, W, 3), np.uint8), Block((1,), np.float32), Block((H, W), np.float32)]
+    blocks[0].array[:] = 131
+    assert context.execute_v2([block.address for block in blocks])
+    assert blocks[1].array.tolist() == [3.0]
+    assert np.all(blocks[2].array == 3.0)
+    bench.faults.run_fails = "IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (x)"
+    assert not context.execute_async_v3(0)
+    assert bench.lines[-1].endswith("(x)")
+
+
+def test_without_explicit_batch_only_8_refuses(bench: Bench, model: bytes) -> None:
+    network = bench.network()
+    parser = bench.trt.OnnxParser(network, bench.logger)
+    assert parser.parse(model) is (bench.major >= 10)
+    if bench.major < 10:
+        assert "explicit batch dimension" in str(parser.get_error(0))
+
+
+def test_a_file_that_is_no_onnx_is_refused_without_raising(bench: Bench) -> None:
+    parser = bench.trt.OnnxParser(bench.network("EXPLICIT_BATCH"), bench.logger)
+    assert not parser.parse(b"not onnx at all")
+    error = parser.get_error(0)
+    assert (parser.num_errors, error.node()) == (1, -1)
+    assert error.code() == bench.trt.ErrorCode.MODEL_DESERIALIZE_FAILED
+    assert not parser.parse_from_file("/nowhere.onnx")
+
+
+def graph_of(*nodes: Any, **initializers: Any) -> bytes:
+    """A model from `frames` to `logit`."""
+    frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, [1, H, W, 3])
+    logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, None)
+    given = [onnx.numpy_helper.from_array(v, name) for name, v in initializers.items()]
+    graph = helper.make_graph(list(nodes), "g", [frames], [logit], initializer=given)
+    opset = [helper.make_opsetid("", 18)]
+    model: bytes = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    return model
+
+
+def test_bytes_must_be_cast_first(bench: Bench) -> None:
+    data = graph_of(
+        helper.make_node("Transpose", ["frames"], ["t"], perm=[0, 3, 1, 2], name="early"),
+        helper.make_node("Cast", ["t"], ["logit"], to=TensorProto.FLOAT),
+    )
+    parser = bench.trt.OnnxParser(bench.network("EXPLICIT_BATCH"), bench.logger)
+    assert not parser.parse(data)
+    assert "UINT8 types for intermediate tensors" in str(parser.get_error(0))
+    assert ("with name: early and operator: Transpose" in str(parser.get_error(0))) is (
+        bench.major >= 10
+    )
+    assert bench.why() is Problem.UNSUPPORTED_OPERATOR
+
+
+def test_an_unknown_operator_is_named(bench: Bench) -> None:
+    data = graph_of(helper.make_node("DynamicQuantizeLinear", ["frames"], ["a", "b", "c"]))
+    parser = bench.trt.OnnxParser(bench.network("EXPLICIT_BATCH"), bench.logger)
+    assert not parser.parse(data)
+    assert "Plugin not found" in parser.get_error(0).desc()
+    assert bench.why() is Problem.UNSUPPORTED_OPERATOR
+
+
+def test_8_reduces_every_axis_where_they_are_an_input(bench: Bench) -> None:
+    data = graph_of(
+        helper.make_node("Cast", ["frames"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["x", "axes"], ["logit"], keepdims=1),
+        axes=np.array([1], np.int64),
+    )
+    plan = bench.builder_of(data).build_serialized_network(bench.net, bench.config(1))
+    engine = bench.trt.Runtime(bench.logger).deserialize_cuda_engine(plan)
+    context = engine.create_execution_context()
+    found = tuple(context.get_tensor_shape("logit"))
+    assert found == ((1, 1, 1, 1) if bench.major < 10 else (1, 1, W, 3))
+
+
+HALVES = (
+    helper.make_node("Cast", ["frames"], ["h"], to=TensorProto.FLOAT16),
+    helper.make_node("Cast", ["h"], ["logit"], to=TensorProto.FLOAT),
+)
+
+
+def test_half_in_the_file_needs_the_flag_or_strong_types(bench: Bench) -> None:
+    data = graph_of(*HALVES)
+    network = bench.parsed(data)
+    plan = bench.builder.build_serialized_network(network, bench.config(1))
+    assert (plan is None) is (bench.major < 11)
+    if plan is None:
+        assert bench.why() is Problem.PRECISION
+        network = bench.parsed(data)
+        config = bench.config(1, "FP16")
+        assert bench.builder.build_serialized_network(network, config) is not None
+    if bench.major == 10:
+        network = bench.parsed(data, "STRONGLY_TYPED")
+        assert bench.builder.build_serialized_network(network, bench.config(1)) is not None
+
+
+def quantised(point: int) -> bytes:
+    return graph_of(
+        helper.make_node("Cast", ["frames"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("QuantizeLinear", ["x", "scale", "point"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "point"], ["logit"]),
+        scale=np.array(1.0, np.float32),
+        point=np.array(point, np.int8),
+    )
+
+
+def test_scales_need_the_flag_and_no_offset(bench: Bench) -> None:
+    network = bench.parsed(quantised(0))
+    plan = bench.builder.build_serialized_network(network, bench.config(1))
+    assert (plan is None) is (bench.major < 11)
+    parser = bench.trt.OnnxParser(bench.network("EXPLICIT_BATCH"), bench.logger)
+    assert not parser.parse(quantised(3))
+    assert "Non-zero zero point is not supported" in str(parser.get_error(0))
+
+
+def test_strong_types_and_precision_flags_exclude_each_other(model: bytes) -> None:
+    with installed("10.3.0") as fake:
+        bench = bench_of(fake)
+        network = bench.parsed(model, "STRONGLY_TYPED")
+        layer = network.get_layer(1)
+        layer.precision = bench.trt.float32
+        assert not layer.precision_is_set
+        assert "usingStronglyTyped" in bench.lines[-1]
+        assert bench.builder.build_serialized_network(network, bench.config(2, "FP16")) is None
+        assert "!config.getFlag(BuilderFlag::kFP16)" in bench.lines[-1]
+
+
+def test_layers_are_held_to_types(model: bytes) -> None:
+    with installed("8.6.1") as fake:
+        bench = bench_of(fake)
+        network = bench.parsed(model)
+        config = bench.config(2, "FP16", "OBEY_PRECISION_CONSTRAINTS")
+        config.profiling_verbosity = bench.trt.ProfilingVerbosity.DETAILED
+        layer = network.get_layer(1)
+        assert (layer.num_inputs, layer.num_outputs) == (1, 1)
+        assert layer.get_output(0).name == "centred"
+        layer.precision = bench.trt.float32
+        layer.set_output_type(0, bench.trt.float32)
+        plan = bench.builder.build_serialized_network(network, config)
+        engine = bench.trt.Runtime(bench.logger).deserialize_cuda_engine(plan)
+        form = bench.trt.LayerInformationFormat.JSON
+        text = engine.create_engine_inspector().get_engine_information(form)
+        assert f'"Name": "{layer.name}", "Precision": "FLOAT"' in text
+
+
+def test_profiles_are_checked(bench: Bench, model: bytes) -> None:
+    network = bench.parsed(model)
+    config = bench.builder.create_builder_config()
+    assert bench.builder.build_serialized_network(network, config) is None
+    assert "no optimization profile has been defined" in bench.lines[-1 if bench.major > 9 else -2]
+    profile = bench.builder.create_optimization_profile()
+    with pytest.raises(RuntimeError, match="Shape provided for opt is inconsistent"):
+        profile.set_shape("frames", (2, H, W, 3), (1, H, W, 3), (2, H, W, 3))
+    assert config.add_optimization_profile(profile) == -1
+    profile = bench.builder.create_optimization_profile()
+    profile.set_shape("frames", (1, H, W, 4), (1, H, W, 4), (1, H, W, 4))
+    assert config.add_optimization_profile(profile) == 0
+    assert bench.builder.build_serialized_network(network, config) is None
+    assert bench.why() is Problem.SHAPE
+
+
+def test_an_empty_network_is_not_built(bench: Bench) -> None:
+    network = bench.network("EXPLICIT_BATCH")
+    assert bench.builder.build_serialized_network(network, bench.config()) is None
+    assert any("at least one output" in line for line in bench.lines)
+
+
+def test_timings_go_from_build_to_build_on_one_machine(bench: Bench, model: bytes) -> None:
+    network = bench.parsed(model)
+    config = bench.config()
+    assert config.get_timing_cache() is None
+    assert config.create_timing_cache(b"rubbish") is None
+    assert config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+    assert bench.builder.build_serialized_network(network, config) is not None
+    data = bytes(config.get_timing_cache().serialize())
+    assert b"CAST" in data
+    other = config.create_timing_cache(data.replace(b"Orin", b"Thor"))
+    assert not config.set_timing_cache(other, False)
+    assert config.set_timing_cache(other, True)
+
+
+def test_a_monitor_hears_of_the_build_and_may_end_it(model: bytes) -> None:
+    with installed("10.3.0") as fake:
+        bench = bench_of(fake)
+        said: list[str] = []
+
+        base: Any = fake.trt.IProgressMonitor
+
+        class Monitor(base):  # type: ignore[misc]  # has no type
+            def __init__(self, most: int) -> None:
+                base.__init__(self)
+                self.left = most
+
+            def phase_start(self, phase_name: str, parent: str | None, num_steps: int) -> None:
+                said.append(f"{phase_name} of {parent}: {num_steps}")
+
+            def step_complete(self, phase_name: str, step: int) -> bool:
+                self.left -= 1
+                return self.left > 0
+
+            def phase_finish(self, phase_name: str) -> None:
+                said.append(f"{phase_name} done")
+
+        for most, built in ((100, True), (2, False)):
+            network, config = bench.parsed(model), bench.config()
+            config.progress_monitor = Monitor(most)
+            plan = bench.builder.build_serialized_network(network, config)
+            assert (plan is not None) is built
+        assert said[:2] == [
+            "Building Engine of None: 1",
+            "Computing profile costs of Building Engine: 4",
+        ]
+        assert said.count("Building Engine done") == 2
+
+
+def test_what_8_lacks_cannot_be_set() -> None:
+    with installed("8.6.1") as fake:
+        bench = bench_of(fake)
+        bench.network()
+        config = bench.builder.create_builder_config()
+        assert not hasattr(fake.trt, "IProgressMonitor")
+        with pytest.raises(AttributeError, match="no attribute 'progress_monitor'"):
+            config.progress_monitor = None
+        with pytest.raises(AttributeError):
+            fake.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED  # noqa: B018
+
+
+def test_what_11_lacks_is_gone() -> None:
+    with installed("11.4.0") as fake:
+        for owner, name in (
+            ("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"),
+            ("BuilderFlag", "FP16"),
+            ("BuilderFlag", "INT8"),
+            ("BuilderFlag", "OBEY_PRECISION_CONSTRAINTS"),
+            ("ILayer", "precision"),
+            ("ILayer", "set_output_type"),
+            ("Builder", "platform_has_fast_fp16"),
+            ("ICudaEngine", "device_memory_size"),
+        ):
+            assert not hasattr(getattr(fake.trt, owner), name)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (lambda plan: plan[:-1], Problem.DAMAGED),
+        (lambda plan: plan[:-1] + b"?", Problem.DAMAGED),
+        (lambda plan: plan[:12], Problem.NOT_A_PLAN),
+        (lambda plan: b"", Problem.NOT_A_PLAN),
+        (lambda plan: b"{}  " + plan, Problem.NOT_A_PLAN),
+        (lambda plan: plan[:8] + bytes([plan[8] ^ 1]) + plan[9:], Problem.OTHER_VERSION),
+    ],
+)
+def test_a_spoilt_plan_is_refused(bench: Bench, model: bytes, spoil: Any, kind: Problem) -> None:
+    runtime = bench.trt.Runtime(bench.logger)
+    assert runtime.deserialize_cuda_engine(spoil(bench.plan(model))) is None
+    assert bench.why("load") is kind
+
+
+def test_onnx_is_no_plan(bench: Bench, model: bytes) -> None:
+    assert bench.trt.Runtime(bench.logger).deserialize_cuda_engine(model) is None
+    assert bench.why("load") is Problem.NOT_A_PLAN
+
+
+def test_a_plan_of_another_gpu_or_version_is_refused(bench: Bench, model: bytes) -> None:
+    bench.faults.compute_capability = (8, 6)
+    assert bench.engine(model) is None
+    assert bench.why("load") is Problem.OTHER_GPU
+    bench.lines.clear()
+    bench.faults.compute_capability = None
+    bench.faults.library = "8.5.2.2"
+    assert bench.engine(model) is None
+    assert bench.why("load") is Problem.OTHER_VERSION
+
+
+def test_a_compatible_plan_needs_leave_to_bring_code(bench: Bench, model: bytes) -> None:
+    bench.faults.library = "8.6.1.6"
+    network = bench.parsed(model)
+    config = bench.config(2, "VERSION_COMPATIBLE")
+    plan = bench.builder.build_serialized_network(network, config)
+    runtime = bench.trt.Runtime(bench.logger)
+    assert runtime.deserialize_cuda_engine(plan) is None
+    runtime.engine_host_code_allowed = True
+    assert runtime.deserialize_cuda_engine(plan) is not None
+
+
+def test_a_context_refuses_what_is_not_ready(bench: Bench, model: bytes) -> None:
+    context = bench.engine(model).create_execution_context()
+    assert context.get_tensor_shape("logit") == (-1,)
+    assert not context.execute_async_v3(0)
+    assert "Not all shapes are specified" in bench.lines[-1]
+    assert not context.set_input_shape("frames", (3, H, W, 3))
+    assert "does not satisfy any optimization profiles" in bench.lines[-1]
+    assert context.set_input_shape("frames", (2, H, W, 3))
+    assert context.get_tensor_shape("patch_logits") == (2, H, W)
+    assert not context.execute_async_v3(0)
+    assert "Address is not set for input tensor frames" in bench.lines[-1]
+    assert not context.set_tensor_address("frames", Block((1,), np.uint8).address + 1)
+    assert not context.set_tensor_address("absent", 0)
+
+
+def test_arguments_of_other_types_are_refused(bench: Bench, model: bytes) -> None:
+    trt, engine = bench.trt, bench.engine(model)
+    config = bench.builder.create_builder_config()
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        config.set_flag(trt.DataType.FLOAT)
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        engine.create_execution_context().execute_async_v3(0.0)
+    with pytest.raises(TypeError, match="No constructor defined"):
+        trt.ICudaEngine()
+    with pytest.raises(AttributeError):
+        config.progres_monitor = None
+
+
+def test_faults_are_told_as_the_real_one_tells_them(bench: Bench, model: bytes) -> None:
+    bench.faults.build_fails = "[resize] Error Code 2: OutOfMemory (no further information)"
+    network = bench.parsed(model)
+    assert bench.builder.build_serialized_network(network, bench.config()) is None
+    assert bench.why() is Problem.OUT_OF_MEMORY
+    bench.faults.build_fails = ""
+    engine = bench.engine(model)
+    bench.faults.logit_offset = 3.0
+    logits, maps = run(engine, np.full((1, H, W, 3), 130, np.uint8))
+    assert logits.tolist() == [5.0]
+    assert np.all(maps == 2.0)
+    bench.faults.load_fails = "some line"
+    assert bench.trt.Runtime(bench.logger).deserialize_cuda_engine(b"") is None
+    bench.faults.cuda_error = 35
+    with pytest.raises(TypeError, match="factory function returned nullptr"):
+        bench.trt.Builder(bench.logger)
+    bench.lines = bench.lines[-1:]
+    assert bench.why() is Problem.NO_GPU
+
+
+def test_a_second_logger_is_not_listened_to(bench: Bench) -> None:
+    bench.network()
+    with_another = bench.trt.Runtime(bench.trt.Logger(bench.trt.Logger.ERROR))
+    assert with_another.deserialize_cuda_engine(b"") is None
+    assert bench.why("load") is Problem.NOT_A_PLAN
+
+
+def test_nothing_is_left_behind() -> None:
+    before = set(sys.modules)
+    with installed():
+        import edge.engines.session
+
+        assert edge.engines.session.version() == "10.3.0"
+    assert "tensorrt" not in sys.modules
+    assert "edge.engines.session" not in set(sys.modules) - before
+    with installed("8.6.1"):
+        import edge.engines.session as again
+
+        assert again.version() == "8.6.1"
+
+
+def test_uses_are_noted(bench: Bench, model: bytes) -> None:
+    bench.plan(model)
+    noted = {(use.owner, use.name, use.positional) for use in uses()}
+    assert ("IBuilderConfig", "add_optimization_profile", 1) in noted
+    assert ("OnnxParser", "parse", 1) in noted
+
+
+def test_a_process_of_its_own_finds_it(tmp_path: Path) -> None:
+    script = "import tensorrt as t; print(t.__version__); t.Builder(t.Logger())"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | site_environment("8.6.1", Faults(cuda_error=100)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "8.6.1\n"
+    assert "[TRT] [E] 6: " in done.stderr
+    assert "CUDA initialization failure with error: 100" in done.stderr
+    assert "TypeError: pybind11::init(): factory function returned nullptr" in done.stderr
+
+
+DRIVER = """
+#include <string.h>
+static void (*jobs[16])(void *); static void *data[16]; static int count;
+static long current, primary = 4096;
+int cuInit(unsigned f) { return 0; }
+int cuDeviceGetCount(int *n) { *n = 1; return 0; }
+int cuDeviceGet(int *d, int i) { *d = i; return 0; }
+int cuDeviceGetName(char *s, int n, int d) { strncpy(s, "Toy", n); return 0; }
+int cuDeviceGetAttribute(int *v, int a, int d) { *v = a == 75 ? 12 : 1; return 0; }
+int cuCtxGetCurrent(long *c) { *c = current; return 0; }
+int cuDevicePrimaryCtxRetain(long *c, int d) { *c = primary; return 0; }
+int cuDevicePrimaryCtxRelease_v2(int d) { return 0; }
+int cuLaunchHostFunc(long s, void (*f)(void *), void *u) {
+    if (s == 13) return 400;
+    jobs[count] = f; data[count++] = u; return 0; }
+void toy_current(long c) { current = c; }
+int toy_run(void) { int n = count, i;
+    for (i = 0; i < n; i++) jobs[i](data[i]);
+    count = 0; return n; }
+"""
+
+
+def test_with_a_driver_work_waits_in_its_stream(tmp_path: Path) -> None:
+    (tmp_path / "toy.c").write_text(DRIVER, encoding="utf-8")
+    gcc = ["gcc", "-shared", "-fPIC", "-w", "-o", "libcuda.so.1", "-Wl,-soname,libcuda.so.1"]
+    try:
+        subprocess.run([*gcc, "toy.c"], cwd=tmp_path, check=True)
+    except FileNotFoundError:
+        pytest.skip("needs gcc for a driver to stand in")
+    write_model(tmp_path / "m.onnx")
+    script = f"""
+        import ctypes, sys
+        sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
+        toy = ctypes.CDLL("libcuda.so.1")
+        import numpy as np
+        from tests.fake_tensorrt import installed
+        from tests.fake_tensorrt.memory import Block
+        from tests.fake_tensorrt.test_fake import H, W, bench_of
+
+        with installed() as fake:
+            bench = bench_of(fake)
+            engine = bench.engine(open("m.onnx", "rb").read())
+            context = engine.create_execution_context()
+            blocks = dict(frames=Block((1, H, W, 3), np.uint8), logit=Block((1,), np.float32),
+                          patch_logits=Block((1, H, W), np.float32))
+            context.set_input_shape("frames", (1, H, W, 3))
+            for name, block in blocks.items():
+                context.set_tensor_address(name, block.address)
+            assert not context.execute_async_v3(7)
+            assert "invalid resource handle" in bench.lines[-1], bench.lines
+            toy.toy_current(1)  # a context, and not the primary one
+            assert not context.execute_async_v3(7)
+            toy.toy_current(4096)
+            assert not context.execute_async_v3(13)  # a stream of somewhere else
+            assert context.execute_async_v3(7)
+            blocks["frames"].array[:] = 138
+            assert blocks["logit"].array[0] == 0
+            assert toy.toy_run() == 1
+            assert blocks["logit"].array[0] == 10, blocks["logit"].array
+            plan = bytes(engine.serialize())
+            assert b'"compute_capability": [12, 1]' in plan and b'"gpu": "Toy"' in plan
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
