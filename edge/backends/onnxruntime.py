@@ -1,17 +1,39 @@
-"""Runs a model file with ONNX Runtime on the CPU."""
+"""Runs a model file with ONNX Runtime: on the CPU, or on a GPU by its CUDA or TensorRT provider."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from typing_extensions import Self
 
-from edge.errors import ContractError, ManifestError, ModelError
+from edge.backends.providers import (
+    NAMES,
+    Device,
+    Provider,
+    cache_folder_of,
+    explain_gpu,
+    providers,
+    reason_in,
+)
+from edge.engines.board import read_board
+from edge.engines.record import Precision, Shape
+from edge.errors import ContractError, GpuError, ManifestError, ModelError
 from edge.manifest import METADATA_KEY, Manifest, parse_manifest
 from edge.types import Batch, Evidence
+
+log = logging.getLogger(__name__)
 
 _CONTRACT = (
     "Expected the input frames: uint8 [N, H, W, 3], and the outputs logit: float32 [N] and, where "
@@ -25,19 +47,57 @@ class OnnxRuntimeBackend:
 
     Args:
         path: the model file.
-        threads: threads inside an operator; None lets ONNX Runtime use every core.
+        threads: threads inside an operator on the CPU; None lets ONNX Runtime use every core.
+        device: what runs it. With "tensorrt" TensorRT builds an engine first, which takes from
+            seconds to minutes.
+        precision: in which the network shall compute.
+        typed: whether the file itself holds that precision's types; see `providers`.
+        cache_key: of all that such an engine depends on; see `providers`.
+        cache_folder: where engines are kept; None to build anew each time.
+        shapes: the frames that will come; None if nobody knows.
+
+    Attributes:
+        device: what runs it: never another than was asked for.
 
     Raises:
-        ModelError: missing, not ONNX, or refused by the runtime.
+        ModelError: missing, not ONNX, or refused by the runtime; or ONNX Runtime would have run it
+            on something else than `device`.
         ContractError: other inputs or outputs than the contract's.
         ManifestError: no manifest, a broken one or one of a newer schema.
+        MissingDependency: this ONNX Runtime was built without a provider for the device.
+        UsageError: the precision cannot be had from that file on that device.
+        GpuError: no GPU, no driver, no memory left, or no code for the GPU.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None = None,
+        *,
+        device: Device = "cpu",
+        precision: Precision = "fp32",
+        typed: bool = True,
+        cache_key: str | None = None,
+        cache_folder: Path | None = None,
+        shapes: Shape | None = None,
+    ) -> None:
         self._path = path
-        self._session = _open_session(path, threads)
+        self.device: Device = device
+        folder = _made(cache_folder_of(cache_folder, cache_key)) and cache_folder
+        wanted = providers(
+            device,
+            ort.get_available_providers(),
+            precision,
+            folder,
+            cache_key,
+            typed=typed,
+            shapes=shapes,
+            runtime=_runtime_version(),
+            jetson=device != "cpu" and read_board().l4t is not None,
+        )
+        self._session = _open_session(path, threads, device, wanted)
         self.manifest = read_manifest(self._session, path)
         self._outputs = _check_contract(self._session, self.manifest, path)
         shape = self._session.get_inputs()[0].shape
@@ -58,11 +118,13 @@ class OnnxRuntimeBackend:
 
         Raises:
             ModelError: the model has a fixed size and the frames another, or the runtime failed.
+            GpuError: the GPU failed.
         """
         self._refuse_other_size(frames)
         try:
             outputs = self._session.run(self._outputs, {"frames": frames})
         except Exception as error:  # the runtime's own exceptions share no public base class
+            _raise_gpu_error(self._path, self.device, str(error), error)
             raise ModelError(
                 f"{self._path}: ONNX Runtime failed on frames of shape {frames.shape}: "
                 f"{_first_line(error)}"
@@ -99,7 +161,9 @@ def read_manifest(session: ort.InferenceSession, path: Path) -> Manifest:
     return parse_manifest(text, str(path))
 
 
-def _open_session(path: Path, threads: int | None) -> ort.InferenceSession:
+def _open_session(
+    path: Path, threads: int | None, device: Device, wanted: Sequence[Provider]
+) -> ort.InferenceSession:
     if not path.is_file():
         raise ModelError(f"{path}: no such model file. 'patchwatch models' lists the shipped ones.")
     options = ort.SessionOptions()
@@ -110,13 +174,140 @@ def _open_session(path: Path, threads: int | None) -> ort.InferenceSession:
     options.enable_mem_pattern = False
     # A live source leaves gaps between frames; spinning through them would burn a core for nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if device != "cpu":
+        return _open_on_gpu(path, options, device, wanted)
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=list(wanted))
     except Exception as error:  # the runtime's own exceptions share no public base class
-        raise ModelError(
-            f"{path}: not an ONNX model that ONNX Runtime {ort.__version__} can load "
-            f"({_first_line(error)}). Copy or export it again."
-        ) from error
+        raise _not_loaded(path, error) from error
+
+
+def _open_on_gpu(
+    path: Path, options: ort.SessionOptions, device: Device, wanted: Sequence[Provider]
+) -> ort.InferenceSession:
+    """Open a session, and refuse one that ONNX Runtime put on something else without asking."""
+    try:
+        with _listening() as heard:
+            session = _new_session(path, options, wanted)
+    except Exception as error:  # the runtime's own exceptions share no public base class
+        _raise_gpu_error(path, device, f"{error}\n{heard.text}", error)
+        reason = reason_in(heard.text)
+        if reason:
+            raise _fell_back(path, device, "nothing", reason) from error
+        raise _not_loaded(path, error) from error
+    found = session.get_providers()[0]
+    if found != NAMES[device]:
+        _raise_gpu_error(path, device, heard.text)
+        raise _fell_back(path, device, found, reason_in(heard.text))
+    if heard.raw:
+        os.write(2, heard.raw)
+    return session
+
+
+def _new_session(
+    path: Path, options: ort.SessionOptions, wanted: Sequence[Provider]
+) -> ort.InferenceSession:
+    # Finds CUDA's libraries among installed packages; came with 1.21.
+    preload: Any = getattr(ort, "preload_dlls", None)
+    if preload is not None:
+        preload()
+    # Older releases know neither word, and fall back, which is found out by looking.
+    session = ort.InferenceSession(str(path), options, providers=list(wanted), enable_fallback=0)
+    session.disable_fallback()
+    return session
+
+
+def _not_loaded(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"{path}: not an ONNX model that ONNX Runtime {ort.__version__} can load "
+        f"({_first_line(error)}). Copy or export it again."
+    )
+
+
+def _fell_back(path: Path, device: Device, found: str, reason: str) -> ModelError:
+    why = f" ({reason})" if reason else ""
+    return ModelError(
+        f"{path}: expected ONNX Runtime to run it with --device {device}, found that it would use "
+        f"{found} instead{why}. Install what {NAMES[device]} needs, or leave --device out."
+    )
+
+
+def _raise_gpu_error(path: Path, device: Device, text: str, error: Exception | None = None) -> None:
+    """Raise what a text says of the GPU, if it says anything.
+
+    Raises:
+        GpuError: it does.
+    """
+    sentence = explain_gpu(text) if device != "cpu" else None
+    if sentence is not None:
+        said = reason_in(text) or (_first_line(error) if error else "")
+        raise GpuError(f"{path}: {sentence}. ONNX Runtime: {said}") from error
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What was written to stderr meanwhile."""
+
+    raw: bytes = b""
+
+    @property
+    def text(self) -> str:
+        return self.raw.decode("utf-8", "replace")
+
+
+@contextmanager
+def _listening() -> Iterator[_Heard]:
+    """Keep what goes to the process's stderr, and to Python's stdout.
+
+    That a provider did not come up is told there alone, by C code, through a logger that no option
+    of a session reaches; older releases announce their falling back on stdout, among our results.
+    """
+    heard = _Heard()
+    with redirect_stdout(io.StringIO()), _stderr_into(heard):
+        yield heard
+
+
+@contextmanager
+def _stderr_into(heard: _Heard) -> Iterator[None]:
+    sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # it was closed, as that of a service may be
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            with suppress(OSError, ValueError):
+                sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            file.seek(0)
+            heard.raw = file.read()
+
+
+def _made(folder: Path | None) -> Path | None:
+    """The folder, made; None if it cannot be, which is told."""
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning(
+            "engines cannot be kept in %s (%s), and will be built each time. Make that folder "
+            "writable, or name another.",
+            folder,
+            error.strerror or error,
+        )
+        return None
+    return folder
+
+
+def _runtime_version() -> tuple[int, int]:
+    numbers = [int(part) for part in re.findall(r"\d+", ort.__version__)[:2]]
+    return numbers[0], numbers[1]
 
 
 def _check_contract(session: ort.InferenceSession, manifest: Manifest, path: Path) -> list[str]:

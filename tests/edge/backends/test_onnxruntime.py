@@ -1,13 +1,30 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto
 
 from edge.backends import open_backend
-from edge.errors import ContractError, ManifestError, ModelError
+from edge.backends.onnxruntime import OnnxRuntimeBackend
+from edge.backends.providers import NAMES, Device
+from edge.engines.record import Shape
+from edge.errors import (
+    ContractError,
+    GpuError,
+    ManifestError,
+    MissingDependency,
+    ModelError,
+    UsageError,
+)
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
 
@@ -83,3 +100,182 @@ def test_a_fixed_size_is_told_with_the_way_out(tmp_path: Path) -> None:
         assert len(backend.infer(np.zeros((2, 8, 12, 3), np.uint8))) == 2
         with pytest.raises(ModelError, match=r"8×12 pixels, got 8×13.*region"):
             backend.infer(np.zeros((1, 8, 13, 3), np.uint8))
+
+
+LOST = (
+    "[E:onnxruntime:Default, provider_bridge_ort.cc:1745 TryGetProviderInfo_CUDA] "
+    "[ONNXRuntimeError] : 1 : FAIL : Failed to load library libonnxruntime_providers_cuda.so with "
+    "error: libcudnn.so.9: cannot open shared object file: No such file or directory\n"
+)
+
+
+RealSession = ort.InferenceSession
+
+
+class Pretending:
+    """An ONNX Runtime of a build for GPUs, as far as opening a session goes: this build has none.
+
+    Args:
+        runs_on: the provider that a session ends up with.
+        writes: to stderr, from C, while a session is made.
+        raises: in place of making one.
+        fails: what running a session raises.
+    """
+
+    def __init__(
+        self,
+        runs_on: str = "CUDAExecutionProvider",
+        writes: str = "",
+        raises: str = "",
+        fails: str = "",
+    ) -> None:
+        self.runs_on, self.writes, self.raises, self.fails = runs_on, writes, raises, fails
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.fallback_disabled = False
+
+    def open(self, path: str, options: Any, providers: Any, **others: Any) -> Any:
+        self.asked = providers
+        os.write(2, self.writes.encode())
+        print("*************** EP Error ***************")
+        if self.raises:
+            raise RuntimeError(self.raises)
+        session = RealSession(path, options, providers=["CPUExecutionProvider"])
+        session.get_providers = lambda: [self.runs_on, "CPUExecutionProvider"]
+        session.disable_fallback = lambda: setattr(self, "fallback_disabled", True)
+        if self.fails:
+            session.run = self._fail
+        return session
+
+    def _fail(self, *_: Any) -> None:
+        raise RuntimeError(self.fails)
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pretending]:
+    def install(**how: str) -> Pretending:
+        pretending = Pretending(**how)
+        names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(ort, "get_available_providers", lambda: names)
+        monkeypatch.setattr(ort, "InferenceSession", pretending.open)
+        return pretending
+
+    return install
+
+
+def test_the_cpu_is_what_runs_by_default(tmp_path: Path) -> None:
+    with OnnxRuntimeBackend(write_model(tmp_path / "m.onnx")) as backend:
+        assert (backend.name, backend.device) == ("onnxruntime", "cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_this_build_has_no_gpu_and_says_what_to_install(tmp_path: Path, device: Device) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    if NAMES[device] in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime is built for GPUs")
+    with pytest.raises(MissingDependency, match=f"run a model with --device {device}.*Run: pip"):
+        OnnxRuntimeBackend(path, device=device)
+
+
+def test_a_gpu_that_answers_is_used(
+    tmp_path: Path, pretend: Callable[..., Pretending], capfd: pytest.CaptureFixture[str]
+) -> None:
+    runtime = pretend(writes="[W:onnxruntime:Default, a.cc:1 F] told and harmless\n")
+    path = write_model(tmp_path / "m.onnx")
+    with OnnxRuntimeBackend(path, device="cuda") as backend:
+        assert backend.device == "cuda"
+        (evidence,) = backend.infer(np.full((1, 4, 4, 3), 138, np.uint8))
+    assert evidence.logit == 10.0
+    assert [name for name, _ in runtime.asked] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert runtime.fallback_disabled
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "told and harmless" in err
+
+
+def test_falling_back_in_silence_is_refused_with_the_reason(
+    tmp_path: Path, pretend: Callable[..., Pretending], capfd: pytest.CaptureFixture[str]
+) -> None:
+    pretend(runs_on="CPUExecutionProvider", writes=LOST)
+    path = write_model(tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=r"--device cuda, found .* CPUExecution.*libcudnn\.so\.9"):
+        OnnxRuntimeBackend(path, device="cuda")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_falling_back_without_a_word_is_refused(
+    tmp_path: Path, pretend: Callable[..., Pretending]
+) -> None:
+    pretend(runs_on="CUDAExecutionProvider")
+    path = write_model(tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=r"would use CUDAExecutionProvider instead\. Install"):
+        OnnxRuntimeBackend(path, device="tensorrt")
+
+
+def test_a_provider_that_raises_tells_its_reason(
+    tmp_path: Path, pretend: Callable[..., Pretending]
+) -> None:
+    pretend(raises="Please install TensorRT libraries as mentioned", writes=LOST)
+    path = write_model(tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=r"--device tensorrt.*libcudnn\.so\.9"):
+        OnnxRuntimeBackend(path, device="tensorrt")
+    pretend(raises="Load model failed: Protobuf parsing failed.")
+    with pytest.raises(ModelError, match="Protobuf parsing failed"):
+        OnnxRuntimeBackend(path, device="tensorrt")
+
+
+def test_the_gpus_own_failures_are_one_sentence(
+    tmp_path: Path, pretend: Callable[..., Pretending]
+) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    pretend(raises="CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version")
+    with pytest.raises(GpuError, match=r"a driver as new .* ONNX Runtime: CUDA failure 35"):
+        OnnxRuntimeBackend(path, device="cuda")
+    pretend(fails="CUDA failure 2: out of memory ; GPU=0")
+    full = OnnxRuntimeBackend(path, device="cuda")
+    with full, pytest.raises(GpuError, match="too little free memory"):
+        full.warm_up(4, 4)
+    pretend(fails="Unexpected input data type")
+    other = OnnxRuntimeBackend(path, device="cuda")
+    with other, pytest.raises(ModelError, match="Unexpected input data type"):
+        other.warm_up(4, 4)
+
+
+def test_engines_are_kept_where_they_were_told_to_be(
+    tmp_path: Path,
+    pretend: Callable[..., Pretending],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runtime = pretend(runs_on="TensorrtExecutionProvider")
+    path, folder = write_model(tmp_path / "m.onnx"), tmp_path / "engines"
+    shapes = Shape(batch=8, height=4, width=6)
+    how: dict[str, Any] = {"device": "tensorrt", "cache_key": "k", "shapes": shapes}
+    with OnnxRuntimeBackend(path, cache_folder=folder, **how):
+        options = dict(runtime.asked)["TensorrtExecutionProvider"]
+        assert options["trt_engine_cache_path"] == str(folder / "onnxruntime-k")
+        assert (folder / "onnxruntime-k").is_dir()
+        assert options["trt_profile_max_shapes"] == "frames:8x4x6x3"
+    with OnnxRuntimeBackend(path, cache_folder=path, **how):
+        options = dict(runtime.asked)["TensorrtExecutionProvider"]
+        assert "trt_engine_cache_enable" not in options
+        assert "engines cannot be kept in" in caplog.text
+
+
+def test_a_float32_file_with_another_precision_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fp16 with --device cpu"):
+        OnnxRuntimeBackend(write_model(tmp_path / "m.onnx"), precision="fp16", typed=False)
+
+
+def test_stderr_may_be_closed(tmp_path: Path) -> None:
+    script = f"""
+        import os, sys
+        os.close(2)
+        sys.path.insert(0, {str(Path(__file__).resolve().parents[3])!r})
+        from edge.backends.onnxruntime import _listening
+        with _listening() as heard:
+            print("lost")
+        print(repr(heard.raw))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
+    )
+    assert done.stdout == "b''\n"
