@@ -1,0 +1,329 @@
+"""The front end on the GPU: regions of a frame that lies there become an engine's input there.
+
+It gives what `edge.regions` gives on the CPU. Where each pixel comes from and with what weight is
+worked out here, once for each geometry; `front.cu` does the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+
+from edge.cuda.base import Cuda, DeviceMemory, Dim3, HostMemory, Kernel
+from edge.errors import RegionError
+from edge.types import Box, PixelFormat
+
+FRACTION_BITS = 22
+"""Of a weight: Pillow's PRECISION_BITS, 32 - 8 - 2."""
+
+_RECORD = 7  # ints of a box in a plan
+
+MOST_PLACEMENTS = 256
+MOST_BYTES = 32 * 2**20
+"""How many placements are kept, and how much memory of the GPU they hold together."""
+
+# A warp reads 32 levels side by side; both blocks are whole warps.
+_PIXELS: Dim3 = (32, 8, 1)
+_LEVELS: Dim3 = (96, 4, 1)
+
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """A launch with all but the addresses of the frame, before these arguments, and the output."""
+
+    kernel: Kernel
+    grid: Dim3
+    block: Dim3
+    arguments: Sequence[np.generic]
+
+
+@dataclass(slots=True, eq=False)
+class Placement:
+    """Where boxes of a frame go, with the tables for it on the GPU. Made by `Front.place`.
+
+    Attributes:
+        frame_hw: height and width of the frames that it is for.
+        pixel_format: of those frames.
+        boxes: what is cut out, xyxy.
+        input_hw: what each is brought to.
+        nbytes: memory of the GPU that it holds.
+    """
+
+    frame_hw: tuple[int, int]
+    pixel_format: PixelFormat
+    boxes: tuple[Box, ...]
+    input_hw: tuple[int, int]
+    nbytes: int
+    _memory: Sequence[DeviceMemory | HostMemory]
+    _launches: Sequence[_Launch]
+
+    def free(self) -> None:
+        """Give back its memory, which nothing in the stream may need any more."""
+        self._launches = ()
+        for memory in self._memory:
+            memory.free()
+
+
+class Front:
+    """Cuts and resizes on the GPU; used on the owning thread of its `Cuda`.
+
+    The kernels are compiled here, or taken from a cache on disk.
+
+    Args:
+        cuda: entered.
+
+    Raises:
+        GpuError: the kernels cannot be compiled or loaded.
+    """
+
+    def __init__(self, cuda: Cuda) -> None:
+        source = resources.files("edge.cuda").joinpath("front.cu").read_text(encoding="utf-8")
+        self._cuda = cuda
+        self._cut, self._across, self._down = (
+            cuda.kernel(source, name) for name in ("cut", "squeeze_across", "squeeze_down")
+        )
+        self._kept: OrderedDict[object, Placement] = OrderedDict()
+
+    def place(
+        self,
+        frame_hw: tuple[int, int],
+        pixel_format: PixelFormat,
+        boxes: Sequence[Box],
+        input_hw: tuple[int, int],
+    ) -> Placement:
+        """The tables for a geometry, from the last few or made and put into the stream.
+
+        Args:
+            frame_hw: height and width of the frame in pixels.
+            pixel_format: "bgr": uint8 [H, W, 3]; "nv12": uint8 [H·3/2, W], without gaps.
+            boxes: xyxy in pixels of the frame, one or more, each inside it and not empty; they may
+                differ in size and begin at odd columns and rows, in NV12 too.
+            input_hw: height and width that each is brought to.
+
+        Returns:
+            Good until as much as is kept has been placed after it.
+
+        Raises:
+            RegionError: NV12 with an odd height or width.
+            GpuError: no memory.
+        """
+        key = (frame_hw, pixel_format, tuple(boxes), input_hw)
+        placement = self._kept.get(key)
+        if placement is None:
+            _check(frame_hw, pixel_format, boxes, input_hw)
+            placement = self._kept[key] = self._new(*key)
+            self._drop_oldest()
+        self._kept.move_to_end(key)
+        return placement
+
+    def run(self, placement: Placement, frame_pointer: int, out_pointer: int) -> None:
+        """Put into the stream what makes the pictures of a placement.
+
+        Args:
+            placement: of `place`.
+            frame_pointer: address of the frame on the GPU, of the placement's size and format.
+            out_pointer: address for uint8 [N, H, W, 3] BGR on the GPU, N boxes one after another.
+
+        Raises:
+            RuntimeError: the placement was dropped; ask `place` for it again.
+        """
+        if not placement._launches:
+            raise RuntimeError("this placement is kept no longer: ask Front.place() for it again")
+        height, width = placement.input_hw
+        frame, out = np.uint64(frame_pointer), np.uint64(out_pointer)
+        for step in placement._launches:
+            arguments = (frame, *step.arguments, out, np.int32(height), np.int32(width))
+            step.kernel.launch(step.grid, step.block, arguments)
+
+    def free(self) -> None:
+        """Wait for the stream and give back all memory; twice is once."""
+        if self._kept:
+            self._cuda.synchronize()
+        while self._kept:
+            self._kept.popitem()[1].free()
+
+    def _new(
+        self,
+        frame_hw: tuple[int, int],
+        pixel_format: PixelFormat,
+        boxes: tuple[Box, ...],
+        input_hw: tuple[int, int],
+    ) -> Placement:
+        table, slot = plan(boxes, input_hw), _slot(boxes, input_hw)
+        taken: list[HostMemory | DeviceMemory] = []
+        try:
+            # Stays with the placement, so that the stream may copy from it whenever it comes to it.
+            staging = self._cuda.page_locked(table.shape, np.int32)
+            taken.append(staging)
+            on_gpu = self._cuda.allocate(table.nbytes)
+            taken.append(on_gpu)
+            between = self._cuda.allocate(len(boxes) * slot) if slot else None
+            taken += [] if between is None else [between]
+            staging.array[:] = table
+            self._cuda.copy_in(on_gpu.pointer, staging.array)
+        except BaseException:
+            for memory in taken:
+                memory.free()
+            raise
+        size, is_nv12 = [np.int32(side) for side in frame_hw], np.int32(pixel_format == "nv12")
+        given: list[np.generic] = [*size, is_nv12, np.uint64(on_gpu.pointer)]
+        launches = (
+            [self._cutting(given, len(boxes), input_hw)]
+            if between is None
+            else self._squeezing(given, boxes, input_hw, np.uint64(between.pointer), np.int64(slot))
+        )
+        nbytes = table.nbytes + len(boxes) * slot
+        return Placement(frame_hw, pixel_format, boxes, input_hw, nbytes, taken, launches)
+
+    def _cutting(
+        self, given: Sequence[np.generic], count: int, input_hw: tuple[int, int]
+    ) -> _Launch:
+        return _Launch(self._cut, _grid(input_hw[1], input_hw[0], count, _PIXELS), _PIXELS, given)
+
+    def _squeezing(
+        self,
+        given: Sequence[np.generic],
+        boxes: Sequence[Box],
+        input_hw: tuple[int, int],
+        *between: np.generic,
+    ) -> list[_Launch]:
+        height, width = input_hw
+        highest, widest = (max(sizes) for sizes in zip(*map(size_of, boxes), strict=True))
+        launches = []
+        for down_first in sorted({goes_down_first(box, input_hw) for box in boxes}):
+            across = (self._across, width, height if down_first else highest)
+            down = (self._down, widest if down_first else width, height)
+            passes = (down, across) if down_first else (across, down)
+            for is_second, (kernel, columns, rows) in enumerate(passes):
+                grid = _grid(columns * 3, rows, len(boxes), _LEVELS)
+                arguments = (*given, np.int32(is_second), *between)
+                launches.append(_Launch(kernel, grid, _LEVELS, arguments))
+        return launches
+
+    def _drop_oldest(self) -> None:
+        waited = False
+        while len(self._kept) > 1 and (
+            len(self._kept) > MOST_PLACEMENTS
+            or sum(placement.nbytes for placement in self._kept.values()) > MOST_BYTES
+        ):
+            if not waited:
+                self._cuda.synchronize()
+                waited = True
+            self._kept.popitem(last=False)[1].free()
+
+
+def plan(boxes: Sequence[Box], input_hw: tuple[int, int]) -> Ints:
+    """The table that `front.cu` reads; its layout is told there."""
+    begins: dict[tuple[int, int], int] = {}
+    records, axes = [], []
+    end = _RECORD * len(boxes)
+    for box in boxes:
+        height, width = size_of(box)
+        across, down = (width, input_hw[1]), (height, input_hw[0])
+        for key in (across, down):
+            if key not in begins:
+                begins[key] = end
+                axes.append(axis(*key))
+                end += axes[-1].size
+        order = int(goes_down_first(box, input_hw))
+        records.append([box[0], box[1], width, height, begins[across], begins[down], order])
+    return np.concatenate([np.array(records, np.int32).ravel(), *axes])
+
+
+def goes_down_first(box: Box, input_hw: tuple[int, int]) -> bool:
+    """Whether Pillow resizes columns before rows (`ImagingResampleInner` in Resample.c).
+
+    Which goes first shows, as what lies between is rounded to 8 bits. Before Pillow 13 it was
+    always rows.
+    """
+    if int(PIL.__version__.split(".")[0]) < 13:
+        return False
+    height, width = size_of(box)
+    shorter, narrower = height - input_hw[0], width - input_hw[1]
+    return shorter > 0 and shorter > 2 * narrower
+
+
+def size_of(box: Box) -> tuple[int, int]:
+    """Height and width of a box."""
+    left, top, right, bottom = box
+    return bottom - top, right - left
+
+
+def axis(length: int, size: int) -> Ints:
+    """Which pixels of an axis lie under each position of another, and with what weights.
+
+    Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` (src/libImaging/Resample.c) for its
+    triangle filter, in the same order of the same operations on float64.
+
+    Args:
+        length: pixels before.
+        size: pixels after.
+
+    Returns:
+        int32 [size · (2 + taps)]: the first pixel of each position, the number of pixels of each,
+        and taps rows of weights.
+    """
+    if length == size:
+        whole = np.full(size, 1 << FRACTION_BITS)
+        return np.concatenate([np.arange(size), np.ones(size), whole]).astype(np.int32)
+    scale = length / size
+    support = max(scale, 1.0)
+    centres = (np.arange(size) + 0.5) * scale
+    first = np.maximum((centres - support + 0.5).astype(np.int64), 0)
+    count = np.minimum((centres + support + 0.5).astype(np.int64), length) - first
+    taps = np.arange(count.max())[:, None]
+    weights = np.maximum(1.0 - np.abs((taps + first - centres + 0.5) * (1.0 / support)), 0.0)
+    weights[taps >= count] = 0.0
+    total = np.zeros(size)
+    for row in weights:  # one after another, as np.sum would group them otherwise
+        total += row
+    fixed = (0.5 + weights / total * (1 << FRACTION_BITS)).astype(np.int64)
+    return np.concatenate([first, count, fixed.ravel()]).astype(np.int32)
+
+
+def _slot(boxes: Sequence[Box], input_hw: tuple[int, int]) -> int:
+    """Bytes of the largest picture between the passes of a box; 0 where no box is resized."""
+    if all(size_of(box) == input_hw for box in boxes):
+        return 0
+    sizes = [
+        (input_hw[0], size_of(box)[1])
+        if goes_down_first(box, input_hw)
+        else (size_of(box)[0], input_hw[1])
+        for box in boxes
+    ]
+    return max(height * width * 3 for height, width in sizes)
+
+
+def _grid(width: int, height: int, count: int, block: Dim3) -> Dim3:
+    return math.ceil(width / block[0]), math.ceil(height / block[1]), count
+
+
+def _check(
+    frame_hw: tuple[int, int],
+    pixel_format: PixelFormat,
+    boxes: Sequence[Box],
+    input_hw: tuple[int, int],
+) -> None:
+    height, width = frame_hw
+    if pixel_format not in ("bgr", "nv12"):
+        raise ValueError(f"pixel_format is 'bgr' or 'nv12', not {pixel_format!r}")
+    if pixel_format == "nv12" and (height % 2 or width % 2):
+        raise RegionError(
+            f"Expected an NV12 frame of even height and width, found {height}×{width} pixels. "
+            "Choose another size, or BGR."
+        )
+    inside = all(0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height for x0, y0, x1, y1 in boxes)
+    if not boxes or not inside or min(input_hw) < 1:
+        raise ValueError(
+            f"boxes lie inside the frame of {height}×{width} pixels and none is empty, and they go "
+            f"to one pixel or more: found {list(boxes)} to {input_hw}"
+        )

@@ -1,0 +1,331 @@
+"""The GPU's front end agrees with the CPU's to the bit."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edge.cuda.front as front_module
+from edge.cuda import Library, open_cuda
+from edge.cuda.base import Cuda
+from edge.cuda.front import Front
+from edge.errors import GpuError, RegionError
+from edge.pixels import to_bgr
+from edge.regions import cut, parse_region, place, resize_antialiased
+from edge.types import Box, Image, PixelFormat
+from tests.software_cuda import FRONT, OUT_OF_MEMORY, SoftwareGpu
+
+FORMATS: tuple[PixelFormat, ...] = ("bgr", "nv12")
+
+
+@pytest.fixture
+def cuda(library: Library, software_gpu: SoftwareGpu, compiler: None) -> Iterator[Cuda]:
+    with open_cuda(library=library) as cuda:
+        yield cuda
+
+
+def noise(height: int, width: int, pixel_format: PixelFormat, seed: int = 0) -> Image:
+    """Every level anywhere, in NV12 also those that no camera gives."""
+    shape = (height * 3 // 2, width) if pixel_format == "nv12" else (height, width, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def scene(height: int, width: int, pixel_format: PixelFormat) -> Image:
+    """Something like a photograph: soft light, sharp edges, a little noise."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    light = 128 + 100 * np.sin(x / width * 5 + y / height * 3)
+    picture = np.stack([light, 255 - light * 0.8, 60 + 0.7 * light], axis=-1)
+    for i in range(12):
+        centre = (int(width * (0.13 + 0.71 * i % 1)), int(height * (0.07 + 0.37 * i % 1)))
+        colour = (40 * i % 256, 90 * i % 256, 255 - 20 * i)
+        cv2.circle(picture, centre, height // 9 + i, colour, -1)
+    picture += np.random.default_rng(1).normal(0, 3, picture.shape)
+    bgr = np.clip(picture, 0, 255).astype(np.uint8)
+    return bgr if pixel_format == "bgr" else as_nv12(bgr)
+
+
+def as_nv12(bgr: Image) -> Image:
+    height, width = bgr.shape[:2]
+    planes = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
+    u, v = planes[height:].reshape(2, height // 2, width // 2)
+    chroma = np.stack([u, v], axis=-1).reshape(height // 2, width)
+    return np.ascontiguousarray(np.concatenate([planes[:height], chroma])).astype(np.uint8)
+
+
+def on_gpu(
+    cuda: Cuda,
+    front: Front,
+    image: Image,
+    pixel_format: PixelFormat,
+    boxes: Sequence[Box],
+    input_hw: tuple[int, int],
+) -> Image:
+    """What the GPU makes of it: [N, H, W, 3]."""
+    rows, width = image.shape[:2]
+    frame_hw = (rows * 2 // 3 if pixel_format == "nv12" else rows, width)
+    frame, frame_on_gpu = cuda.page_locked(image.shape, np.uint8), cuda.allocate(image.nbytes)
+    pictures = cuda.page_locked((len(boxes), *input_hw, 3), np.uint8)
+    pictures_on_gpu = cuda.allocate(pictures.array.nbytes)
+    try:
+        frame.array[:] = image
+        cuda.copy_in(frame_on_gpu.pointer, frame.array)
+        placement = front.place(frame_hw, pixel_format, boxes, input_hw)
+        front.run(placement, frame_on_gpu.pointer, pictures_on_gpu.pointer)
+        cuda.copy_out(pictures.array, pictures_on_gpu.pointer)
+        cuda.synchronize()
+        return pictures.array.copy()
+    finally:
+        for memory in (frame, frame_on_gpu, pictures, pictures_on_gpu):
+            memory.free()
+
+
+def on_cpu(
+    image: Image, pixel_format: PixelFormat, boxes: Sequence[Box], input_hw: tuple[int, int]
+) -> Image:
+    bgr = to_bgr(image, pixel_format)
+    crops = [bgr[top:bottom, left:right] for left, top, right, bottom in boxes]
+    return np.stack([resize_antialiased(np.ascontiguousarray(c), *input_hw) for c in crops])
+
+
+def difference(one: Image, other: Image) -> int:
+    assert one.shape == other.shape
+    return int(np.abs(one.astype(np.int16) - other).max())
+
+
+@pytest.mark.parametrize("pixel_format", FORMATS)
+@pytest.mark.parametrize("region", ["native", "center:256", "tiles:224", "resize:224"])
+def test_it_gives_what_the_regions_give(cuda: Cuda, region: str, pixel_format: PixelFormat) -> None:
+    image = scene(722, 1002, pixel_format)
+    boxes, input_hw = place(722, 1002, parse_region(region))
+    pictures = on_gpu(cuda, Front(cuda), image, pixel_format, boxes, input_hw)
+    crops = cut(to_bgr(image, pixel_format), parse_region(region))
+    assert difference(pictures, np.stack([crop.image for crop in crops])) == 0
+
+
+@pytest.mark.parametrize("pixel_format", FORMATS)
+@pytest.mark.parametrize("size", [224, 256, 512])
+@pytest.mark.parametrize("make", [scene, noise])
+def test_1080p_is_resized_to_the_bit(
+    cuda: Cuda,
+    make: Callable[[int, int, PixelFormat], Image],
+    size: int,
+    pixel_format: PixelFormat,
+) -> None:
+    image, whole = make(1080, 1920, pixel_format), [(0, 0, 1920, 1080)]
+    pictures = on_gpu(cuda, Front(cuda), image, pixel_format, whole, (size, size))
+    assert difference(pictures, on_cpu(image, pixel_format, whole, (size, size))) == 0
+
+
+@pytest.mark.parametrize("pixel_format", FORMATS)
+@pytest.mark.parametrize(
+    ("boxes", "input_hw"),
+    [
+        ([(1, 1, 2, 2)], (1, 1)),
+        ([(0, 0, 90, 62)], (1, 1)),
+        ([(3, 5, 4, 6)], (7, 9)),
+        ([(13, 7, 47, 40)], (33, 34)),
+        ([(13, 7, 46, 40)], (33, 34)),
+        ([(13, 7, 47, 40)], (34, 34)),
+        ([(89, 0, 90, 62)], (31, 5)),
+        ([(0, 61, 90, 62)], (5, 31)),
+        ([(0, 0, 90, 62)], (124, 180)),
+        ([(0, 0, 90, 62)], (200, 30)),
+        ([(1, 1, 21, 31), (69, 31, 89, 61), (0, 0, 20, 30)], (30, 20)),
+        ([(1, 1, 20, 31), (50, 2, 89, 61), (7, 9, 23, 25), (0, 0, 16, 16)], (16, 16)),
+    ],
+)
+def test_boxes_of_any_size_anywhere(
+    cuda: Cuda, boxes: list[Box], input_hw: tuple[int, int], pixel_format: PixelFormat
+) -> None:
+    image = noise(62, 90, pixel_format)
+    pictures = on_gpu(cuda, Front(cuda), image, pixel_format, boxes, input_hw)
+    assert difference(pictures, on_cpu(image, pixel_format, boxes, input_hw)) == 0
+
+
+def test_hundreds_of_geometries(cuda: Cuda) -> None:
+    random, front = np.random.default_rng(7), Front(cuda)
+    for seed in range(300):
+        height, width = (int(n) * 2 for n in random.integers(1, 60, 2))
+        pixel_format = FORMATS[seed % 2]
+        image = noise(height, width, pixel_format, seed)
+        boxes = [random_box(random, height, width) for _ in range(int(random.integers(1, 4)))]
+        input_hw = tuple(int(n) for n in random.integers(1, 90, 2))
+        assert len(input_hw) == 2
+        pictures = on_gpu(cuda, front, image, pixel_format, boxes, input_hw)
+        expected = on_cpu(image, pixel_format, boxes, input_hw)
+        assert difference(pictures, expected) == 0, (height, width, boxes, input_hw)
+
+
+@pytest.mark.parametrize("version", ["12.3.0", "13.0.0"])
+def test_the_order_of_the_axes_is_that_of_pillows_version(
+    cuda: Cuda, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr("PIL.__version__", version)
+    image = noise(90, 40, "bgr")
+    tall, wide = (2, 3, 22, 83), (0, 5, 40, 25)  # Pillow 13 begins with columns for the first
+    pictures = on_gpu(cuda, Front(cuda), image, "bgr", [tall, wide, tall], (20, 25))
+    rows_first = [True, True, True] if version == "12.3.0" else [False, True, False]
+    for picture, box, rows in zip(pictures, (tall, wide, tall), rows_first, strict=True):
+        crop = np.ascontiguousarray(image[box[1] : box[3], box[0] : box[2]])
+        between = (crop.shape[0], 25) if rows else (20, crop.shape[1])
+        expected = resize_antialiased(resize_antialiased(crop, *between), 20, 25)
+        assert np.array_equal(picture, expected)
+
+
+def random_box(random: np.random.Generator, height: int, width: int) -> Box:
+    left, right = sorted(int(n) for n in random.choice(width + 1, 2, replace=False))
+    top, bottom = sorted(int(n) for n in random.choice(height + 1, 2, replace=False))
+    return left, top, right, bottom
+
+
+def test_every_colour_of_nv12_is_opencvs(cuda: Cuda) -> None:
+    front, (u, v) = Front(cuda), np.mgrid[0:256, 0:256].astype(np.uint8)
+    colours = np.stack([u, v], axis=-1).reshape(256, 512)
+    for first in range(0, 256, 4):
+        # A pair of U and V lies under two by two pixels: four levels of brightness at once.
+        bright = np.array([[first, first + 1], [first + 2, first + 3]], np.uint8)
+        image = np.concatenate([np.tile(bright, (256, 256)), colours])
+        whole = [(0, 0, 512, 512)]
+        pictures = on_gpu(cuda, front, image, "nv12", whole, (512, 512))
+        assert np.array_equal(pictures[0], cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12))
+
+
+@pytest.mark.parametrize("frame_hw", [(61, 90), (62, 91)])
+def test_nv12_of_an_odd_side_is_refused(cuda: Cuda, frame_hw: tuple[int, int]) -> None:
+    with pytest.raises(RegionError, match=f"even height and width, found {frame_hw[0]}×"):
+        Front(cuda).place(frame_hw, "nv12", [(0, 0, 8, 8)], (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "input_hw"),
+    [
+        ([], (8, 8)),
+        ([(0, 0, 9, 8)], (8, 8)),
+        ([(0, -1, 8, 8)], (8, 8)),
+        ([(4, 0, 4, 8)], (8, 8)),
+        ([(0, 0, 8, 8)], (0, 8)),
+    ],
+)
+def test_boxes_outside_of_the_frame_are_refused(
+    cuda: Cuda, boxes: list[Box], input_hw: tuple[int, int]
+) -> None:
+    with pytest.raises(ValueError, match="boxes lie inside the frame of 8×8 pixels"):
+        Front(cuda).place((8, 8), "bgr", boxes, input_hw)
+
+
+def test_a_geometry_is_placed_once(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
+    front = Front(cuda)
+    first = front.place((40, 60), "bgr", [(0, 0, 60, 40)], (20, 20))
+    made = software_gpu.count("allocations")
+    assert front.place((40, 60), "bgr", [(0, 0, 60, 40)], (20, 20)) is first
+    assert software_gpu.count("allocations") == made
+    assert front.place((40, 60), "nv12", [(0, 0, 60, 40)], (20, 20)) is not first
+
+
+def test_tables_are_uploaded_without_waiting(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
+    front = Front(cuda)
+    for height in range(30, 40):
+        front.place((height, 60), "bgr", [(0, 0, 60, height)], (20, 20))
+    assert software_gpu.count("waits") == 0
+
+
+def test_the_oldest_placements_go(
+    cuda: Cuda, software_gpu: SoftwareGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module, "MOST_PLACEMENTS", 3)
+    front, boxes = Front(cuda), [(0, 0, 6, 6)]
+    kept = [front.place((side, 8), "bgr", boxes, (3, 3)) for side in (8, 10, 12)]
+    front.place((8, 8), "bgr", boxes, (3, 3))  # used again, so that it is not the oldest
+    front.place((14, 8), "bgr", boxes, (3, 3))
+    assert software_gpu.count("device_blocks") == 6
+    with pytest.raises(RuntimeError, match=r"ask Front\.place\(\) for it again"):
+        front.run(kept[1], 0, 0)
+    assert front.place((8, 8), "bgr", boxes, (3, 3)) is kept[0]
+
+
+def test_memory_for_placements_is_bounded(
+    cuda: Cuda, software_gpu: SoftwareGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module, "MOST_BYTES", 5_000)
+    front = Front(cuda)
+    for height in range(60, 80):
+        placement = front.place((height, 60), "bgr", [(0, 0, 60, height)], (10, 10))
+        assert 2_000 < placement.nbytes < 5_000
+        assert software_gpu.count("device_blocks") == 2
+    # One alone may need more.
+    assert front.place((200, 400), "bgr", [(0, 0, 400, 200)], (10, 10)).nbytes > 5_000
+    assert software_gpu.count("device_blocks") == 2
+
+
+def test_one_that_goes_while_it_is_in_the_stream_is_waited_for(
+    cuda: Cuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module, "MOST_PLACEMENTS", 1)
+    front, image = Front(cuda), noise(40, 60, "bgr")
+    frame, block = cuda.page_locked(image.shape, np.uint8), cuda.allocate(image.nbytes)
+    frame.array[:] = image
+    cuda.copy_in(block.pointer, frame.array)
+    whole: list[Box] = [(0, 0, 60, 40)]
+    out, pictures = cuda.allocate(20 * 20 * 3), cuda.page_locked((1, 20, 20, 3), np.uint8)
+    front.run(front.place((40, 60), "bgr", whole, (20, 20)), block.pointer, out.pointer)
+    front.place((40, 60), "bgr", whole, (10, 10))
+    cuda.copy_out(pictures.array, out.pointer)
+    cuda.synchronize()
+    assert difference(pictures.array, on_cpu(image, "bgr", whole, (20, 20))) == 0
+
+
+def test_it_gives_all_back(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
+    front = Front(cuda)
+    for side in (8, 10, 12):
+        front.place((side, 8), "bgr", [(0, 0, 6, 6)], (3, 3))
+    for _ in range(2):
+        front.free()
+        assert software_gpu.count("device_blocks") == software_gpu.count("host_blocks") == 0
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_without_memory_nothing_is_kept(
+    library: Library, software_gpu: SoftwareGpu, compiler: None, skip: int
+) -> None:
+    with open_cuda(library=library) as cuda:
+        front = Front(cuda)
+        software_gpu.fail("cuMemAlloc_v2", OUT_OF_MEMORY, skip=skip)
+        with pytest.raises(GpuError, match="Out of GPU memory"):
+            front.place((40, 60), "bgr", [(0, 0, 60, 40)], (20, 20))
+        assert software_gpu.count("device_blocks") == software_gpu.count("host_blocks") == 0
+    software_gpu.assert_clean(allow_refused=True)
+    software_gpu.reset()
+
+
+@pytest.mark.parametrize("arch", ["sm_72", "sm_87", "sm_110"])
+def test_nvcc_takes_the_source(arch: str, tmp_path: Path) -> None:
+    nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+    if nvcc is None or shutil.which("g++") is None:
+        pytest.skip("needs nvcc and the g++ that it calls")
+    known = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True)
+    if arch not in known.stdout.split():
+        pytest.skip(f"this nvcc makes no code for {arch}")
+    command = [nvcc, f"-arch={arch}", "--cubin", "-Werror", "all-warnings", str(FRONT)]
+    subprocess.run([*command, "-o", str(tmp_path / "front.cubin")], check=True)
+    assert (tmp_path / "front.cubin").read_bytes()[:4] == b"\x7fELF"
+
+
+@pytest.mark.parametrize("arch", ["sm_72", "sm_87", "sm_110"])
+def test_nvrtc_takes_the_source(arch: str) -> None:
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="needs cuda-python")
+    try:
+        _, known = nvrtc.nvrtcGetSupportedArchs()
+    except RuntimeError as error:
+        pytest.skip(f"needs NVRTC ({error})")
+    if int(arch[3:]) not in known:
+        pytest.skip(f"this NVRTC makes no code for {arch}")
+    _, program = nvrtc.nvrtcCreateProgram(FRONT.read_bytes(), b"front.cu", 0, [], [])
+    assert nvrtc.nvrtcCompileProgram(program, 1, [f"-arch={arch}".encode()])[0] == 0
+    assert nvrtc.nvrtcGetCUBINSize(program)[1] > 1_000
+    nvrtc.nvrtcDestroyProgram(program)
