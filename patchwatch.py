@@ -8,7 +8,13 @@ import importlib
 import sys
 from collections.abc import Sequence
 from importlib import metadata
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.engines.record import Sidecar
+    from edge.engines.store import EngineRequest, Progress
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("edge.commands.run", "watch a camera, a stream, a video or pictures"),
@@ -64,7 +70,13 @@ def _unknown(command: str) -> str:
 def make_parser(command: str) -> argparse.ArgumentParser:
     """The parser of one command; imports the module that does it."""
     module_name, text = COMMANDS[command]
-    module = importlib.import_module(module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError:
+        from edge.commands.options import require_opencv
+
+        require_opencv()
+        raise
     parser = _Parser(
         prog=f"patchwatch {command}",
         description=module.__doc__ or text,
@@ -72,8 +84,22 @@ def make_parser(command: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    parser.set_defaults(run=module.run)
+    parser.set_defaults(run=module.run, build_engine=_build_engine, selftest_with=_selftest)
     return parser
+
+
+def _build_engine(request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
+    """Handed to commands of the device, which may need an engine but build none themselves."""
+    from export.engine.process import build_engine
+
+    return build_engine(request, progress)
+
+
+def _selftest(report: Path, tell: Progress) -> bool:
+    """Handed to `doctor`, as what builds engines is not the device's."""
+    from export.engine.selftest import selftest
+
+    return selftest(report, tell)
 
 
 def _dispatch(command: str, arguments: Sequence[str]) -> int:

@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edge.errors import ConfigError
-from edge.manifest import RegionText
+from edge.manifest import Precision, RegionText
+from edge.types import PixelFormat
 from edge.verdict import VerdictSettings
 from edge.weights import DEFAULT
 
@@ -48,12 +49,31 @@ class CaptureConfig(_Part):
     width: int | None = Field(default=None, gt=0, description="Asked of a camera, with height.")
     height: int | None = Field(default=None, gt=0, description="Asked of a camera, with width.")
     fps: float | None = Field(default=None, gt=0, description="Asked of a camera.")
+    pixel_format: PixelFormat = Field(
+        default="bgr",
+        description="Of a csi:// camera: nv12 leaves the conversion to whoever needs it.",
+    )
 
 
 class BackendConfig(_Part):
     """What runs the model file."""
 
-    name: Literal["onnxruntime"] = Field(default="onnxruntime", description="The runtime.")
+    name: Literal["onnxruntime", "tensorrt"] = Field(
+        default="onnxruntime", description="The runtime; tensorrt builds an engine at first."
+    )
+    device: Literal["cpu", "cuda", "tensorrt"] = Field(
+        default="cpu", description="What ONNX Runtime runs on."
+    )
+    precision: Precision | None = Field(
+        default=None, description="null for fp16 with TensorRT and fp32 elsewhere."
+    )
+    cuda_library: Literal["pycuda", "cuda-python"] | None = Field(
+        default=None, description="What reaches the GPU; null for pycuda where it is installed."
+    )
+    zero_copy: bool | None = Field(
+        default=None,
+        description="Let the GPU read frames from the CPU's memory; null to measure it.",
+    )
     threads: int | None = Field(
         default=None, gt=0, description="Threads per operator; null for all cores."
     )

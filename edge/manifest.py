@@ -18,6 +18,7 @@ SCHEMA_VERSION = 1
 METADATA_KEY = "patchwatch"
 
 Preprocessing = Literal["raw", "NPR", "x_grad", "y_grad", "left_diag", "right_diag"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 def _known_region(text: str) -> str:
@@ -90,6 +91,7 @@ class Manifest(_Part):
     name: str = Field(min_length=1)
     architecture: str = Field(min_length=1)
     preprocessing: Preprocessing
+    precision: Precision = Field(default="fp32", description="Types that the file computes in.")
     parameters: Annotated[int, Field(gt=0)] | None = None
     patches: PatchGrid | None = Field(description="null for a model without a patch map.")
     region: RegionText = Field(default="native", description="Input region that it was made for.")

@@ -1,12 +1,55 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 
 from edge.errors import SourceError
 from patchwatch import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix"),
+    [
+        ("No module named 'cv2'", "patchwatch[headless]"),
+        ("numpy.core.multiarray failed to import", "pip install 'numpy>=1.24,<2'"),
+    ],
+)
+@pytest.mark.parametrize("words", [["run", "p.png"], ["score", "p.png"], ["doctor"]])
+def test_without_an_opencv_that_works_there_is_a_sentence(
+    reason: str, fix: str, words: list[str], tmp_path: Path
+) -> None:
+    script = f"""
+        import sys
+
+        class Absent:
+            def find_spec(self, name, path=None, target=None):
+                if name == "cv2":
+                    raise ImportError({reason!r})
+
+        sys.meta_path.insert(0, Absent())
+        import patchwatch
+        sys.exit(patchwatch.main({words!r}))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"DISPLAY": ":99", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    assert reason in done.stdout + done.stderr
+    if words != ["doctor"]:
+        assert fix in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

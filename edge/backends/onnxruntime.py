@@ -28,9 +28,9 @@ from edge.backends.providers import (
     reason_in,
 )
 from edge.engines.board import read_board
-from edge.engines.record import Precision, Shape
+from edge.engines.record import Shape
 from edge.errors import ContractError, GpuError, ManifestError, ModelError
-from edge.manifest import METADATA_KEY, Manifest, parse_manifest
+from edge.manifest import METADATA_KEY, Manifest, Precision, parse_manifest
 from edge.types import Batch, Evidence
 
 log = logging.getLogger(__name__)

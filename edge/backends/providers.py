@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from edge.engines.log_lines import Problem, explain
-from edge.engines.record import Precision, Shape
+from edge.engines.record import Shape
 from edge.errors import MissingDependency, UsageError
+from edge.manifest import Precision
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda", "tensorrt")

@@ -1,6 +1,10 @@
 """Check what this machine has: each line says ok, or missing with how to fix it.
 
-Exit codes: 0 `patchwatch run` can work, 1 something that it needs is missing.
+With --selftest the default model's TensorRT engines are built in every precision, proven against
+ONNX Runtime and timed. That takes some minutes; the report is one JSON file, to be sent back.
+
+Exit codes: 0 `patchwatch run` can work, 1 something that it needs is missing; with --selftest 0
+every engine was built and proven, 1 not all.
 """
 
 from __future__ import annotations
@@ -20,12 +24,18 @@ from typing import Literal
 
 from rich.console import Console
 
+from edge.errors import SinkError
 from edge.weights import DEFAULT, shipped
 
 Status = Literal["ok", "missing"]
 OPENCV_FIX = (
     "pip install 'patchwatch[desktop]' with a desktop, 'patchwatch[headless]' without; on a Jetson "
     "apt install python3-opencv, and no pip OpenCV beside it"
+)
+CUDA_LIBRARY_FIX = (
+    "JetPack 6 and 7: sudo apt install python3-dev g++, then PATH=/usr/local/cuda/bin:$PATH pip "
+    "install 'pycuda>=2025.1.2' (it is compiled, some minutes); or without compiling, pip install "
+    "'cuda-python>=12.6,<13' on JetPack 6, 'cuda-python>=13,<14' on JetPack 7"
 )
 
 
@@ -50,17 +60,39 @@ class Check:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch doctor`."""
-    parser.add_argument("--json", action="store_true", help="print the lines as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the lines as JSON")
+    form.add_argument(
+        "--selftest",
+        type=Path,
+        metavar="REPORT.json",
+        help="build, prove and time the engines of the default model, and write a report",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print every check; code 1 where something needed is missing."""
+    if args.selftest is not None:
+        return _selftest(args.selftest, args.selftest_with)
     checks = [check() for check in CHECKS]
     if args.json:
         sys.stdout.write(json.dumps([asdict(check) for check in checks], indent=2) + "\n")
     else:
         _print(checks)
     return int(any(check.needed and check.status == "missing" for check in checks))
+
+
+def _selftest(path: Path, run_it: Callable[[Path, Callable[[str], None]], bool]) -> int:
+    from edge.commands.options import console
+
+    try:
+        with console().status("self-test") as status:
+            passed = run_it(path, lambda text: status.update(f"self-test: {text}"))
+    except OSError as error:
+        raise SinkError(f"{path}: the report cannot be written ({error.strerror}).") from error
+    said = "every engine was built and proven" if passed else "not every engine was built"
+    sys.stdout.write(f"{path}: {said}; please send it back\n")
+    return 0 if passed else 1
 
 
 def _print(checks: list[Check]) -> None:
@@ -137,8 +169,10 @@ def _cameras() -> Check:
 
 
 def _display() -> Check:
-    from edge.sinks.window import display_problem
-
+    try:
+        from edge.sinks.window import display_problem
+    except ImportError:
+        return Check("display", "missing", "no OpenCV", OPENCV_FIX)
     problem = display_problem()
     if problem is None:
         return Check("display", "ok", os.environ.get("DISPLAY", "present"))
@@ -172,9 +206,16 @@ def _tensorrt() -> Check:
     )
 
 
-def _pycuda() -> Check:
-    fix = "export PATH=/usr/local/cuda/bin:$PATH, then pip install 'patchwatch[jetson]'"
-    return _optional("pycuda", "pycuda", fix)
+def _cuda_library() -> Check:
+    """Which of the two that reach the GPU is used; one is enough."""
+    from edge.cuda import available
+
+    found = available()
+    usable = [f"{name} {text}" for name, text in found if text[:1].isdigit()]
+    if usable:
+        return Check("CUDA library", "ok", f"{usable[0]} is used ({len(usable)} of 2 installed)")
+    reasons = "; ".join(f"{name}: {text}" for name, text in found)
+    return Check("CUDA library", "missing", reasons, CUDA_LIBRARY_FIX)
 
 
 def _optional(module: str, name: str, fix: str) -> Check:
@@ -249,7 +290,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     _encoder,
     _models,
     _tensorrt,
-    _pycuda,
+    _cuda_library,
     _cuda,
     _cache,
 )

@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from rich.console import Console
+from rich.errors import LiveError
 
-from edge.backends import open_backend
+from edge.backends import BackendChoice, open_backend
+from edge.config import BackendConfig
 from edge.detector import Detector
+from edge.engines.record import PRECISIONS, Sidecar
+from edge.engines.store import BuildEngine, EngineRequest, Progress
 from edge.errors import MissingDependency
 from edge.regions import SYNTAX, parse_region
 from edge.weights import DEFAULT, find_model
@@ -38,7 +43,7 @@ def show_notes(quiet: bool = False) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, default_model: str | None) -> None:
-    """Add --model, --region and --threads."""
+    """Add --model, --region, --threads and what chooses the runtime."""
     parser.add_argument(
         "--model",
         default=default_model,
@@ -49,6 +54,60 @@ def add_model_arguments(parser: argparse.ArgumentParser, default_model: str | No
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads per operator (default: all cores)"
     )
+    parser.add_argument(
+        "--backend",
+        choices=("onnxruntime", "tensorrt"),
+        help="what runs the model (default: onnxruntime); tensorrt builds an engine at first",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda", "tensorrt"),
+        help="what ONNX Runtime runs on (default: cpu)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of the arithmetic (default: fp16 with TensorRT, fp32 elsewhere)",
+    )
+
+
+def backend_choice(config: BackendConfig, build: BuildEngine | None) -> BackendChoice:
+    """The choice that a configuration makes.
+
+    Args:
+        config: its part on the backend.
+        build: builds engines; None if nothing can.
+    """
+    return BackendChoice(**config.model_dump(), build=build and shown(build))
+
+
+def chosen(args: argparse.Namespace) -> BackendChoice:
+    """The choice that the flags of `add_model_arguments` make, without a configuration file."""
+    flags = {"name": args.backend, "device": args.device, "precision": args.precision}
+    given = {key: value for key, value in flags.items() if value is not None}
+    config = BackendConfig.model_validate({"threads": args.threads, **given})
+    return backend_choice(config, getattr(args, "build_engine", None))
+
+
+def shown(build: BuildEngine) -> BuildEngine:
+    """The same builder, its progress shown on the terminal."""
+
+    def showing(request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
+        began = time.monotonic()
+        with ExitStack() as stack:
+            status = console().status("building the engine")
+            # Where a progress bar is on the terminal already, the notes have to do.
+            with suppress(LiveError):
+                stack.enter_context(status)
+
+            def tell(text: str) -> None:
+                progress(text)
+                minutes, seconds = divmod(int(time.monotonic() - began), 60)
+                status.update(f"building the engine, {minutes}:{seconds:02}: {text}")
+
+            return build(request, tell)
+
+    return showing
 
 
 def positive(text: str) -> int:
@@ -63,22 +122,25 @@ def positive(text: str) -> int:
 
 
 @contextmanager
-def open_detector(model: str, region: str | None, threads: int | None) -> Iterator[Detector]:
+def open_detector(
+    model: str, region: str | None, choice: BackendChoice | None = None
+) -> Iterator[Detector]:
     """A detector on an open backend, warmed up.
 
     Args:
         model: a shipped model's name or a file.
         region: as on the command line; None for the manifest's.
-        threads: None for every core.
+        choice: of the runtime; ONNX Runtime on the CPU if None.
 
     Raises:
         UsageError: the region is not known.
         ModelError: the model cannot be used.
+        GpuError: a GPU is needed, and none answers.
     """
     spec = parse_region(region) if region else None
     path = find_model(model)
     require_opencv()
-    with open_backend(path, threads) as backend:
+    with open_backend(path, choice=choice) as backend:
         detector = Detector(backend, spec or parse_region(backend.manifest.region))
         detector.warm_up()
         yield detector
@@ -93,9 +155,10 @@ def require_opencv() -> None:
     try:
         import cv2  # noqa: F401  # only whether it can be imported matters
     except ImportError as error:
-        raise MissingDependency(
-            f"OpenCV ({error})",
-            "read and draw pictures",
+        command = (
             "pip install 'patchwatch[desktop]' with a desktop, 'patchwatch[headless]' without; "
-            "on a Jetson, apt install python3-opencv",
-        ) from error
+            "on a Jetson, apt install python3-opencv"
+        )
+        if "multiarray" in str(error):  # it was built for NumPy 1, and there is NumPy 2
+            command = "pip install 'numpy>=1.24,<2'"
+        raise MissingDependency(f"OpenCV ({error})", "read and draw pictures", command) from error

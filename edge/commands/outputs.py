@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 
@@ -13,6 +17,8 @@ from edge.sinks.controls import Controls
 from edge.sources.base import Source
 
 log = logging.getLogger(__name__)
+
+_STDOUT, _STDERR = 1, 2
 
 WINDOW = "show"
 """The window's stage."""
@@ -52,6 +58,32 @@ def make_sinks(
 
         sinks.append(JsonLinesSink(output.json_lines))
     return sinks
+
+
+@contextmanager
+def stdout_for_lines() -> Iterator[None]:
+    """Keep standard output for what Python writes; what C libraries print there goes to stderr.
+
+    The driver of a CSI camera, for one, announces itself on standard output, among our lines.
+    """
+    python = sys.stdout
+    try:
+        ours = python.fileno() == _STDOUT
+    except (OSError, io.UnsupportedOperation):  # there is none, or someone holds it in memory
+        ours = False
+    if not ours:
+        yield
+        return
+    python.flush()
+    kept = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    try:
+        with open(kept, "w", encoding="utf-8", closefd=False) as sys.stdout:
+            yield
+    finally:
+        sys.stdout = python
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
 
 
 def has_window(sinks: Sequence[Sink]) -> bool:

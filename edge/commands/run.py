@@ -12,19 +12,29 @@ from __future__ import annotations
 
 import argparse
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from edge.commands.options import add_model_arguments, console, open_detector, positive, show_notes
-from edge.commands.outputs import has_window, make_sinks
+from edge.commands.options import (
+    add_model_arguments,
+    backend_choice,
+    console,
+    open_detector,
+    positive,
+    show_notes,
+)
+from edge.commands.outputs import has_window, make_sinks, stdout_for_lines
 from edge.config import RunConfig, load_config, override
+from edge.engines.store import BuildEngine
 from edge.errors import SourceError, UsageError
 from edge.pace import Pacer
 from edge.pipeline import Pipeline, Summary
 from edge.signals import Stopped, stop_signals
 from edge.sinks.controls import Controls
+from edge.sinks.jsonl import STDOUT
 from edge.sources import open_source
 
 log = logging.getLogger(__name__)
@@ -53,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     config = _configure(args)
     try:
         with stop_signals():
-            summary = watch(config, None if args.quiet else console())
+            build = getattr(args, "build_engine", None)
+            summary = watch(config, None if args.quiet else console(), build)
     except Stopped as stopped:
         log.info("interrupted; everything written so far was finished")
         return stopped.exit_code
@@ -62,12 +73,15 @@ def run(args: argparse.Namespace) -> int:
     return _exit_code(summary)
 
 
-def watch(config: RunConfig, progress: Console | None = None) -> Summary:
+def watch(
+    config: RunConfig, progress: Console | None = None, build: BuildEngine | None = None
+) -> Summary:
     """Run a configuration to its end.
 
     Args:
         config: with a source.
         progress: a terminal to show the progress on; None for none.
+        build: builds a TensorRT engine that is not there; None if nothing can.
 
     Raises:
         UsageError: no source.
@@ -76,8 +90,12 @@ def watch(config: RunConfig, progress: Console | None = None) -> Summary:
     if config.source is None:
         raise UsageError("no source. Expected a camera, stream, file or folder; see 'run --help'.")
     controls = Controls(heat_map=config.output.heat_map)
+    lines_alone = str(config.output.json_lines) == STDOUT
     with (
-        open_detector(config.model, config.region, config.backend.threads) as detector,
+        stdout_for_lines() if lines_alone else nullcontext(),
+        open_detector(
+            config.model, config.region, backend_choice(config.backend, build)
+        ) as detector,
         open_source(
             config.source,
             **config.capture.model_dump(),
@@ -105,6 +123,9 @@ def _configure(args: argparse.Namespace) -> RunConfig:
             "region": args.region,
             "max_frames": args.frames,
             "backend.threads": args.threads,
+            "backend.name": args.backend,
+            "backend.device": args.device,
+            "backend.precision": args.precision,
             "output.save": args.save,
             "output.json_lines": args.json,
             "output.images": args.images,

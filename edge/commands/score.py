@@ -21,7 +21,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge.commands.options import add_model_arguments, console, open_detector, positive
+from edge.commands.options import (
+    add_model_arguments,
+    chosen,
+    console,
+    open_detector,
+    positive,
+)
 from edge.detector import Detector
 from edge.errors import PatchwatchError, SourceError, UsageError
 from edge.pipeline import scored_evidence
@@ -79,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         )
     counts: Counter[str] = Counter()
     with (
-        open_detector(args.model, args.region, args.threads) as detector,
+        open_detector(args.model, args.region, chosen(args)) as detector,
         _progress(args.no_progress) as progress,
     ):
         emit = _emitter(args.format, progress)

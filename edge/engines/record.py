@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.engines.board import Board
 from edge.errors import EngineError
-from edge.manifest import Manifest
+from edge.manifest import Manifest, Precision
 
 SCHEMA_VERSION = 1
 
-Precision = Literal["fp32", "fp16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 DEFAULT_PRECISION: Precision = "fp16"
 

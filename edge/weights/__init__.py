@@ -11,10 +11,13 @@ DEFAULT = "lite0-levels"
 TINY = "tiny-ladeda"
 """The smallest model; it looks at whole frames."""
 
+_VARIANTS = (".fp16", ".int8")
+
 
 def shipped() -> dict[str, Path]:
-    """Name → file of every shipped model, in alphabetical order."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.onnx"))}
+    """Name → file of every shipped model, in alphabetical order; their variants are not listed."""
+    files = sorted(FOLDER.glob("*.onnx"))
+    return {path.stem: path for path in files if not _is_variant(path)}
 
 
 def find_model(text: str) -> Path:
@@ -32,3 +35,21 @@ def find_model(text: str) -> Path:
     raise ModelError(
         f"model {text!r} is neither a file nor a shipped model. Shipped: {', '.join(models)}."
     )
+
+
+def variant(path: Path, precision: str) -> Path | None:
+    """The file that holds a model's types of another precision: `m.fp16.onnx` beside `m.onnx`.
+
+    Args:
+        path: of the model file.
+        precision: "fp16" or "int8".
+
+    Returns:
+        None where there is none.
+    """
+    beside = path.with_name(f"{path.stem}.{precision}{path.suffix}")
+    return beside if beside.is_file() else None
+
+
+def _is_variant(path: Path) -> bool:
+    return Path(path.stem).suffix in _VARIANTS

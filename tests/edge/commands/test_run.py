@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -68,6 +69,31 @@ def test_lines_on_stdout_are_nothing_but_json(
     out = capfd.readouterr()
     assert json.loads(out.out)["verdict"] == "real"
     assert "1 frames in" in out.err
+
+
+def test_what_c_libraries_print_does_not_come_between_the_lines(tmp_path: Path, model: str) -> None:
+    script = f"""
+        import os, patchwatch
+        from edge.commands import run
+        from tests.fakes import FakeSource, grey
+
+        def noisy(text, **more):
+            os.write(1, b"GST_ARGUS: Creating output stream\\n")
+            return FakeSource([grey(3)])
+
+        run.open_source = noisy
+        words = ["run", "csi://0", "--model", {model!r}, "--headless", "--json", "-"]
+        code = patchwatch.main(words)
+        os.write(1, b"ours again")
+        raise SystemExit(code)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    line, rest = done.stdout.splitlines()
+    assert json.loads(line)["verdict"] == "uncertain"
+    assert rest == "ours again"
+    assert "GST_ARGUS" in done.stderr
 
 
 def test_flags_override_the_file(tmp_path: Path, model: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from edge.engines import cache as cache_module
 from edge.engines.cache import (
     EngineCache,
     default_folder,
@@ -96,7 +95,7 @@ def test_a_write_that_fails_leaves_the_old_engine_and_no_rest(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_engine(path, b"new", make_sidecar(b"new"))
     assert read_engine(path).plan == PLAN

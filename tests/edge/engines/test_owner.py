@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -31,9 +32,12 @@ def test_calls_are_run_in_order_also_when_posted_from_several_threads() -> None:
     owner.start()
     seen: list[tuple[int, int]] = []
 
+    def note(what: tuple[int, int], cuda: Cuda) -> None:
+        seen.append(what)
+
     def post(who: int) -> None:
         for i in range(200):
-            owner.post(lambda cuda, i=i: seen.append((who, i)))
+            owner.post(partial(note, (who, i)))
 
     threads = [threading.Thread(target=post, args=(who,)) for who in range(3)]
     for each in threads:

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from edge import backends
+from edge.backends import BackendChoice, of_precision, open_backend
+from edge.errors import EngineError, MissingDependency, ModelError, UsageError
+from tests.fake_tensorrt import installed
+from tests.fakes import make_manifest
+from tests.onnx_files import write_model
+from tests.software_cuda import SoftwareGpu
+from tests.software_cuda.fixtures import software_cuda as software_cuda
+from tests.software_cuda.fixtures import software_gpu as software_gpu
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "m.onnx")
+
+
+def test_onnx_runtime_is_what_runs_unless_something_else_is_chosen(model: Path) -> None:
+    with open_backend(model, threads=1) as backend:
+        assert backend.name == "onnxruntime"
+        assert backend.infer(np.full((1, 8, 8, 3), 130, np.uint8))[0].logit == pytest.approx(2)
+
+
+def test_without_tensorrt_it_says_where_it_comes_from(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.delitem(sys.modules, "edge.backends.tensorrt", raising=False)
+    monkeypatch.delitem(sys.modules, "edge.engines.session", raising=False)
+    with pytest.raises(MissingDependency, match="apt install python3-libnvinfer") as caught:
+        open_backend(model, choice=BackendChoice("tensorrt"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_of_onnx_runtime_does_not_go_with_engines(model: Path) -> None:
+    with pytest.raises(UsageError, match="--device chooses what ONNX Runtime runs on"):
+        open_backend(model, choice=BackendChoice("tensorrt", device="cuda"))
+
+
+def test_a_precision_is_the_file_beside(model: Path) -> None:
+    assert of_precision(model, None) == of_precision(model, "fp32") == model
+    with pytest.raises(ModelError, match=r"no int8 variant beside it.*--precision int8"):
+        of_precision(model, "int8")
+    half = write_model(model.with_name("m.fp16.onnx"))
+    assert of_precision(model, "fp16") == half
+
+
+def test_an_engine_that_is_not_there_or_is_none_is_a_sentence(tmp_path: Path, model: Path) -> None:
+    with installed("10.3.0"):
+        with pytest.raises(EngineError, match=r"is missing; an engine is the file and its \.json"):
+            open_backend(tmp_path / "none.engine")
+        renamed = tmp_path / "renamed.engine"
+        renamed.write_bytes(model.read_bytes())
+        with pytest.raises(EngineError, match="looks like an ONNX model"):
+            open_backend(renamed)
+
+
+def test_a_provider_that_is_not_in_this_onnx_runtime_is_named_with_what_installs_it(
+    model: Path,
+) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has the provider")
+    for device in ("cuda", "tensorrt"):
+        with pytest.raises(MissingDependency, match=r"onnxruntime-gpu") as caught:
+            open_backend(model, choice=BackendChoice(device=device))
+        assert "\n" not in str(caught.value)
+
+
+def test_engines_of_a_provider_are_kept_by_machine_precision_and_model(
+    model: Path, software_gpu: SoftwareGpu, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = backends._provider_key(model, "fp32")
+    assert key is not None and key == backends._provider_key(model, "fp32")
+    other_model = write_model(model.with_name("o.onnx"), make_manifest(name="other"))
+    keys = {key, backends._provider_key(model, "fp16"), backends._provider_key(other_model, "fp32")}
+    software_gpu.set(major=11, minor=0)
+    keys.add(backends._provider_key(model, "fp32"))
+    assert len(keys) == 4
+    software_gpu.set(devices=0)
+    assert backends._provider_key(model, "fp32") is None
+    assert "built at every start" in caplog.text
+    software_gpu.assert_clean(allow_refused=True)
+    software_gpu.reset()

@@ -1,0 +1,443 @@
+"""The runtime of engines: real pycuda and cuda-python on a CUDA driver in software, and a TensorRT
+whose execution is ONNX Runtime's, so that every number is one that a model gave."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.backends.base import MAX_BATCH
+from edge.backends.onnxruntime import OnnxRuntimeBackend
+from edge.cuda import Library
+from edge.detector import Detector, Stopwatch
+from edge.engines.cache import EngineCache, write_engine
+from edge.engines.record import EngineKey, Machine, Shape, sha256_of
+from edge.engines.store import EngineRequest, EngineStore, OneEngine
+from edge.errors import ContractError, EngineError, GpuError
+from edge.regions import parse_region
+from edge.types import Image
+from tests.build_here import BuildHere
+from tests.fake_tensorrt import VERSIONS, Installed, installed
+from tests.fakes import make_manifest
+from tests.onnx_files import write_model
+from tests.software_cuda import OUT_OF_MEMORY, SoftwareGpu
+from tests.software_cuda.fixtures import software_cuda as software_cuda
+from tests.software_cuda.fixtures import software_gpu as software_gpu
+
+
+@pytest.fixture(params=["pycuda", "cuda-python"])
+def library(request: pytest.FixtureRequest) -> Library:
+    pytest.importorskip({"pycuda": "pycuda", "cuda-python": "cuda.bindings"}[request.param])
+    name: Library = request.param
+    return name
+
+
+@pytest.fixture(params=VERSIONS)
+def fake(request: pytest.FixtureRequest) -> Iterator[Installed]:
+    with installed(request.param) as fake:
+        yield fake
+
+
+@pytest.fixture
+def one_version() -> Iterator[Installed]:
+    with installed("10.3.0") as fake:
+        yield fake
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "m.onnx")
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def opened(model: Path, software_gpu: SoftwareGpu) -> Open:
+    """Opens a backend on engines that are built here."""
+
+    def open_it(build: BuildHere | None = None, library: Library | None = None, **more: Any) -> Any:
+        from edge.backends.tensorrt import TensorRTBackend
+
+        cache = EngineCache(model.parent / "engines")
+        store = EngineStore(model, make_manifest(), "fp32", build or BuildHere(), cache)
+        return TensorRTBackend(store, make_manifest(), library, **more)
+
+    return open_it
+
+
+def picture(height: int, width: int, seed: int = 0) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.logit == pytest.approx(other.logit, abs=1e-4)
+        np.testing.assert_allclose(one.patch_logits, other.patch_logits, atol=1e-4)
+
+
+def test_gives_the_evidence_of_onnx_runtime(
+    fake: Installed, opened: Open, model: Path, library: Library
+) -> None:
+    with opened(library=library) as backend, OnnxRuntimeBackend(model) as reference:
+        assert backend.name == "tensorrt"
+        for count, height, width in ((1, 64, 96), (1, 63, 95), (3, 64, 96), (19, 40, 40)):
+            frames = np.stack([picture(height, width, seed) for seed in range(count)])
+            assert_same(backend.infer(frames), reference.infer(frames))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("pixel_format", ["bgr", "nv12"])
+@pytest.mark.parametrize(
+    "region", ["native", "center:40", "center:500", "resize:48", "resize:200", "tiles:40"]
+)
+def test_cuts_regions_as_the_cpu_does(
+    one_version: Installed,
+    opened: Open,
+    model: Path,
+    region: str,
+    pixel_format: Any,
+    mapped: bool,
+) -> None:
+    frame = picture(96, 144)
+    if pixel_format == "nv12":
+        frame = np.random.default_rng(1).integers(0, 256, (96 * 3 // 2, 144), np.uint8)
+    spec = parse_region(region)
+    with opened(mapped=mapped) as backend, OnnxRuntimeBackend(model) as reference:
+        ours, theirs = Detector(backend, spec), Detector(reference, spec)
+        for _ in range(2):
+            watch = Stopwatch()
+            found = ours.finish(ours.begin(frame, watch, pixel_format), watch)
+            expected = theirs.finish(theirs.begin(frame, watch, pixel_format), watch)
+            assert [part.xyxy for part in found] == [part.xyxy for part in expected]
+            assert [part.input_hw for part in found] == [part.input_hw for part in expected]
+            assert_same([part.evidence for part in found], [part.evidence for part in expected])
+
+
+def test_two_frames_are_in_hand_and_neither_harms_the_other(
+    one_version: Installed, opened: Open, library: Library
+) -> None:
+    region = parse_region("center:32")
+    with opened(library=library) as backend:
+        frames = [np.full((48, 64, 3), level, np.uint8) for level in range(0, 250, 5)]
+        pending = []
+        for frame in frames:
+            pending.append(backend.submit(frame, "bgr", region))
+            frame[:] = 7  # its memory may be used again at once
+        logits = [each.evidence()[0].logit for each in pending]
+    assert logits == pytest.approx([level - 128.0 for level in range(0, 250, 5)], abs=1e-3)
+
+
+def test_what_was_given_out_is_not_overwritten(one_version: Installed, opened: Open) -> None:
+    with opened() as backend:
+        first = backend.infer(np.full((1, 16, 16, 3), 200, np.uint8))[0]
+        for level in (1, 2, 3):
+            backend.infer(np.full((1, 16, 16, 3), level, np.uint8))
+    np.testing.assert_allclose(first.patch_logits, 72.0)
+
+
+def test_takes_no_memory_for_a_frame_and_waits_once_for_it(
+    one_version: Installed, opened: Open, software_gpu: SoftwareGpu, library: Library
+) -> None:
+    frames: list[tuple[Image, Any]] = [
+        (picture(64, 96), "bgr"),
+        (np.zeros((96, 96), np.uint8), "nv12"),
+    ]
+    with opened(library=library) as backend:
+        for image, kind in frames:
+            for text in ("center:32", "resize:32"):
+                region = parse_region(text)
+                for _ in range(3):  # each slot has seen it
+                    backend.submit(image, kind, region).evidence()
+                before = [software_gpu.count(name) for name in ("allocations", "waits")]
+                for _ in range(50):
+                    backend.submit(image, kind, region).evidence()
+                after = [software_gpu.count(name) for name in ("allocations", "waits")]
+                assert after == [before[0], before[1] + 50], (kind, text)
+
+
+@pytest.mark.parametrize(
+    ("properties", "mapped", "expected"),
+    [
+        ({"integrated": 1, "can_map": 1}, None, {True, False}),
+        ({"integrated": 0, "can_map": 1}, None, {False}),
+        ({"integrated": 1, "can_map": 0}, None, {False}),
+        ({"integrated": 0, "can_map": 1}, True, {True}),
+        ({"integrated": 1, "can_map": 1}, False, {False}),
+    ],
+)
+def test_zero_copy_is_measured_where_memory_is_shared_and_can_be_set(
+    one_version: Installed,
+    opened: Open,
+    software_gpu: SoftwareGpu,
+    properties: dict[str, int],
+    mapped: bool | None,
+    expected: set[bool],
+) -> None:
+    software_gpu.set(**properties)
+    with opened(mapped=mapped) as backend:
+        backend.infer(np.zeros((1, 16, 16, 3), np.uint8))
+        shape = Shape(batch=1, height=16, width=16)
+        assert backend.chose_zero_copy(shape) in expected
+        copies = software_gpu.count("copies")
+        backend.infer(np.zeros((1, 16, 16, 3), np.uint8))
+        assert (software_gpu.count("copies") == copies) is backend.chose_zero_copy(shape)
+
+
+def test_times_the_parts_of_a_frame(one_version: Installed, opened: Open, library: Library) -> None:
+    with opened(library=library, mapped=False) as backend:
+        spans = backend.spans(Shape(batch=1, height=32, width=32))
+    assert spans.round_trip > 0 and spans.enqueue > 0
+    assert min(spans.copy_in, spans.compute, spans.copy_out) >= 0
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "region"), [("bgr", "resize:30"), ("nv12", "tiles:40"), ("nv12", "native")]
+)
+def test_shows_the_pictures_that_its_front_end_makes(
+    one_version: Installed, opened: Open, pixel_format: Any, region: str
+) -> None:
+    from edge.pixels import to_bgr
+    from edge.regions import cut
+
+    shape = (96, 64) if pixel_format == "nv12" else (64, 64, 3)
+    frame = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+    with opened() as backend:
+        found = backend.front_pictures(frame, pixel_format, parse_region(region))
+    crops = cut(to_bgr(frame, pixel_format), parse_region(region))
+    difference = np.abs(found.astype(int) - np.stack([crop.image for crop in crops]))
+    assert difference.max() <= 1
+
+
+def test_another_size_gets_an_engine_of_its_own_and_only_a_few_are_held(
+    one_version: Installed, opened: Open, software_gpu: SoftwareGpu
+) -> None:
+    from edge.backends.tensorrt import MOST_LANES
+
+    build = BuildHere()
+    with opened(build, mapped=False) as backend:
+        alive = []
+        for side in (16, 24, 32, 40, 48, 16):
+            backend.infer(np.zeros((1, side, side, 3), np.uint8))
+            alive.append(software_gpu.count("device_blocks"))
+    assert [key.shape.height for key in build.keys] == [16, 24, 32, 40, 48]
+    assert max(alive) == alive[MOST_LANES - 1], "no more engines are held than that"
+
+
+def test_a_damaged_engine_is_built_anew(one_version: Installed, opened: Open, model: Path) -> None:
+    build = BuildHere()
+    frames = np.zeros((1, 16, 16, 3), np.uint8)
+    with opened(build) as backend:
+        backend.infer(frames)
+    (path,) = (model.parent / "engines").glob("*.engine")
+    path.write_bytes(path.read_bytes()[:500])
+    with opened(build) as backend:
+        backend.infer(frames)
+    with opened(build) as backend:
+        backend.infer(frames)
+    assert len(build.keys) == 2
+
+
+def test_an_engine_that_tensorrt_does_not_take_is_built_anew_once(
+    one_version: Installed, opened: Open
+) -> None:
+    build = BuildHere()
+    one_version.faults.compute_capability = (8, 6)  # the plans are of another GPU
+    with (
+        opened(build) as backend,
+        pytest.raises(EngineError, match="expected an engine for this GPU, found one for another"),
+    ):
+        backend.infer(np.zeros((1, 16, 16, 3), np.uint8))
+    assert len(build.keys) == 2
+    one_version.faults.compute_capability = None
+    with opened(build) as backend:
+        backend.infer(np.zeros((1, 16, 16, 3), np.uint8))
+    assert len(build.keys) == 3
+
+
+def test_an_engine_of_another_tensorrt_is_not_even_found(opened: Open) -> None:
+    build = BuildHere()
+    for version in ("8.6.1", "10.3.0"):
+        with installed(version), opened(build) as backend:
+            backend.infer(np.zeros((1, 16, 16, 3), np.uint8))
+    assert [key.machine.tensorrt for key in build.keys] == ["8.6.1", "10.3.0"]
+
+
+def test_what_fails_while_running_is_an_error_with_tensorrts_words(
+    one_version: Installed, opened: Open
+) -> None:
+    frames = np.full((1, 16, 16, 3), 130, np.uint8)
+    with opened() as backend:
+        backend.infer(frames)
+        one_version.faults.run_fails = "Cuda Runtime (invalid resource handle)"
+        for _ in range(5):  # more than there are slots: a failure gives its slot back
+            with pytest.raises(EngineError, match=r"invalid resource handle"):
+                backend.infer(frames)
+        one_version.faults.run_fails = ""
+        assert backend.infer(frames)[0].logit == pytest.approx(2.0)
+
+
+def test_without_memory_it_says_how_much_was_asked(
+    one_version: Installed, opened: Open, software_gpu: SoftwareGpu
+) -> None:
+    build = BuildHere()
+    with opened(build) as backend:
+        software_gpu.fail("cuMemHostAlloc", OUT_OF_MEMORY)
+        with pytest.raises(GpuError, match="Out of GPU memory"):
+            backend.infer(np.zeros((1, 16, 16, 3), np.uint8))
+    assert len(build.keys) == 1, "a want of memory is no reason to build anew"
+    software_gpu.assert_clean(allow_refused=True)
+    software_gpu.reset()
+
+
+def test_other_tensors_are_refused(
+    one_version: Installed, software_gpu: SoftwareGpu, tmp_path: Path
+) -> None:
+    from edge.backends.tensorrt import TensorRTBackend
+
+    model = write_model(tmp_path / "m.onnx", outputs=("patch_logits",))
+    store = EngineStore(
+        model, make_manifest(), "fp32", BuildHere(), EngineCache(tmp_path / "engines")
+    )
+    with (
+        TensorRTBackend(store, make_manifest()) as backend,
+        pytest.raises(ContractError, match=r"Expected frames .uint8, rank 4., logit"),
+    ):
+        backend.infer(np.zeros((1, 16, 16, 3), np.uint8))
+
+
+def test_a_model_without_patches_gives_none(
+    one_version: Installed, software_gpu: SoftwareGpu, tmp_path: Path
+) -> None:
+    from edge.backends.tensorrt import TensorRTBackend
+
+    manifest = make_manifest(patches=None)
+    model = write_model(tmp_path / "m.onnx", manifest, outputs=("logit",))
+    store = EngineStore(model, manifest, "fp32", BuildHere(), EngineCache(tmp_path / "engines"))
+    with TensorRTBackend(store, manifest) as backend:
+        (evidence,) = backend.infer(np.full((1, 16, 16, 3), 131, np.uint8))
+    assert evidence.patch_logits is None and evidence.logit == pytest.approx(3)
+
+
+class TestAnEngineByItsPath:
+    @pytest.fixture
+    def path(self, one_version: Installed, opened: Open, model: Path, tmp_path: Path) -> Path:
+        with opened() as backend:
+            machine: Machine = backend.machine
+        key = EngineKey(
+            machine=machine,
+            precision="fp32",
+            shape=Shape(batch=MAX_BATCH, height=16, width=24),
+            onnx_sha256=sha256_of(model),
+        )
+        plan, sidecar = BuildHere()(EngineRequest(model, key, tmp_path), lambda text: None)
+        write_engine(tmp_path / "mine.engine", plan, sidecar)
+        return tmp_path / "mine.engine"
+
+    def test_runs_what_it_was_built_for_and_says_what_that_is(self, path: Path) -> None:
+        from edge.backends.tensorrt import TensorRTBackend
+
+        engine = OneEngine(path)
+        with TensorRTBackend(engine, engine.manifest) as backend:
+            frames = np.full((1, 16, 24, 3), 130, np.uint8)
+            assert backend.infer(frames)[0].logit == pytest.approx(2)
+            assert len(backend.infer(np.repeat(frames, 11, 0))) == 11
+            with pytest.raises(EngineError, match=r"takes up to 8x16x24.*1x32x32"):
+                backend.infer(np.zeros((1, 32, 32, 3), np.uint8))
+
+    def test_of_another_machine_is_refused(self, path: Path, software_gpu: SoftwareGpu) -> None:
+        from edge.backends.tensorrt import TensorRTBackend
+
+        engine = OneEngine(path)
+        software_gpu.set(major=11, minor=0)
+        with (
+            TensorRTBackend(engine, engine.manifest) as backend,
+            pytest.raises(EngineError, match=r"built for another machine.*compute_capability"),
+        ):
+            backend.infer(np.zeros((1, 16, 24, 3), np.uint8))
+
+    def test_of_another_tensorrt_by_a_wrong_record_is_refused_in_tensorrts_words(
+        self, path: Path, one_version: Installed
+    ) -> None:
+        from edge.backends.tensorrt import TensorRTBackend
+
+        one_version.faults.load_fails = (
+            "The engine plan file is not compatible with this version of TensorRT, expecting "
+            "library version 10.3.0.26 got 10.7.0.23, please rebuild."
+        )
+        engine = OneEngine(path)
+        with (
+            TensorRTBackend(engine, engine.manifest) as backend,
+            pytest.raises(EngineError, match=r"of another.*build it again on this device"),
+        ):
+            backend.infer(np.zeros((1, 16, 24, 3), np.uint8))
+
+
+def test_no_driver_and_no_device_are_sentences(
+    one_version: Installed, opened: Open, software_gpu: SoftwareGpu, library: Library
+) -> None:
+    software_gpu.set(devices=0)
+    with pytest.raises(GpuError, match="driver finds none"):
+        opened(library=library)
+    software_gpu.assert_clean(allow_refused=True)
+    software_gpu.reset()
+
+
+def test_ten_thousand_frames_with_capture_on_another_thread(
+    one_version: Installed, opened: Open, software_gpu: SoftwareGpu, library: Library
+) -> None:
+    """Capture writes as fast as it can; detection takes the newest; one thread has the GPU.
+
+    The driver refuses every call from a thread without the context, so that one from elsewhere
+    would be counted, and the fixture ends with what was pushed, popped, taken and given back.
+    """
+    newest: list[tuple[int, Image]] = [(0, np.zeros((24, 32, 3), np.uint8))]
+    stop = threading.Event()
+
+    def capture() -> None:
+        index = 0
+        while not stop.is_set():
+            index += 1
+            newest[0] = (index, np.full((24, 32, 3), index % 256, np.uint8))
+            if index % 100 == 0:
+                time.sleep(0)
+
+    thread = threading.Thread(target=capture)
+    thread.start()
+    region = parse_region("center:16")
+    try:
+        with opened(library=library) as backend:
+            waiting = []
+            for _ in range(10_000):
+                index, image = newest[0]
+                waiting.append((index, backend.submit(image, "bgr", region)))
+                if len(waiting) == 2:
+                    index, pending = waiting.pop(0)
+                    assert pending.evidence()[0].logit == pytest.approx(index % 256 - 128, abs=1e-3)
+    finally:
+        stop.set()
+        thread.join()
+    assert software_gpu.count("refused") == 0
+    # pycuda pushes once more for its own bookkeeping; none pushes for a frame.
+    assert software_gpu.count("pushes") == software_gpu.count("pops") <= 2
+
+
+def test_nv12_of_a_real_picture_is_read_as_opencv_reads_it(
+    one_version: Installed, opened: Open, model: Path
+) -> None:
+    bgr = cv2.GaussianBlur(picture(64, 96), (9, 9), 3)
+    i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
+    chroma = i420[64:].reshape(2, 32, 48).transpose(1, 2, 0).reshape(32, 96)
+    nv12 = np.concatenate([i420[:64], chroma])
+    with opened() as backend, OnnxRuntimeBackend(model) as reference:
+        found = backend.submit(nv12, "nv12", parse_region("native")).evidence()
+        back = np.ascontiguousarray(cv2.cvtColor(nv12, cv2.COLOR_YUV2BGR_NV12), np.uint8)
+        assert_same(found, reference.infer(back[None]))

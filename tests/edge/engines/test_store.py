@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.engines.cache import EngineCache, write_engine
+from edge.engines.record import Shape, Sidecar
+from edge.engines.store import EngineRequest, EngineStore, OneEngine, Progress
+from edge.errors import EngineError, ModelError
+from tests.edge.engines.made import make_key, make_machine, make_sidecar
+from tests.fakes import make_manifest
+
+SHAPE = Shape(batch=1, height=64, width=96)
+
+
+class Builder:
+    """Makes a plan of its number, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.requests: list[EngineRequest] = []
+
+    def __call__(self, request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
+        self.requests.append(request)
+        progress("half way")
+        plan = b"plan %d" % len(self.requests)
+        return plan, make_sidecar(plan, request.key)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08model")
+    return path
+
+
+def store(model: Path, build: Builder | None, **changes: object) -> EngineStore:
+    cache = EngineCache(model.parent / "engines")
+    return EngineStore(model, make_manifest(**changes), "fp16", build, cache)
+
+
+def test_builds_once_and_finds_it_from_then_on(model: Path) -> None:
+    build = Builder()
+    first = store(model, build).get(make_machine(), SHAPE)
+    again = store(model, build).get(make_machine(), SHAPE)
+    assert first.plan == again.plan == b"plan 1"
+    assert len(build.requests) == 1
+    assert build.requests[0].model == model
+
+
+def test_another_board_model_variant_or_shape_is_built_anew(model: Path) -> None:
+    build = Builder()
+    store(model, build).get(make_machine(), SHAPE)
+    store(model, build).get(make_machine(l4t="36.5.0"), SHAPE)
+    store(model, build).get(make_machine(), Shape(batch=8, height=64, width=96))
+    (model.parent / "model.fp16.onnx").write_bytes(b"\x08half")
+    store(model, build).get(make_machine(), SHAPE)
+    model.write_bytes(b"\x08other")
+    store(model, build).get(make_machine(), SHAPE)
+    assert len(build.requests) == 5
+    assert len({request.key.digest() for request in build.requests}) == 5
+
+
+def test_where_nothing_can_build_it_says_what_was_looked_for_and_where(model: Path) -> None:
+    with pytest.raises(EngineError, match=r"TensorRT 10\.3\.0.*fp16.*1x64x96.*engines") as caught:
+        store(model, None).get(make_machine(), SHAPE)
+    assert "patchwatch export MODEL.onnx --engine" in str(caught.value)
+
+
+def test_a_refused_engine_is_removed_and_built_anew_once(model: Path) -> None:
+    build = Builder()
+    engines = store(model, build)
+    first = engines.get(make_machine(), SHAPE)
+    assert engines.refused(first)
+    second = engines.get(make_machine(), SHAPE)
+    assert second.plan == b"plan 2"
+    assert not engines.refused(second)
+    assert not list((model.parent / "engines").glob("*.engine"))
+
+
+def test_an_engine_that_another_process_built_meanwhile_is_taken(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = Builder()
+    engines = store(model, build)
+    key = engines.key(make_machine(), SHAPE)
+    plan = b"of another process"
+    real = EngineCache.building
+
+    def building(self: EngineCache, *given: object) -> object:
+        self.install(plan, make_sidecar(plan, key))
+        return real(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EngineCache, "building", building)
+    assert engines.get(make_machine(), SHAPE).plan == plan
+    assert build.requests == []
+
+
+def test_a_model_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        EngineStore(tmp_path / "none.onnx", make_manifest(), "fp32")
+
+
+class TestOneEngine:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "mine.engine"
+        write_engine(path, b"plan", make_sidecar(b"plan", make_key()))
+        return path
+
+    def test_is_given_where_it_was_built(self, path: Path) -> None:
+        engine = OneEngine(path)
+        assert engine.get(make_machine(), SHAPE).plan == b"plan"
+        assert engine.manifest == make_manifest()
+        assert not engine.refused(engine.engine)
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"tensorrt": "10.7.0"}, "tensorrt: 10.7.0, not 10.3.0"),
+            ({"gpu": "Thor", "compute_capability": (11, 0)}, "gpu: Thor, not Orin"),
+        ],
+    )
+    def test_of_another_machine_says_in_what_they_differ(
+        self, path: Path, changes: dict[str, object], said: str
+    ) -> None:
+        with pytest.raises(EngineError, match="built for another machine") as caught:
+            OneEngine(path).get(make_machine(**changes), SHAPE)
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_of_another_size_says_which_it_takes(self, path: Path) -> None:
+        with pytest.raises(EngineError, match=r"takes up to 1x64x96.*1x512x512"):
+            OneEngine(path).get(make_machine(), Shape(batch=1, height=512, width=512))
