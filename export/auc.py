@@ -1,0 +1,234 @@
+"""What judging otherwise costs on labelled pictures: the same ones by two ways of judging.
+
+Needs numpy and the device's own code alone, so that a board can measure its engine with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import ModelError, RegionError, SourceError
+from edge.manifest import Calibration
+from edge.sources.images import is_image, read_image
+from edge.types import Image
+from edge.verdict import judge_once
+
+LARGEST_LOSS = 0.005
+"""Of mean AUC per generator; what costs more is not used."""
+
+LABEL_FOLDERS = ("0_real", "1_fake")
+"""Folder names at the index of their label."""
+
+LABEL_WORDS = ("photographs", "generated pictures")
+UNSORTED = "unsorted"
+
+Judge = Callable[[Image], float]
+"""A picture, uint8 [H, W, 3] BGR → its logit."""
+
+Logits = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A picture with its label (real 0, fake 1) and its source, a camera or a generator."""
+
+    path: Path
+    label: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The quality of two ways of judging on the same pictures.
+
+    Attributes:
+        reference: generator → AUC against all photographs, of the first way.
+        candidate: the same of the second.
+        photographs: source → how many.
+        generated: generator → how many.
+        agreement: share of pictures with the same verdict at the model's threshold.
+        left_out: a sentence for each picture that could not be judged.
+    """
+
+    reference: Mapping[str, float]
+    candidate: Mapping[str, float]
+    photographs: Mapping[str, int]
+    generated: Mapping[str, int]
+    agreement: float
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def reference_auc(self) -> float:
+        """Mean over generators, of the first way."""
+        return math.fsum(self.reference.values()) / len(self.reference)
+
+    @property
+    def candidate_auc(self) -> float:
+        """The same of the second."""
+        return math.fsum(self.candidate.values()) / len(self.candidate)
+
+    @property
+    def lost(self) -> float:
+        """How much lower the second mean is; negative where it is higher."""
+        return self.reference_auc - self.candidate_auc
+
+    @property
+    def pictures(self) -> int:
+        """How many were judged."""
+        return sum(self.photographs.values()) + sum(self.generated.values())
+
+    @property
+    def ok(self) -> bool:
+        """Whether no more is lost than may be."""
+        return self.lost <= LARGEST_LOSS
+
+
+def compare(
+    folder: Path,
+    reference: Judge,
+    candidate: Judge,
+    calibration: Calibration,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+    degrade: Callable[[Image], Image] = lambda image: image,
+) -> Loss:
+    """Judge every picture of a folder both ways.
+
+    Args:
+        folder: `0_real/<source>/…` and `1_fake/<generator>/…`.
+        reference: the first way; may raise RegionError, and that picture is left out.
+        candidate: the second, likewise.
+        calibration: whose threshold verdicts are told apart by.
+        tell: told how many pictures of how many are done.
+        degrade: done to each picture first.
+
+    Raises:
+        SourceError: the folder has no such layout, or no picture of a label can be judged.
+        ModelError: a logit is not finite.
+    """
+    pictures = find_labelled(folder)
+    judged: list[tuple[Labelled, float, float]] = []
+    left_out: list[str] = []
+    for done, picture in enumerate(pictures):
+        tell(done, len(pictures))
+        try:
+            image = degrade(read_image(picture.path))
+            logits = [_finite(judge(image), picture.path) for judge in (reference, candidate)]
+            judged.append((picture, logits[0], logits[1]))
+        except (SourceError, RegionError) as error:
+            left_out.append(f"{picture.path}: {error}")
+    tell(len(pictures), len(pictures))
+    _require_both([picture for picture, _, _ in judged], folder, left_out)
+    return loss_of(
+        [picture for picture, _, _ in judged],
+        np.array([logit for _, logit, _ in judged]),
+        np.array([logit for _, _, logit in judged]),
+        calibration,
+        tuple(left_out),
+    )
+
+
+def find_labelled(folder: Path) -> list[Labelled]:
+    """The pictures of a folder in the order of their paths, none opened.
+
+    Raises:
+        SourceError: one of the two folders is missing, or holds no picture.
+    """
+    found = [picture for label in (0, 1) for picture in _of_label(folder, label)]
+    _require_both(found, folder, ())
+    return found
+
+
+def loss_of(
+    pictures: Sequence[Labelled],
+    reference: Logits,
+    candidate: Logits,
+    calibration: Calibration,
+    left_out: tuple[str, ...] = (),
+) -> Loss:
+    """Compare finite logits of the same pictures; both labels occur.
+
+    Args:
+        pictures: in the order of the logits.
+        reference: [pictures], of the first way.
+        candidate: [pictures], of the second.
+        calibration: whose threshold verdicts are told apart by.
+        left_out: passed on.
+    """
+    labels = np.array([picture.label for picture in pictures])
+    sources = np.array([picture.source for picture in pictures])
+    generators = sorted(set(sources[labels == 1].tolist()))
+
+    def aucs(logits: Logits) -> dict[str, float]:
+        reals = logits[labels == 0]
+        return {g: auc(reals, logits[(labels == 1) & (sources == g)]) for g in generators}
+
+    same = [
+        judge_once(calibration, float(a)).state == judge_once(calibration, float(b)).state
+        for a, b in zip(reference, candidate, strict=True)
+    ]
+    counts = [dict(sorted(Counter(sources[labels == label].tolist()).items())) for label in (0, 1)]
+    agreement = sum(same) / len(same)
+    return Loss(aucs(reference), aucs(candidate), counts[0], counts[1], agreement, left_out)
+
+
+def auc(reals: Logits, fakes: Logits) -> float:
+    """Area under the ROC curve: P(fake > real) + ½ P(fake = real) (Mann and Whitney, 1947).
+
+    Args:
+        reals: finite logits of photographs, at least one.
+        fakes: those of generated pictures, at least one.
+    """
+    ordered = np.sort(reals)
+    below = np.searchsorted(ordered, fakes, side="left")
+    not_above = np.searchsorted(ordered, fakes, side="right")
+    return float((below + not_above).mean() / (2 * len(ordered)))
+
+
+def require(loss: Loss, folder: Path, what: str) -> None:
+    """Refuse a loss beyond `LARGEST_LOSS`.
+
+    Args:
+        loss: from `compare`.
+        folder: that it was measured on.
+        what: the candidate, at the beginning of the sentence.
+
+    Raises:
+        ModelError: names the figures.
+    """
+    if not loss.ok:
+        raise ModelError(
+            f"{what}: the mean AUC per generator on {loss.pictures} pictures of {folder} falls "
+            f"from {loss.reference_auc:.4f} to {loss.candidate_auc:.4f}, by {loss.lost:.4f} where "
+            f"{LARGEST_LOSS} is allowed."
+        )
+
+
+def _of_label(folder: Path, label: int) -> Iterator[Labelled]:
+    place = folder / LABEL_FOLDERS[label]
+    for path in sorted(place.rglob("*")):
+        if is_image(path) and path.is_file() and not path.name.startswith("."):
+            inside = path.relative_to(place).parts
+            yield Labelled(path, label, inside[0] if len(inside) > 1 else UNSORTED)
+
+
+def _require_both(pictures: Sequence[Labelled], folder: Path, left_out: Sequence[str]) -> None:
+    for label, name in enumerate(LABEL_FOLDERS):
+        if not any(picture.label == label for picture in pictures):
+            why = f" The first of {len(left_out)} left out: {left_out[0]}" if left_out else ""
+            raise SourceError(
+                f"{folder} has no {LABEL_WORDS[label]} to judge. Expected some in "
+                f"{folder / name}/<source>/.{why}"
+            )
+
+
+def _finite(logit: float, path: Path) -> float:
+    if not math.isfinite(logit):
+        raise ModelError(f"{path}: its logit is {logit}, and nothing can be ranked by that.")
+    return logit

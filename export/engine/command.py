@@ -1,0 +1,140 @@
+"""`patchwatch export MODEL.onnx --engine`: an engine ahead of its first use, proven and kept."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich import filesize
+from rich.console import Console
+from rich.table import Table
+
+from edge.cuda import open_cuda
+from edge.engines.board import read_board
+from edge.engines.cache import EngineCache, default_folder, write_engine
+from edge.engines.record import DEFAULT_PRECISION, Machine, Shape, Sidecar, machine_of
+from edge.engines.store import EngineRequest, EngineStore
+from edge.errors import SinkError, UsageError
+from edge.manifest import Manifest, Precision
+from edge.regions import parse_region
+from edge.weights import find_model
+from export.engine.process import build_engine
+from export.engine.proof import read_manifest
+
+_MEBIBYTE = 1 << 20
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, prove, keep, and print what was measured.
+
+    Args:
+        args: of `patchwatch export`: checkpoint (here the model file), output, force, static,
+            precision, labelled, workspace.
+    """
+    model = find_model(str(args.checkpoint))
+    if args.output is not None:
+        _check_output(args.output, args.force)
+    manifest = read_manifest(model)
+    shape = shape_of(manifest, args.static)
+    machine = this_machine()
+    out, err = Console(), Console(stderr=True)
+    for precision in args.precision or (DEFAULT_PRECISION,):
+        plan, sidecar = _build(err, model, manifest, machine, shape, precision, args)
+        if args.output is not None:
+            _write(args.output, plan, sidecar)
+            path: Path | None = args.output
+        else:
+            path = EngineCache(default_folder()).install(plan, sidecar).path
+        out.print(proof_table(sidecar))
+        size = filesize.decimal(len(plan))
+        out.print(f"{path or 'not kept'}: {size}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def shape_of(manifest: Manifest, static: tuple[int, int, int] | None) -> Shape:
+    """The frames that an engine shall take: what was asked for, else the model's own region.
+
+    Raises:
+        UsageError: nothing was asked for, and the model looks at frames of any size.
+    """
+    if static is not None:
+        return Shape(batch=static[0], height=static[1], width=static[2])
+    region = parse_region(manifest.region)
+    if not region.size:
+        raise UsageError(
+            f"{manifest.name} looks at whole frames, and an engine takes one size: give it, for "
+            "instance --static 1x1080x1920."
+        )
+    return Shape(batch=1, height=region.size, width=region.size)
+
+
+def this_machine() -> Machine:
+    """What an engine that is built here will depend on.
+
+    Raises:
+        MissingDependency: TensorRT or a library for CUDA is not installed.
+        GpuError: no GPU answers.
+    """
+    from export.engine.worker import import_tensorrt
+
+    trt = import_tensorrt()
+    with open_cuda() as cuda:
+        gpu = cuda.gpu
+    return machine_of(
+        str(trt.__version__), gpu.name, gpu.compute_capability, gpu.driver, read_board()
+    )
+
+
+def _build(
+    err: Console,
+    model: Path,
+    manifest: Manifest,
+    machine: Machine,
+    shape: Shape,
+    precision: Precision,
+    args: argparse.Namespace,
+) -> tuple[bytes, Sidecar]:
+    folder = default_folder()
+    key = EngineStore(model, manifest, precision).key(machine, shape)
+    workspace = args.workspace and args.workspace * _MEBIBYTE
+    request = EngineRequest(model, key, folder, args.labelled, workspace)
+    with err.status(f"building ({precision}, {shape}); this takes minutes") as status:
+        return build_engine(request, lambda text: status.update(f"{precision}, {shape}: {text}"))
+
+
+def proof_table(sidecar: Sidecar) -> Table:
+    """What the proof measured, a row each."""
+    proof, build = sidecar.proof, sidecar.build
+    table = Table("measure", "value", "bound", title_justify="left")
+    table.title = f"{sidecar.manifest.name}, {sidecar.key.precision}, {sidecar.key.shape}"
+    table.caption = f"{sidecar.key.machine.describe()}; {build.route}, {build.seconds:.0f} s"
+    table.add_row(f"max |Δ logit| on {proof.frames} frames", f"{proof.max_logit:.1e}", "")
+    table.add_row(
+        "the same, relative above 1", f"{proof.logit_scaled:.1e}", f"{proof.logit_bound:g}"
+    )
+    if proof.max_patch is not None and proof.patch_scaled is not None:
+        table.add_row("max |Δ patch logit|", f"{proof.max_patch:.1e}", "")
+        table.add_row(
+            "the same, relative above 1", f"{proof.patch_scaled:.1e}", f"{proof.patch_bound:g}"
+        )
+    table.add_row("verdicts that agree", f"{100 * proof.agreement:.0f} %", "")
+    if proof.loss is not None:
+        both = f"{proof.loss.reference_auc:.4f} → {proof.loss.engine_auc:.4f}"
+        table.add_row(f"mean AUC, {proof.loss.pictures} pictures", both, "loss 0.005")
+    return table
+
+
+def _check_output(output: Path, force: bool) -> None:
+    if output.suffix != ".engine":
+        raise UsageError(f"--output: expected a name that ends in .engine, found {str(output)!r}.")
+    if output.is_dir():
+        raise SinkError(f"{output} is a folder. Name a file for --output.")
+    if output.exists() and not force:
+        raise SinkError(f"{output} exists already. Give --force to replace it.")
+
+
+def _write(output: Path, plan: bytes, sidecar: Sidecar) -> None:
+    try:
+        write_engine(output, plan, sidecar)
+    except OSError as error:
+        raise SinkError(f"{output} cannot be written ({error.strerror or error}).") from error

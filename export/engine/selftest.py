@@ -1,0 +1,227 @@
+"""`patchwatch doctor --selftest`: what a board's owner runs once, and the JSON to send back.
+
+Every part is tried for itself, and what fails is written down with its reason: a report of a board
+on which nothing works is worth as much as one of a board on which all does.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.backends.base import Backend
+from edge.backends.onnxruntime import OnnxRuntimeBackend
+from edge.detector import Detector, Stopwatch
+from edge.engines.board import read_board
+from edge.engines.cache import Engine
+from edge.engines.record import PRECISIONS, Machine, Shape
+from edge.engines.store import EngineRequest, EngineStore
+from edge.errors import PatchwatchError
+from edge.manifest import Manifest, Precision
+from edge.pixels import to_bgr
+from edge.regions import RegionSpec, cut, parse_region
+from edge.types import Image, PixelFormat
+from edge.weights import DEFAULT, find_model
+from export.engine.command import shape_of, this_machine
+from export.engine.frames import proof_frames
+from export.engine.process import build_engine
+from export.engine.proof import read_manifest
+
+SCHEMA_VERSION = 1
+FRAME_HW = (720, 1280)
+WARM_UP, ROUNDS = 10, 100
+FRONTS: tuple[tuple[PixelFormat, str], ...] = (
+    ("bgr", "resize:224"),
+    ("nv12", "center:512"),
+    ("nv12", "resize:224"),
+)
+"""What the kernel of the front end is tried on."""
+
+Report = dict[str, Any]
+Tell = Callable[[str], None]
+
+
+def selftest(path: Path, tell: Tell) -> bool:
+    """Build, prove and time the default model's engines, and write the report.
+
+    Args:
+        path: of the report, JSON.
+        tell: told what is being tried.
+
+    Returns:
+        Whether every engine was built and proven.
+
+    Raises:
+        OSError: the report cannot be written; that is tried before anything else.
+    """
+    report: Report = {"schema_version": SCHEMA_VERSION, **_about()}
+    _write(path, report)
+    model = find_model(DEFAULT)
+    manifest = read_manifest(model)
+    tell("ONNX Runtime on the CPU")
+    with _noted(report, "onnxruntime") as part:
+        part |= _on_cpu(model, manifest)
+    with _noted(report, "machine") as part:
+        machine = this_machine()
+        part |= machine.model_dump(mode="json")
+        report["engines"] = {}
+        for precision in PRECISIONS:
+            with _noted(report["engines"], precision) as engine:
+                _try(engine, model, manifest, machine, precision, tell)
+            _write(path, report)
+    _write(path, report)
+    engines = report.get("engines", {})
+    return bool(engines) and all("error" not in part for part in engines.values())
+
+
+def _about() -> Report:
+    return {
+        "patchwatch": metadata.version("patchwatch"),
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "board": asdict(read_board()),
+        "power_mode": _output("nvpmodel", "-q"),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "frame_hw": FRAME_HW,
+        "rounds": ROUNDS,
+    }
+
+
+_LIBRARIES = ("numpy", "onnxruntime", "tensorrt", "pycuda", "cuda-bindings", "opencv-python", "av")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _output(*command: str) -> str | None:
+    """What a program of the board prints; None where there is none such."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+@contextmanager
+def _noted(report: Report, name: str) -> Iterator[Report]:
+    """A part of the report; what goes wrong in it is its `error`, and the rest goes on."""
+    part: Report = {}
+    report[name] = part
+    try:
+        yield part
+    except (PatchwatchError, ImportError) as error:
+        part["error"] = str(error)
+
+
+def _on_cpu(model: Path, manifest: Manifest) -> Report:
+    with OnnxRuntimeBackend(model) as backend:
+        return {"latency_ms": _latency(backend, parse_region(manifest.region), "bgr")}
+
+
+def _try(
+    part: Report,
+    model: Path,
+    manifest: Manifest,
+    machine: Machine,
+    precision: Precision,
+    tell: Tell,
+) -> None:
+    """Build anew, whatever the cache holds: the seconds and the proof are of this board, today."""
+    shape = shape_of(manifest, None)
+    store = EngineStore(model, manifest, precision)
+    tell(f"{precision}: building; this takes minutes")
+    request = EngineRequest(model, store.key(machine, shape), store.cache.folder)
+    plan, sidecar = build_engine(request, lambda text: tell(f"{precision}: {text}"))
+    part["build"] = sidecar.build.model_dump(mode="json")
+    part["proof"] = sidecar.proof.model_dump(mode="json")
+    part["engine_bytes"] = sidecar.engine_bytes
+    tell(f"{precision}: timing")
+    _time(part, manifest, store.cache.install(plan, sidecar), shape)
+
+
+class _One:
+    """The engine that was just built, and no other."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def get(self, machine: Machine, shape: Shape) -> Engine:
+        """It, for whatever shape is asked: the self-test asks for none but its own."""
+        return self._engine
+
+    def refused(self, engine: Engine) -> bool:
+        """There is no other."""
+        return False
+
+
+def _time(part: Report, manifest: Manifest, engine: Engine, shape: Shape) -> None:
+    from edge.backends.tensorrt import TensorRTBackend
+
+    region = parse_region(manifest.region)
+    for name, mapped in (("copied", False), ("zero_copy", True)):
+        with TensorRTBackend(_One(engine), manifest, mapped=mapped) as backend:
+            part[name] = {
+                "spans_ms": asdict(backend.spans(shape)),
+                "latency_ms": _latency(backend, region, "bgr"),
+                "latency_nv12_ms": _latency(backend, region, "nv12"),
+            }
+    with TensorRTBackend(_One(engine), manifest) as backend:
+        part["zero_copy_chosen"] = backend.chose_zero_copy(shape)
+        part["front_max_difference"] = {
+            f"{pixel_format} {region_text}": _front_difference(backend, pixel_format, region_text)
+            for pixel_format, region_text in FRONTS
+        }
+
+
+def _latency(backend: Backend, region: RegionSpec, pixel_format: PixelFormat) -> Report:
+    """Percentiles of one frame after the other, from the frame to its evidence."""
+    detector = Detector(backend, region)
+    image = _frame(pixel_format)
+    times = []
+    for index in range(WARM_UP + ROUNDS):
+        watch = Stopwatch()
+        began = time.perf_counter()
+        detector.finish(detector.begin(image, watch, pixel_format), watch)
+        if index >= WARM_UP:
+            times.append((time.perf_counter() - began) * 1e3)
+    p50, p90, p99 = np.percentile(times, (50, 90, 99))
+    return {"p50": float(p50), "p90": float(p90), "p99": float(p99), "max": max(times)}
+
+
+def _frame(pixel_format: PixelFormat) -> Image:
+    height, width = FRAME_HW
+    frame = list(proof_frames(height, width))[3]
+    if pixel_format == "bgr":
+        return frame
+    # Any bytes are a picture of NV12; these have the slopes and edges of one.
+    luma = frame[..., 1]
+    chroma = frame[::2, :, 0]
+    return np.ascontiguousarray(np.concatenate([luma, chroma]))
+
+
+def _front_difference(backend: Any, pixel_format: PixelFormat, region_text: str) -> int:
+    """Largest difference in grey levels between the kernel's pictures and the CPU's."""
+    image, region = _frame(pixel_format), parse_region(region_text)
+    expected = np.stack([crop.image for crop in cut(to_bgr(image, pixel_format), region)])
+    found = backend.front_pictures(image, pixel_format, region)
+    return int(np.abs(found.astype(np.int16) - expected).max())
+
+
+def _write(path: Path, report: Report) -> None:
+    path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
