@@ -14,6 +14,8 @@ HAS_GL  = $(shell ldconfig -p 2>/dev/null | grep -c 'libGL\.so\.1')
 SCREEN := $(DISPLAY)$(WAYLAND_DISPLAY)
 # Never both builds of OpenCV, and on a Jetson neither: the system's has GStreamer.
 OPENCV  = $(if $(JETSON),,$(if $(filter 0,$(HAS_GL)),headless,$(if $(SCREEN)$(WITH_WINDOW),desktop,headless)))
+# The system's OpenCV on a Jetson was built for NumPy 1, and its NumPy is older than ours may be.
+NUMPY   = $(if $(JETSON),'numpy>=1.24$(comma)<2')
 OTHER   = $(if $(filter desktop,$(OPENCV)),opencv-python-headless,opencv-python)
 
 .DEFAULT_GOAL := help
@@ -56,7 +58,7 @@ $(BIN)/python:
 
 $(VENV)/.runtime: pyproject.toml | $(BIN)/python
 	$(if $(OPENCV),-@$(BIN)/pip uninstall -q -y $(OTHER) 2>/dev/null)
-	$(BIN)/pip install -q -e '.$(if $(OPENCV),[$(OPENCV)])'
+	$(BIN)/pip install -q $(NUMPY) -e '.$(if $(OPENCV),[$(OPENCV)])'
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.runtime
@@ -66,7 +68,7 @@ $(VENV)/.demo: $(VENV)/.runtime
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(if $(OPENCV),-@$(BIN)/pip uninstall -q -y $(OTHER) 2>/dev/null)
 	$(BIN)/pip install -q $(TORCH) $(TORCH_FLAGS)
-	$(BIN)/pip install -q -e '.[$(if $(OPENCV),$(OPENCV),)$(if $(OPENCV),$(comma))dev]'
+	$(BIN)/pip install -q $(NUMPY) -e '.[$(if $(OPENCV),$(OPENCV),)$(if $(OPENCV),$(comma))dev]'
 	@touch $(VENV)/.runtime $(VENV)/.demo $@
 
 $(VENV)/.bench: $(VENV)/.runtime

@@ -1,0 +1,385 @@
+"""What deploys the program must go with it: the image's recipe, the service, their example.
+
+Nothing here builds an image or talks to systemd's first process; what can be known without is held.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.config import load_config
+from edge.engines.cache import FOLDER_VARIABLE, default_folder
+from patchwatch import make_parser
+from tests.servers import motion_jpeg
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "jetson.md").read_text(encoding="utf-8")
+DOCKERFILE = ROOT / "deploy" / "jetson.Dockerfile"
+SERVICE = ROOT / "deploy" / "patchwatch.service"
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    name: str
+    value: str
+
+
+def instructions() -> list[Instruction]:
+    """Of the Dockerfile; comments dropped, continued lines joined."""
+    lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    joined = text.replace("\\\n", " ").splitlines()
+    return [Instruction(*line.split(None, 1)) for line in joined if line.strip()]
+
+
+def listed(key: str) -> list[str]:
+    """The texts of a list in pyproject.toml (Python 3.10 has no reader of TOML)."""
+    match = re.search(rf"^{key} = \[(.*?)\]$", PROJECT, flags=re.DOTALL | re.MULTILINE)
+    assert match is not None, key
+    return re.findall(r'"([^"]+)"', match[1])
+
+
+def values(name: str) -> list[str]:
+    return [item.value for item in instructions() if item.name == name]
+
+
+def packages(command: str, of: str) -> set[str]:
+    """What a shell line lets `apt-get install` or `pip install` fetch, by bare names."""
+    found = set()
+    for part in command.split("&&"):
+        words = shlex.split(part)
+        if "install" in words and any(word.endswith(of) for word in words):
+            given = words[words.index("install") + 1 :]
+            found |= {re.split(r"[<>=\[]", word)[0] for word in given if word[0] not in "-./"}
+    return found
+
+
+def environment() -> dict[str, str]:
+    words = shlex.split(" ".join(values("ENV")))
+    return dict(word.split("=", 1) for word in words)
+
+
+def test_its_first_words_are_that_no_image_was_built() -> None:
+    first = DOCKERFILE.read_text(encoding="utf-8").split("\nARG")[0].replace("\n# ", " ")
+    assert "No image has been built of it so far" in first
+    assert "docs/jetson.md" in first
+
+
+def test_every_instruction_is_one_that_docker_knows() -> None:
+    names = [item.name for item in instructions()]
+    assert names[:2] == ["ARG", "FROM"]
+    known = {"RUN", "ENV", "WORKDIR", "COPY", "USER", "VOLUME", "ENTRYPOINT", "CMD"}
+    assert set(names[2:]) == known
+
+
+def test_the_base_is_of_l4t_and_its_tag_can_be_chosen() -> None:
+    name, tag = values("ARG")[0].split("=")
+    assert values("FROM") == [f"nvcr.io/nvidia/l4t-jetpack:${{{name}}}"]
+    assert re.fullmatch(r"r36\.\d\.\d", tag)
+    assert f"--build-arg {name}=r36." in PAGE
+
+
+def test_everything_that_it_copies_is_there() -> None:
+    copied = [word for value in values("COPY") for word in value.split()[:-1]]
+    assert copied and [name for name in copied if not (ROOT / name).exists()] == []
+    rooms = {name.rstrip("*") for name in listed("include")}
+    assert "edge" in rooms and rooms <= {name.rstrip("/") for name in copied}
+
+
+def test_what_it_copies_is_enough_to_run(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.mkdir()
+    for value in values("COPY"):
+        *names, target = value.split()
+        for name in names:
+            source = ROOT / name
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, image / target, ignore=ignored)
+            else:
+                shutil.copy(source, image / target)
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((520, 520, 3), 90, np.uint8))
+    script = "import edge, patchwatch, sys; print(edge.__file__); sys.exit(patchwatch.main())"
+    words = ["run", str(tmp_path / "p.png"), "--headless", "--json", "-"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=image,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    where, line = done.stdout.splitlines()
+    assert Path(where).is_relative_to(image)
+    assert json.loads(line)["logit"] is not None
+
+
+def test_its_system_packages_are_those_that_the_page_names() -> None:
+    wanted = {name for run in values("RUN") for name in packages(run, "apt-get")}
+    assert {"python3-opencv", "python3-libnvinfer", "g++"} <= wanted
+    # The page leaves these to L4T, which has them on a board and not in its image.
+    plugins = {f"gstreamer1.0-plugins-{kind}" for kind in ("base", "good", "bad")}
+    named = set(re.findall(r"[a-z0-9.+-]+", PAGE))
+    assert wanted - plugins <= named
+
+
+def test_its_packages_from_pip_are_those_of_the_project_and_no_opencv() -> None:
+    allowed = {re.split(r"[<>=]", item)[0] for item in listed("dependencies") + listed("jetson")}
+    wanted = {name for run in values("RUN") for name in packages(run, "pip")}
+    assert {"numpy", "pycuda"} <= wanted <= allowed
+    text = " ".join(values("RUN"))
+    assert "numpy>=1.24,<2" in text and "numpy>=1.24" in listed("dependencies")
+    assert not re.search(r"opencv-python|\btorch\b", text)
+
+
+def test_it_runs_as_nobody_special_and_keeps_engines_on_a_volume() -> None:
+    (volume,) = values("VOLUME")
+    assert environment()[FOLDER_VARIABLE].startswith(volume)
+    assert environment()["XDG_CACHE_HOME"].startswith(volume)
+    (run,) = [run for run in values("RUN") if "useradd" in run]
+    uid, name = shlex.split(run)[2], shlex.split(run.split("&&")[0])[-1]
+    assert values("USER") == [uid] and uid != "0"
+    assert "--groups video" in run
+    assert f"install -d -o {name} -g {name} {volume}" in run
+    names = [item.name for item in instructions()]
+    assert "RUN" not in names[names.index("USER") :]
+
+
+def test_its_entry_point_is_the_program() -> None:
+    assert json.loads(values("ENTRYPOINT")[0]) == ["patchwatch"]
+    words = json.loads(values("CMD")[0])
+    assert make_parser(words[0]).parse_args(words[1:])
+    assert 'patchwatch = "patchwatch:main"' in PROJECT
+    folder = f"{values('WORKDIR')[0]}/.venv/bin"
+    assert environment()["PATH"].split(":")[0] == folder
+
+
+def docker_line(command: str) -> list[str]:
+    line = next(
+        line for line in PAGE.replace("\\\n", " ").splitlines() if f"sudo docker {command}" in line
+    )
+    return shlex.split(line)[2:]
+
+
+def test_the_page_builds_and_runs_the_image() -> None:
+    build, run = docker_line("build"), docker_line("run")
+    assert build[build.index("-f") + 1] == str(DOCKERFILE.relative_to(ROOT))
+    image = build[build.index("-t") + 1]
+    assert run[run.index("--runtime") + 1] == "nvidia"
+    mounts = [run[i + 1].split(":") for i, word in enumerate(run) if word == "--volume"]
+    inside = [mount[1] for mount in mounts]
+    assert values("VOLUME")[0] in inside and "/tmp/argus_socket" in inside
+    command, *words = run[run.index(image) + 1 :]
+    args = make_parser(command).parse_args(words)
+    configs = next(mount[1] for mount in mounts if mount[0].endswith("/configs"))
+    assert str(args.config.parent) == configs
+    assert (ROOT / "configs" / args.config.name).is_file()
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint")
+def test_the_linter_of_dockerfiles_finds_nothing() -> None:
+    done = subprocess.run(["hadolint", DOCKERFILE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_example_is_a_csi_camera_on_an_engine() -> None:
+    config = load_config(ROOT / "configs" / "jetson.yaml")
+    assert config.source == "csi://0" and config.capture.pixel_format == "nv12"
+    assert config.backend.name == "tensorrt" and config.backend.precision == "fp16"
+    # Nobody draws, so that nothing has to be converted on the CPU.
+    output = config.output
+    assert not output.window and output.save is None and output.images is None
+    assert str(output.json_lines) == "-"
+
+
+def unit() -> dict[str, list[str]]:
+    """The keys of the service file with their values, from all its sections."""
+    found: dict[str, list[str]] = {}
+    for line in SERVICE.read_text(encoding="utf-8").splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def only(key: str) -> str:
+    (value,) = unit()[key]
+    return value
+
+
+def started() -> list[str]:
+    return shlex.split(only("ExecStart"))
+
+
+def unit_environment() -> dict[str, str]:
+    return dict(value.split("=", 1) for value in unit()["Environment"])
+
+
+def codes(key: str) -> set[int]:
+    return {int(word) for word in only(key).split()}
+
+
+def test_the_service_says_that_it_never_ran_on_a_board() -> None:
+    assert "It has not run on a board so far" in SERVICE.read_text(encoding="utf-8").split("[")[0]
+
+
+def test_the_service_starts_what_the_page_installs() -> None:
+    program, command, *words = started()
+    args = make_parser(command).parse_args(words)
+    assert args.headless
+    assert f"configs/jetson.yaml {args.config}" in PAGE
+    folder = Path(program).parents[2]
+    assert f"git clone REPOSITORY {folder}" in PAGE and program in PAGE
+    assert f"useradd --system --home-dir {only('WorkingDirectory')}" in PAGE
+    assert f" {only('User')}\n" in PAGE
+    assert only("EnvironmentFile").lstrip("-") in PAGE
+    assert only("Documentation") == f"file://{folder}/docs/jetson.md"
+
+
+def test_the_service_keeps_engines_in_its_own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("/var/cache", only("CacheDirectory"))
+    for name, value in unit_environment().items():
+        monkeypatch.setenv(name, value)
+    assert default_folder() == folder
+    assert Path(unit_environment()["XDG_CACHE_HOME"]).is_relative_to(folder)
+    assert str(folder) in PAGE
+    assert only("WorkingDirectory") == f"/var/lib/{only('StateDirectory')}"
+
+
+def test_the_service_is_shut_in_but_not_shut_off() -> None:
+    keys = unit()
+    assert only("NoNewPrivileges") == "yes" and only("CapabilityBoundingSet") == ""
+    assert only("ProtectSystem") == "strict" and only("ProtectHome") == "yes"
+    assert not Path(started()[0]).is_relative_to("/home")
+    # `strict` closes /tmp too, where nvargus-daemon's socket is and where engines are built.
+    assert "/tmp" in only("ReadWritePaths").split()
+    # Each of these takes the GPU, a camera or the name of the board away.
+    closing = {"PrivateTmp", "PrivateDevices", "ProtectClock", "DeviceAllow", "DevicePolicy"}
+    closing |= {"MemoryDenyWriteExecute", "ProcSubset", "DynamicUser", "PrivateNetwork"}
+    assert not closing & keys.keys()
+    assert {"video", "render"} == set(only("SupplementaryGroups").split())
+
+
+def test_the_service_tries_again_and_stops_in_peace() -> None:
+    assert only("Restart") == "on-failure"
+    assert 128 + signal.Signals[only("KillSignal")] in codes("SuccessExitStatus")
+    assert 128 + signal.SIGINT in codes("SuccessExitStatus")
+    assert int(only("RestartSec")) >= 1 and int(only("TimeoutStopSec")) >= 10
+    assert int(only("RestartMaxDelaySec")) > int(only("RestartSec"))
+    assert only("StartLimitIntervalSec") == "0"
+
+
+def write_config(folder: Path, source: str) -> Path:
+    """A configuration for where there is no GPU; YAML reads JSON."""
+    path = folder / "live.yaml"
+    config = {"source": source, "model": "tiny-ladeda", "output": {"json_lines": "-"}}
+    path.write_text(json.dumps(config))
+    return path
+
+
+def command_line(config: Path) -> list[str]:
+    """What the service starts, with this interpreter, checkout and configuration."""
+    words = started()
+    words[words.index("--config") + 1] = str(config)
+    return [sys.executable, str(ROOT / "patchwatch.py"), *words[1:]]
+
+
+@contextmanager
+def running(config: Path) -> Iterator[subprocess.Popen[str]]:
+    folder = config.parent
+    variables = {
+        name: value.replace("/var/cache", str(folder / "cache"))
+        for name, value in unit_environment().items()
+    }
+    with subprocess.Popen(
+        command_line(config),
+        cwd=folder,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_its_command_watches_until_it_is_stopped(tmp_path: Path) -> None:
+    ok, jpeg = cv2.imencode(".jpg", np.full((120, 160, 3), 90, np.uint8))
+    assert ok
+    with motion_jpeg([jpeg.tobytes()]) as address:
+        with running(write_config(tmp_path, address)) as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(5)]
+            process.send_signal(signal.Signals[only("KillSignal")])
+            began = time.monotonic()
+            rest, said = process.communicate(timeout=int(only("TimeoutStopSec")))
+        assert time.monotonic() - began < int(only("TimeoutStopSec"))
+    assert process.returncode in codes("SuccessExitStatus"), said
+    assert process.returncode == 143
+    for line in [*lines, *rest.splitlines()]:
+        assert json.loads(line)["verdict"]
+    assert "finished" in said
+
+
+def test_a_picture_ends_it_with_success(tmp_path: Path) -> None:
+    picture = tmp_path / "p.png"
+    cv2.imwrite(str(picture), np.full((120, 160, 3), 90, np.uint8))
+    with running(write_config(tmp_path, str(picture))) as process:
+        out, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert json.loads(out)["source"] == str(picture)
+
+
+@pytest.mark.parametrize(
+    ("source", "again"), [("/dev/video63", True), ("gopher://x/", True), (None, False)]
+)
+def test_what_fails_is_tried_again_unless_it_cannot_get_better(
+    tmp_path: Path, source: str | None, again: bool
+) -> None:
+    config = write_config(tmp_path, source or "")
+    if source is None:
+        config.write_text("sourc: csi://0\n")
+    with running(config) as process:
+        _, said = process.communicate(timeout=60)
+    assert said.startswith("patchwatch: error:")
+    assert process.returncode not in {0} | codes("SuccessExitStatus")
+    assert (process.returncode not in codes("RestartPreventExitStatus")) == again
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (package systemd)"
+)
+def test_systemd_reads_every_line(tmp_path: Path) -> None:
+    program = tmp_path / "patchwatch"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    text = SERVICE.read_text(encoding="utf-8").replace(started()[0], str(program))
+    path = tmp_path / SERVICE.name
+    path.write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", path], capture_output=True, text=True, check=False
+    )
+    # Before systemd 254 two keys are not known, and passed over.
+    known = ("Unknown key 'RestartSteps'", "Unknown key 'RestartMaxDelaySec'")
+    said = [line for line in done.stderr.splitlines() if SERVICE.name in line]
+    assert [line for line in said if not any(text in line for text in known)] == []
+    assert done.returncode == 0, done.stderr
