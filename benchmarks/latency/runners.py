@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,8 +17,13 @@ import torch
 from torch import nn
 
 from benchmarks.latency.subjects import HW, Subject
+from edge import backends
 from edge.backends.onnxruntime import OnnxRuntimeBackend
+from edge.engines.record import Shape
+from edge.errors import GpuError, MissingDependency, ModelError
+from edge.manifest import Precision
 from edge.types import Batch
+from export.engine.process import build_engine
 from export.graph import INPUT, LOGIT, PATCH_LOGITS
 
 HOST_ONLY: Mapping[str, float] = MappingProxyType({})
@@ -161,6 +168,31 @@ class BackendRunner(HostRunner):
         return self._backend.infer(frames)[0].logit
 
 
+class EngineRunner(HostRunner):
+    """A TensorRT engine in the backend of `patchwatch run`; the device's parts are medians of a
+    measurement of its own, as the backend's stream is not interrupted for events."""
+
+    def __init__(self, path: Path, precision: Precision, hw: HW) -> None:
+        choice = backends.BackendChoice("tensorrt", precision=precision, build=build_engine)
+        with ExitStack() as stack:
+            backend: Any = stack.enter_context(backends.open_backend(path, choice=choice))
+            backend.warm_up(*hw)
+            self._spans = backend.spans(Shape(batch=1, height=hw[0], width=hw[1]))
+            # Runners live as long as the benchmark.
+            self.close = stack.pop_all().close
+        self._backend = backend
+        atexit.register(self.close)
+
+    def run(self, frames: Batch) -> float:
+        """See `Runner.run`."""
+        return float(self._backend.infer(frames)[0].logit)
+
+    def device_ms(self) -> Mapping[str, float]:
+        """Both copies as `copy`, the engine as `kernel`, in ms."""
+        spans = self._spans
+        return {"copy": spans.copy_in + spans.copy_out, "kernel": spans.compute}
+
+
 def open_eager(subject: Subject, hw: HW, threads: int) -> Runner:
     """The module as it stands."""
     return TorchRunner(subject.module, threads)
@@ -231,6 +263,18 @@ def open_provider(provider: str) -> Open:
     return opened
 
 
+def open_engine(precision: Precision) -> Open:
+    """The folded model file as an engine, built here if there is none yet."""
+
+    def opened(subject: Subject, hw: HW, threads: int) -> Runner:
+        try:
+            return EngineRunner(folded_file(subject), precision, hw)
+        except (MissingDependency, GpuError, ModelError) as error:
+            raise AbsentRuntime(str(error)) from error
+
+    return opened
+
+
 def folded_file(subject: Subject) -> Path:
     """The subject's folded file.
 
@@ -254,6 +298,8 @@ RUNTIMES: tuple[Runtime, ...] = (
     Runtime("Patchwatch's backend, folded graph", open_backend),
     Runtime("ONNX Runtime CUDA, folded graph", open_provider("CUDAExecutionProvider")),
     Runtime("ONNX Runtime TensorRT, folded graph", open_provider("TensorrtExecutionProvider")),
+    Runtime("TensorRT engine, float32", open_engine("fp32"), slow_to_open=True),
+    Runtime("TensorRT engine, half precision", open_engine("fp16"), slow_to_open=True),
 )
 """What the latency section times; a further backend is a further line."""
 

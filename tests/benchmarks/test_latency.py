@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import random
@@ -13,7 +14,7 @@ import onnx
 import pytest
 import torch
 
-from benchmarks.latency import LatencySection, render
+from benchmarks.latency import LatencySection, render, runners
 from benchmarks.latency import section as section_module
 from benchmarks.latency.rounds import Group, ratio_of_rounds, run_passes
 from benchmarks.latency.runners import (
@@ -22,8 +23,10 @@ from benchmarks.latency.runners import (
     NAIVE,
     RUNTIMES,
     AbsentRuntime,
+    EngineRunner,
     Runtime,
     open_compiled,
+    open_engine,
     open_naive,
 )
 from benchmarks.latency.subjects import (
@@ -43,7 +46,12 @@ from export.graph import to_onnx
 from export.model_file import manifest_of
 from export.naive import naive_module
 from export.parity import BOUND, textured
+from tests.build_here import BuildHere
 from tests.export.models import lively, make_card
+from tests.fake_tensorrt import installed
+from tests.software_cuda import SoftwareGpu
+from tests.software_cuda.fixtures import software_cuda as software_cuda
+from tests.software_cuda.fixtures import software_gpu as software_gpu
 
 PLAN = Plan(quick=True, threads=(1,), budget_s={"latency": 0.5})
 FIGURES = {"p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "samples", "samples_ms", "timed"}
@@ -167,6 +175,27 @@ def test_an_interrupt_keeps_what_was_measured(after: int) -> None:
     measured = [row for row in section.rows() if "missing" not in row]
     sizes = {str(row["size"]) for row in measured}
     assert len(sizes) == (0 if after == 1 else 1)
+
+
+def test_an_engine_is_timed_where_a_gpu_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shipped: Subject, software_gpu: SoftwareGpu
+) -> None:
+    monkeypatch.setenv("PATCHWATCH_ENGINES", str(tmp_path))
+    monkeypatch.setattr(runners, "build_engine", BuildHere())
+    with installed("10.3.0"):
+        runner = open_engine("fp32")(shipped, (40, 50), 1)
+        logit = runner.run(textured((1, 40, 50)))
+        assert logit == pytest.approx(shipped.reference_logit((40, 50)), abs=1e-4)
+        assert set(runner.device_ms()) == {"copy", "kernel"}
+        assert isinstance(runner, EngineRunner)
+        runner.close()
+
+
+def test_an_engine_that_cannot_be_is_a_row_that_says_so(shipped: Subject) -> None:
+    if importlib.util.find_spec("tensorrt"):
+        pytest.skip("TensorRT is installed")
+    with pytest.raises(AbsentRuntime, match=r"TensorRT .* is needed to run an engine"):
+        open_engine("fp16")(shipped, (40, 50), 1)
 
 
 def test_compiling_that_fails_is_a_row_that_says_so(
