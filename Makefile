@@ -34,7 +34,7 @@ live: $(VENV)/.runtime  ## watch a camera in a window (SOURCE=rtsp://… for ano
 	$(BIN)/patchwatch run $(SOURCE)
 
 test: WITH_WINDOW := yes
-test: system-packages $(VENV)/.dev lint  ## everything that CI checks: ruff, mypy, pytest with coverage
+test: system-packages $(VENV)/.cuda lint  ## everything that CI checks: ruff, mypy, pytest with coverage
 	$(BIN)/pytest --cov --cov-report=term
 
 lint: $(VENV)/.dev  ## ruff and mypy only
@@ -70,6 +70,12 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install -q $(TORCH) $(TORCH_FLAGS)
 	$(BIN)/pip install -q $(NUMPY) -e '.[$(if $(OPENCV),$(OPENCV),)$(if $(OPENCV),$(comma))dev]'
 	@touch $(VENV)/.runtime $(VENV)/.demo $@
+
+# The libraries that reach a GPU, for tests with a driver in software; pycuda only where nvcc is.
+$(VENV)/.cuda: $(VENV)/.dev
+	-$(BIN)/pip install -q 'cuda-bindings>=12.6' nvidia-cuda-nvrtc
+	-$(BIN)/python -m tests.software_cuda.install
+	@touch $@
 
 $(VENV)/.bench: $(VENV)/.runtime
 	$(BIN)/pip install -q $(TORCH) $(TORCH_FLAGS)

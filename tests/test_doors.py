@@ -16,7 +16,7 @@ from tests.onnx_files import write_model
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("edge", "training", "export", "benchmarks")
-HEAVY = {"onnxruntime", "tensorrt", "pycuda", "av"}
+HEAVY = {"onnxruntime", "tensorrt", "pycuda", "cuda", "av"}
 NOT_ON_THE_DEVICE = {"torch", "onnx", "sklearn", "safetensors", "skimage"}
 
 
@@ -53,6 +53,8 @@ def test_a_heavy_library_is_imported_in_one_module_each() -> None:
     assert all(len(paths) <= 2 for paths in users.values()), users
     assert users["onnxruntime"] <= {"backends/onnxruntime.py", "demo/clip.py"}
     assert users["av"] <= {"sinks/video.py", "demo/clip.py"}
+    assert users["tensorrt"] == {"engines/session.py"}
+    assert users["pycuda"] == {"cuda/pycuda.py"} and users["cuda"] == {"cuda/cuda_python.py"}
 
 
 def test_there_is_no_utils() -> None:

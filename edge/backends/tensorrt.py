@@ -107,10 +107,10 @@ class TensorRTBackend:
         parts = [give(part, image) for part in whole.parts(MAX_BATCH)]
         return Pending(whole.boxes, whole.input_hw, parts)
 
-    def spans(self, shape: Shape) -> Spans:
-        """Where the time of a frame goes with the engine for a shape; for a look from outside."""
+    def spans(self, shape: Shape, longest_s: float = 3.0) -> Spans:
+        """Where the time of a frame goes with the engine for a shape, measured for so long."""
         lane = self._lane(shape.batch, shape.height, shape.width)
-        return self._owner.call(lane.measure)
+        return self._owner.call(partial(lane.measure, longest_s))
 
     def chose_zero_copy(self, shape: Shape) -> bool:
         """Whether the GPU reads the frames of that shape from the CPU's memory."""

@@ -16,7 +16,10 @@ LIBRARIES: tuple[Library, ...] = get_args(Library)
 
 COMMANDS: dict[Library, str] = {
     "pycuda": "pip install 'pycuda>=2024.1.2'",
-    "cuda-python": "pip install 'cuda-bindings>=12.6' nvidia-cuda-nvrtc",
+    "cuda-python": (
+        "pip install 'cuda-bindings>=12.6,<13' nvidia-cuda-nvrtc-cu12 for a driver of CUDA 12, "
+        "'cuda-bindings>=13,<14' nvidia-cuda-nvrtc for one of CUDA 13"
+    ),
 }
 """What installs each."""
 

@@ -93,9 +93,9 @@ class Lane:
         slot.done.wait()
         return memory.evidence(count)
 
-    def measure(self, cuda: Cuda) -> Spans:
+    def measure(self, longest_s: float, cuda: Cuda) -> Spans:
         """Time one slot's memory, while no frame is in hand."""
-        return self.session.measure(self._slots[0].memory)
+        return self.session.measure(self._slots[0].memory, longest_s=longest_s)
 
     def free(self, cuda: Cuda) -> None:
         """Give back memory and engine; what was queued before has been done by then."""

@@ -218,11 +218,18 @@ class Session:
         self._cuda.synchronize()
         return memory.evidence(count)
 
-    def measure(self, memory: Memory, rounds: int = 50) -> Spans:
-        """Time the parts of a frame by events of the GPU; the clock of the CPU for the rest."""
+    def measure(self, memory: Memory, rounds: int = 50, longest_s: float = 3.0) -> Spans:
+        """Time the parts of a frame by events of the GPU; the clock of the CPU for the rest.
+
+        Args:
+            memory: the frame's.
+            rounds: frames.
+            longest_s: it ends after so long, with however many frames it has by then.
+        """
         events = [self._cuda.event(timing=True) for _ in range(4)]
-        rows = []
-        for _ in range(rounds):
+        rows: list[tuple[float, ...]] = []
+        deadline = time.perf_counter() + longest_s
+        while len(rows) < rounds and (not rows or time.perf_counter() < deadline):
             began = time.perf_counter()
             events[0].record()
             memory.copy_in(1)

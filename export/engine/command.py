@@ -32,13 +32,17 @@ def run(args: argparse.Namespace) -> int:
             precision, labelled, workspace.
     """
     model = find_model(str(args.checkpoint))
+    precisions = args.precision or (DEFAULT_PRECISION,)
     if args.output is not None:
         _check_output(args.output, args.force)
+        if len(precisions) > 1:
+            raise UsageError("--output names one engine, and several precisions are asked for.")
+    _refuse_checkpoint(model)
     manifest = read_manifest(model)
     shape = shape_of(manifest, args.static)
     machine = this_machine()
     out, err = Console(), Console(stderr=True)
-    for precision in args.precision or (DEFAULT_PRECISION,):
+    for precision in precisions:
         plan, sidecar = _build(err, model, manifest, machine, shape, precision, args)
         if args.output is not None:
             _write(args.output, plan, sidecar)
@@ -122,6 +126,14 @@ def proof_table(sidecar: Sidecar) -> Table:
         both = f"{proof.loss.reference_auc:.4f} → {proof.loss.engine_auc:.4f}"
         table.add_row(f"mean AUC, {proof.loss.pictures} pictures", both, "loss 0.005")
     return table
+
+
+def _refuse_checkpoint(model: Path) -> None:
+    if model.suffix != ".onnx":
+        raise UsageError(
+            f"--engine: expected a model file (.onnx), found {model}. Export it first: "
+            f"patchwatch export {model.name} -o {model.stem}.onnx."
+        )
 
 
 def _check_output(output: Path, force: bool) -> None:

@@ -6,13 +6,15 @@ on which nothing works is worth as much as one of a board on which all does.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -40,7 +42,7 @@ from export.engine.proof import read_manifest
 
 SCHEMA_VERSION = 1
 FRAME_HW = (720, 1280)
-WARM_UP, ROUNDS = 10, 100
+WARM_UP, ROUNDS = 3, 100
 FRONTS: tuple[tuple[PixelFormat, str], ...] = (
     ("bgr", "resize:224"),
     ("nv12", "center:512"),
@@ -52,12 +54,13 @@ Report = dict[str, Any]
 Tell = Callable[[str], None]
 
 
-def selftest(path: Path, tell: Tell) -> bool:
+def selftest(path: Path, tell: Tell, longest_s: float = 3.0) -> bool:
     """Build, prove and time the default model's engines, and write the report.
 
     Args:
         path: of the report, JSON.
         tell: told what is being tried.
+        longest_s: each measurement ends after it, with however many rounds it has by then.
 
     Returns:
         Whether every engine was built and proven.
@@ -71,14 +74,15 @@ def selftest(path: Path, tell: Tell) -> bool:
     manifest = read_manifest(model)
     tell("ONNX Runtime on the CPU")
     with _noted(report, "onnxruntime") as part:
-        part |= _on_cpu(model, manifest)
+        part |= _on_cpu(model, manifest, longest_s)
     with _noted(report, "machine") as part:
         machine = this_machine()
         part |= machine.model_dump(mode="json")
         report["engines"] = {}
         for precision in PRECISIONS:
             with _noted(report["engines"], precision) as engine:
-                _try(engine, model, manifest, machine, precision, tell)
+                trial = _Trial(model, manifest, machine, longest_s, tell)
+                trial.run(engine, precision)
             _write(path, report)
     _write(path, report)
     engines = report.get("engines", {})
@@ -95,7 +99,6 @@ def _about() -> Report:
         "power_mode": _output("nvpmodel", "-q"),
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "frame_hw": FRAME_HW,
-        "rounds": ROUNDS,
     }
 
 
@@ -129,30 +132,51 @@ def _noted(report: Report, name: str) -> Iterator[Report]:
         part["error"] = str(error)
 
 
-def _on_cpu(model: Path, manifest: Manifest) -> Report:
+def _on_cpu(model: Path, manifest: Manifest, longest_s: float) -> Report:
     with OnnxRuntimeBackend(model) as backend:
-        return {"latency_ms": _latency(backend, parse_region(manifest.region), "bgr")}
+        return {"latency_ms": _latency(backend, parse_region(manifest.region), "bgr", longest_s)}
 
 
-def _try(
-    part: Report,
-    model: Path,
-    manifest: Manifest,
-    machine: Machine,
-    precision: Precision,
-    tell: Tell,
-) -> None:
-    """Build anew, whatever the cache holds: the seconds and the proof are of this board, today."""
-    shape = shape_of(manifest, None)
-    store = EngineStore(model, manifest, precision)
-    tell(f"{precision}: building; this takes minutes")
-    request = EngineRequest(model, store.key(machine, shape), store.cache.folder)
-    plan, sidecar = build_engine(request, lambda text: tell(f"{precision}: {text}"))
-    part["build"] = sidecar.build.model_dump(mode="json")
-    part["proof"] = sidecar.proof.model_dump(mode="json")
-    part["engine_bytes"] = sidecar.engine_bytes
-    tell(f"{precision}: timing")
-    _time(part, manifest, store.cache.install(plan, sidecar), shape)
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One model on one machine."""
+
+    model: Path
+    manifest: Manifest
+    machine: Machine
+    longest_s: float
+    tell: Tell
+
+    def run(self, part: Report, precision: Precision) -> None:
+        """Build anew, whatever the cache holds: seconds and proof are of this board, today."""
+        shape = shape_of(self.manifest, None)
+        store = EngineStore(self.model, self.manifest, precision)
+        self.tell(f"{precision}: building; this takes minutes")
+        request = EngineRequest(self.model, store.key(self.machine, shape), store.cache.folder)
+        plan, sidecar = build_engine(request, lambda text: self.tell(f"{precision}: {text}"))
+        part["build"] = sidecar.build.model_dump(mode="json")
+        part["proof"] = sidecar.proof.model_dump(mode="json")
+        part["engine_bytes"] = sidecar.engine_bytes
+        self.tell(f"{precision}: timing")
+        self._time(part, store.cache.install(plan, sidecar), shape)
+
+    def _time(self, part: Report, engine: Engine, shape: Shape) -> None:
+        from edge.backends.tensorrt import TensorRTBackend
+
+        region = parse_region(self.manifest.region)
+        for name, mapped in (("copied", False), ("zero_copy", True)):
+            with TensorRTBackend(_One(engine), self.manifest, mapped=mapped) as backend:
+                part[name] = {
+                    "spans_ms": asdict(backend.spans(shape, self.longest_s)),
+                    "latency_ms": _latency(backend, region, "bgr", self.longest_s),
+                    "latency_nv12_ms": _latency(backend, region, "nv12", self.longest_s),
+                }
+        with TensorRTBackend(_One(engine), self.manifest) as backend:
+            part["zero_copy_chosen"] = backend.chose_zero_copy(shape)
+            part["front_max_difference"] = {
+                f"{pixel_format} {text}": _front_difference(backend, pixel_format, text)
+                for pixel_format, text in FRONTS
+            }
 
 
 class _One:
@@ -170,43 +194,30 @@ class _One:
         return False
 
 
-def _time(part: Report, manifest: Manifest, engine: Engine, shape: Shape) -> None:
-    from edge.backends.tensorrt import TensorRTBackend
-
-    region = parse_region(manifest.region)
-    for name, mapped in (("copied", False), ("zero_copy", True)):
-        with TensorRTBackend(_One(engine), manifest, mapped=mapped) as backend:
-            part[name] = {
-                "spans_ms": asdict(backend.spans(shape)),
-                "latency_ms": _latency(backend, region, "bgr"),
-                "latency_nv12_ms": _latency(backend, region, "nv12"),
-            }
-    with TensorRTBackend(_One(engine), manifest) as backend:
-        part["zero_copy_chosen"] = backend.chose_zero_copy(shape)
-        part["front_max_difference"] = {
-            f"{pixel_format} {region_text}": _front_difference(backend, pixel_format, region_text)
-            for pixel_format, region_text in FRONTS
-        }
-
-
-def _latency(backend: Backend, region: RegionSpec, pixel_format: PixelFormat) -> Report:
+def _latency(
+    backend: Backend, region: RegionSpec, pixel_format: PixelFormat, longest_s: float
+) -> Report:
     """Percentiles of one frame after the other, from the frame to its evidence."""
     detector = Detector(backend, region)
     image = _frame(pixel_format)
-    times = []
-    for index in range(WARM_UP + ROUNDS):
+    times: list[float] = []
+    deadline = time.perf_counter() + longest_s
+    while len(times) < WARM_UP + ROUNDS and (
+        len(times) <= WARM_UP or time.perf_counter() < deadline
+    ):
         watch = Stopwatch()
         began = time.perf_counter()
         detector.finish(detector.begin(image, watch, pixel_format), watch)
-        if index >= WARM_UP:
-            times.append((time.perf_counter() - began) * 1e3)
-    p50, p90, p99 = np.percentile(times, (50, 90, 99))
-    return {"p50": float(p50), "p90": float(p90), "p99": float(p99), "max": max(times)}
+        times.append((time.perf_counter() - began) * 1e3)
+    times = times[WARM_UP:]
+    p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
+    return {"p50": p50, "p90": p90, "p99": p99, "max": max(times), "rounds": len(times)}
 
 
+@functools.cache
 def _frame(pixel_format: PixelFormat) -> Image:
     height, width = FRAME_HW
-    frame = list(proof_frames(height, width))[3]
+    frame = next(itertools.islice(proof_frames(height, width), 3, None))
     if pixel_format == "bgr":
         return frame
     # Any bytes are a picture of NV12; these have the slopes and edges of one.

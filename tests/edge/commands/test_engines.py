@@ -1,0 +1,284 @@
+"""`patchwatch run --backend tensorrt` and its like as whole programs: a TensorRT whose execution is
+ONNX Runtime's, on a CUDA driver in software."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.engines.cache import sidecar_path
+from edge.engines.record import parse_sidecar
+from tests.edge.sources.clips import write_clip
+from tests.fake_tensorrt import Faults, site_environment
+from tests.onnx_files import write_model
+from tests.software_cuda import environment
+from tests.software_cuda.fixtures import software_cuda as software_cuda
+
+ROOT = Path(__file__).resolve().parents[3]
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(software_cuda: Path, tmp_path: Path) -> Start:
+    """Starts `patchwatch …` on a machine with TensorRT and a GPU."""
+
+    def start(
+        *words: object,
+        version: str = "10.3.0",
+        faults: Faults | None = None,
+        cache: Path | None = None,
+        **properties: object,
+    ) -> subprocess.Popen[str]:
+        found = environment(software_cuda, **properties) | site_environment(version, faults)
+        found["XDG_CACHE_HOME"] = str(cache or tmp_path / "cache")
+        found["PYTHONPATH"] = os.pathsep.join([str(ROOT), found["PYTHONPATH"]])
+        return subprocess.Popen(
+            [sys.executable, "-m", "patchwatch", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=found,
+            cwd=tmp_path,
+        )
+
+    return start
+
+
+def finished(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    return out, err
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "m.onnx")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4", 12)
+
+
+def logits(out: str) -> list[float]:
+    return [json.loads(line)["logit"] for line in out.splitlines()]
+
+
+RUN = ("--headless", "--json", "-", "--region", "center:48")
+
+
+def engines(folder: Path) -> list[Path]:
+    return sorted((folder / "cache" / "patchwatch" / "engines").glob("*.engine"))
+
+
+def test_builds_at_first_and_finds_it_from_then_on(
+    start: Start, model: Path, clip: Path, tmp_path: Path
+) -> None:
+    plain = ("run", clip, "--model", model, *RUN)
+    expected = logits(finished(start(*plain))[0])
+    words = (*plain, "--backend", "tensorrt", "--precision", "fp32")
+    out, err = finished(start(*words))
+    assert logits(out) == pytest.approx(expected, abs=1e-4)
+    assert "The first build takes minutes" in err
+    (engine,) = engines(tmp_path)
+    record = parse_sidecar(sidecar_path(engine).read_text(), "it")
+    assert record.proof.ok and record.key.machine.gpu == "Orin (software)"
+    again, err = finished(start(*words))
+    assert logits(again) == logits(out)
+    assert "building" not in err
+    # The system was upgraded: another TensorRT.
+    _, err = finished(start(*words, version="8.6.1"))
+    assert "no engine of fake for this machine yet" in err
+    assert len(engines(tmp_path)) == 2
+
+
+def test_two_processes_that_need_one_engine_build_it_once(
+    start: Start, model: Path, clip: Path, tmp_path: Path
+) -> None:
+    words = ("run", clip, "--model", model, *RUN, "--backend", "tensorrt", "--precision", "fp32")
+    both = [start(*words, faults=Faults(build_seconds=3)) for _ in range(2)]
+    said = [finished(process)[1] for process in both]
+    assert sum("building one" in err for err in said) == 1
+    assert len(engines(tmp_path)) == 1
+
+
+def test_a_cache_that_cannot_be_made_is_survived_and_said(
+    start: Start, model: Path, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    words = ("run", clip, "--model", model, *RUN, "--backend", "tensorrt", "--precision", "fp32")
+    out, err = finished(start(*words, cache=tmp_path / "file"))
+    assert len(logits(out)) == 12
+    assert f"could not be kept in {tmp_path / 'file' / 'patchwatch' / 'engines'}" in err
+
+
+def test_ctrl_c_while_building_ends_at_once_and_leaves_nothing(
+    start: Start, model: Path, clip: Path, tmp_path: Path
+) -> None:
+    words = ("run", clip, "--model", model, *RUN, "--backend", "tensorrt", "--precision", "fp32")
+    process = start(*words, faults=Faults(build_seconds=60))
+    while not list((tmp_path / "cache").rglob("*.lock")) or not _builders(tmp_path):
+        time.sleep(0.05)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = finished(process, 130)
+    assert time.monotonic() - began < 5
+    assert not _builders(tmp_path)
+    assert not engines(tmp_path)
+    assert "interrupted" in err
+
+
+def _builders(cwd: Path) -> list[str]:
+    """Processes that build engines and were started in a folder."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_text()
+            if "export.engine.worker" in command and os.readlink(folder / "cwd") == str(cwd):
+                found.append(folder.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_sigterm_while_running_finishes_the_files(
+    start: Start, model: Path, tmp_path: Path
+) -> None:
+    import av
+
+    clip = write_clip(tmp_path / "long.mp4", 3000)
+    words = (
+        "run",
+        clip,
+        "--model",
+        model,
+        "--headless",
+        "--save",
+        "o.mp4",
+        "--region",
+        "center:48",
+    )
+    process = start(*words, "--backend", "tensorrt", "--precision", "fp32")
+    while not (tmp_path / "o.mp4").exists() or (tmp_path / "o.mp4").stat().st_size < 1000:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    finished(process, 143)
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 0
+
+
+BAD: list[tuple[str, Any, dict[str, Any], str]] = [
+    ("no device", {}, {"devices": 0}, "the driver finds none"),
+    ("wrong results", {"logit_offset": 3.0}, {}, "differs from the model file by 3 in a logit"),
+    ("no memory", {"build_fails": "Error Code 2: OutOfMemory"}, {}, "too little free memory"),
+    ("killed", {"build_dies": True}, {}, "ended by SIGKILL"),
+    ("other gpu", {"compute_capability": (8, 6)}, {}, "found one for another"),
+]
+
+
+@pytest.mark.parametrize(
+    ("faults", "properties", "said"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
+)
+def test_what_cannot_be_is_one_sentence(
+    start: Start,
+    model: Path,
+    clip: Path,
+    faults: dict[str, Any],
+    properties: dict[str, Any],
+    said: str,
+) -> None:
+    words = ("run", clip, "--model", model, *RUN, "--backend", "tensorrt", "--precision", "fp32")
+    out, err = finished(start(*words, faults=Faults(**faults), **properties), 1)
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if line.startswith("patchwatch: error:")]
+    assert said in line
+
+
+def test_without_tensorrt_or_a_driver_it_is_a_sentence(
+    start: Start, model: Path, clip: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "patchwatch", "run", clip, "--model", model, *RUN]
+    words += ["--backend", "tensorrt"]
+    without = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        list(map(str, words)), env=without, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "apt install python3-libnvinfer" in done.stderr
+    driverless = without | site_environment() | {"LD_LIBRARY_PATH": ""}
+    driverless["PYTHONPATH"] = os.pathsep.join([str(ROOT), driverless["PYTHONPATH"]])
+    done = subprocess.run(
+        list(map(str, words)), env=driverless, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "No NVIDIA driver answers" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_export_builds_ahead_and_the_engine_can_be_named(
+    start: Start, model: Path, clip: Path, tmp_path: Path
+) -> None:
+    words = ("export", model, "--engine", "--static", "1x48x48", "--precision", "fp32")
+    out, _ = finished(start(*words))
+    assert "max |Δ logit|" in out and "fake, fp32, 1x48x48" in out
+    assert len(engines(tmp_path)) == 1
+    run = ("run", clip, *RUN, "--backend", "tensorrt", "--precision", "fp32", "--model")
+    _, err = finished(start(*run, model))
+    assert "building" not in err, "run finds what export built"
+    finished(start(*words, "-o", "mine.engine"))
+    out, _ = finished(start("run", clip, *RUN, "--model", "mine.engine"))
+    assert len(logits(out)) == 12
+    _, err = finished(start(*words, "-o", "mine.engine"), 1)
+    assert "exists already" in err
+    _, err = finished(start(*run, "mine.engine", version="8.6.1"), 1)
+    assert "built for another machine" in err and "tensorrt: 8.6.1, not 10.3.0" in err
+    _, err = finished(start("export", model, "--engine"), 2)
+    assert "--static" in err
+
+
+def test_the_self_test_builds_proves_times_and_reports(software_cuda: Path, tmp_path: Path) -> None:
+    found = environment(software_cuda) | site_environment()
+    found["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    found["PYTHONPATH"] = os.pathsep.join([str(ROOT), found["PYTHONPATH"]])
+    script = """
+        from pathlib import Path
+        from export.engine.selftest import selftest
+        assert selftest(Path("report.json"), print, longest_s=0.05)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    subprocess.run(command, env=found, cwd=tmp_path, check=True, capture_output=True)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report["engines"]) == {"fp32", "fp16", "int8"}
+    for part in report["engines"].values():
+        assert part["proof"]["frames"] == 16
+        assert part["copied"]["latency_ms"]["p50"] > 0
+        assert part["zero_copy"]["spans_ms"]["round_trip"] > 0
+        assert max(part["front_max_difference"].values()) <= 1
+    assert report["machine"]["compute_capability"] == [8, 7]
+
+
+def test_the_self_test_reports_what_fails_and_goes_on(start: Start, tmp_path: Path) -> None:
+    faults = Faults(build_fails="Error Code 2: OutOfMemory (Requested size was 9 bytes.)")
+    out, _ = finished(start("doctor", "--selftest", "report.json", faults=faults), 1)
+    assert "not every engine was built" in out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert all("too little free memory" in part["error"] for part in report["engines"].values())
+    assert report["onnxruntime"]["latency_ms"]["p50"] > 0
+    finished(start("doctor", "--selftest", "no/such/folder/report.json"), 1)
+
+
+def test_the_doctor_says_which_library_reaches_the_gpu(start: Start) -> None:
+    out, _ = finished(start("doctor", "--json"))
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows["CUDA library"]["status"] == "ok" and "is used" in rows["CUDA library"]["detail"]
+    assert rows["TensorRT"]["status"] == "ok"
