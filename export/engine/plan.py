@@ -3,8 +3,11 @@
 | TensorRT | float32 | half | int8 |
 | --- | --- | --- | --- |
 | 8.6 | as parsed | flag | Q/DQ file and flags |
-| 10 | as parsed | flag; typed file if that fails | Q/DQ file and flags; then strongly typed |
+| 10 | as parsed | flag; strongly typed if that fails | Q/DQ file and flags; then strongly typed |
 | 11 | as parsed | typed file | Q/DQ file |
+
+The flag for half precision is set on the typed file too where there is one: its weights were
+rounded with care for the sums of their kernels, which a runtime that rounds them does not take.
 
 Decisions follow what the module has and never its version: names vanish and appear between minor
 releases, and vendors ship builds of their own.
@@ -133,16 +136,22 @@ def _fp32(has: Capabilities, model: Path, own: Path | None) -> Iterable[Plan]:
 
 def _fp16(has: Capabilities, model: Path, own: Path | None) -> Iterable[Plan]:
     if has.weak_types:
-        yield Plan(
-            "half by flag",
-            model,
-            _flags(has, typed=False),
-            set_flags=("FP16", *_kept(has, "OBEY_PRECISION_CONSTRAINTS")),
-            clear_flags=_kept(has, "TF32"),
-            float_layers=FLOAT_LAYERS,
-        )
+        yield _half_by_flag(has, own or model)
     if own is not None and _strong(has):
         yield Plan("half by type", own, _flags(has, typed=True), clear_flags=_kept(has, "TF32"))
+    if own is not None and has.weak_types:
+        yield _half_by_flag(has, model)
+
+
+def _half_by_flag(has: Capabilities, source: Path) -> Plan:
+    return Plan(
+        "half by flag",
+        source,
+        _flags(has, typed=False),
+        set_flags=("FP16", *_kept(has, "OBEY_PRECISION_CONSTRAINTS")),
+        clear_flags=_kept(has, "TF32"),
+        float_layers=FLOAT_LAYERS,
+    )
 
 
 def _int8(has: Capabilities, model: Path, own: Path | None) -> Iterable[Plan]:

@@ -30,6 +30,10 @@ OBEY = "OBEY_PRECISION_CONSTRAINTS"
 TF32 = ("TF32",)
 
 
+def by_flag(source: Path) -> Plan:
+    return Plan("half by flag", source, BATCH, ("FP16", OBEY), TF32, FLOAT_LAYERS)
+
+
 @pytest.mark.parametrize(
     ("has", "precision", "expected"),
     [
@@ -37,18 +41,11 @@ TF32 = ("TF32",)
         (TRT_10, "fp32", [Plan("float32", MODEL, BATCH, (), TF32)]),
         (TRT_11, "fp32", [Plan("float32", MODEL, (), (), TF32)]),
         (TRT_12, "fp32", [Plan("float32", MODEL, (), (), TF32)]),
-        (
-            TRT_86,
-            "fp16",
-            [Plan("half by flag", MODEL, BATCH, ("FP16", OBEY), TF32, FLOAT_LAYERS)],
-        ),
+        (TRT_86, "fp16", [by_flag(OWN), by_flag(MODEL)]),
         (
             TRT_10,
             "fp16",
-            [
-                Plan("half by flag", MODEL, BATCH, ("FP16", OBEY), TF32, FLOAT_LAYERS),
-                Plan("half by type", OWN, TYPED, (), TF32),
-            ],
+            [by_flag(OWN), Plan("half by type", OWN, TYPED, (), TF32), by_flag(MODEL)],
         ),
         (TRT_11, "fp16", [Plan("half by type", OWN, ("STRONGLY_TYPED",), (), TF32)]),
         (TRT_12, "fp16", [Plan("half by type", OWN, (), (), TF32)]),
@@ -90,8 +87,7 @@ def test_decides(has: Capabilities, precision: Precision, expected: list[Plan]) 
 
 
 def test_half_by_flag_needs_no_file_of_its_own() -> None:
-    (plan,) = plans(TRT_10, MODEL, "fp16", lambda path, kind: None)
-    assert plan.route == "half by flag"
+    assert plans(TRT_10, MODEL, "fp16", lambda path, kind: None) == (by_flag(MODEL),)
 
 
 @pytest.mark.parametrize(

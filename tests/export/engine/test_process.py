@@ -97,8 +97,8 @@ def test_the_shipped_model_passes_in_every_precision(
     wanted = request(find_model("lite0-levels"), precision, Shape(batch=1, height=128, width=128))
     _, sidecar, _ = build(EngineRequest(wanted.model, wanted.key, tmp_path))
     assert sidecar.proof.ok
-    own = precision != "fp32" and (precision == "int8" or version == "11.4.0")
-    assert sidecar.build.source == f"lite0-levels{'.' + precision if own else ''}.onnx"
+    own = "" if precision == "fp32" else f".{precision}"
+    assert sidecar.build.source == f"lite0-levels{own}.onnx"
 
 
 def test_the_loss_on_labelled_pictures_is_measured_by_the_engine(
