@@ -149,6 +149,9 @@ def _open_tensorrt(path: Path, choice: BackendChoice) -> Backend:
         ) from error
     if path.suffix == ENGINE_SUFFIX:
         engine = OneEngine(path)
+        built = engine.engine.sidecar.key.precision
+        if choice.precision not in (None, built):
+            raise UsageError(f"--precision {choice.precision}: {path} was built for {built}.")
         return TensorRTBackend(engine, engine.manifest, choice.cuda_library, choice.zero_copy)
     from edge.backends.onnxruntime import OnnxRuntimeBackend
 

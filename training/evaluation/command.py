@@ -2,7 +2,8 @@
 
 A folder is data: 0_real/<source>/… and 1_fake/<source>/… with pictures or videos, or a data set in
 one of the layouts of --layout, of which --split is taken. Everything else names a model: a shipped
-one, a checkpoint (.safetensors), a model file (.onnx) or a published file (.pth).
+one, a checkpoint (.safetensors), a model file (.onnx), a published file (.pth) or, on the machine
+that built it, a TensorRT engine (.engine).
 
     patchwatch evaluate tiny-ladeda DATA                        tables
     patchwatch evaluate a.safetensors b.onnx DATA --output DIR  report, plots, every logit

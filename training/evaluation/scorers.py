@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import Self
 
-from edge.backends import open_backend
+from edge.backends import ENGINE_SUFFIX, open_backend
 from edge.detector import Detector, Stopwatch, combine
 from edge.errors import MissingDependency, ModelError, UsageError
 from edge.manifest import Calibration
@@ -80,7 +80,7 @@ class ModelFileScorer:
     """A model file on the device's own code.
 
     Args:
-        path: a `.onnx` file.
+        path: a `.onnx` file, or an `.engine` that was built here.
         options: region and threads are used.
     """
 
@@ -159,15 +159,15 @@ def open_scorer(text: str, options: ModelOptions) -> Scorer:
         MissingDependency: a checkpoint where torch is absent.
     """
     path = find_model(text)
-    if text in shipped() or path.suffix == MODEL_FILE:
+    if text in shipped() or path.suffix in (MODEL_FILE, ENGINE_SUFFIX):
         return ModelFileScorer(path, options)
     if path.suffix == CHECKPOINT or path.suffix in PUBLISHED:
         with torch_at_hand():
             return _open_network(path, options)
     raise ModelError(
         f"{path}: expected a checkpoint ({CHECKPOINT}), a model file ({MODEL_FILE}) or a published "
-        f"file ({', '.join(PUBLISHED)}), found a name that ends in {path.suffix!r}. "
-        "Judge an engine by the model file that it was built from."
+        f"file ({', '.join(PUBLISHED)}), or on the machine that built it an engine "
+        f"({ENGINE_SUFFIX}); found a name that ends in {path.suffix!r}."
     )
 
 

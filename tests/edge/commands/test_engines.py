@@ -236,8 +236,12 @@ def test_export_builds_ahead_and_the_engine_can_be_named(
     _, err = finished(start(*run, model))
     assert "building" not in err, "run finds what export built"
     finished(start(*words, "-o", "mine.engine"))
+    _, err = finished(start("export", "mine.engine", "--engine"), 2)
+    assert "expected a model file" in err
     out, _ = finished(start("run", clip, *RUN, "--model", "mine.engine"))
     assert len(logits(out)) == 12
+    _, err = finished(start("run", clip, "--model", "mine.engine", "--precision", "int8"), 2)
+    assert "was built for fp32" in err
     _, err = finished(start(*words, "-o", "mine.engine"), 1)
     assert "exists already" in err
     _, err = finished(start(*run, "mine.engine", version="8.6.1"), 1)

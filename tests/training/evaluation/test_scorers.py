@@ -6,10 +6,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from edge.engines.cache import write_engine
+from edge.engines.record import EngineKey, Shape
+from edge.engines.store import EngineRequest
 from edge.errors import ModelError, RegionError, UsageError
 from edge.manifest import Calibration, Training
+from export.engine.command import this_machine
+from tests.build_here import BuildHere
+from tests.fake_tensorrt import installed
 from tests.fakes import grey, make_manifest
 from tests.onnx_files import write_model
+from tests.software_cuda import SoftwareGpu
+from tests.software_cuda.fixtures import software_cuda as software_cuda
+from tests.software_cuda.fixtures import software_gpu as software_gpu
 from training.checkpoint import Card, save_checkpoint
 from training.data.crops import normalised
 from training.evaluation.scorers import ModelOptions, open_scorer, open_scorers
@@ -45,6 +54,29 @@ def test_a_model_file_honours_its_region_and_another_one(tmp_path: Path) -> None
         assert scorer(image) == pytest.approx(float(image.mean()) - 128, abs=1e-3)
 
 
+def test_an_engine_is_judged_like_the_model_that_it_was_built_from(
+    tmp_path: Path, software_gpu: SoftwareGpu
+) -> None:
+    model = write_model(tmp_path / "m.onnx")
+    with installed("10.3.0"):
+        machine = this_machine()
+        shape = Shape(batch=1, height=16, width=16)
+        key = EngineKey(machine=machine, precision="fp32", shape=shape, onnx_sha256="0" * 64)
+        plan, sidecar = BuildHere()(EngineRequest(model, key, tmp_path), lambda text: None)
+        write_engine(tmp_path / "m.engine", plan, sidecar)
+        image = grey(0, 64, 64)
+        image[24:40, 24:40] = 138
+        options = ModelOptions(region="center:16")
+        with open_scorer(str(tmp_path / "m.engine"), options) as scorer:
+            assert scorer(image) == pytest.approx(10.0)
+        whole = ModelOptions(region="native")
+        with (
+            open_scorer(str(tmp_path / "m.engine"), whole) as scorer,
+            pytest.raises(ModelError, match="takes up to 1x16x16"),
+        ):
+            scorer(image)
+
+
 def test_a_checkpoint_gives_what_its_network_gives(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "c.safetensors", region="center:32")
     image = grey(90, 64, 64)
@@ -77,10 +109,10 @@ def test_a_shipped_model_goes_by_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("m.engine", "ends in '.engine'"), ("absent", "neither a file nor")]
+    ("name", "said"), [("m.plan", "ends in '.plan'"), ("absent", "neither a file nor")]
 )
 def test_what_cannot_be_judged_is_one_sentence(tmp_path: Path, name: str, said: str) -> None:
-    (tmp_path / "m.engine").write_bytes(b"x")
+    (tmp_path / "m.plan").write_bytes(b"x")
     with pytest.raises(ModelError, match=said):
         open_scorer(str(tmp_path / name), ModelOptions())
 
