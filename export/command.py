@@ -1,10 +1,22 @@
-"""Turn a checkpoint into a model file.
+"""Turn a checkpoint into a model file, and a model file into its half-precision and int8 twins.
 
 The graph is folded exactly and carries its preprocessing and its manifest. It is compared with
 the checkpoint on square, odd, tiny and 1080p pictures, and written only if both agree.
 
 A checkpoint of our own (.safetensors with its .json) says what it is. A published .pth file holds
 weights alone, so --architecture, --preprocessing and --training-data must be given for it.
+
+    patchwatch export run.safetensors -o model.onnx --precision fp32,fp16
+    patchwatch export model.onnx -o model.onnx --precision fp16,int8 --calibration photos/
+
+writes model.fp16.onnx and model.int8.onnx beside model.onnx, each compared with the float32 file.
+With --labelled, folders 0_real/<source>/ and 1_fake/<generator>/, one that costs more than 0.005 of
+the mean AUC per generator is refused. If one is refused, none is written.
+
+    patchwatch export model.onnx --engine
+
+builds a TensorRT engine for this machine, which takes minutes, proves it against ONNX Runtime and
+keeps it where 'patchwatch run --backend tensorrt' finds it. It needs TensorRT, and not torch.
 """
 
 from __future__ import annotations
@@ -18,12 +30,18 @@ from typing import TYPE_CHECKING, get_args
 
 from rich import filesize
 from rich.console import Console
+from rich.status import Status
+from rich.table import Table
 
 from edge.errors import MissingDependency, RegionError, SinkError, UsageError
-from edge.manifest import Preprocessing, Training
+from edge.manifest import Precision, Preprocessing, Training
 from edge.regions import SYNTAX, parse_region
+from edge.signals import stop_signals
+from edge.weights import find_model, shipped
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from export.graph import Shape
     from export.parity import Parity
     from training.checkpoint import Card
@@ -33,19 +51,32 @@ _STATIC = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,4})x([1-9]\d{0,4})")
 _LIBRARIES = ("torch", "onnx", "safetensors", "onnxruntime")
 _PUBLISHED = (".pth", ".pt")
 _UNSTATED = "not stated"
+_OF_A_CHECKPOINT = (
+    "static", "name", "licence", "region", "architecture", "preprocessing", "training_data"
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch export`."""
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.onnx")
-    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
     parser.add_argument(
-        "--static", type=_shape, metavar="NxHxW", help="take this shape alone (default: any)"
+        "checkpoint",
+        type=Path,
+        metavar="SOURCE",
+        help="a checkpoint, a float32 model file (.onnx) or a shipped model's name",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE")
+    parser.add_argument("--force", action="store_true", help="replace outputs that exist")
+    parser.add_argument(
+        "--static",
+        type=_shape,
+        metavar="NxHxW",
+        help="take this shape alone (default: any; of an engine: the region's)",
     )
     parser.add_argument("--name", help="in the manifest (default: the card's, or the file's)")
     parser.add_argument("--licence", help="of the weights (default: the card's)")
     parser.add_argument("--region", type=_region, metavar="R", help=f"default input: {SYNTAX}")
+    _add_precision_arguments(parser)
+    _add_engine_arguments(parser)
     published = parser.add_argument_group("for a published .pth file")
     published.add_argument("--architecture", metavar="A", help="for instance tiny_ladeda")
     published.add_argument("--preprocessing", metavar="P", help=", ".join(get_args(Preprocessing)))
@@ -54,32 +85,143 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("TensorRT engine, of a model file")
+    group.add_argument(
+        "--engine", action="store_true", help="build one for this machine (default: fp16)"
+    )
+    group.add_argument(
+        "--workspace",
+        type=_mebibytes,
+        metavar="MIB",
+        help="memory that a layer may use to be built (default: a quarter of what is free)",
+    )
+
+
+def _add_precision_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("precision")
+    group.add_argument(
+        "--precision",
+        type=_precisions,
+        metavar="P,…",
+        help=f"files to write, of {', '.join(get_args(Precision))} (default of a checkpoint: fp32)",
+    )
+    group.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures that int8 finds its ranges on; photographs and generated ones, 100 or more",
+    )
+    group.add_argument(
+        "--labelled", type=Path, metavar="FOLDER", help="measure what it costs in AUC on these"
+    )
+
+
 def run(args: argparse.Namespace) -> int:
-    """Export; prints the comparison as a table."""
-    _check_output(args.output, args.force)
-    with _libraries():
-        from export import parity
-        from export.model_file import export_model
+    """Export; prints each comparison as a table."""
+    if args.engine:
+        from export.engine.command import run as build
+
+        with stop_signals():
+            return build(args)
+    precisions = _check_usage(args)
+    out, err = Console(), Console(stderr=True)
+    with stop_signals(), _libraries():
+        from export.graph import manifest_in
+        from export.precision.variants import Wanted, file_of, make_variants, require_pictures
+        from training.evaluation.whole_files import write_all
+
+        wanted = Wanted(precisions, args.calibration, args.labelled)
+        require_pictures(wanted)
+        files = {name: file_of(args.output, name) for name in precisions}
+        for path in files.values():
+            _check_output(path, args.force)
+        with err.status("reading") as status:
+            watch = _Watch(out, status)
+            proto = _source(args, watch)
+            made = make_variants(proto, wanted, watch)
+        write_all(args.output.parent, {files[name].name: data for name, data in made.items()})
+        model = manifest_in(proto, "the model").name
+    for name, path in files.items():
+        line = f"{path}: {model}, {name}, {filesize.decimal(len(made[name]))}"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+class _Watch:
+    """Shows what happens: a line that changes on stderr, tables on stdout."""
+
+    def __init__(self, out: Console, status: Status) -> None:
+        self._out = out
+        self._status = status
+
+    def at(self, text: str) -> None:
+        self._status.update(text)
+
+    def show(self, table: Table) -> None:
+        self._out.print(table)
+
+
+def _check_usage(args: argparse.Namespace) -> tuple[Precision, ...]:
+    """What can be refused without reading anything; gives the precisions to be written."""
+    if args.output is None:
+        raise UsageError("expected where to write: give a name that ends in .onnx as -o.")
+    if args.output.suffix != ".onnx":
+        raise UsageError(
+            f"--output: expected a name that ends in .onnx, found {str(args.output)!r}."
+        )
+    if _is_model_file(args.checkpoint):
+        return _check_usage_of_model_file(args)
+    precisions: tuple[Precision, ...] = args.precision or ("fp32",)
+    for flag in ("calibration", "labelled"):
+        if getattr(args, flag) is not None and precisions == ("fp32",):
+            raise UsageError(
+                f"--{flag} is for --precision fp16 and int8, and neither is asked for."
+            )
+    return precisions
+
+
+def _check_usage_of_model_file(args: argparse.Namespace) -> tuple[Precision, ...]:
+    for flag in _OF_A_CHECKPOINT:
+        if getattr(args, flag) is not None:
+            name = flag.replace("_", "-")
+            raise UsageError(f"--{name} is for checkpoints; {args.checkpoint} says it itself.")
+    if not args.precision:
+        raise UsageError(
+            f"{args.checkpoint} is a model file already: say what to make of it, for instance "
+            "--precision fp16."
+        )
+    precisions: tuple[Precision, ...] = args.precision
+    return precisions
+
+
+def _is_model_file(path: Path) -> bool:
+    return path.suffix == ".onnx" or str(path) in shipped()
+
+
+def _source(args: argparse.Namespace, watch: _Watch) -> ModelProto:
+    """The float32 graph: of a model file, or folded from a checkpoint and held to its numbers."""
+    if _is_model_file(args.checkpoint):
+        from export.precision.variants import read_model_file
+
+        return read_model_file(find_model(str(args.checkpoint)))
+    from export import parity
+    from export.model_file import graph_of, prove
 
     model, card = _load(args)
     if args.static:
         _check_fits(model, args.static)
-    out, err = Console(), Console(stderr=True)
+
+    def starting(shape: Shape) -> None:
+        watch.at(f"comparing at {parity.describe(shape)}")
 
     def measured(rows: Sequence[Parity]) -> None:
-        out.print(parity.table(rows))
+        watch.show(parity.table(rows))
 
-    with err.status("folding") as status:
-
-        def starting(shape: Shape) -> None:
-            status.update(f"comparing at {parity.describe(shape)}")
-
-        export_model(
-            model, card, args.output, static=args.static, starting=starting, measured=measured
-        )
-    size = filesize.decimal(args.output.stat().st_size)
-    out.print(f"{args.output}: {card.name}, {size}", highlight=False, markup=False)
-    return 0
+    watch.at("folding")
+    proto = graph_of(model, card, args.output.name, args.static)
+    prove(model, proto, static=args.static, starting=starting, measured=measured)
+    return proto
 
 
 @contextmanager
@@ -97,8 +239,6 @@ def _libraries() -> Iterator[None]:
 
 
 def _check_output(output: Path, force: bool) -> None:
-    if output.suffix != ".onnx":
-        raise UsageError(f"--output: expected a name that ends in .onnx, found {str(output)!r}.")
     if output.is_dir():
         raise SinkError(f"{output} is a folder. Name a file for --output.")
     if output.exists() and not force:
@@ -157,6 +297,23 @@ def _shape(text: str) -> Shape:
             f"expected pictures, height and width, for instance 1x1080x1920; found {text!r}"
         )
     return int(match[1]), int(match[2]), int(match[3])
+
+
+def _mebibytes(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number of MiB, found {text!r}")
+    return int(text)
+
+
+def _precisions(text: str) -> tuple[Precision, ...]:
+    known: tuple[Precision, ...] = get_args(Precision)
+    wanted = [part.strip() for part in text.split(",")]
+    unknown = [part for part in wanted if part not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"expected some of {', '.join(known)} with commas between, found {unknown[0]!r}"
+        )
+    return tuple(name for name in known if name in wanted)
 
 
 def _region(text: str) -> str:

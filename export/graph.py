@@ -5,13 +5,16 @@ from __future__ import annotations
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
-import torch
 from onnx import GraphProto, ModelProto, helper
-from torch import nn
 
-from edge.manifest import METADATA_KEY, Manifest
+from edge.errors import ManifestError
+from edge.manifest import METADATA_KEY, Manifest, parse_manifest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 OPSET = 17
 IR_VERSION = 8
@@ -42,6 +45,8 @@ def to_onnx(module: nn.Module, static: Shape | None = None) -> ModelProto:
     Returns:
         The graph, without a manifest.
     """
+    import torch  # the rest of the module is also used where there is none
+
     # A trace follows shapes and never values, so that any picture will do.
     frames = torch.zeros((*(static or _TRACED), 3), dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
@@ -86,3 +91,19 @@ def _drop_identities(graph: GraphProto) -> None:
 def embed(proto: ModelProto, manifest: Manifest) -> None:
     """Put a manifest into a graph."""
     helper.set_model_props(proto, {METADATA_KEY: manifest.to_json()})
+
+
+def manifest_in(proto: ModelProto, where: str) -> Manifest:
+    """The manifest inside a graph.
+
+    Args:
+        proto: the graph.
+        where: what to call it in messages.
+
+    Raises:
+        ManifestError: none, more than one, a broken one or one of a newer schema.
+    """
+    texts = [entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY]
+    if len(texts) != 1:
+        raise ManifestError(f"expected one manifest under {METADATA_KEY!r}, found {len(texts)}.")
+    return parse_manifest(texts[0], where)

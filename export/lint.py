@@ -7,14 +7,16 @@ all of them), and knows opset 17 and IR 8.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from edge.errors import ContractError, ManifestError
-from edge.manifest import METADATA_KEY, Manifest, parse_manifest
-from export.graph import INPUT, IR_VERSION, LOGIT, OPSET, PATCH_LOGITS
+from edge.manifest import Manifest
+from export.graph import INPUT, IR_VERSION, LOGIT, OPSET, PATCH_LOGITS, manifest_in
+from export.precision.rules import Types, faults
 
 OPERATORS = frozenset(
     {
@@ -79,25 +81,36 @@ def check(model: ModelProto, where: str) -> None:
 
 
 def lint(model: ModelProto) -> list[str]:
-    """Every fault of a graph, one clause each; none if it is fit to be written."""
+    """Every fault of a graph, one clause each; none if it is fit to be written.
+
+    What its precision asks for is read off its manifest.
+    """
     manifest, problems = _manifest(model)
     problems += _versions(model)
     problems += _input(model.graph)
     problems += _outputs(model.graph, manifest)
     constants = _constants(model.graph)
     problems += [fault for node in model.graph.node for fault in _node(node, constants)]
+    problems = problems or [*_soundness(model)]
     # Inference needs a graph that is sound so far.
-    return problems or [*_soundness(model), *_uint8_inside(model)]
+    if problems or manifest is None:
+        return problems
+    types = _types(model)
+    problems = [*_uint8_inside(types), *_names(model.graph)]
+    return problems or [*faults(model.graph, manifest.precision, types)]
 
 
 def _manifest(model: ModelProto) -> tuple[Manifest | None, list[str]]:
-    texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
-    if len(texts) != 1:
-        return None, [f"expected one manifest under {METADATA_KEY!r}, found {len(texts)}"]
     try:
-        return parse_manifest(texts[0], "the graph"), []
+        return manifest_in(model, "the graph"), []
     except ManifestError as error:
         return None, [str(error).rstrip(".")]
+
+
+def _names(graph: GraphProto) -> Iterator[str]:
+    for name, count in Counter(node.name for node in graph.node).items():
+        if not name or count > 1:
+            yield f"expected a name of its own for each node, found {count} called {name!r}"
 
 
 def _versions(model: ModelProto) -> Iterator[str]:
@@ -170,10 +183,14 @@ def _soundness(model: ModelProto) -> Iterator[str]:
         yield f"it is no sound graph: {str(error).strip().splitlines()[0]}"
 
 
-def _uint8_inside(model: ModelProto) -> Iterator[str]:
+def _types(model: ModelProto) -> Types:
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    types = {value.name: value.type.tensor_type.elem_type for value in inferred.value_info}
-    types |= {tensor.name: tensor.data_type for tensor in inferred.initializer}
+    values = [*inferred.value_info, *inferred.input, *inferred.output]
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    return types | {tensor.name: tensor.data_type for tensor in inferred.initializer}
+
+
+def _uint8_inside(types: Types) -> Iterator[str]:
     for name, kind in types.items():
-        if kind == TensorProto.UINT8:
+        if kind == TensorProto.UINT8 and name != INPUT:
             yield f"expected no uint8 past the first Cast, found {name}"

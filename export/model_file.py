@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from onnx import ModelProto
+
 from edge.errors import UsageError
 from edge.manifest import Manifest
 from export import parity
@@ -12,6 +14,7 @@ from export.fold import folded_module
 from export.graph import Shape, embed, to_onnx
 from export.lint import check
 from export.parity import Parity
+from export.precision.parts import name_front
 from training.checkpoint import Card, written_whole
 from training.models import PatchModel
 
@@ -59,22 +62,51 @@ def export_model(
         SinkError: the file cannot be written.
         UsageError: the model pools a map of one size alone, and `static` is None.
     """
+    proto = graph_of(model, card, path.name, static)
+    with written_whole(path, proto.SerializeToString()):
+        prove(model, proto, static=static, shapes=shapes, starting=starting, measured=measured)
+
+
+def graph_of(model: PatchModel, card: Card, name: str, static: Shape | None = None) -> ModelProto:
+    """The graph of a model file: folded, with its manifest, and linted.
+
+    Args:
+        model: the checkpoint's; put into evaluation mode.
+        card: its card.
+        name: of the file, for messages.
+        static: the only shape that the file will take; any shape if None.
+
+    Raises:
+        ContractError: the graph breaks the contract.
+        UsageError: the model pools a map of one size alone, and `static` is None.
+    """
     if model.pooling.needs_fixed_size and static is None:
         raise UsageError(
             f"{model.architecture} counts the highest patches, and how many they are depends on "
             "the size of the picture. Give --static NxHxW, or choose another pooling."
         )
-    model.eval()
-    data = _graph(model, card, path, static)
-    with written_whole(path, data):
-        compared = [static] if static else shapes or parity.default_shapes(model)
-        rows = parity.measure(model, data, compared, starting)
-        measured(rows)
-        parity.require(rows)
-
-
-def _graph(model: PatchModel, card: Card, path: Path, static: Shape | None) -> bytes:
-    proto = to_onnx(folded_module(model), static)
+    proto = to_onnx(folded_module(model.eval()), static)
+    name_front(proto.graph)
     embed(proto, manifest_of(model, card))
-    check(proto, path.name)
-    return bytes(proto.SerializeToString())
+    check(proto, name)
+    return proto
+
+
+def prove(
+    model: PatchModel,
+    proto: ModelProto,
+    *,
+    static: Shape | None = None,
+    shapes: Sequence[Shape] | None = None,
+    starting: Callable[[Shape], None] = lambda shape: None,
+    measured: Callable[[Sequence[Parity]], None] = lambda rows: None,
+) -> None:
+    """Hold a graph to the numbers of its checkpoint; arguments as of `export_model`.
+
+    Raises:
+        ModelError: they differ by more than `parity.BOUND`.
+    """
+    compared = [static] if static else shapes or parity.default_shapes(model)
+    rows = parity.measure(model, proto.SerializeToString(), compared, starting)
+    measured(rows)
+    parity.require(rows)

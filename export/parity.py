@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-import torch
 from rich.table import Table
 
 from edge.errors import ModelError
 from edge.types import Batch
 from export.graph import INPUT, LOGIT, PATCH_LOGITS, Shape
-from export.naive import Naive, naive_module
-from training.models import PatchModel
+from export.precision.session import Session
+
+if TYPE_CHECKING:
+    from export.naive import Naive
+    from training.models import PatchModel
 
 BOUND = 1e-4
 """Largest difference: absolute up to a magnitude of 1, relative above."""
@@ -48,8 +50,16 @@ class Parity:
 
 
 def default_shapes(model: PatchModel) -> tuple[Shape, ...]:
-    """Square, odd, tiny, wide, a batch, and a native 1080p frame."""
-    least = model.grid.smallest_input()
+    """`shapes_from` the smallest picture that the model takes."""
+    return shapes_from(model.grid.smallest_input())
+
+
+def shapes_from(least: int) -> tuple[Shape, ...]:
+    """Square, odd, tiny, wide, a batch, and a native 1080p frame.
+
+    Args:
+        least: height and width of the smallest picture, in pixels.
+    """
     return (
         (1, 256, 256),
         (1, 255, 257),
@@ -81,8 +91,10 @@ def measure(
     Raises:
         ModelError: ONNX Runtime refuses the file or a shape of it.
     """
+    from export.naive import naive_module
+
     naive = naive_module(model)
-    session = _session(data)
+    session = Session(data)
     rows = []
     for shape in shapes:
         starting(shape)
@@ -136,19 +148,10 @@ def textured(shape: Shape) -> Batch:
     return frames
 
 
-def _session(data: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # what it warns of is no news to the person who exports
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors share no base but this
-        raise ModelError(f"ONNX Runtime refuses the model file: {error}") from error
-
-
-def _compare(naive: Naive, session: onnxruntime.InferenceSession, shape: Shape) -> Parity:
+def _compare(naive: Naive, session: Session, shape: Shape) -> Parity:
     frames = textured(shape)
     expected = _patches_in_torch(naive, frames)
-    logits, patches = (a.astype(np.float64) for a in _run(session, frames))
+    logits, patches = _run(session, frames)
     if patches.shape != expected.shape:
         raise ModelError(
             f"The model file gives a map of {patches.shape} at {describe(shape)}, the checkpoint "
@@ -166,21 +169,20 @@ def _compare(naive: Naive, session: onnxruntime.InferenceSession, shape: Shape) 
 
 
 def _patches_in_torch(naive: Naive, frames: Batch) -> Array:
+    import torch
+
     with torch.no_grad():
         patches = naive.model.patch_logits(naive.normalised(torch.from_numpy(frames)))
     return patches.double().numpy()
 
 
 def _pooled(naive: Naive, patches: Array) -> Array:
+    import torch
+
     with torch.no_grad():
         return naive.model.pooled(torch.from_numpy(patches)).double().numpy()
 
 
-def _run(
-    session: onnxruntime.InferenceSession, frames: Batch
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    try:
-        logits, patches = session.run([LOGIT, PATCH_LOGITS], {INPUT: frames})
-    except Exception as error:  # its errors share no base but this
-        raise ModelError(f"ONNX Runtime refuses {frames.shape}: {error}") from error
-    return logits, patches
+def _run(session: Session, frames: Batch) -> tuple[Array, Array]:
+    logits, patches = session.run([LOGIT, PATCH_LOGITS], {INPUT: frames})
+    return logits.astype(np.float64), patches.astype(np.float64)

@@ -14,19 +14,11 @@ from edge.engines.record import Proof, Shape
 from edge.manifest import Calibration, Manifest, Precision
 from edge.types import Batch, Evidence, FloatArray
 from edge.verdict import judge_once
+from export.bounds import BOUNDS
 from export.engine.frames import COUNT, proof_frames
 
 Infer = Callable[[Batch], list[Evidence]]
 """Scores a batch, uint8 [N, H, W, 3] BGR."""
-
-BOUNDS: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.1, "int8": 1.0}
-"""Precision → largest difference of a logit, relative above 1, and of a patch logit, relative to
-the map's largest.
-
-For float32 ten times what a change of the order of sums makes; for half precision twice what the
-shipped models were measured to lose by rounding alone (docs/precision.md). For int8 it only tells a
-broken engine from a sound one: what int8 costs is a matter of AUC, and measured on labelled
-pictures."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
+from onnx import ModelProto
 from torch import nn
 
 from edge.manifest import Training
+from export.graph import Shape
+from export.model_file import graph_of
 from training.checkpoint import Card
 from training.models import PatchModel, build
 
@@ -39,3 +44,18 @@ def make_card(model: PatchModel, **changes: object) -> Card:
         "licence": "CC0",
     }
     return Card.model_validate(fields | changes)
+
+
+def lively_graph(
+    architecture: str = "tiny_ladeda", preprocessing: str = "x_grad", static: Shape | None = None
+) -> ModelProto:
+    """The graph of a lively model's file, with its manifest; the caller may change it."""
+    copy = ModelProto()
+    copy.CopyFrom(_lively_graph(architecture, preprocessing, static))
+    return copy
+
+
+@functools.cache
+def _lively_graph(architecture: str, preprocessing: str, static: Shape | None) -> ModelProto:
+    model = lively(architecture, preprocessing)
+    return graph_of(model, make_card(model), "it", static)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,11 @@ import torch
 import patchwatch
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.manifest import METADATA_KEY, Manifest, parse_manifest
+from edge.weights import find_model, variant
 from export import parity
-from tests.export.models import lively, make_card
+from export.precision import compare
+from tests.export.models import lively, lively_graph, make_card
+from tests.export.test_auc import fill
 from tests.shared_data import shared
 from training.checkpoint import save_checkpoint
 
@@ -26,6 +30,7 @@ SMALL = ((1, 24, 24), (1, 9, 11))
 @pytest.fixture(autouse=True)
 def small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "default_shapes", lambda model: SMALL)
+    monkeypatch.setattr(parity, "shapes_from", lambda least: SMALL)
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_a_checkpoint_of_our_own(
     assert export(checkpoint, "-o", output, "--region", "center:256") == 0
     said = capsys.readouterr().out
     assert "24×24" in said and "9×11" in said and "ok" in said
-    assert f"{output}: tiny-1, " in said.replace("\n", "")
+    assert f"{output}: tiny-1, fp32, " in said
     found = manifest(output)
     assert (found.name, found.preprocessing, found.region) == ("tiny-1", "left_diag", "center:256")
     assert found.training.data == "chance"
@@ -207,6 +212,136 @@ def test_where_a_library_is_absent(tmp_path: Path, checkpoint: Path, absent: str
         f"patchwatch: error: {absent} is needed to export a model, and is not installed. "
         "Run: pip install 'patchwatch[train]'\n"
     )
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    pictures = {f"0_real/camera/{i}.png": 40 + i for i in range(3)}
+    return fill(tmp_path / "data", pictures | {f"1_fake/gan/{i}.png": 90 + i for i in range(3)})
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    path = tmp_path / "m.onnx"
+    onnx.save_model(lively_graph(), str(path))
+    return path
+
+
+def precisions(folder: Path) -> dict[str, str]:
+    return {path.name: manifest(path).precision for path in sorted(folder.glob("*.onnx"))}
+
+
+def test_a_checkpoint_in_every_precision(
+    tmp_path: Path, checkpoint: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "new" / "m.onnx"
+    words = ["--precision", "int8,fp32,fp16", "--calibration", photographs]
+    assert export(checkpoint, "-o", output, *words, "--labelled", photographs) == 0
+    assert precisions(output.parent) == {
+        "m.fp16.onnx": "fp16",
+        "m.int8.onnx": "int8",
+        "m.onnx": "fp32",
+    }
+    said = capsys.readouterr().out
+    assert f"{output.parent / 'm.fp16.onnx'}: tiny-1, fp16, " in said
+    assert "6 pictures" in said and "AUC int8" in said
+    assert manifest(output.parent / "m.int8.onnx").name == "tiny-1"
+
+
+def test_a_model_file_keeps_its_stem(model_file: Path) -> None:
+    before = model_file.read_bytes()
+    assert export(model_file, "-o", model_file, "--precision", "fp16") == 0
+    assert precisions(model_file.parent) == {"m.fp16.onnx": "fp16", "m.onnx": "fp32"}
+    assert model_file.read_bytes() == before
+    assert export(model_file, "-o", model_file, "--precision", "fp16") == 1
+    assert export(model_file, "-o", model_file, "--precision", "fp16", "--force") == 0
+
+
+def test_a_shipped_model_is_called_by_its_name(tmp_path: Path) -> None:
+    assert export("tiny-ladeda", "-o", tmp_path / "t.onnx", "--precision", "fp16") == 0
+    assert manifest(tmp_path / "t.fp16.onnx").name == "tiny-ladeda"
+    shipped = find_model("tiny-ladeda")
+    beside = variant(shipped, "fp16")
+    assert beside is not None
+    assert (tmp_path / "t.fp16.onnx").read_bytes() == beside.read_bytes()
+
+
+def test_nothing_of_a_set_is_replaced_if_one_is_refused(
+    tmp_path: Path,
+    checkpoint: Path,
+    photographs: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compare, "BOUNDS", {"fp16": 1.0, "int8": 0.0})
+    for name in ("m.onnx", "m.fp16.onnx"):
+        (tmp_path / name).write_text("precious")
+    words = ["--precision", "fp32,fp16,int8", "--calibration", photographs]
+    assert export(checkpoint, "-o", tmp_path / "m.onnx", *words) == 1
+    assert "m.onnx exists already" in capsys.readouterr().err
+    assert export(checkpoint, "-o", tmp_path / "m.onnx", *words, "--force") == 1
+    captured = capsys.readouterr()
+    assert "int8 differs from the float32 file" in captured.err and "too far" in captured.out
+    for name in ("m.onnx", "m.fp16.onnx"):
+        assert (tmp_path / name).read_text() == "precious"
+    assert not (tmp_path / "m.int8.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "is a model file already: say what to make of it"),
+        (["--precision", "int8"], "a folder with a hundred or more as --calibration"),
+        (["--precision", "fp16", "--static", "1x9x9"], "--static is for checkpoints"),
+        (["--precision", "fp16", "--training-data", "x"], "--training-data is for checkpoints"),
+    ],
+)
+def test_what_a_model_file_does_not_take(
+    model_file: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(model_file, "-o", model_file, *words) == 2
+    assert message in capsys.readouterr().err
+    assert os.listdir(model_file.parent) == ["m.onnx"]
+
+
+def test_words_that_are_no_precision_or_lead_nowhere(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        export(checkpoint, "-o", "m.onnx", "--precision", "fp16,fp8")
+    assert "expected some of fp32, fp16, int8 with commas between, found 'fp8'" in (
+        capsys.readouterr().err
+    )
+    assert export(checkpoint, "-o", "m.onnx", "--calibration", "x") == 2
+    assert "--calibration is for --precision fp16 and int8" in capsys.readouterr().err
+    assert export(checkpoint) == 2
+    assert "give a name that ends in .onnx as -o" in capsys.readouterr().err
+
+
+def test_a_model_file_needs_no_torch(model_file: Path, photographs: Path) -> None:
+    words = ["export", str(model_file), "-o", str(model_file), "--precision", "fp16,int8"]
+    words += ["--calibration", str(photographs), "--labelled", str(photographs)]
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'safetensors', 'sklearn'])); "
+        f"import patchwatch; sys.exit(patchwatch.main({words!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(precisions(model_file.parent)) == 3
+
+
+def test_ctrl_c_leaves_nothing(
+    model_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(compare, "require", interrupted)
+    assert export(model_file, "-o", model_file, "--precision", "fp16") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert os.listdir(model_file.parent) == ["m.onnx"]
 
 
 def test_help_needs_none_of_them(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.engines.record import Shape
 from edge.types import Batch, Evidence
+from export.bounds import BOUNDS
 from export.engine.frames import COUNT
-from export.engine.proof import BOUNDS, Infer, prove
+from export.engine.proof import Infer, prove
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
 

@@ -1,0 +1,187 @@
+"""A model file whose body computes in half precision, with the types written into its graph.
+
+    frames → Cast → front (float32) → Cast → body (half) → Cast → head and pooling (float32)
+
+The head could be on either side: on real pictures the logit of the model that half precision moves
+most is a little closer with the head in float32, and one channel of outputs costs nothing
+(docs/precision.md).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from edge.errors import ModelError
+from export.precision.parts import Parts, constants, parts_of
+from export.precision.rounding import Rounding, keep_sums
+
+LARGEST = float(np.finfo(np.float16).max)
+
+_FLOAT_INPUTS = {"Resize": (1, 2)}
+"""Operator → inputs that are float32 whatever the type of the data."""
+
+
+def to_half(
+    model: ModelProto, parts: Parts | None = None, rounding: Rounding = keep_sums
+) -> ModelProto:
+    """Give the body of a float32 model file half precision; without a change of the manifest.
+
+    Weights too small for half precision become zero or lose digits: each by at most 3e-8, which
+    beside the others of a folded layer is nothing, and is part of what the comparison measures. One
+    that is too large is refused.
+
+    Args:
+        model: float32, linted; left unchanged.
+        parts: what stays in float32; `parts_of` the graph if None.
+        rounding: of kernels.
+
+    Raises:
+        ModelError: a weight is beyond half precision.
+    """
+    half = ModelProto()
+    half.CopyFrom(model)
+    _Halving(half.graph, parts or parts_of(half.graph), rounding).apply()
+    return half
+
+
+class _Halving:
+    """Rewrites a graph node by node, with a Cast where a tensor is first needed in another type."""
+
+    def __init__(self, graph: GraphProto, parts: Parts, rounding: Rounding) -> None:
+        self._graph = graph
+        self._parts = parts
+        self._rounding = rounding
+        self._constants = constants(graph)
+        self._is_half: dict[str, bool] = {}
+        self._casts: dict[tuple[str, bool], str] = {}
+        self._nodes: list[NodeProto] = []
+
+    def apply(self) -> None:
+        self._halve_constants()
+        for node in list(self._graph.node):
+            self._add(node)
+        del self._graph.node[:]
+        self._graph.node.extend(self._nodes)
+        del self._graph.value_info[:]
+
+    def _wants_half(self, node: NodeProto) -> bool:
+        return node.name not in self._parts.exact
+
+    def _halve_constants(self) -> None:
+        """In place where the body alone reads one, else as a copy for the body."""
+        users: dict[str, list[tuple[NodeProto, int]]] = defaultdict(list)
+        for node in self._graph.node:
+            for index, name in enumerate(node.input):
+                users[name].append((node, index))
+        for name, tensor in list(self._constants.items()):
+            if tensor.data_type == TensorProto.FLOAT:
+                self._halve(name, tensor, users[name])
+
+    def _halve(self, name: str, tensor: TensorProto, users: list[tuple[NodeProto, int]]) -> None:
+        body = [user for user in users if self._reads_half(*user)]
+        if not body:
+            return
+        exact = numpy_helper.to_array(tensor)
+        _refuse_too_large(name, exact)
+        kernel = exact.ndim == 4 and _is_kernel(body)
+        values = self._kernel(exact) if kernel else exact.astype(np.float16)
+        if len(body) == len(users):
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+            return
+        copy = f"{name}.half"
+        self._graph.initializer.append(numpy_helper.from_array(values, copy))
+        for node, index in body:
+            node.input[index] = copy
+
+    def _kernel(self, exact: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+        return self._rounding(exact.astype(np.float64), _nearest).astype(np.float16)
+
+    def _reads_half(self, node: NodeProto, index: int) -> bool:
+        return self._wants_half(node) and index not in _FLOAT_INPUTS.get(node.op_type, ())
+
+    def _add(self, node: NodeProto) -> None:
+        half = self._wants_half(node)
+        if node.op_type != "Constant":
+            for index, name in enumerate(node.input):
+                if name in self._is_half and self._is_half[name] != half:
+                    node.input[index] = self._cast(name, half)
+            self._is_half |= dict.fromkeys(node.output, half)
+        self._nodes.append(node)
+
+    def _cast(self, name: str, half: bool) -> str:
+        """The tensor in the other type; one Cast for all who read it."""
+        if (name, half) not in self._casts:
+            kind = "half" if half else "float"
+            result = f"{name}_{kind}"
+            to = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+            label = f"/{kind}/Cast_{len(self._casts)}"
+            self._nodes.append(helper.make_node("Cast", [name], [result], label, to=to))
+            self._casts[name, half] = result
+        return self._casts[name, half]
+
+
+def _is_kernel(users: list[tuple[NodeProto, int]]) -> bool:
+    return all(node.op_type == "Conv" and index == 1 for node, index in users)
+
+
+def _refuse_too_large(name: str, values: npt.NDArray[np.float32]) -> None:
+    largest = float(np.abs(values).max(initial=0))
+    if not largest <= LARGEST:
+        raise ModelError(
+            f"{name} holds {largest:.3g}, and half precision ends at {LARGEST:.0f}. Keep this "
+            "model at --precision fp32."
+        )
+
+
+def _nearest(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return values.astype(np.float16).astype(np.float64)
+
+
+def rounding_in_float(model: ModelProto) -> ModelProto:
+    """A float32 graph that rounds every result where a half-precision graph stores one.
+
+    ONNX Runtime computes half precision on most CPUs in float32 and skips the rounding between two
+    nodes, so that it would show neither its error nor an overflow. Of a GPU this is the case that
+    sums in float32 and stores halves; one that sums in half precision is less exact.
+
+    Args:
+        model: from `to_half`; left unchanged.
+    """
+    shown = ModelProto()
+    shown.CopyFrom(model)
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    halves = {
+        value.name
+        for value in inferred.value_info
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16
+    }
+    for tensor in constants(shown.graph).values():
+        if tensor.data_type == TensorProto.FLOAT16:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    nodes = [new for node in shown.graph.node for new in _with_rounding(node, halves)]
+    del shown.graph.node[:]
+    shown.graph.node.extend(nodes)
+    return shown
+
+
+def _with_rounding(node: NodeProto, halves: set[str]) -> Iterator[NodeProto]:
+    if node.op_type == "Constant" or node.output[0] not in halves:
+        yield node
+        return
+    name = node.output[0]
+    stored = f"{name}.stored"
+    if node.op_type == "Cast":
+        node.output[0] = stored
+        yield node
+    else:
+        node.output[0] = f"{name}.exact"
+        yield node
+        yield helper.make_node("Cast", [node.output[0]], [stored], to=TensorProto.FLOAT16)
+    yield helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT)

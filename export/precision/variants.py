@@ -1,0 +1,205 @@
+"""The files of one model at the precisions that were asked for, each checked before any is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import onnx
+from onnx import ModelProto
+from rich.table import Table
+
+from edge.errors import ModelError, UsageError
+from edge.manifest import Precision
+from edge.types import Batch
+from export import auc
+from export.auc import Loss
+from export.graph import embed, manifest_in
+from export.lint import check
+from export.precision import compare
+from export.precision.compare import Judge
+from export.precision.half import to_half
+from export.precision.int8 import to_int8
+from export.precision.parts import name_front
+from export.precision.pictures import fixed_shape, read_pictures
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+
+class Watch(Protocol):
+    """Told what happens, for people."""
+
+    def at(self, text: str) -> None:
+        """What is done now."""
+        ...
+
+    def show(self, table: Table) -> None:
+        """A finished comparison."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be made.
+
+    Attributes:
+        precisions: of the files.
+        calibration: folder of pictures for int8.
+        labelled: folder to measure the loss of AUC on, `0_real/…` and `1_fake/…`.
+    """
+
+    precisions: tuple[Precision, ...]
+    calibration: Path | None = None
+    labelled: Path | None = None
+
+
+def file_of(path: Path, precision: Precision) -> Path:
+    """Where a precision lies: `model.onnx`, `model.fp16.onnx`, `model.int8.onnx`."""
+    return path if precision == "fp32" else path.with_suffix(f".{precision}{path.suffix}")
+
+
+def read_model_file(path: Path) -> ModelProto:
+    """Read a float32 model file as the source of others.
+
+    Raises:
+        ModelError: it cannot be read, or is no ONNX.
+        UsageError: it is itself of another precision.
+        ContractError: it breaks the contract.
+    """
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except Exception as error:  # protobuf's, whose module has no types
+        raise ModelError(f"{path} is no ONNX file. Copy or export it again.") from error
+    precision = manifest_in(model, str(path)).precision
+    if precision != "fp32":
+        raise UsageError(f"{path} is of {precision}. Give the float32 file that it was made from.")
+    name_front(model.graph)
+    check(model, path.name)
+    return model
+
+
+def make_variants(model: ModelProto, wanted: Wanted, watch: Watch) -> dict[Precision, bytes]:
+    """The files, none of which is past its bounds.
+
+    Args:
+        model: the float32 file's graph, linted; left unchanged.
+        wanted: what to make.
+        watch: told what happens.
+
+    Raises:
+        UsageError: int8 without calibration pictures.
+        SourceError: a folder has no pictures to use.
+        ModelError: a file cannot be made, is too far from the float32 one or costs too much AUC.
+    """
+    require_pictures(wanted)
+    made: dict[Precision, bytes] = {}
+    if "fp32" in wanted.precisions:
+        made["fp32"] = model.SerializeToString()
+    others = [name for name in wanted.precisions if name != "fp32"]
+    if others:
+        pictures = _pictures(model, wanted, watch)
+        reference = Judge(model)
+        for name in others:
+            variant = _variant(model, name, pictures, watch)
+            _prove(reference, Judge(variant), pictures, wanted.labelled, watch)
+            made[name] = variant.SerializeToString()
+    return made
+
+
+def require_pictures(wanted: Wanted) -> None:
+    """Refuse at once what would only fail after minutes.
+
+    Raises:
+        UsageError: int8 without pictures to calibrate on.
+        SourceError: the labelled folder lacks a label.
+    """
+    if "int8" in wanted.precisions and wanted.calibration is None:
+        raise UsageError(
+            "--precision int8 needs the range of every value on pictures of the kind that will be "
+            "watched: give a folder with a hundred or more as --calibration."
+        )
+    if wanted.labelled is not None:
+        auc.find_labelled(wanted.labelled)
+
+
+def _pictures(model: ModelProto, wanted: Wanted, watch: Watch) -> Sequence[Batch]:
+    """Those to calibrate and to compare on; without a folder of them, none."""
+    folder = wanted.calibration or wanted.labelled
+    if folder is None:
+        return ()
+    return read_pictures(
+        folder,
+        manifest_in(model, "the model"),
+        fixed_shape(model.graph),
+        lambda done, total: watch.at(f"reading {folder}, picture {done + 1} of {total}"),
+    )
+
+
+def _variant(
+    model: ModelProto, precision: Precision, pictures: Sequence[Batch], watch: Watch
+) -> ModelProto:
+    watch.at(f"making {precision}")
+
+    def tell(done: int, total: int) -> None:
+        watch.at(f"calibrating int8, picture {done + 1} of {total}")
+
+    made = to_half(model) if precision == "fp16" else to_int8(model, pictures, tell)
+    sign(made, precision)
+    check(made, precision)
+    return made
+
+
+def sign(made: ModelProto, precision: Precision) -> None:
+    """Let the manifest of a converted graph say its precision."""
+    # The figures of quality were measured on the float32 file.
+    changes: Mapping[str, object] = {"precision": precision, "validation": ()}
+    embed(made, manifest_in(made, "the model").model_copy(update=changes))
+
+
+def _prove(
+    reference: Judge,
+    candidate: Judge,
+    pictures: Sequence[Batch],
+    labelled: Path | None,
+    watch: Watch,
+) -> None:
+    precision = candidate.manifest.precision
+    rows = compare.measure(reference, candidate, pictures, lambda x: watch.at(f"{precision}: {x}"))
+    watch.show(compare.table(rows))
+    compare.require(rows)
+    if labelled is not None:
+        loss = auc.compare(
+            labelled,
+            reference,
+            candidate,
+            reference.manifest.calibration,
+            lambda done, total: watch.at(f"{precision}: judging picture {done} of {total}"),
+        )
+        watch.show(loss_table(loss, precision))
+        auc.require(loss, labelled, precision)
+
+
+def loss_table(loss: Loss, precision: Precision) -> Table:
+    """AUC of each generator, of float32 and of the other precision, and their means."""
+    out = Table("generator", "pictures", "AUC fp32", f"AUC {precision}", "lost")
+    out.caption = (
+        f"{sum(loss.photographs.values())} photographs; {100 * loss.agreement:.1f} % of the "
+        f"verdicts agree; {auc.LARGEST_LOSS} of the mean may be lost"
+    )
+    for cells in _auc_rows(loss):
+        out.add_row(*cells)
+    return out
+
+
+def _auc_rows(loss: Loss) -> Iterator[tuple[str, ...]]:
+    for name, before in loss.reference.items():
+        after = loss.candidate[name]
+        count = str(loss.generated[name])
+        yield name, count, f"{before:.4f}", f"{after:.4f}", f"{before - after:+.4f}"
+    total = str(sum(loss.generated.values()))
+    means = (loss.reference_auc, loss.candidate_auc)
+    yield "mean", total, f"{means[0]:.4f}", f"{means[1]:.4f}", f"{loss.lost:+.4f}"

@@ -1,0 +1,172 @@
+"""int8 by scales: what TensorRT asks of the file, and what is never quantised."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+
+from edge.errors import ModelError
+from export.graph import INPUT, LOGIT
+from export.lint import lint
+from export.parity import textured
+from export.precision.int8 import to_int8
+from export.precision.parts import constants, parts_of
+from export.precision.session import Session
+from export.precision.variants import sign
+from tests.export.models import lively_graph
+
+ROOT = Path(__file__).resolve().parents[3]
+PICTURES = [textured((1, 72, 80)), textured((1, 64, 96))]
+MODELS = [
+    ("tiny_ladeda", "NPR"),
+    ("tiny_ladeda", "x_grad"),
+    ("lite0_s8", "raw"),
+    ("fine_s", "raw"),
+    ("ladeda5", "NPR"),
+    ("gated_experts_deviation", "raw"),
+]
+
+
+@functools.cache
+def quantised(architecture: str, preprocessing: str) -> ModelProto:
+    made = to_int8(lively_graph(architecture, preprocessing), PICTURES)
+    sign(made, "int8")
+    return made
+
+
+def of_kind(model: ModelProto, *kinds: str) -> list[NodeProto]:
+    return [node for node in model.graph.node if node.op_type in kinds]
+
+
+@pytest.mark.parametrize(("architecture", "preprocessing"), MODELS)
+def test_it_is_what_every_tensorrt_reads(architecture: str, preprocessing: str) -> None:
+    made = quantised(architecture, preprocessing)
+    onnx.checker.check_model(made, full_check=True)
+    assert lint(made) == []
+    assert [(o.domain, o.version) for o in made.opset_import] == [("", 17)]
+    assert made.ir_version == 8
+    assert [entry.key for entry in made.metadata_props] == ["patchwatch"]
+    assert made.graph.node[0].op_type == "Cast" and INPUT in made.graph.node[0].input
+    known = constants(made.graph)
+    pairs = of_kind(made, "QuantizeLinear", "DequantizeLinear")
+    assert pairs
+    for node in pairs:
+        assert len(node.input) == 3
+        scale, zero = (numpy_helper.to_array(known[name]) for name in node.input[1:])
+        assert scale.dtype == np.float32 and (scale > 0).all()
+        assert zero.dtype == np.int8 and not zero.any()
+    # Biases stay in float, or one would be INT32 before a DequantizeLinear.
+    assert TensorProto.INT32 not in {tensor.data_type for tensor in known.values()}
+
+
+@pytest.mark.parametrize(("architecture", "preprocessing"), MODELS)
+def test_the_front_and_the_head_are_left_alone(architecture: str, preprocessing: str) -> None:
+    model, made = lively_graph(architecture, preprocessing), quantised(architecture, preprocessing)
+    exact = parts_of(model.graph)
+    old, new = constants(model.graph), constants(made.graph)
+    nodes = {node.name: node for node in made.graph.node}
+    for node in model.graph.node:
+        kept = node.name in exact.exact
+        reads_levels = node.op_type == "Conv" and node.input[0] in exact.levels
+        if kept or reads_levels:
+            assert nodes[node.name].input == node.input
+            for name in node.input:
+                if name in old:
+                    pair = [numpy_helper.to_array(tensors[name]) for tensors in (old, new)]
+                    assert np.array_equal(pair[0], pair[1])
+    for node in of_kind(made, "QuantizeLinear"):
+        assert node.input[0] not in exact.levels
+
+
+def test_convolutions_read_int8_and_kernels_have_a_step_per_channel() -> None:
+    made = quantised("lite0_s8", "raw")
+    made_by = {name: node for node in made.graph.node for name in node.output}
+    exact = parts_of(made.graph).exact
+    body = [n for n in of_kind(made, "Conv") if n.name not in exact and "stem" not in n.name]
+    assert body
+    known = constants(made.graph)
+    for conv in body:
+        data, kernel = (made_by[name] for name in conv.input[:2])
+        assert data.op_type == kernel.op_type == "DequantizeLinear"
+        assert conv.input[2] in known
+        scales = numpy_helper.to_array(known[kernel.input[1]])
+        values = numpy_helper.to_array(known[made_by[kernel.input[0]].input[0]])
+        assert scales.shape == values.shape[:1]
+        steps = values / scales[:, None, None, None]
+        assert np.allclose(steps, np.rint(steps), atol=1e-3) and np.abs(steps).max() < 127.01
+
+
+@pytest.mark.parametrize(("architecture", "preprocessing"), [MODELS[2], MODELS[4]])
+def test_a_residual_sum_reads_one_convolution_as_it_is(
+    architecture: str, preprocessing: str
+) -> None:
+    made = quantised(architecture, preprocessing)
+    made_by = {name: node for node in made.graph.node for name in node.output}
+    sums = of_kind(made, "Add")
+    assert sums
+    for node in sums:
+        kinds = sorted(made_by[name].op_type for name in node.input)
+        assert kinds == ["Conv", "DequantizeLinear"]
+    read = {name for node in made.graph.node for name in node.input} | {
+        value.name for value in made.graph.output
+    }
+    assert all(set(node.output) & read for node in made.graph.node)
+
+
+def test_it_says_nearly_what_float32_says() -> None:
+    model, made = lively_graph("lite0_s8", "raw"), quantised("lite0_s8", "raw")
+    frames = {INPUT: textured((1, 96, 96))}
+    (exact,), (found,) = (
+        Session(m.SerializeToString(), as_written=True).run([LOGIT], frames) for m in (model, made)
+    )
+    assert 1e-6 < abs(float(found[0] - exact[0])) < 0.2
+
+
+def test_progress_is_told_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    seen: list[tuple[int, int]] = []
+    to_int8(lively_graph(), PICTURES, lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 2), (1, 2)]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_without_a_body_is_refused() -> None:
+    model = lively_graph("tiny_ladeda", "raw")
+    # The body's convolutions become activations, so that only the stem and the head are left.
+    for node in model.graph.node:
+        if node.name in ("/trunk/trunk.2/Conv", "/trunk/trunk.4/Conv"):
+            node.op_type = "Relu"
+            del node.input[1:], node.attribute[:]
+    with pytest.raises(ModelError, match="the head, found none"):
+        to_int8(model, PICTURES)
+
+
+def test_the_same_pictures_give_the_same_bytes() -> None:
+    script = """
+        import hashlib
+        from export.parity import textured
+        from export.precision.int8 import to_int8
+        from tests.export.models import lively_graph
+        made = to_int8(lively_graph("fine_s", "raw"), [textured((1, 48, 56))])
+        print(hashlib.sha256(made.SerializeToString()).hexdigest())
+    """
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
