@@ -1,0 +1,1 @@
+"""What half precision and int8 cost: size, differences, AUC, and time on a CPU."""
