@@ -95,7 +95,7 @@ def _build_engine(request: EngineRequest, progress: Progress) -> tuple[bytes, Si
     return build_engine(request, progress)
 
 
-def _selftest(report: Path, tell: Progress) -> bool:
+def _selftest(report: Path, tell: Progress) -> tuple[str, ...]:
     """Handed to `doctor`, as what builds engines is not the device's."""
     from export.engine.selftest import selftest
 

@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -82,17 +82,19 @@ def run(args: argparse.Namespace) -> int:
     return int(any(check.needed and check.status == "missing" for check in checks))
 
 
-def _selftest(path: Path, run_it: Callable[[Path, Callable[[str], None]], bool]) -> int:
+def _selftest(path: Path, run_it: Callable[[Path, Callable[[str], None]], Sequence[str]]) -> int:
     from edge.commands.options import console
 
     try:
         with console().status("self-test") as status:
-            passed = run_it(path, lambda text: status.update(f"self-test: {text}"))
+            failed = run_it(path, lambda text: status.update(f"self-test: {text}"))
     except OSError as error:
         raise SinkError(f"{path}: the report cannot be written ({error.strerror}).") from error
-    said = "every engine was built and proven" if passed else "not every engine was built"
+    for reason in failed:
+        sys.stderr.write(f"patchwatch: {reason}\n")
+    said = "not every engine was built" if failed else "every engine was built and proven"
     sys.stdout.write(f"{path}: {said}; please send it back\n")
-    return 0 if passed else 1
+    return 1 if failed else 0
 
 
 def _print(checks: list[Check]) -> None:

@@ -54,7 +54,7 @@ Report = dict[str, Any]
 Tell = Callable[[str], None]
 
 
-def selftest(path: Path, tell: Tell, longest_s: float = 3.0) -> bool:
+def selftest(path: Path, tell: Tell, longest_s: float = 3.0) -> tuple[str, ...]:
     """Build, prove and time the default model's engines, and write the report.
 
     Args:
@@ -63,7 +63,7 @@ def selftest(path: Path, tell: Tell, longest_s: float = 3.0) -> bool:
         longest_s: each measurement ends after it, with however many rounds it has by then.
 
     Returns:
-        Whether every engine was built and proven.
+        Why engines were not built and proven, a sentence each; empty if all were.
 
     Raises:
         OSError: the report cannot be written; that is tried before anything else.
@@ -85,8 +85,8 @@ def selftest(path: Path, tell: Tell, longest_s: float = 3.0) -> bool:
                 trial.run(engine, precision)
             _write(path, report)
     _write(path, report)
-    engines = report.get("engines", {})
-    return bool(engines) and all("error" not in part for part in engines.values())
+    parts = {"machine": report["machine"], **report.get("engines", {})}
+    return tuple(f"{name}: {part['error']}" for name, part in parts.items() if "error" in part)
 
 
 def _about() -> Report:

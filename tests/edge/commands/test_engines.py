@@ -257,7 +257,7 @@ def test_the_self_test_builds_proves_times_and_reports(software_cuda: Path, tmp_
     script = """
         from pathlib import Path
         from export.engine.selftest import selftest
-        assert selftest(Path("report.json"), print, longest_s=0.05)
+        assert selftest(Path("report.json"), print, longest_s=0.05) == ()
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     subprocess.run(command, env=found, cwd=tmp_path, check=True, capture_output=True)
@@ -273,8 +273,9 @@ def test_the_self_test_builds_proves_times_and_reports(software_cuda: Path, tmp_
 
 def test_the_self_test_reports_what_fails_and_goes_on(start: Start, tmp_path: Path) -> None:
     faults = Faults(build_fails="Error Code 2: OutOfMemory (Requested size was 9 bytes.)")
-    out, _ = finished(start("doctor", "--selftest", "report.json", faults=faults), 1)
+    out, err = finished(start("doctor", "--selftest", "report.json", faults=faults), 1)
     assert "not every engine was built" in out
+    assert "patchwatch: fp16: " in err and "too little free memory" in err
     report = json.loads((tmp_path / "report.json").read_text())
     assert all("too little free memory" in part["error"] for part in report["engines"].values())
     assert report["onnxruntime"]["latency_ms"]["p50"] > 0
