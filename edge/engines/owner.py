@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from edge.cuda.base import Cuda, Gpu
+from edge.errors import PatchwatchError
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -93,8 +97,13 @@ class GpuOwner:
                 while (work := self._work.get()) is not None:
                     work.run(cuda)
                     del work  # its result must not outlive the wait for the next
-        except BaseException as error:
+        except PatchwatchError as error:
             if not self._ready.done():
                 self._ready.set_exception(error)
             else:
+                # Whatever broke the GPU was told to whoever waited for it.
+                log.warning("the GPU could not be given back as it should: %s", error)
+        except BaseException as error:
+            if self._ready.done():
                 raise
+            self._ready.set_exception(error)

@@ -18,6 +18,7 @@ from edge.errors import SinkError, UsageError
 from edge.manifest import Manifest, Precision
 from edge.regions import parse_region
 from edge.weights import find_model
+from export.auc import find_labelled
 from export.engine.process import build_engine
 from export.engine.proof import read_manifest
 
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
         if len(precisions) > 1:
             raise UsageError("--output names one engine, and several precisions are asked for.")
     _refuse_checkpoint(model)
+    if args.labelled is not None:
+        find_labelled(args.labelled)  # a folder of another layout is told before minutes are spent
     manifest = read_manifest(model)
     shape = shape_of(manifest, args.static)
     machine = this_machine()

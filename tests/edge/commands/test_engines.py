@@ -246,6 +246,13 @@ def test_export_builds_ahead_and_the_engine_can_be_named(
     assert "exists already" in err
     _, err = finished(start(*run, "mine.engine", version="8.6.1"), 1)
     assert "built for another machine" in err and "tensorrt: 8.6.1, not 10.3.0" in err
+    _, err = finished(start(*words, "--labelled", "absent"), 1)
+    assert "absent has no photographs to judge" in err and "building" not in err
+    _, err = finished(start("export", "absent.onnx", "--engine"), 1)
+    assert "neither a file nor a shipped model" in err
+    (tmp_path / "broken.onnx").write_bytes(model.read_bytes()[:200])
+    _, err = finished(start("export", "broken.onnx", "--engine"), 1)
+    assert "not an ONNX model" in err
     _, err = finished(start("export", model, "--engine"), 2)
     assert "--static" in err
 

@@ -75,6 +75,19 @@ def test_the_context_is_left_even_if_the_last_call_fails() -> None:
     assert len(cuda.left) == 1
 
 
+def test_a_gpu_that_cannot_be_left_is_a_line_and_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(ThreadsOfCuda):
+        def __exit__(self, *_: object) -> None:
+            raise GpuError("CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    owner = GpuOwner(Broken)
+    owner.start()
+    owner.close()
+    assert "could not be given back as it should: CUDA_ERROR_ILLEGAL_ADDRESS" in caplog.text
+
+
 def test_where_there_is_no_gpu_starting_says_so_and_closing_is_harmless() -> None:
     owner = GpuOwner(lambda: ThreadsOfCuda(GpuError("no GPU")))
     with pytest.raises(GpuError, match="no GPU"):
