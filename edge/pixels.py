@@ -20,8 +20,7 @@ def to_bgr(image: Image, pixel_format: PixelFormat) -> Image:
     refuse_odd(image)
     import cv2
 
-    converted: Image = cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)  # type: ignore[assignment]
-    return converted
+    return cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)  # type: ignore[return-value]  # it is uint8
 
 
 def bgr_frame(frame: Frame) -> Frame:

@@ -216,7 +216,7 @@ def _timed(files: Mapping[Precision, ModelProto], size: int) -> dict[Precision, 
             path = Path(folder) / f"{precision}.onnx"
             onnx.save_model(model, str(path))
             backend = stack.enter_context(open_backend(path, threads=1))
-            timed.append(Candidate(precision, lambda b=backend: b.infer(frames)))  # type: ignore[misc]
+            timed.append(Candidate(precision, partial(backend.infer, frames)))
         run_rounds(timed, time.perf_counter() + SECONDS, lambda label: None, 0)
     return {
         precision: {

@@ -25,6 +25,7 @@ from typing import Literal
 from rich.console import Console
 
 from edge.errors import SinkError
+from edge.folders import cache_folder
 from edge.weights import DEFAULT, shipped
 
 Status = Literal["ok", "missing"]
@@ -252,12 +253,6 @@ def _models() -> Check:
         return Check("models", "missing", found, "reinstall patchwatch", needed=True)
     listed = (f"{name} (default)" if name == DEFAULT else name for name in names)
     return Check("models", "ok", ", ".join(listed), needed=True)
-
-
-def cache_folder() -> Path:
-    """Where files that can be made again are kept: `$XDG_CACHE_HOME` or `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "patchwatch"
 
 
 def _cache() -> Check:

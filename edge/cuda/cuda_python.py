@@ -27,6 +27,7 @@ from edge.cuda.owned import (
     nothing,
 )
 from edge.errors import GpuError, MissingDependency
+from edge.folders import cache_folder
 
 VERSION: str = cuda.bindings.__version__
 
@@ -251,8 +252,7 @@ def _cached_at(source: str, arch: str) -> Path:
             "NVRTC", "compile the GPU's front end", "pip install nvidia-cuda-nvrtc"
         ) from error
     key = hashlib.sha256("\0".join((source, arch, f"{major}.{minor}")).encode()).hexdigest()
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root, "patchwatch", "kernels", f"{key}.cubin")
+    return cache_folder() / "kernels" / f"{key}.cubin"
 
 
 def _keep(path: Path, image: bytes) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge.engines.record import EngineKey, Sidecar, parse_sidecar
 from edge.errors import EngineError
+from edge.folders import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,7 @@ def default_folder() -> Path:
     given = os.environ.get(FOLDER_VARIABLE)
     if given:
         return Path(given).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "patchwatch" / "engines"
+    return cache_folder() / "engines"
 
 
 def sidecar_path(engine: Path) -> Path:

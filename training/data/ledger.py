@@ -14,8 +14,8 @@ from types import TracebackType
 
 import PIL
 
-from edge.commands.doctor import cache_folder
 from edge.errors import UsageError
+from edge.folders import cache_folder
 from training.data.probe import Known
 
 NAME = "pictures.sqlite"

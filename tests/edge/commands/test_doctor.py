@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.commands.doctor import CHECKS, cache_folder
+from edge.commands.doctor import CHECKS
+from edge.folders import cache_folder
 from patchwatch import main
 
 
