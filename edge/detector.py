@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -116,23 +116,12 @@ class Detector:
         """
         with watch.stage("model"):
             if isinstance(begun, Pending):
-                parts = [(box, begun.input_hw) for box in begun.boxes]
-                evidence = begun.evidence()
-            else:
-                parts = [(crop.xyxy, _hw(crop.image)) for crop in begun.crops]
-                evidence = self._infer(begun.crops)
-        return tuple(
-            Region(box, input_hw, item)
-            for (box, input_hw), item in zip(parts, evidence, strict=True)
-        )
-
-    def _infer(self, crops: list[Crop]) -> list[Evidence]:
-        evidence: list[Evidence] = []
-        for start in range(0, len(crops), MAX_BATCH):
-            images = [crop.image for crop in crops[start : start + MAX_BATCH]]
-            batch = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
-            evidence += self.backend.infer(batch)
-        return evidence
+                return _regions_of(begun, begun.evidence())
+            evidence = _infer(self.backend, begun.crops)
+            return tuple(
+                Region(crop.xyxy, _hw(crop.image), item)
+                for crop, item in zip(begun.crops, evidence, strict=True)
+            )
 
     def _refuse_tiny(self, height: int, width: int) -> None:
         patches = self.backend.manifest.patches
@@ -149,6 +138,67 @@ class Crops:
     """A frame that was cut and waits for the model."""
 
     crops: list[Crop]
+
+
+def finish_together(
+    backend: Backend, begun: Sequence[Crops | Pending], watches: Sequence[Stopwatch]
+) -> list[tuple[Region, ...]]:
+    """The evidence of frames of several sources, which share a backend.
+
+    Crops of one size are given to the model together, up to `MAX_BATCH`.
+
+    Args:
+        backend: what they were begun for.
+        begun: what `Detector.begin` returned for each.
+        watches: of each; takes the stage `model`, which is that of all.
+
+    Returns:
+        For each what `Detector.finish` gives.
+
+    Raises:
+        ModelError: the backend failed.
+        GpuError: the GPU did.
+    """
+    start = time.perf_counter()
+    pending = [item for item in begun if isinstance(item, Pending)]
+    crops = [crop for item in begun if isinstance(item, Crops) for crop in item.crops]
+    evidence = iter(_infer_by_size(backend, crops))
+    parts = {id(item): item.evidence() for item in pending}
+    regions = [
+        _regions_of(item, parts[id(item)])
+        if isinstance(item, Pending)
+        else tuple(Region(crop.xyxy, _hw(crop.image), next(evidence)) for crop in item.crops)
+        for item in begun
+    ]
+    for watch in watches:
+        watch.add("model", (time.perf_counter() - start) * 1e3)
+    return regions
+
+
+def _regions_of(pending: Pending, evidence: Sequence[Evidence]) -> tuple[Region, ...]:
+    return tuple(
+        Region(box, pending.input_hw, item)
+        for box, item in zip(pending.boxes, evidence, strict=True)
+    )
+
+
+def _infer_by_size(backend: Backend, crops: Sequence[Crop]) -> list[Evidence]:
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for index, crop in enumerate(crops):
+        by_size.setdefault(_hw(crop.image), []).append(index)
+    found: dict[int, Evidence] = {}
+    for indices in by_size.values():
+        found.update(zip(indices, _infer(backend, [crops[i] for i in indices]), strict=True))
+    return [found[index] for index in range(len(crops))]
+
+
+def _infer(backend: Backend, crops: Sequence[Crop]) -> list[Evidence]:
+    evidence: list[Evidence] = []
+    for start in range(0, len(crops), MAX_BATCH):
+        images = [crop.image for crop in crops[start : start + MAX_BATCH]]
+        batch = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
+        evidence += backend.infer(batch)
+    return evidence
 
 
 def _hw(image: Image) -> tuple[int, int]:

@@ -4,6 +4,12 @@
     ├── UsageError             exit code 2: the command line or the configuration is wrong
     │   └── ConfigError        a configuration file or key
     ├── SourceError            frames cannot be had (missing, unreadable, not a video, ended early)
+    │   ├── AuthError          credentials are missing or wrong
+    │   ├── NotFound           the sender answers, and has no such stream; or no such device
+    │   ├── SourceTimeout      nothing came in time
+    │   ├── CodecError         what came cannot be decoded
+    │   ├── NetworkError       the sender cannot be reached, or the connection broke
+    │   └── SourceEnded        a stream that should go on has ended
     ├── RegionError            a frame that the region or the model cannot take
     ├── ModelError             a model file that cannot be used
     │   ├── ContractError      its tensors are not those of the contract
@@ -20,6 +26,8 @@ Each message is one sentence or two: what was expected, what was found, what to 
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 
 class PatchwatchError(Exception):
@@ -38,8 +46,53 @@ class ConfigError(UsageError):
     """A configuration file, or a key in it, is wrong."""
 
 
+SourceFault = Literal["auth", "not_found", "timeout", "codec", "network", "ended", "other"]
+
+
 class SourceError(PatchwatchError):
-    """Frames cannot be read from a source."""
+    """Frames cannot be read from a source.
+
+    Attributes:
+        fault: what kind of failure it is, as it is written in files.
+    """
+
+    fault: SourceFault = "other"
+
+
+class AuthError(SourceError):
+    """Credentials are missing or wrong."""
+
+    fault = "auth"
+
+
+class NotFound(SourceError):
+    """The sender answers, and has no such stream; or there is no such device."""
+
+    fault = "not_found"
+
+
+class SourceTimeout(SourceError):
+    """Nothing came in time."""
+
+    fault = "timeout"
+
+
+class CodecError(SourceError):
+    """What came cannot be decoded."""
+
+    fault = "codec"
+
+
+class NetworkError(SourceError):
+    """The sender cannot be reached, or the connection broke."""
+
+    fault = "network"
+
+
+class SourceEnded(SourceError):
+    """A stream that should go on has ended."""
+
+    fault = "ended"
 
 
 class RegionError(PatchwatchError):

@@ -19,8 +19,11 @@ def to_record(result: Result) -> dict[str, object]:
         - `score`: calibrated P(fake) in 0..1; null without evidence.
         - `verdict`: `real`, `fake`, `uncertain` or `no_signal`.
         - `latency_ms`: stage → milliseconds, to three decimals.
+        - `age_ms`: from the frame's capture to its verdict; only of live sources.
         - `regions`: only where the frame was seen in several: `xyxy` in pixels and `logit` of each.
-        - `error`: why a frame gave no evidence; only where there is a reason.
+        - `error`: why a frame gave no evidence, or why no frame comes; only where there is a reason.
+        - `fault`: what kind of failure keeps frames away: `auth`, `not_found`, `timeout`, `codec`,
+          `network`, `ended` or `other`; only with `no_signal`.
     """
     frame, evidence = result.frame, result.evidence
     record: dict[str, object] = {
@@ -32,10 +35,12 @@ def to_record(result: Result) -> dict[str, object]:
         "score": _finite(result.verdict.score),
         "verdict": result.verdict.state,
         "latency_ms": {stage: _finite(ms, 3) for stage, ms in result.timings_ms.items()},
+        "age_ms": _finite(result.age_ms, 1),
         "regions": _regions(result),
         "error": result.error,
+        "fault": result.fault,
     }
-    optional = ("pts", "regions", "error")
+    optional = ("pts", "age_ms", "regions", "error", "fault")
     return {key: value for key, value in record.items() if key not in optional or value is not None}
 
 

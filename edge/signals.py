@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -59,11 +61,50 @@ def stop_signals() -> Iterator[None]:
 
 
 @contextmanager
+def hangups(reread: Callable[[], None]) -> Iterator[None]:
+    """Call a function at SIGHUP, which asks a service to read its configuration again.
+
+    Where a terminal has gone away the same signal means what it always did there, and stops the
+    run. Must be entered in the main thread, inside `stop_signals`.
+
+    Args:
+        reread: must be short; it runs between any two steps of the main thread.
+    """
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    had_terminal = _has_terminal()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if had_terminal and not _has_terminal():
+            _gate.handle(number, frame)
+        else:
+            reread()
+
+    previous = signal.signal(signal.SIGHUP, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+def _has_terminal() -> bool:
+    try:
+        return os.isatty(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # closed, replaced or absent
+        return False
+
+
+@contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let a stop signal wait until the block is done, as a half-written packet spoils a file.
 
-    For short blocks in the main thread; outside `stop_signals` it does nothing.
+    For short blocks. Outside `stop_signals` it does nothing, nor in other threads than the main
+    one, which signals do not reach.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     gate = _gate
     gate.closed += 1
     try:

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edge.errors import SourceFault
+
 Image = npt.NDArray[np.uint8]
 """One picture: uint8, [H, W, 3], BGR (OpenCV's order), 0..255."""
 
@@ -114,7 +116,9 @@ class Result:
         verdict: of the source, up to this frame.
         timings_ms: milliseconds per stage, in the order they ran.
         regions: the parts that the model saw.
-        error: why this frame gave no evidence, where it should have.
+        error: why this frame gave no evidence, where it should have; without signal, why none comes.
+        fault: without signal, what kind of failure that is.
+        age_ms: of a live frame, from its capture to its verdict.
     """
 
     frame: Frame
@@ -123,3 +127,5 @@ class Result:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     error: str | None = None
+    fault: SourceFault | None = None
+    age_ms: float | None = None

@@ -11,7 +11,8 @@ import pytest
 from edge.backends.base import Pending
 from edge.detector import Detector
 from edge.errors import SourceError
-from edge.pipeline import HISTORY_S, Pipeline
+from edge.judge import HISTORY_S
+from edge.pipeline import Pipeline
 from edge.pixels import to_bgr
 from edge.regions import RegionSpec, parse_region
 from edge.sinks.base import Sink
@@ -158,7 +159,7 @@ def test_sinks_are_finished_when_the_source_breaks() -> None:
 def test_the_history_is_bounded_in_time() -> None:
     run = pipeline(FakeSource([grey(0)] * 400, fps=10.0))
     run.run()
-    assert len(run._history) == int(HISTORY_S * 10) + 1
+    assert len(run._judge.hud(True).history) == int(HISTORY_S * 10) + 1
 
 
 def test_the_frame_is_not_changed_by_drawing() -> None:
