@@ -91,3 +91,63 @@ def test_the_schema_describes_every_key() -> None:
         assert part["additionalProperties"] is False
         for name, field in part["properties"].items():
             assert "description" in field or "$ref" in field, name
+
+
+CAMERAS = """
+model: tiny-ladeda
+capture: {frame_timeout_s: 3, retry: {slow_s: 9}}
+verdict: {margin: 0.1}
+output: {window: false, save: "{camera}.mp4", json_lines: all.jsonl}
+cameras:
+  - {name: door, source: rtsp://a/1, region: "center:256", verdict: {threshold: 0.8}}
+  - name: yard
+    source: 0
+    capture: {retry: {retries: 2}, loop: true}
+    output: {save: null, images: yard}
+"""
+
+
+def test_a_camera_has_its_own_keys_and_else_those_of_all(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, CAMERAS))
+    door, yard = config.each_camera()
+    assert (door.region, yard.region, yard.source) == ("center:256", None, "0")
+    assert door.capture.frame_timeout_s == yard.capture.frame_timeout_s == 3
+    assert (yard.capture.retry.slow_s, yard.capture.retry.retries) == (9, 2)
+    assert (door.capture.retry.retries, door.capture.loop, yard.capture.loop) == (None, False, True)
+    assert (door.verdict.threshold, door.verdict.margin, yard.verdict.threshold) == (0.8, 0.1, None)
+    assert (door.output.save, yard.output.save) == (Path("{camera}.mp4"), None)
+    assert door.output.json_lines == yard.output.json_lines == Path("all.jsonl")
+
+
+def test_a_flag_reaches_every_camera_that_says_nothing_itself(tmp_path: Path) -> None:
+    config = override(
+        load_config(write(tmp_path, CAMERAS)),
+        {"verdict.threshold": 0.7, "capture.retry.retries": 0, "region": "native"},
+    )
+    door, yard = config.each_camera()
+    assert (door.verdict.threshold, yard.verdict.threshold) == (0.8, 0.7)
+    assert (door.capture.retry.retries, yard.capture.retry.retries) == (0, 2)
+    assert (door.region, yard.region) == ("center:256", "native")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source: 0\ncameras: [{name: a, source: 1}]", "source and cameras were both given"),
+        ("cameras: [{name: a, source: 1}, {name: a, source: 2}]", "two cameras are called 'a'"),
+        ("cameras: [{name: a/b, source: 1}]", "cameras.0.name.*found 'a/b'"),
+        ("cameras: [{name: a}]", "cameras.0.source"),
+        ("cameras: [{name: a, source: 1, reigon: native}]", "Did you mean 'region'"),
+        (
+            "output: {save: o.mp4}\ncameras: [{name: a, source: 1}, {name: b, source: 2}]",
+            r"2 cameras would write o\.mp4\. Put \{camera\}",
+        ),
+        ("alerts: {states: [fakes]}", "alerts.states.0"),
+        ("capture: {retry: {retries: -1}}", "greater than or equal to 0"),
+        ("verdict: {threshold: 1}", "less than 1"),
+        ("batch: {frames: 9}", "less than or equal to 8"),
+    ],
+)
+def test_wrong_cameras_are_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge.backends.base import MAX_BATCH
-from edge.detector import Detector, Stopwatch, combine
+from edge.detector import Detector, Stopwatch, combine, finish_together
 from edge.errors import RegionError
 from edge.regions import parse_region
 from tests.fakes import FakeBackend, grey
@@ -69,3 +69,36 @@ def test_the_model_gets_contiguous_pixels() -> None:
 
     Detector(FakeBackend(look), parse_region("center:8")).detect(grey(0, 50, 50), Stopwatch())
     assert seen == [True]
+
+
+def test_crops_of_one_size_go_to_the_model_together_and_each_gets_its_own() -> None:
+    backend = FakeBackend()
+    sizes = [(32, 48), (20, 20), (32, 48), (32, 48), (20, 20)]
+    detector = Detector(backend, parse_region("native"))
+    watches = [Stopwatch() for _ in sizes]
+    begun = [
+        detector.begin(grey(100 + 10 * i, *size), watch)
+        for i, (size, watch) in enumerate(zip(sizes, watches, strict=True))
+    ]
+    regions = finish_together(backend, begun, watches)
+    assert [part[0].evidence.logit for part in regions] == [-28, -18, -8, 2, 12]
+    assert [part[0].input_hw for part in regions] == sizes
+    assert sorted(backend.batches) == [2, 3]
+    assert all("model" in watch.timings_ms for watch in watches)
+
+
+def test_finishing_nothing_asks_nothing() -> None:
+    backend = FakeBackend()
+    assert finish_together(backend, [], []) == []
+    assert backend.batches == []
+
+
+def test_tiles_of_several_frames_share_batches_and_stay_apart() -> None:
+    backend = FakeBackend()
+    detector = Detector(backend, parse_region("tiles:16"))
+    begun = [detector.begin(grey(value, 32, 48), Stopwatch()) for value in (10, 200)]
+    first, second = finish_together(backend, begun, [])
+    assert [len(first), len(second)] == [6, 6]
+    assert {part.evidence.logit for part in first} == {-118.0}
+    assert {part.evidence.logit for part in second} == {72.0}
+    assert backend.batches == [8, 4]

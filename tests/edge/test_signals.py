@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
+import subprocess
+import sys
+import threading
 
 import pytest
 
-from edge.signals import Stopped, stop_signals, uninterrupted
+from edge.signals import Stopped, hangups, stop_signals, uninterrupted
 
 
 def send(number: int) -> None:
@@ -55,3 +59,57 @@ def test_outside_it_does_nothing() -> None:
         pass
     with pytest.raises(ValueError, match="as it was"), uninterrupted():
         raise ValueError("as it was")
+
+
+def test_other_threads_are_not_asked_to_wait_and_never_stopped() -> None:
+    inside, leave = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def write() -> None:
+        with uninterrupted():
+            inside.set()
+            leave.wait(10)
+        ended.append("whole")
+
+    with pytest.raises(Stopped), stop_signals():
+        thread = threading.Thread(target=write)
+        thread.start()
+        inside.wait(10)
+        try:
+            send(signal.SIGTERM)
+        finally:
+            leave.set()
+            thread.join()
+    assert ended == ["whole"]
+
+
+def test_a_hangup_asks_for_the_configuration_and_the_handler_is_given_back() -> None:
+    before, asked = signal.getsignal(signal.SIGHUP), []
+    with stop_signals(), hangups(lambda: asked.append("again")):
+        send(signal.SIGHUP)
+        send(signal.SIGHUP)
+    assert asked == ["again", "again"]
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_a_terminal_that_goes_away_stops_the_run() -> None:
+    script = """
+import signal, sys
+from edge.signals import Stopped, hangups, stop_signals
+try:
+    with stop_signals(), hangups(lambda: sys.exit(3)):
+        print("ready", flush=True)
+        signal.pause()
+except Stopped as stopped:
+    sys.exit(stopped.exit_code)
+"""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=theirs, text=True
+    )
+    os.close(theirs)
+    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    os.close(ours)
+    os.kill(child.pid, signal.SIGHUP)
+    child.communicate(timeout=20)
+    assert child.returncode == 128 + signal.SIGHUP

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from edge.detector import Stopwatch
+from edge.judge import HISTORY_S, PLACEHOLDER_HW, Judge, Picture
+from edge.manifest import Calibration
+from edge.types import Evidence, Frame, Region
+from edge.verdict import VerdictSettings
+from tests.fakes import grey
+
+QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.1, min_frames=2)
+
+
+def make_judge() -> Judge:
+    return Judge("door", Calibration(), None, QUICK)
+
+
+def frame(index: int, captured_at: float = 1000.0) -> Frame:
+    return Frame(grey(7, 120, 160), index, captured_at, "door", pts=index / 10)
+
+
+def region(logit: float) -> tuple[Region, ...]:
+    return (Region((0, 0, 160, 120), (120, 160), Evidence(logit)),)
+
+
+def test_silence_says_why_and_has_the_size_of_the_last_frame() -> None:
+    judge = make_judge()
+    before = judge.silence("nothing came", "timeout")
+    assert (before.verdict.state, before.error, before.fault) == (
+        "no_signal",
+        "nothing came",
+        "timeout",
+    )
+    assert before.frame.image.shape == (*PLACEHOLDER_HW, 3) and before.frame.index == -1
+    judge.judge(frame(4), region(9.0), None, Stopwatch())
+    after = judge.silence()
+    assert after.frame.image.shape == (120, 160, 3) and after.frame.index == 4
+    assert not after.frame.image.any() and after.frame.source == "door"
+
+
+def test_evidence_starts_anew_after_silence() -> None:
+    judge = make_judge()
+    states = [judge.judge(frame(i), region(9.0), None, Stopwatch()).verdict.state for i in range(3)]
+    assert states[-1] == "fake"
+    judge.silence()
+    assert judge.judge(frame(4), region(9.0), None, Stopwatch()).verdict.state == "uncertain"
+
+
+def test_only_live_frames_have_an_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = make_judge()
+    monkeypatch.setattr("edge.judge.time.time", lambda: 1000.25)
+    assert judge.judge(frame(0), region(1.0), None, Stopwatch()).age_ms is None
+    live = judge.judge(frame(1), region(1.0), None, Stopwatch(), live=True)
+    assert live.age_ms == pytest.approx(250)
+    # A frame from the future is a clock that was set, not a negative age.
+    ahead = judge.judge(frame(2, 2000.0), region(1.0), None, Stopwatch(), live=True)
+    assert ahead.age_ms == 0.0
+
+
+def test_the_history_is_bounded_and_has_gaps_for_silence_without_presentation_times() -> None:
+    judge = make_judge()
+    for index in range(400):
+        judge.judge(frame(index), region(0.0), None, Stopwatch())
+    history = judge.hud(True).history
+    assert len(history) == int(HISTORY_S * 10) + 1
+
+
+def test_the_rate_is_unknown_until_two_frames_and_after_silence() -> None:
+    judge = make_judge()
+    judge.served()
+    assert judge.fps is None
+    judge.served()
+    assert judge.fps is not None and judge.fps > 0
+    judge.silence()
+    assert judge.fps is None
+
+
+def test_a_picture_is_drawn_once_for_all_who_ask() -> None:
+    judge = make_judge()
+    result = judge.judge(frame(0), region(1.0), None, Stopwatch())
+    drawn = []
+    paint = judge.paint
+
+    def counted(*given: object) -> object:
+        drawn.append(threading.current_thread().name)
+        return paint(*given)  # type: ignore[arg-type]  # passed on
+
+    judge.paint = counted  # type: ignore[method-assign,assignment]
+    picture = Picture(judge, result, judge.hud(True))
+    images = []
+    threads = [threading.Thread(target=lambda: images.append(picture())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(drawn) == 1
+    assert len(images) == 8 and all(image is images[0] for image in images)
+    assert (images[0] != 7).any()
+    assert (result.frame.image == 7).all()
