@@ -1,0 +1,211 @@
+"""Cameras of the system and CSI cameras of a Jetson, through OpenCV."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from edge.errors import NetworkError, NotFound, SourceError, SourceTimeout
+from edge.sources.capture import Shot
+from edge.sources.opencv import announced_fps, cv2
+from edge.sources.policy import CameraMode
+from edge.types import Image, PixelFormat
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 5
+"""Reads in a row that may fail: a camera sends a broken picture now and then."""
+
+QUICK_S = 1.0
+"""A failed read that took longer was a wait for a picture that did not come; it is not repeated."""
+
+
+def open_camera(index: int, name: str, mode: CameraMode) -> DeviceCapture:
+    """Open a camera of the system.
+
+    Args:
+        index: N of /dev/videoN.
+        name: fit to be shown.
+        mode: what is asked of it; where it gives another size, a warning is logged.
+
+    Raises:
+        NotFound: there is no such camera.
+        SourceError: there is, and it cannot be opened.
+    """
+    linux = sys.platform.startswith("linux")
+    capture = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
+    if not capture.isOpened():
+        raise _why_not_opened(index, name)
+    configure(capture, mode)
+    _tell_other_size(capture, name, mode)
+    return DeviceCapture(capture, name, stamped=linux)
+
+
+def open_csi(sensor: int, name: str, mode: CameraMode) -> DeviceCapture:
+    """Open a CSI camera of a Jetson, through GStreamer.
+
+    Args:
+        sensor: its number.
+        name: fit to be shown.
+        mode: what is asked of it; by default 1280×720 at 30 frames per second.
+
+    Raises:
+        SourceError: OpenCV lacks GStreamer, or the camera cannot be opened.
+    """
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        raise SourceError(
+            f"{name} needs an OpenCV built with GStreamer, and this OpenCV {cv2.__version__} has "
+            "none. On a Jetson use the system's: pip uninstall opencv-python "
+            "opencv-python-headless, then sudo apt-get install python3-opencv."
+        )
+    capture = cv2.VideoCapture(csi_pipeline(sensor, mode), cv2.CAP_GSTREAMER)
+    if not capture.isOpened():
+        raise SourceError(
+            f"{name} cannot be opened. Check the ribbon cable, the number of the sensor, and that "
+            "nvargus-daemon runs and no other program holds the camera."
+        )
+    return DeviceCapture(capture, name, mode.pixel_format)
+
+
+class DeviceCapture:
+    """An open camera. Opened, read and closed on one thread.
+
+    OpenCV keeps what a camera gave only until its next picture, and for this thread; so each frame
+    is converted at once, also those that nobody takes.
+
+    Args:
+        capture: opened; released with this.
+        name: fit to be shown.
+        pixel_format: of its pictures.
+        stamped: whether it says when a picture was taken, as V4L2 does.
+
+    Attributes:
+        fps: announced frames per second; None where unknown.
+        size_hw: announced height and width in pixels; None where unknown.
+    """
+
+    def __init__(
+        self,
+        capture: cv2.VideoCapture,
+        name: str,
+        pixel_format: PixelFormat = "bgr",
+        stamped: bool = False,
+    ) -> None:
+        self._capture = capture
+        self._name = name
+        self._pixel_format: PixelFormat = pixel_format
+        self._stamped = stamped
+        self.fps = announced_fps(capture)
+        width, height = _size_wh(capture)
+        self.size_hw = (height, width) if height and width else None
+
+    def read(self) -> Shot:
+        """The next picture, blocking until it comes or the driver gives up.
+
+        Raises:
+            SourceTimeout: the driver waited in vain.
+            NetworkError: it gives no pictures any more.
+        """
+        for _ in range(PATIENCE):
+            began_s = time.monotonic()
+            ok, image = self._capture.read()
+            now_s = time.monotonic()
+            if ok:
+                return self._shot(image, now_s)  # type: ignore[arg-type]  # cv2's stubs: any dtype
+            if now_s - began_s > QUICK_S:
+                raise SourceTimeout(
+                    f"{self._name}: no picture came for {now_s - began_s:.0f} s. Plug it in anew."
+                )
+        raise NetworkError(
+            f"{self._name}: it gives no more pictures. It was unplugged, or lost its power: check "
+            "the plug and the cable."
+        )
+
+    def close(self) -> None:
+        """Give the camera back; may be called twice."""
+        self._capture.release()
+
+    def _shot(self, image: Image, now_s: float) -> Shot:
+        taken_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if self._stamped else 0.0
+        return Shot(now_s, taken_s if taken_s > 0 else None, lambda: image, self._pixel_format)
+
+
+def list_cameras() -> list[str]:
+    """The video devices of a Linux system, for instance ["/dev/video0"], in order."""
+    devices = [(int(path.name[5:]), path) for path in Path("/dev").glob("video[0-9]*")]
+    return [str(path) for _, path in sorted(devices)]
+
+
+def configure(capture: cv2.VideoCapture, mode: CameraMode) -> None:
+    """Ask a camera for a mode.
+
+    MJPG is asked for only together with a size: without it USB 2 carries larger pictures at a few
+    frames per second, but at the camera's own size its untouched pixels are the better evidence.
+    It must come before the size, which V4L2 checks against the format.
+    """
+    if mode.width and mode.height:
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, mode.width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, mode.height)
+    if mode.fps:
+        capture.set(cv2.CAP_PROP_FPS, mode.fps)
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+
+
+def csi_pipeline(sensor: int, mode: CameraMode) -> str:
+    """The GStreamer pipeline of a Jetson's CSI camera.
+
+    The sensor's picture is converted in hardware to BGRx, the nearest that nvvidconv has to BGR,
+    and the last step, on the CPU, drops the fourth byte. As NV12 it only leaves the hardware's
+    memory, and nothing is converted on the CPU. The sink keeps one picture, the newest.
+    """
+    to_cpu = {
+        "bgr": "nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR",
+        "nv12": "nvvidconv ! video/x-raw,format=NV12",
+    }
+    width, height, fps = mode.width or 1280, mode.height or 720, round(mode.fps or 30)
+    return (
+        f"nvarguscamerasrc sensor-id={sensor} "
+        f"! video/x-raw(memory:NVMM),width={width},height={height},format=NV12,framerate={fps}/1 "
+        f"! {to_cpu[mode.pixel_format]} "
+        "! appsink drop=1 max-buffers=1 sync=false"
+    )
+
+
+def _why_not_opened(index: int, name: str) -> SourceError:
+    path, found = f"/dev/video{index}", ", ".join(list_cameras()) or "none"
+    if not os.path.exists(path):
+        return NotFound(
+            f"{name}: there is no such camera; found: {found}. Check the number and the plug."
+        )
+    if not os.access(path, os.R_OK | os.W_OK):
+        return SourceError(
+            f"{name}: this user may not open {path}. Run: sudo usermod -aG video $USER, and log in "
+            "again."
+        )
+    return SourceError(
+        f"{name}: {path} gives no video. Another program may hold it, or it belongs to a camera "
+        f"that shows its pictures at another one; found: {found}."
+    )
+
+
+def _size_wh(capture: cv2.VideoCapture) -> tuple[int, int]:
+    width = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+    height = round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    return width, height
+
+
+def _tell_other_size(capture: cv2.VideoCapture, name: str, mode: CameraMode) -> None:
+    width, height = _size_wh(capture)
+    if mode.width and mode.height and (width, height) != (mode.width, mode.height):
+        log.warning(
+            "%s gives %d×%d, not the %d×%d that were asked for.",
+            name,
+            width,
+            height,
+            mode.width,
+            mode.height,
+        )

@@ -1,0 +1,177 @@
+"""An RTSP server that goes so far and no further."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Literal
+
+import av
+import numpy as np
+
+from benchmarks.end_to_end.sender import Packetizer, split_units
+from tests.edge.sources.clips import FPS, level
+
+Stage = Literal["nothing", "OPTIONS", "DESCRIBE", "SETUP", "PLAY", "pictures"]
+
+SDP = (
+    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track0\r\n"
+)
+_ANSWERS = {
+    "OPTIONS": ("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN", ""),
+    "DESCRIBE": ("Content-Type: application/sdp", SDP),
+    "SETUP": ("Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1", ""),
+    "PLAY": ("Session: 1", ""),
+}
+
+Picture = tuple[float, Sequence[bytes]]
+"""When it is shown, in seconds, and its NAL units."""
+
+
+def coded(
+    count: int, size_wh: tuple[int, int] = (96, 64), gop: int = 10, refresh: bool = False
+) -> list[Picture]:
+    """H.264 whose frame i is flat grey `level(i)`, with noise; none waits for a later one.
+
+    Args:
+        count: how many.
+        size_wh: width and height.
+        gop: each so many-th frame is a keyframe.
+        refresh: renew the picture column by column instead, without a keyframe but the first.
+    """
+    codec = av.CodecContext.create("libx264", "w")
+    codec.width, codec.height = size_wh
+    codec.pix_fmt, codec.gop_size = "yuv420p", gop
+    codec.framerate, codec.time_base = Fraction(FPS), Fraction(1, FPS)
+    codec.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "10"}
+    codec.options |= {"intra-refresh": "1"} if refresh else {}
+    pictures: list[Picture] = []
+    for index in range(count):
+        frame = numbered(index, size_wh)
+        units = [unit for packet in codec.encode(frame) for unit in split_units(bytes(packet))]
+        pictures.append((1 + index / FPS, units))  # FFmpeg takes 0 for no stamp
+    return pictures
+
+
+def numbered(index: int, size_wh: tuple[int, int] = (96, 64)) -> av.VideoFrame:
+    """Frame i of a clip, flat grey with noise."""
+    noise = np.random.default_rng(index).integers(-8, 9, (size_wh[1], size_wh[0], 1))
+    noise = noise - round(float(noise.mean()))
+    grey = np.repeat((level(index) + noise).clip(0, 255), 3, axis=2).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(grey, format="bgr24")
+    frame.pts, frame.time_base = index, Fraction(1, FPS)
+    return frame
+
+
+@contextmanager
+def staged(
+    until: Stage,
+    pictures: Sequence[Picture] = (),
+    *,
+    then: Callable[[socket.socket], None] | None = None,
+    delay_s: float = 0.0,
+    refuse: tuple[str, str] | None = None,
+    sdp: str = SDP,
+    heard: list[str] | None = None,
+) -> Iterator[str]:
+    """Serve RTSP over TCP up to a stage, then keep the connections open and be silent.
+
+    Args:
+        until: the last request that is answered; with "pictures" they are sent after PLAY.
+        pictures: sent at once.
+        then: what to do with the connection instead of being silent.
+        delay_s: before each answer.
+        refuse: a method, and the status line that it is answered with.
+        sdp: what the streams are said to be.
+        heard: gets the methods that were asked for.
+
+    Yields:
+        The address.
+    """
+    stopped = threading.Event()
+    talking: list[threading.Thread] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                talking.append(threading.Thread(target=talk, args=(client,), daemon=True))
+                talking[-1].start()
+
+        def talk(client: socket.socket) -> None:
+            with client:
+                try:
+                    if until == "nothing" or _answer_all(
+                        client, until, delay_s, refuse, sdp, heard
+                    ):
+                        send_pictures(client, pictures if until == "pictures" else ())
+                        if then is not None:
+                            then(client)
+                            return
+                    stopped.wait()
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"rtsp://127.0.0.1:{server.getsockname()[1]}/staged"
+        finally:
+            stopped.set()
+            server.shutdown(socket.SHUT_RDWR)
+            for each in (thread, *talking):
+                each.join(5)
+
+
+def _answer_all(
+    client: socket.socket,
+    until: Stage,
+    delay_s: float,
+    refuse: tuple[str, str] | None,
+    sdp: str,
+    heard: list[str] | None,
+) -> bool:
+    """Answer up to a stage; whether it was reached."""
+    with client.makefile("rb") as requests:
+        for request in requests:
+            method = request.split(b" ")[0].decode()
+            if heard is not None:
+                heard.append(method)
+            number = "0"
+            for line in requests:
+                if line.lower().startswith(b"cseq:"):
+                    number = line.split(b":")[1].strip().decode()
+                if not line.strip():
+                    break
+            time.sleep(delay_s)
+            if refuse is not None and method == refuse[0]:
+                client.sendall(f"RTSP/1.0 {refuse[1]}\r\nCSeq: {number}\r\n\r\n".encode())
+                continue
+            if method not in _ANSWERS:  # TEARDOWN: it has had enough
+                return False
+            headers, body = _ANSWERS[method]
+            body = body and sdp
+            answer = f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{headers}\r\n"
+            answer += f"Content-Length: {len(body)}\r\n\r\n{body}"
+            client.sendall(answer.encode())
+            if method == until or (method == "PLAY" and until == "pictures"):
+                return True
+    return False
+
+
+def send_pictures(client: socket.socket, pictures: Sequence[Picture], gap_s: float = 0.0) -> None:
+    """Send pictures to a client that plays, so many seconds apart."""
+    packetizer = Packetizer()
+    for time_s, units in pictures:
+        time.sleep(gap_s)
+        for packet in packetizer.packets(units, time_s):
+            client.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)

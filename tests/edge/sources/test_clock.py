@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.sources.clock import MOST_QUEUED_S, Placed, StreamClock
+
+Stamped = tuple[float, float | None]
+"""When a frame arrived, and its sender's stamp."""
+
+ARRIVAL_S = 5_000.0
+SENDER_S = 123.0
+
+
+def place(frames: Iterable[Stamped], clock: StreamClock | None = None) -> list[Placed]:
+    clock = clock or StreamClock()
+    return [clock.place(arrived_s, stamp_s) for arrived_s, stamp_s in frames]
+
+
+def steady(seconds: float, fps: float = 30.0, pace: float = 1.0) -> list[Stamped]:
+    """Frames that arrive as they are taken; `pace` is that of their stamps."""
+    count = round(seconds * fps)
+    return [(ARRIVAL_S + i / fps, SENDER_S + pace * i / fps) for i in range(count)]
+
+
+def shifted(
+    frames: Sequence[Stamped], arrival_s: float = 0.0, stamp_s: float = 0.0
+) -> list[Stamped]:
+    return [(a + arrival_s, s + stamp_s) for a, s in frames if s is not None]
+
+
+def ages(placed: Iterable[Placed]) -> list[float]:
+    return [each.age_s for each in placed]
+
+
+def test_a_steady_sender_keeps_its_own_distances_whatever_the_way_adds() -> None:
+    draw = random.Random(1)
+    frames = [(a + draw.uniform(0, 0.04), s) for a, s in steady(20)]
+    placed = place([(ARRIVAL_S, SENDER_S), *frames[1:]])
+    assert max(ages(placed)) < 0.06
+    distances = [b.pts_s - a.pts_s for a, b in pairwise(placed)]
+    assert all(abs(distance - 1 / 30) < 0.01 for distance in distances)
+    assert not any(each.catching_up for each in placed)
+
+
+def test_time_starts_with_the_first_frame() -> None:
+    assert StreamClock().place(ARRIVAL_S, SENDER_S) == Placed(0.0, 0.0, False)
+    assert StreamClock().place(ARRIVAL_S, None) == Placed(0.0, 0.0, False)
+
+
+@pytest.mark.parametrize("drift", [300e-6, -300e-6])
+def test_a_clock_that_drifts_for_a_day_makes_no_frame_old(drift: float) -> None:
+    draw = random.Random(2)
+    clock, worst = StreamClock(), 0.0
+    for i in range(24 * 3600):
+        arrived_s = i + draw.uniform(0, 0.02)
+        worst = max(worst, clock.place(arrived_s, i * (1 + drift)).age_s)
+    assert worst < 0.05
+
+
+def test_a_burst_after_a_stall_shows_each_frame_as_old_as_it_is() -> None:
+    before, held, after = steady(5), steady(10), steady(5)
+    held = shifted(held, 5, 5)
+    # All that was held back comes at 300 frames per second from the tenth second on.
+    burst = [(ARRIVAL_S + 15 + i / 300, s) for i, (_, s) in enumerate(held)]
+    live = [(max(a, burst[-1][0] + i / 300), s) for i, (a, s) in enumerate(shifted(after, 15, 15))]
+    place(before, clock := StreamClock())
+    placed = place(burst + live, clock)
+    for each, (arrived_s, stamp_s) in zip(placed, burst + live, strict=True):
+        assert stamp_s is not None
+        true_s = (arrived_s - ARRIVAL_S) - (stamp_s - SENDER_S)
+        assert each.age_s == pytest.approx(true_s, abs=0.02)
+        assert each.pts_s == pytest.approx(stamp_s - SENDER_S, abs=0.02)
+    assert placed[0].age_s == pytest.approx(10, abs=0.05)
+    assert placed[-1].age_s < 0.02
+    assert all(each.catching_up for each in placed if each.age_s > 0.5)
+
+
+@pytest.mark.parametrize("fps", [30.0, 5.0, 1.0])
+def test_a_sender_that_stood_still_with_its_clock_is_new_again_within_two_seconds(
+    fps: float,
+) -> None:
+    before = steady(10, fps)
+    after = shifted(steady(10, fps), 10 + 20, 10)  # twenty seconds that its stamps do not show
+    place(before, clock := StreamClock())
+    placed = place(after, clock)
+    within_s = max(2.0, 2 / fps)
+    late = [p for p, (a, _) in zip(placed, after, strict=True) if a >= ARRIVAL_S + 30 + within_s]
+    assert late
+    assert set(ages(late)) == {0.0}
+    # Only the first could be the head of a queue; what follows is not to be dropped for its age.
+    assert [each.catching_up for each in placed[1:]] == [False] * (len(placed) - 1)
+    assert late[0].pts_s > 30
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0, 3.0, -3.0, 86_400.0 * 365, -86_400.0 * 365])
+def test_a_clock_that_is_set_makes_no_frame_old_for_long(jump_s: float) -> None:
+    placed = place(steady(5) + shifted(steady(5), 5, 5 + jump_s))
+    assert max(ages(placed)) < 0.05
+    assert placed[-1].pts_s == pytest.approx(10, abs=0.1)
+
+
+def test_one_stamp_from_elsewhere_changes_nothing_for_the_next() -> None:
+    frames = steady(4)
+    frames[60] = (frames[60][0], SENDER_S + 3600)
+    assert max(ages(place(frames))) < 0.05
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        lambda i: SENDER_S,
+        lambda i: SENDER_S - i / 30,
+        lambda i: SENDER_S + 10 * i / 30,
+        lambda i: math.nan,
+        lambda i: math.inf,
+        lambda i: None,
+        lambda i: SENDER_S + (i % 7) * 1000.0,
+    ],
+    ids=["constant", "backwards", "ten times too fast", "nan", "inf", "none", "jumping"],
+)
+def test_where_stamps_make_no_sense_arrival_counts(stamp: object) -> None:
+    assert callable(stamp)
+    placed = place([(a, stamp(i)) for i, (a, _) in enumerate(steady(60))])
+    assert set(ages(placed)) == {0.0}
+    assert placed[-1].pts_s == pytest.approx(60 - 1 / 30, abs=0.01)
+    assert not any(each.catching_up for each in placed)
+
+
+def test_stamps_ten_times_too_slow_are_soon_ignored() -> None:
+    placed = place(steady(60, pace=0.1))
+    assert max(ages(placed)) < 2
+    assert set(ages(placed[90:])) == {0.0}
+    assert not any(each.catching_up for each in placed)
+
+
+def test_a_queue_that_grows_is_believed_until_no_queue_is_that_long() -> None:
+    # A link that carries 24 of 30 frames per second: each comes later than the one before.
+    frames = [(ARRIVAL_S + i / 24, SENDER_S + i / 30) for i in range(24 * 120)]
+    found = ages(place(frames))
+    assert found[24 * 30] == pytest.approx(0.2 * 30, abs=0.1)
+    assert max(found) < MOST_QUEUED_S + 2
+    assert set(found[-24 * 30 :]) == {0.0}
+
+
+def test_stamps_that_keep_pace_again_are_trusted_again() -> None:
+    slow, right = steady(10, pace=0.1), shifted(steady(20), 10, 10)
+    place([*slow, *right], clock := StreamClock())
+    (stalled,) = place([(ARRIVAL_S + 33, SENDER_S + 30.03)], clock)
+    assert stalled.age_s == pytest.approx(3, abs=0.1)
+
+
+def test_a_frame_each_five_seconds_is_no_reason_to_doubt() -> None:
+    draw = random.Random(3)
+    frames = [(ARRIVAL_S + 5 * i + draw.uniform(0, 0.2), SENDER_S + 5 * i) for i in range(200)]
+    placed = place(frames)
+    assert max(ages(placed)) < 0.25
+    assert not any(each.catching_up for each in placed)
+    assert placed[-1].pts_s == pytest.approx(5 * 199, abs=0.3)
+
+
+def test_a_late_frame_of_a_slow_sender_is_no_head_of_a_queue() -> None:
+    frames = [(5.0 * i, 5.0 * i) for i in range(10)]
+    place(frames, clock := StreamClock())
+    late = clock.place(51.4, 50.0)
+    assert late.age_s == pytest.approx(1.4, abs=0.05)
+    assert not late.catching_up
+
+
+def test_after_a_reconnection_time_goes_on_by_arrival() -> None:
+    clock = StreamClock()
+    place(steady(5), clock)
+    clock.reopened()
+    placed = place(shifted(steady(5), 12, -1e6), clock)
+    assert set(ages(placed)) == {0.0}
+    assert [p.pts_s for p in placed] == pytest.approx([12 + i / 30 for i in range(150)])
+
+
+ODD = st.one_of(st.none(), st.floats(), st.floats(-1e4, 1e4), st.just(SENDER_S))
+GAP_S = st.one_of(st.just(0.0), st.floats(0, 0.1), st.floats(0, 100))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(GAP_S, ODD, st.booleans()), min_size=1, max_size=60))
+def test_whatever_a_sender_says_time_rises_and_ages_make_sense(
+    frames: list[tuple[float, float | None, bool]],
+) -> None:
+    clock, arrived_s, last_s = StreamClock(), ARRIVAL_S, -1.0
+    for gap_s, stamp_s, reopened in frames:
+        arrived_s += gap_s
+        if reopened:
+            clock.reopened()
+        placed = clock.place(arrived_s, stamp_s)
+        assert math.isfinite(placed.pts_s)
+        assert placed.pts_s > last_s
+        assert 0 <= placed.age_s < math.inf
+        # Never ahead of arrival, but for the least step of frames that came in one moment.
+        assert placed.pts_s <= arrived_s - ARRIVAL_S + 0.01
+        last_s = placed.pts_s
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.integers(0, 10**6),
+    st.floats(0.2, 60),
+    st.floats(-300e-6, 300e-6),
+    st.floats(0, 0.1),
+    st.floats(-1e6, 1e6),
+)
+def test_no_honest_sender_has_old_frames(
+    seed: int, fps: float, drift: float, jitter_s: float, start_s: float
+) -> None:
+    draw = random.Random(seed)
+    clock = StreamClock()
+    for i in range(300):
+        placed = clock.place(i / fps + draw.uniform(0, jitter_s), start_s + i / fps * (1 + drift))
+        assert placed.age_s <= jitter_s + 0.01
+        assert not placed.catching_up
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(1, 60), st.floats(2, 60), st.floats(1.5, 20))
+def test_every_queue_is_caught_up_with_its_true_ages(
+    stall_s: float, fps: float, pace: float
+) -> None:
+    clock = StreamClock()
+    place(steady(10, fps), clock)
+    step_s, arrived_s = 1 / fps, 10 + stall_s
+    for i in range(round(10 * fps), round(10 * fps) + 2000):
+        taken_s = i * step_s
+        arrived_s = max(arrived_s, taken_s)
+        placed = clock.place(ARRIVAL_S + arrived_s, SENDER_S + taken_s)
+        assert placed.age_s == pytest.approx(arrived_s - taken_s, abs=0.1)
+        arrived_s += step_s / pace
+    if taken_s > 10 + stall_s * (1 + 1 / (pace - 1)) + 5:
+        assert placed.age_s < 0.01

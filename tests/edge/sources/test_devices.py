@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import NetworkError, NotFound, SourceError, SourceTimeout
+from edge.sources.devices import (
+    PATIENCE,
+    DeviceCapture,
+    configure,
+    csi_pipeline,
+    list_cameras,
+    open_camera,
+    open_csi,
+)
+from edge.sources.policy import CameraMode
+from edge.types import Image, PixelFormat
+from tests.edge.sources.clips import nothing_left_behind, number, write_clip
+
+
+class Camera:
+    """Gives pictures as a test says (None: a failed read), and notes what it is asked for.
+
+    No machine of the tests has a camera.
+    """
+
+    def __init__(self, *pictures: Image | None, opened: bool = True) -> None:
+        self.asked: list[tuple[int, float]] = []
+        self.values: dict[int, float] = {}
+        self.reads = 0
+        self._pictures: Iterator[Image | None] = iter(pictures)
+        self._opened = opened
+
+    def isOpened(self) -> bool:
+        return self._opened
+
+    def set(self, setting: int, value: float) -> bool:
+        self.asked.append((setting, value))
+        return True
+
+    def get(self, setting: int) -> float:
+        return self.values.get(setting, 0.0)
+
+    def read(self) -> tuple[bool, Image | None]:
+        self.reads += 1
+        picture = next(self._pictures, None)
+        return picture is not None, picture
+
+    def release(self) -> None:
+        self._opened = False
+
+
+def capture_of(camera: Camera, **options: bool) -> DeviceCapture:
+    return DeviceCapture(camera, "camera 3", **options)  # type: ignore[arg-type]  # stands for one
+
+
+def picture(level: int) -> Image:
+    return np.full((48, 64, 3), level, np.uint8)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lists cameras")
+def test_a_wrong_camera_tells_which_there_are() -> None:
+    with nothing_left_behind(), pytest.raises(NotFound) as caught:
+        open_camera(97, "camera 97", CameraMode())
+    found = ", ".join(list_cameras()) or "none"
+    assert str(caught.value) == (
+        f"camera 97: there is no such camera; found: {found}. Check the number and the plug."
+    )
+
+
+def test_a_camera_that_is_there_and_gives_nothing_is_another_matter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Camera(opened=False))
+    monkeypatch.setattr(os.path, "exists", lambda _: True)
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    with pytest.raises(SourceError, match="Another program may hold it") as caught:
+        open_camera(3, "camera 3", CameraMode())
+    assert caught.value.fault == "other"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SourceError, match=r"may not open /dev/video3.*usermod -aG video"):
+        open_camera(3, "camera 3", CameraMode())
+
+
+def test_a_real_capture_is_read_to_its_end(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 5)
+    with nothing_left_behind():
+        capture = DeviceCapture(cv2.VideoCapture(str(clip)), "camera 3")
+        assert (capture.fps, capture.size_hw) == (30.0, (64, 96))
+        shots = [capture.read() for _ in range(5)]
+        with pytest.raises(NetworkError, match="camera 3: it gives no more pictures"):
+            capture.read()
+        capture.close()
+        capture.close()
+    assert [number(shot.image()) for shot in shots] == list(range(5))
+    assert all(a.arrived_s <= b.arrived_s for a, b in pairwise(shots))
+    assert shots[-1].arrived_s <= time.monotonic()
+    assert {shot.pts_s for shot in shots} == {None}
+
+
+def test_a_broken_picture_now_and_then_is_passed_over() -> None:
+    gaps: Sequence[Image | None] = [None] * (PATIENCE - 1)
+    capture = capture_of(Camera(picture(1), *gaps, picture(2), *gaps, picture(3)))
+    assert [int(capture.read().image()[0, 0, 0]) for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_camera_that_was_unplugged_is_told_at_once() -> None:
+    camera = Camera(picture(1))
+    capture = capture_of(camera)
+    capture.read()
+    with pytest.raises(NetworkError, match="It was unplugged, or lost its power"):
+        capture.read()
+    assert camera.reads == 1 + PATIENCE
+
+
+def test_a_driver_that_waited_in_vain_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera()
+    moments = iter([100.0, 110.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    with pytest.raises(SourceTimeout, match="camera 3: no picture came for 10 s"):
+        capture_of(camera).read()
+    assert camera.reads == 1
+
+
+def test_a_stamp_is_taken_from_drivers_that_give_one() -> None:
+    camera = Camera(picture(1), picture(2), picture(3))
+    camera.values[cv2.CAP_PROP_POS_MSEC] = 12_345.0
+    assert capture_of(camera).read().pts_s is None
+    stamped = capture_of(camera, stamped=True)
+    assert stamped.read().pts_s == pytest.approx(12.345)
+    camera.values.clear()
+    assert stamped.read().pts_s is None
+
+
+def test_a_size_that_the_camera_did_not_take_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    camera = Camera(picture(1))
+    camera.values = {cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FRAME_HEIGHT: 480.0}
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
+    with caplog.at_level(logging.WARNING):
+        capture = open_camera(3, "door", CameraMode(1920, 1080))
+    assert capture.size_hw == (480, 640)
+    assert caplog.messages == ["door gives 640×480, not the 1920×1080 that were asked for."]
+
+
+def test_a_camera_is_asked_for_mjpg_before_the_size() -> None:
+    camera = Camera()
+    configure(camera, CameraMode(1280, 720, 30))  # type: ignore[arg-type]  # only `set` is used
+    assert camera.asked == [
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
+        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
+        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
+        (cv2.CAP_PROP_FPS, 30),
+        (cv2.CAP_PROP_BUFFERSIZE, 1),
+    ]
+
+
+def test_a_camera_left_to_itself_is_only_asked_not_to_queue() -> None:
+    camera = Camera()
+    configure(camera, CameraMode())  # type: ignore[arg-type]  # only `set` is used
+    assert camera.asked == [(cv2.CAP_PROP_BUFFERSIZE, 1)]
+
+
+@pytest.mark.skipif(
+    cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer"
+)
+def test_csi_without_gstreamer_says_which_opencv_is_needed() -> None:
+    with (
+        nothing_left_behind(),
+        pytest.raises(SourceError, match=r"csi://0 needs an OpenCV built with GStreamer.*apt-get"),
+    ):
+        open_csi(0, "csi://0", CameraMode())
+
+
+@pytest.mark.parametrize("pixel_format", ["bgr", "nv12"])
+def test_csi_frames_say_how_they_are_laid_out(
+    monkeypatch: pytest.MonkeyPatch, pixel_format: PixelFormat
+) -> None:
+    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda _: True)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Camera(picture(1)))
+    capture = open_csi(0, "csi://0", CameraMode(pixel_format=pixel_format))
+    shot = capture.read()
+    assert (shot.pixel_format, shot.pts_s) == (pixel_format, None)
+
+
+@pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="needs gst-launch-1.0")
+@pytest.mark.parametrize("pixel_format", ["bgr", "nv12"])
+def test_the_csi_pipeline_runs_with_stand_ins_for_the_elements_of_a_jetson(
+    pixel_format: PixelFormat,
+) -> None:
+    text = csi_pipeline(0, CameraMode(320, 240, 30, pixel_format))
+    assert ("format=BGR " in text) is (pixel_format == "bgr")
+    assert "sensor-id=0" in text
+    for jetson, ours in (
+        ("nvarguscamerasrc sensor-id=0", "videotestsrc num-buffers=3"),
+        ("(memory:NVMM)", ""),
+        ("nvvidconv", "videoconvert"),
+        ("sync=false", "sync=false wait-on-eos=false"),  # nobody takes the pictures here
+    ):
+        assert jetson in text
+        text = text.replace(jetson, ours)
+    command = ["gst-launch-1.0", "-q", *text.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr

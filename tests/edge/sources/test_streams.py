@@ -1,0 +1,796 @@
+from __future__ import annotations
+
+import gc
+import io
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+
+from edge.errors import (
+    AuthError,
+    CodecError,
+    NetworkError,
+    NotFound,
+    SourceEnded,
+    SourceError,
+    SourceTimeout,
+)
+from edge.sources import streams
+from edge.sources.capture import Shot
+from edge.sources.policy import Limits
+from edge.sources.streams import StreamCapture, is_recording, open_clip, open_stream
+from edge.types import Image
+from tests.edge.sources.clips import (
+    FPS,
+    jpeg,
+    nothing_left_behind,
+    number,
+    open_files,
+    write_clip,
+)
+from tests.edge.sources.staged import SDP, Picture, Stage, coded, numbered, send_pictures, staged
+from tests.servers import free_port, http_files, motion_jpeg, mute_server, rtsp_server
+
+PATIENT = Limits(open_s=20, read_s=20)
+QUICK = Limits(open_s=0.6, read_s=0.8)
+READING = Limits(open_s=20, read_s=0.8)
+GRACE_S = Limits().grace_s
+"""What a call may take beyond its limit."""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", 50)
+
+
+@contextmanager
+def opened(url: str, limits: Limits = PATIENT, decode_threads: int = 1) -> Iterator[StreamCapture]:
+    capture = open_stream(url, limits, name="door", decode_threads=decode_threads)
+    try:
+        yield capture
+    finally:
+        capture.close()
+
+
+def read_all(capture: StreamCapture) -> tuple[list[Shot], SourceError]:
+    """What came, and why no more does."""
+    shots = []
+    while True:
+        try:
+            shots.append(capture.read())
+        except SourceError as error:
+            return shots, error
+
+
+def numbers(shots: Sequence[Shot]) -> list[int]:
+    return [number(shot.image()) for shot in shots]
+
+
+class Timed:
+    """Measures how long a call takes that fails."""
+
+    def __init__(self, kind: type[SourceError], match: str) -> None:
+        self._raises = pytest.raises(kind, match=match)
+        self.took_s = 0.0
+
+    def __enter__(self) -> Timed:
+        self._raises.__enter__()
+        self._began_s = time.monotonic()
+        return self
+
+    def __exit__(self, *error: Any) -> bool:
+        self.took_s = time.monotonic() - self._began_s
+        return self._raises.__exit__(*error)
+
+
+def write(
+    path: Path,
+    codec: str,
+    pixels: str,
+    size_wh: tuple[int, int],
+    matrix: int | None = None,
+    full_range: bool | None = None,
+    rotated: int = 0,
+) -> Path:
+    """A clip of three coloured pictures, tagged with a matrix (ITU-T H.273) and a range."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=FPS)
+        stream.width, stream.height = size_wh
+        stream.pix_fmt = pixels
+        if rotated:
+            stream.set_display_rotation(rotated)
+        if matrix is not None:
+            stream.codec_context.colorspace = matrix
+        if full_range is not None:
+            stream.codec_context.color_range = 2 if full_range else 1
+        draw = np.random.default_rng(7)
+        for index in range(3):
+            coarse = draw.integers(0, 256, (9, 13, 3)).astype(np.uint8)
+            picture = cv2.resize(coarse, size_wh, interpolation=cv2.INTER_CUBIC)
+            bgr = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="bgr24")
+            frame = bgr.reformat(format=pixels)
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def by_opencv(address: str, count: int) -> list[Image]:
+    capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG)
+    images = [capture.read()[1] for _ in range(count)]
+    capture.release()
+    return images  # type: ignore[return-value]  # cv2's stubs do not know that it is uint8
+
+
+def by_us(path: Path) -> list[Image]:
+    capture = open_clip(path, "clip", loop=False, sleep=lambda _: None)
+    images = []
+    while (shot := capture.read()) is not None:
+        images.append(shot.image())
+    capture.close()
+    return images
+
+
+_OLD = int(av.__version__.split(".")[0]) < 17 or int(cv2.__version__.split(".")[0]) < 5
+_AGREED = pytest.mark.skipif(
+    _OLD, reason="PyAV before 17 and OpenCV before 5 convert such pictures in ways of their own"
+)
+_TURNED = pytest.mark.skipif(
+    not hasattr(VideoStream, "set_display_rotation"), reason="this PyAV cannot write such a clip"
+)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "size_wh", "matrix", "full_range"),
+    [
+        ("libx264", "yuv420p", (96, 64), None, None),
+        ("libx264", "yuv420p", (1918, 1078), None, None),
+        ("libx264", "yuvj420p", (96, 64), None, True),
+        pytest.param("libx264", "yuv420p", (98, 66), 1, False, marks=_AGREED),
+        pytest.param("libx264", "yuv420p", (96, 64), 1, True, marks=_AGREED),
+        pytest.param("libx264", "yuv420p", (96, 64), 9, False, marks=_AGREED),
+        ("libx264", "yuv422p", (96, 64), None, None),
+        ("libx264", "yuv444p", (97, 65), None, None),
+        pytest.param("libx264", "yuv420p10le", (96, 64), None, None, marks=_AGREED),
+        pytest.param("libvpx-vp9", "yuv420p", (97, 65), 1, True, marks=_AGREED),
+        pytest.param("mpeg4", "yuv420p", (97, 65), None, None, marks=_AGREED),
+        ("mjpeg", "yuvj420p", (97, 65), None, True),
+        ("mjpeg", "yuvj444p", (97, 65), None, True),
+    ],
+)
+def test_levels_are_those_of_opencv(
+    tmp_path: Path,
+    codec: str,
+    pixels: str,
+    size_wh: tuple[int, int],
+    matrix: int | None,
+    full_range: bool | None,
+) -> None:
+    path = write(tmp_path / "clip.mkv", codec, pixels, size_wh, matrix, full_range)
+    ours, theirs = by_us(path), by_opencv(str(path), 3)
+    assert [image.shape for image in ours] == [(size_wh[1], size_wh[0], 3)] * 3
+    for our, their in zip(ours, theirs, strict=True):
+        assert our.dtype == np.uint8
+        assert our.flags.c_contiguous
+        assert our.flags.writeable
+        assert np.array_equal(our, their)
+
+
+@_TURNED
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_clip_that_was_filmed_upright_stands_upright(tmp_path: Path, degrees: int) -> None:
+    path = write(tmp_path / "clip.mp4", "libx264", "yuv420p", (96, 64), rotated=degrees)
+    for our, their in zip(by_us(path), by_opencv(str(path), 3), strict=True):
+        assert np.array_equal(our, their)
+
+
+def test_levels_of_a_stream_are_those_of_opencv() -> None:
+    with motion_jpeg([jpeg(index, (97, 65)) for index in range(10)], fps=100) as url:
+        theirs = {number(image): image for image in by_opencv(url, 10)}
+        with opened(url) as capture:
+            ours = {number(image): image for image in (capture.read().image() for _ in range(10))}
+    assert len(ours) == 10
+    assert all(np.array_equal(ours[index], theirs[index]) for index in ours)
+
+
+def test_rtsp_gives_every_frame_with_its_senders_time(clip: Path) -> None:
+    with nothing_left_behind(), rtsp_server(clip) as url, opened(url) as capture:
+        assert (capture.fps, capture.size_hw) == (30.0, (64, 96))
+        shots = [capture.read() for _ in range(60)]
+    assert numbers(shots) == [index % 50 for index in range(60)]
+    times = [shot.pts_s for shot in shots[1:]]  # FFmpeg gives none to the first
+    steps = [b - a for a, b in pairwise(time_s for time_s in times if time_s is not None)]
+    assert steps == pytest.approx([1 / 30] * 58, abs=1e-3)
+    assert all(a.arrived_s <= b.arrived_s for a, b in pairwise(shots))
+
+
+def test_a_frame_is_converted_when_it_is_wanted_by_whoever_wants_it(clip: Path) -> None:
+    with rtsp_server(clip) as url, opened(url) as capture:
+        shots = [capture.read() for _ in range(8)]
+    found: list[list[int]] = []
+    threads = [
+        threading.Thread(target=lambda part: found.append(numbers(part)), args=(part,))
+        for part in (shots[:4], shots[4:])
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_frames_that_are_held_hold_no_threads(clip: Path) -> None:
+    capture = open_clip(clip, "clip", loop=False, sleep=lambda _: None)
+    shots = [capture.read() for _ in range(40)]
+    before = len(os.listdir("/proc/self/task"))
+    converted = [shot.image() for shot in shots if shot is not None]
+    assert len(os.listdir("/proc/self/task")) == before
+    assert len(converted) == 40
+    capture.close()
+
+
+def test_more_decoding_threads_give_the_same_frames(clip: Path) -> None:
+    with rtsp_server(clip) as url, opened(url, decode_threads=3) as capture:
+        assert numbers([capture.read() for _ in range(20)]) == list(range(20))
+
+
+def test_no_connection_thread_or_memory_stays_from_one_to_the_next(clip: Path) -> None:
+    with rtsp_server(clip) as url, motion_jpeg([jpeg(0)], fps=100) as other:
+
+        def once() -> None:
+            for address in (url, other):
+                with opened(address) as capture:
+                    capture.read().image()
+                    capture.close()  # twice, then
+
+        once()
+        gc.collect()
+        before = sorted(open_files()), len(os.listdir("/proc/self/fd")), threading.active_count()
+        sender_threads = 1  # the motion JPEG server may still notice that a client has left
+        for _ in range(5):
+            once()
+        gc.collect()
+        after = sorted(open_files()), len(os.listdir("/proc/self/fd")), threading.active_count()
+    assert len(after[0]) <= len(before[0]) + 2
+    assert after[2] <= before[2] + sender_threads
+
+
+@pytest.mark.parametrize("stage", ["nothing", "OPTIONS", "DESCRIBE", "SETUP"])
+def test_opening_ends_in_time_at_whatever_stage_a_server_falls_silent(stage: Stage) -> None:
+    with (
+        nothing_left_behind(),
+        staged(stage) as url,
+        Timed(SourceTimeout, r"^door: no answer within 0\.6 s\. Check") as timed,
+    ):
+        open_stream(url, QUICK, name="door")
+    assert QUICK.open_s <= timed.took_s < QUICK.open_s + GRACE_S
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https"])
+def test_opening_ends_in_time_where_nobody_ever_answers(scheme: str) -> None:
+    with (
+        mute_server() as port,
+        Timed(SourceTimeout, r"^door: no answer within 0\.6 s\. Check") as timed,
+    ):
+        open_stream(f"{scheme}://joe:secret@127.0.0.1:{port}/x", QUICK, name="door")
+    assert QUICK.open_s <= timed.took_s < QUICK.open_s + GRACE_S
+
+
+def test_the_limit_is_for_opening_as_a_whole_and_not_for_each_answer() -> None:
+    with staged("PLAY", delay_s=0.25) as url, Timed(SourceTimeout, "no answer") as timed:
+        open_stream(url, QUICK, name="door")
+    assert timed.took_s < QUICK.open_s + GRACE_S
+
+
+def test_a_server_that_plays_and_sends_nothing_is_waited_for_as_any_read() -> None:
+    # It may show a picture each five seconds: the first can come long after the connection.
+    limits = Limits(open_s=1.5, read_s=0.8)
+    began_s = time.monotonic()
+    with staged("PLAY") as url, opened(url, limits) as capture:
+        assert time.monotonic() - began_s < limits.open_s + GRACE_S
+        with Timed(SourceTimeout, r"^door: nothing came for 0\.8 s\.") as timed:
+            capture.read()
+        assert limits.read_s <= timed.took_s < limits.read_s + GRACE_S
+
+
+def _trickle(client: socket.socket) -> None:
+    while True:
+        client.sendall(b"$")
+        time.sleep(0.05)
+
+
+def _reports(client: socket.socket) -> None:
+    while True:
+        client.sendall(b"$\1\0\x08" + b"\x80\xc8\0\1abcd")
+        time.sleep(0.05)
+
+
+def _silence(client: socket.socket) -> None:
+    client.recv(1 << 20)  # until the client leaves
+    client.recv(1 << 20)
+
+
+@pytest.mark.parametrize("then", [_silence, _trickle, _reports])
+def test_reading_ends_in_time_whatever_comes_instead_of_pictures(
+    then: Callable[[socket.socket], None],
+) -> None:
+    with staged("pictures", coded(12), then=then) as url, opened(url, READING) as capture:
+        # The parser knows the last picture to be whole only when another one begins.
+        assert numbers([capture.read() for _ in range(11)]) == list(range(11))
+        with Timed(SourceTimeout, r"^door: nothing came for 0\.8 s\.") as timed:
+            capture.read()
+        assert READING.read_s <= timed.took_s < READING.read_s + GRACE_S
+        began_s = time.monotonic()
+        capture.close()
+        assert time.monotonic() - began_s < 0.5
+
+
+def _transport_stream(video_s: float, audio_s: float) -> bytes:
+    """MPEG-TS whose pictures end before its sound."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mpegts") as container:
+        video = container.add_stream("libx264", rate=FPS)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        video.options = {"g": "10", "tune": "zerolatency"}
+        audio = container.add_stream("mp2", rate=48_000)
+        for index in range(round(audio_s * FPS)):
+            if index < video_s * FPS:
+                container.mux(video.encode(numbered(index)))
+            sound = av.AudioFrame.from_ndarray(
+                np.zeros((1, 3200), np.int16), format="s16", layout="stereo"
+            )
+            sound.sample_rate, sound.pts = 48_000, index * 1600
+            container.mux(audio.encode(sound))
+        container.mux([*video.encode(), *audio.encode()])
+    return file.getvalue()
+
+
+@contextmanager
+def slowly(data: bytes, per_s: float, kind: str = "video/mp2t") -> Iterator[str]:
+    """Serve bytes over HTTP at a rate and without saying how many, over and over."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=send, args=(client,), daemon=True).start()
+
+        def send(client: socket.socket) -> None:
+            with client:
+                try:
+                    client.recv(1 << 16)
+                    client.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode())
+                    for start in range(0, len(data), 1880):
+                        client.sendall(data[start : start + 1880])
+                        time.sleep(1880 / per_s)
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/stream"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_sound_does_not_keep_a_dead_picture_alive() -> None:
+    data = _transport_stream(1, 60)
+    with slowly(data, len(data) / 20) as url, opened(url, READING) as capture:
+        shots, error = read_all(capture)
+        assert time.monotonic() - shots[-1].arrived_s < READING.read_s + GRACE_S
+    assert str(error).startswith("door: nothing came for 0.8 s.")
+    assert len(shots) >= 25
+
+
+def test_sound_is_not_asked_for_where_it_can_be_left_out() -> None:
+    heard: list[str] = []
+    audio = "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 PCMU/8000\r\na=control:track1\r\n"
+    with staged("pictures", coded(2), sdp=SDP + audio, heard=heard) as url, opened(url) as capture:
+        capture.read()
+    assert heard == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
+
+
+def test_a_transport_stream_may_be_joined_anywhere() -> None:
+    data = _transport_stream(10, 10)
+    with slowly(data[len(data) // 3 + 77 :], len(data) / 2) as url, opened(url) as capture:
+        shots = [capture.read() for _ in range(20)]
+        assert capture.damaged == 0
+    assert shots[0].image().shape == (64, 96, 3)
+    steps = {round(b - a, 3) for a, b in pairwise(s.pts_s for s in shots) if a and b}
+    assert steps == {0.033, 0.034} or steps == {0.033}
+
+
+def test_what_is_not_answered_with_a_stream_is_told_for_what_it_is(
+    clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "page.html").write_text("<html>" * 1000)
+    with http_files(tmp_path) as address:
+        for path, kind in (("none.mp4", NotFound), ("page.html", CodecError)):
+            with pytest.raises(kind):
+                open_stream(f"{address}/{path}", PATIENT, name="door")
+        with pytest.raises(NetworkError, match="no encrypted connection"):
+            open_stream(f"{address.replace('http', 'https')}/x", PATIENT, name="door")
+        with pytest.raises(NetworkError, match="does not speak RTSP"):
+            open_stream(f"{address.replace('http', 'rtsp')}/x", PATIENT, name="door")
+    with rtsp_server(clip) as url, pytest.raises(NotFound, match="nothing at this path"):
+        open_stream(f"{url}/other", PATIENT, name="door")
+    for scheme in ("rtsp", "http"):
+        with Timed(NetworkError, "was refused") as timed:
+            open_stream(f"{scheme}://127.0.0.1:{free_port()}/x", PATIENT, name="door")
+        assert timed.took_s < 3
+        with pytest.raises(NetworkError, match="no address"):
+            open_stream(f"{scheme}://no-such-host.invalid/x", PATIENT, name="door")
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "kind", "words"),
+    [
+        ("DESCRIBE", "401 Unauthorized", AuthError, "a user and a password are needed"),
+        ("PLAY", "403 Forbidden", AuthError, "does not let this user"),
+        ("SETUP", "404 Not Found", NotFound, "nothing at this path"),
+        ("SETUP", "461 Unsupported Transport", SourceError, "over TCP"),
+        ("PLAY", "453 Not Enough Bandwidth", SourceError, r"refuses the stream \(4xx\)"),
+        ("DESCRIBE", "503 Service Unavailable", SourceError, "an error of its own"),
+    ],
+)
+def test_an_rtsp_server_that_refuses_is_understood(
+    method: str, status: str, kind: type[SourceError], words: str
+) -> None:
+    with staged("PLAY", refuse=(method, status)) as url, pytest.raises(kind, match=words):
+        open_stream(url, PATIENT, name="door")
+
+
+@pytest.mark.parametrize("stage", ["nothing", "OPTIONS", "DESCRIBE", "SETUP"])
+def test_a_server_that_hangs_up_before_it_plays_is_a_matter_of_the_network(stage: Stage) -> None:
+    with staged(stage, then=lambda _: None) as url, pytest.raises(NetworkError, match=r"^door: "):
+        open_stream(url, PATIENT, name="door")
+
+
+def test_streams_that_cannot_be_decoded_are_told_apart() -> None:
+    audio = SDP.replace("m=video", "m=audio").replace("H264/90000", "MPEG4-GENERIC/48000")
+    with staged("PLAY", sdp=audio) as url, pytest.raises(CodecError, match="no video track"):
+        open_stream(url, PATIENT, name="door")
+    with (
+        staged("PLAY", sdp=SDP.replace("H264", "X-OWN")) as url,
+        pytest.raises(CodecError, match=r"cannot be decoded here.*H\.264"),
+    ):
+        open_stream(url, Limits(open_s=1.5), name="door")
+
+
+def _reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_a_stream_that_ends_gives_all_its_frames_first(clip: Path) -> None:
+    with rtsp_server(clip, once=True) as url, opened(url) as capture:
+        shots, error = read_all(capture)
+        with pytest.raises(SourceEnded):
+            capture.read()
+    assert numbers(shots) == list(range(50))
+    assert (type(error), str(error)) == (SourceEnded, "door: the stream ended.")
+
+
+@pytest.mark.parametrize("end", [lambda _: None, _reset], ids=["closed", "reset"])
+def test_a_sender_that_dies_is_noticed_at_once(end: Callable[[socket.socket], None]) -> None:
+    with staged("pictures", coded(12), then=end) as url, opened(url) as capture:
+        began_s = time.monotonic()
+        _, error = read_all(capture)
+        assert time.monotonic() - began_s < 5
+    assert isinstance(error, SourceEnded | NetworkError)
+
+
+def test_the_end_of_motion_jpeg() -> None:
+    pictures = [jpeg(index) for index in range(10)]
+    with motion_jpeg(pictures, loop=False, fps=100) as url, opened(url) as capture:
+        shots, error = read_all(capture)
+    assert numbers(shots) == list(range(10))
+    assert type(error) is SourceEnded
+
+
+def test_credentials_open_the_stream_and_are_shown_nowhere(
+    clip: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with rtsp_server(clip, credentials="joe:hunt@2/er") as url:
+        good, bad = (url.replace("//", f"//joe:hunt@2%2F{end}@") for end in ("er", "no"))
+        with opened(good) as capture:
+            assert numbers([capture.read()]) == [0]
+        with pytest.raises(AuthError, match="the user or the password is wrong") as wrong:
+            open_stream(bad, PATIENT, name="door")
+        with pytest.raises(AuthError, match="a user and a password are needed") as missing:
+            open_stream(url, PATIENT, name="door")
+    dead = f"rtsp://joe:hunt@2%2Fer@127.0.0.1:{free_port()}/x"
+    with pytest.raises(NetworkError) as refused:
+        open_stream(dead, PATIENT, name="door")
+    for caught in (wrong, missing, refused):
+        # What FFmpeg says holds the address, and a log may show where an error came from.
+        assert caught.value.__context__ is None
+        assert caught.value.__cause__ is None
+    errors = f"{wrong.value!r} {missing.value!r} {refused.value!r}"
+    shown = f"{errors} {capture!r} {caplog.text} {capfd.readouterr()}"
+    assert "hunt" not in shown
+    assert "joe" not in shown
+
+
+def hurt(pictures: Sequence[Picture], *places: int) -> list[Picture]:
+    """The same with damage in the middle of some pictures."""
+    damaged = list(pictures)
+    for place in places:
+        time_s, units = pictures[place]
+        last = bytearray(units[-1])
+        for at in range(len(last) // 3, len(last) // 3 + 40):
+            last[at] ^= 0x5A
+        damaged[place] = time_s, [*units[:-1], bytes(last)]
+    return damaged
+
+
+def test_nothing_is_shown_from_the_first_damage_to_the_next_keyframe() -> None:
+    with staged("pictures", hurt(coded(31), 13)) as url, opened(url, READING) as capture:
+        shots, error = read_all(capture)
+        assert capture.damaged == 7
+    assert numbers(shots) == [*range(13), *range(20, 30)]
+    assert "nothing came" in str(error)
+
+
+def test_damage_that_no_keyframe_heals_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "HEAL_S", 0.0)
+    pictures = hurt(coded(31, gop=1000), 13)
+    with staged("pictures", pictures) as url, opened(url, READING) as capture:
+        shots, _ = read_all(capture)
+        assert capture.damaged == 1
+    assert len(shots) == 29
+
+
+def test_a_stream_of_nothing_but_damage_is_given_up_in_time() -> None:
+    def damage(client: socket.socket) -> None:
+        send_pictures(client, hurt(pictures, *range(1, 100)), gap_s=0.02)
+
+    pictures = coded(100, gop=1000)
+    with staged("PLAY", then=damage) as url, opened(url, READING) as capture:
+        shots: list[Shot] = [capture.read()]
+        with Timed(CodecError, r"^door: no undamaged picture came for 0\.8 s\.") as timed:
+            while True:
+                shots.append(capture.read())
+        assert timed.took_s < READING.read_s + GRACE_S + 0.5
+        assert capture.damaged > 5
+    assert len(shots) < 5
+
+
+def test_a_stream_that_is_joined_in_the_middle_starts_with_a_whole_picture() -> None:
+    with staged("pictures", coded(25)[3:]) as url, opened(url, READING) as capture:
+        shots, _ = read_all(capture)
+        assert capture.damaged == 0
+    assert numbers(shots) == list(range(10, 24))
+
+
+def test_a_stream_without_keyframes_is_shown_as_soon_as_it_is_whole() -> None:
+    pictures = coded(100, gop=15, refresh=True)[3:]
+    with staged("pictures", pictures) as url, opened(url, READING) as capture:
+        shots, _ = read_all(capture)
+        assert capture.damaged == 0
+    assert len(shots) > 50
+    assert numbers(shots[:1])[0] < 40
+
+
+def test_a_stream_may_change_its_size() -> None:
+    small, large = coded(10), coded(11, (192, 128))
+    pictures = small + [(time_s + 1, units) for time_s, units in large]
+    with staged("pictures", pictures) as url, opened(url, READING) as capture:
+        shots, _ = read_all(capture)
+    images = [shot.image() for shot in shots]
+    assert [image.shape for image in images] == [(64, 96, 3)] * 10 + [(128, 192, 3)] * 10
+    assert [number(image) for image in images] == [*range(10), *range(10)]
+
+
+def test_a_picture_now_and_then_is_enough() -> None:
+    def now_and_then(client: socket.socket) -> None:
+        send_pictures(client, pictures, gap_s=1.1)
+
+    pictures = coded(5)
+    limits = Limits(open_s=1, read_s=20)  # opening ends before there is one
+    with staged("PLAY", then=now_and_then) as url, opened(url, limits) as capture:
+        assert numbers([capture.read() for _ in range(3)]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "suffix", "recording"),
+    [
+        ({}, ".mp4", True),
+        ({"movflags": "frag_keyframe+empty_moov"}, ".mp4", True),
+        ({}, ".ts", True),
+        ({}, ".mkv", True),
+        ({"hls_time": "1", "hls_playlist_type": "vod"}, ".m3u8", True),
+        ({"hls_time": "1", "hls_flags": "omit_endlist"}, ".m3u8", False),
+    ],
+)
+def test_a_recording_is_told_from_a_stream(
+    tmp_path: Path, options: dict[str, str], suffix: str, recording: bool
+) -> None:
+    _segmented(tmp_path / f"film{suffix}", 3, options)
+    with nothing_left_behind(), http_files(tmp_path) as address:
+        assert is_recording(f"{address}/film{suffix}", PATIENT) is recording
+        with opened(f"{address}/film{suffix}") as capture:
+            assert numbers([capture.read() for _ in range(3)]) == [0, 1, 2]
+
+
+def test_what_goes_on_is_no_recording_and_what_is_absent_is_an_error() -> None:
+    with motion_jpeg([jpeg(0)]) as url:
+        assert is_recording(url, PATIENT) is False
+    data = _transport_stream(2, 2)
+    with slowly(data, len(data)) as url:
+        assert is_recording(url, PATIENT) is False
+    with (
+        mute_server() as port,
+        pytest.raises(SourceTimeout, match=r"^http://\*\*\*@127.*no answer within 0\.6 s"),
+    ):
+        is_recording(f"http://joe:secret@127.0.0.1:{port}/x", QUICK)
+
+
+def _segmented(path: Path, seconds: float, options: dict[str, str]) -> None:
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.options = {"g": "30", "preset": "ultrafast", "tune": "zerolatency", "crf": "10"}
+        for index in range(round(seconds * FPS)):
+            container.mux(stream.encode(numbered(index)))
+        container.mux(stream.encode())
+
+
+def test_a_stream_in_segments_is_played_at_its_own_speed(tmp_path: Path) -> None:
+    _segmented(tmp_path / "live.m3u8", 3, {"hls_time": "1", "hls_flags": "omit_endlist"})
+    with http_files(tmp_path) as address, opened(f"{address}/live.m3u8") as capture:
+        shots = [capture.read() for _ in range(60)]
+    # All three segments lay there at once.
+    assert shots[-1].arrived_s - shots[0].arrived_s >= 58 / 30
+    assert numbers(shots) == [index % 50 for index in range(60)]
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.slept.append(seconds)
+        self.now_s += seconds
+
+
+def play(path: Path, clock: Clock, count: int, loop: bool = False) -> list[Shot | None]:
+    capture = open_clip(path, "clip", loop=loop, sleep=clock.sleep, now=clock.now)
+    shots = [capture.read() for _ in range(count)]
+    capture.close()
+    capture.close()
+    return shots
+
+
+def test_a_clip_is_played_at_its_own_speed(clip: Path) -> None:
+    clock = Clock()
+    with nothing_left_behind():
+        shots = play(clip, clock, 51)
+    assert shots.pop() is None
+    whole = [shot for shot in shots if shot is not None]
+    assert numbers(whole) == list(range(50))
+    assert [shot.arrived_s - 100 for shot in whole] == pytest.approx([i / 30 for i in range(50)])
+    assert [shot.pts_s for shot in whole] == pytest.approx([i / 30 for i in range(50)], abs=1e-3)
+
+
+def test_a_clip_announces_itself(clip: Path) -> None:
+    capture = open_clip(clip, "clip", loop=True)
+    assert (capture.fps, capture.size_hw) == (30.0, (64, 96))
+    capture.close()
+
+
+def test_a_clip_in_a_loop_goes_on_for_ever_and_its_time_too(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "short.mp4", 4)
+    clock = Clock()
+    with nothing_left_behind():
+        whole = [shot for shot in play(path, clock, 11, loop=True) if shot is not None]
+    assert numbers(whole) == [0, 1, 2, 3] * 2 + [0, 1, 2]
+    assert [shot.pts_s for shot in whole] == pytest.approx([i / 30 for i in range(11)], abs=1e-3)
+    assert clock.now_s - 100 == pytest.approx(10 / 30, abs=1e-3)
+
+
+def test_a_pause_of_a_clip_is_kept_unless_it_is_long(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "gaps.mp4", gaps=[0, 60, 61, 361])
+    clock = Clock()
+    whole = [shot for shot in play(path, clock, 4) if shot is not None]
+    assert clock.slept == pytest.approx([2, 1 / 30], abs=1e-3)
+    assert [shot.pts_s for shot in whole] == pytest.approx([0, 2, 61 / 30, 361 / 30], abs=1e-3)
+
+
+def test_a_clip_does_not_hurry_after_its_reader_was_held_up(clip: Path) -> None:
+    clock = Clock()
+    capture = open_clip(clip, "clip", loop=False, sleep=clock.sleep, now=clock.now)
+    capture.read()
+    clock.now_s += 5
+    clock.slept.clear()
+    for _ in range(11):
+        capture.read()
+    assert clock.slept == pytest.approx([1 / 30] * 10, abs=1e-3)
+    capture.close()
+
+
+def test_frames_without_times_follow_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "bare.h264"
+    _segmented(path, 0.2, {})
+    clock = Clock()
+    whole = [shot for shot in play(path, clock, 9, loop=True) if shot is not None]
+    times = [shot.pts_s for shot in whole if shot.pts_s is not None]
+    assert len(times) == 9
+    assert all(0 < b - a < 0.1 for a, b in pairwise(times))
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_clip_that_was_cut_is_played_as_far_as_it_goes(tmp_path: Path, loop: bool) -> None:
+    path = write_clip(tmp_path / "cut.mkv", 50)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    shots = play(path, Clock(), 60, loop)
+    whole = [shot for shot in shots if shot is not None]
+    assert (len(whole) == 60) is loop
+    assert numbers(whole)[:15] == list(range(15))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("zeros.mp4", b"\0" * 5000),
+        ("letters.txt", b"no film\n" * 500),
+        ("list.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nclip.ts\n#EXT-X-ENDLIST\n"),
+        ("list.ffconcat", b"ffconcat version 1.0\nfile clip.ts\n"),
+        ("empty.mp4", b""),
+    ],
+)
+@pytest.mark.parametrize("loop", [False, True])
+def test_what_is_no_clip(tmp_path: Path, file: str, content: bytes, loop: bool) -> None:
+    _segmented(tmp_path / "clip.ts", 0.2, {})
+    (tmp_path / file).write_bytes(content)
+    with nothing_left_behind(), pytest.raises(CodecError, match="clip: not a video that can be"):
+        open_clip(tmp_path / file, "clip", loop=loop)
+
+
+def test_a_clip_that_went_away_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="clip: no such file"):
+        open_clip(tmp_path / "none.mp4", "clip", loop=False)
+    path = write_clip(tmp_path / "short.mp4", 3)
+    capture = open_clip(path, "clip", loop=True, sleep=lambda _: None)
+    for _ in range(3):
+        capture.read()
+    path.unlink()
+    with pytest.raises(NotFound):
+        capture.read()
+    capture.close()
+
+
+def test_a_track_without_a_frame_is_no_clip(tmp_path: Path) -> None:
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as container:
+        audio = container.add_stream("mp2", rate=48_000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), "s16", "stereo")
+        sound.sample_rate = 48_000
+        container.mux([*audio.encode(sound), *audio.encode()])
+    with nothing_left_behind(), pytest.raises(CodecError, match="no video track"):
+        open_clip(path, "clip", loop=True)
