@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from typing_extensions import Self
 
+from edge.errors import NetworkError, SourceEnded
 from edge.manifest import Manifest, PatchGrid, Training
 from edge.sources.base import SourceKind
+from edge.sources.capture import Shot
 from edge.types import Batch, Evidence, Frame, Image, Result
 
 
@@ -123,3 +128,130 @@ class FakeSink:
 def grey(value: int, height: int = 32, width: int = 48) -> Image:
     """A flat picture."""
     return np.full((height, width, 3), value, np.uint8)
+
+
+class FakeClock:
+    """A clock for live sources that moves only when it is told to."""
+
+    def __init__(self, now_s: float = 100.0, unix_s: float = 1_000.0) -> None:
+        self._now_s = now_s
+        self._unix_s = unix_s
+
+    def now(self) -> float:
+        """Seconds on a clock that never falls."""
+        return self._now_s
+
+    def unix(self) -> float:
+        """Unix time in seconds."""
+        return self._unix_s
+
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now_s += seconds
+        self._unix_s += seconds
+
+
+Step = Image | Callable[[], Image] | Exception | threading.Event | float | None
+"""What a read of a `FakeCapture` comes to: a picture, what makes it when it is converted, an error,
+the end of a recording (None); or what it waits for before the next step: an event, some seconds."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One opening of a `FakeCamera`.
+
+    Attributes:
+        steps: what its capture gives, and then its end is an error.
+        error: raised by opening.
+        wait: opening waits for it first.
+        close_wait: and closing for that.
+        fps: announced.
+    """
+
+    steps: Iterable[Step] = ()
+    error: Exception | None = None
+    wait: threading.Event | None = None
+    close_wait: threading.Event | None = None
+    fps: float | None = None
+
+
+class FakeCamera:
+    """Opens captures that do what they are told, one after another; then there are none.
+
+    Attributes:
+        opened: captures that were open.
+        closed: of them, those that were closed again.
+        most_open: how many were open at once.
+        converted: pictures that were converted.
+        threads: names of the threads that opened.
+    """
+
+    def __init__(self, *turns: Turn, clock: Callable[[], float] = time.monotonic) -> None:
+        self.opened = 0
+        self.closed = 0
+        self.most_open = 0
+        self.converted = 0
+        self.threads: list[str] = []
+        self.clock = clock
+        self._turns = iter(turns)
+        self._lock = threading.Lock()
+
+    def __call__(self) -> FakeCapture:
+        """Open the next one; an `OpenCapture`."""
+        self.threads.append(threading.current_thread().name)
+        turn = next(self._turns, Turn(error=NetworkError("door: the connection was refused.")))
+        if turn.wait is not None:
+            turn.wait.wait()
+        if turn.error is not None:
+            raise turn.error
+        with self._lock:
+            self.opened += 1
+            self.most_open = max(self.most_open, self.opened - self.closed)
+        return FakeCapture(self, turn)
+
+    def close_one(self) -> None:
+        """Count a capture that is closed."""
+        with self._lock:
+            self.closed += 1
+
+
+class FakeCapture:
+    """A capture of a `FakeCamera`."""
+
+    def __init__(self, camera: FakeCamera, turn: Turn) -> None:
+        self.fps = turn.fps
+        self.size_hw: tuple[int, int] | None = None
+        self._camera = camera
+        self._turn = turn
+        self._steps = iter(turn.steps)
+        self._read = 0
+
+    def read(self) -> Shot | None:
+        """Take steps until one of them comes to something."""
+        for step in self._steps:
+            if isinstance(step, threading.Event):
+                step.wait()
+            elif isinstance(step, float):
+                time.sleep(step)
+            elif step is None:
+                return None
+            elif isinstance(step, Exception):
+                raise step
+            else:
+                return self._shot(step)
+        raise SourceEnded("door: the stream ended.")
+
+    def close(self) -> None:
+        """Be counted."""
+        if self._turn.close_wait is not None:
+            self._turn.close_wait.wait()
+        self._camera.close_one()
+
+    def _shot(self, picture: Image | Callable[[], Image]) -> Shot:
+        def convert() -> Image:
+            self._camera.converted += 1
+            return picture() if callable(picture) else picture
+
+        self._read += 1
+        now_s = self._camera.clock()
+        return Shot(now_s, now_s, convert)

@@ -24,7 +24,8 @@ class Source(Protocol):
         length: number of frames, where known beforehand.
         failures: a sentence for each picture that was passed over so far, as it was logged.
 
-    `kind`, `fps` and `length` are final once the source is open; until then they are a guess.
+    `kind`, `fps` and `length` are final once the source is open, but for the `fps` of a live one,
+    which is known once it streams and may change; until then they are a guess.
     """
 
     name: str

@@ -1,8 +1,10 @@
-"""How patient a live source is: its time limits, and when it tries again."""
+"""What a live source is told: its time limits, when it tries again, what a camera is asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from edge.types import PixelFormat
 
 QUICK_TRIES, MEDIUM_TRIES = 5, 10
 
@@ -62,3 +64,24 @@ class RetryPolicy:
         else:
             base = self.quick_s if failures <= QUICK_TRIES else self.medium_s
         return base * (1 + self.jitter * (2 * random - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class CameraMode:
+    """What is asked of a camera; None leaves the choice to it.
+
+    Attributes:
+        width: of the picture, in pixels; with `height`.
+        height: of the picture, in pixels; with `width`.
+        fps: frames per second.
+        pixel_format: of a CSI camera's frames; others give BGR.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    pixel_format: PixelFormat = "bgr"
+
+
+# Immutable, and so fit to be shared as defaults of arguments.
+USUAL_LIMITS, USUAL_RETRY, USUAL_MODE = Limits(), RetryPolicy(), CameraMode()

@@ -1,4 +1,4 @@
-"""The thread between a device or a decoder and the one who takes its frames."""
+"""The thread between a decoder and the one who takes its frames, where none may be lost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from typing_extensions import Self
 
-from edge.errors import SourceError
 from edge.sources.base import SourceKind
+from edge.sources.supervisor import no_answer
 from edge.types import Frame
 
 _JOIN_S = 1.5
@@ -44,8 +44,8 @@ class Feed:
 class Pump:
     """Opens, reads and closes a feed on a thread of its own, a few frames ahead of the taker.
 
-    A live feed goes through one slot in which the newest frame wins. Any other goes through a
-    short queue that makes the reader wait, so that no frame is lost and memory stays small.
+    Frames go through a short queue that makes the reader wait, so that none is lost and memory
+    stays small.
 
     Args:
         open_feed: called on the thread; may block, and raises SourceError.
@@ -77,18 +77,18 @@ class Pump:
         except FutureTimeoutError as error:
             raise TimeoutError from error
 
-    def frames(self, timeout_s: float | None) -> Iterator[Frame | None]:
-        """Yield frames until the feed ends, and None each time that none came for `timeout_s`.
+    def frames(self) -> Iterator[Frame]:
+        """Yield frames until the feed ends.
 
         Raises:
             SourceError: reading failed; after the frames that were read before.
         """
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._over, timeout_s)
-                if not self._waiting and self._over:
+                self._changed.wait_for(lambda: self._waiting or self._over)
+                if not self._waiting:
                     break
-                frame = self._waiting.popleft() if self._waiting else None
+                frame = self._waiting.popleft()
                 self._changed.notify_all()
             yield frame
         if self._error is not None:
@@ -121,18 +121,15 @@ class Pump:
             self._finish()
 
     def _pass_on(self, feed: Feed) -> None:
-        capacity = 1 if feed.kind == "live" else self._ahead
         while not self._stopped:
             frame = next(feed.frames, None)
             if frame is None:
                 return
-            self._put(frame, capacity, newest_wins=feed.kind == "live")
+            self._put(frame)
 
-    def _put(self, frame: Frame, capacity: int, newest_wins: bool) -> None:
+    def _put(self, frame: Frame) -> None:
         with self._changed:
-            if newest_wins:
-                self._waiting.clear()
-            self._changed.wait_for(lambda: self._stopped or len(self._waiting) < capacity)
+            self._changed.wait_for(lambda: self._stopped or len(self._waiting) < self._ahead)
             if not self._stopped:
                 self._waiting.append(frame)
                 self._changed.notify_all()
@@ -154,9 +151,8 @@ class PumpedSource:
         name: fit to be shown.
         open_feed: opens the device or file, on the reading thread; raises SourceError.
         kind: as in `Source`; what opening finds replaces it.
-        frame_timeout_s: a live source yields None each time that no frame came for so long.
         open_timeout_s: give up opening after it; None waits for ever.
-        ahead: frames read ahead of the taker, where the source is not live.
+        ahead: frames read ahead of the taker.
     """
 
     def __init__(
@@ -165,7 +161,6 @@ class PumpedSource:
         open_feed: Callable[[], Feed],
         kind: SourceKind,
         *,
-        frame_timeout_s: float | None = None,
         open_timeout_s: float | None = None,
         ahead: int = 2,
     ) -> None:
@@ -175,7 +170,6 @@ class PumpedSource:
         self.length: int | None = None
         self.failures: list[str] = []
         self._open_feed = open_feed
-        self._frame_timeout_s = frame_timeout_s
         self._open_timeout_s = open_timeout_s
         self._ahead = ahead
         self._pump: Pump | None = None
@@ -186,7 +180,7 @@ class PumpedSource:
             feed = pump.start(self._open_timeout_s and self._open_timeout_s + _OPEN_GRACE_S)
         except TimeoutError as error:
             pump.close(join_s=0)
-            raise silent(self.name, self._open_timeout_s) from error
+            raise no_answer(self.name, self._open_timeout_s or 0.0) from error
         except BaseException:
             pump.close(join_s=0)
             raise
@@ -198,14 +192,7 @@ class PumpedSource:
         if self._pump is not None:
             self._pump.close()
 
-    def __iter__(self) -> Iterator[Frame | None]:
+    def __iter__(self) -> Iterator[Frame]:
         if self._pump is None:
             raise RuntimeError("a source must be entered before it is read")
-        return self._pump.frames(self._frame_timeout_s if self.kind == "live" else None)
-
-
-def silent(name: str, timeout_s: float | None) -> SourceError:
-    """The error of a source that did not answer while it was opened."""
-    return SourceError(
-        f"{name}: no answer within {timeout_s:g} s. Check the address and that the sender runs."
-    )
+        return self._pump.frames()

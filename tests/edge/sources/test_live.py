@@ -1,23 +1,40 @@
 from __future__ import annotations
 
-import os
-import shutil
+import gc
+import logging
+import math
+import re
 import subprocess
 import sys
 import threading
 import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
 
-import cv2
 import pytest
 
-from edge.errors import SourceError
+from edge.errors import (
+    AuthError,
+    CodecError,
+    MissingDependency,
+    NetworkError,
+    SourceEnded,
+)
 from edge.sources import open_source
-from edge.sources.live import CameraMode, configure, csi_pipeline, list_cameras
-from edge.types import Frame, PixelFormat
+from edge.sources.live import SYSTEM_CLOCK, Clock, LiveSource, Silence
+from edge.sources.policy import Limits, RetryPolicy
+from edge.types import Frame, Image
 from tests.edge.sources.clips import jpeg, nothing_left_behind, number, open_files, write_clip
-from tests.servers import free_port, http_files, motion_jpeg, mute_server, rtsp_server
+from tests.fakes import FakeCamera, FakeClock, Turn, grey
+from tests.servers import KillableRtsp, free_port, motion_jpeg, mute_server, rtsp_server
+
+PATIENT = Limits(open_s=60, frame_s=60, read_s=60)
+HASTY = Limits(open_s=0.2, frame_s=0.3, read_s=0.6, grace_s=0.2)
+QUICK = RetryPolicy(quick_s=0.05, medium_s=0.05, slow_s=0.05, jitter=0)
+ONCE = RetryPolicy(retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -25,178 +42,778 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", 50)
 
 
-def settle(threads: set[threading.Thread], files: set[str]) -> None:
-    """Wait until no thread and no file is left that was not there before."""
-    deadline = time.monotonic() + 5
-    while not (set(threading.enumerate()) <= threads and open_files() <= files):
-        assert time.monotonic() < deadline, (threading.enumerate(), open_files() - files)
-        time.sleep(0.02)
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What fakes wait for; opened at the end, so that no thread stays."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
-def indices(frames: list[Frame]) -> list[int]:
-    return [frame.index for frame in frames]
+@pytest.fixture
+def never() -> Iterator[threading.Event]:
+    """Another one, for the last step of a fake that is to stay as it is."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
-def test_rtsp_frames_arrive_with_rising_index(clip: Path) -> None:
-    with rtsp_server(clip) as url:
-        with nothing_left_behind(), open_source(url) as source:
-            assert (source.name, source.kind, source.length) == (url, "live", None)
-            frames = [frame for frame in islice(source, 40) if frame is not None]
-        assert all(a < b for a, b in pairwise(indices(frames)))
-        assert all(number(frame.image) == frame.index % 50 for frame in frames)
-        assert {frame.pts for frame in frames} == {None}
-        assert frames[0].image.shape == (64, 96, 3)
+def wait_until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@contextmanager
+def settling() -> Iterator[None]:
+    """Wait at the end until no thread and no file is left that was not there before."""
+    threads, files = set(threading.enumerate()), open_files()
+    yield
+    wait_until(lambda: set(threading.enumerate()) <= threads and open_files() <= files)
+
+
+def steady(first: int = 1) -> Iterator[Image | float]:
+    """Steps of a capture that gives frames until it is closed, or for half a minute."""
+    for index in range(1000):
+        yield grey((first + index) % 250)
+        yield 0.03
+
+
+def door(
+    camera: FakeCamera,
+    limits: Limits = PATIENT,
+    retry: RetryPolicy = QUICK,
+    clock: Clock = SYSTEM_CLOCK,
+) -> LiveSource:
+    return LiveSource("door", camera, limits, retry, clock=clock)
+
+
+def rising(frames: list[Frame]) -> bool:
+    """Whether the frames' places and times rise."""
+    times = [-1.0 if frame.pts is None else frame.pts for frame in frames]
+    return all(a.index < b.index for a, b in pairwise(frames)) and all(
+        a < b for a, b in pairwise(times)
+    )
+
+
+def states(source: LiveSource) -> tuple[bool, bool]:
+    """Whether a frame waits, and whether it ended."""
+    return source.waiting, source.ended
+
+
+def next_news(source: LiveSource, within_s: float = 20.0) -> Frame | Silence:
+    """Poll until there is something."""
+    deadline = time.monotonic() + within_s
+    while (news := source.poll()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return news
+
+
+def next_frame(source: LiveSource) -> Frame:
+    """Poll until there is a frame, whatever silences come before."""
+    while not isinstance(news := next_news(source), Frame):
+        pass
+    return news
+
+
+def next_silence(source: LiveSource) -> Silence:
+    """Poll until there is a silence, whatever frames come before."""
+    while not isinstance(news := next_news(source), Silence):
+        pass
+    return news
+
+
+# With steered captures
+
+
+def test_entering_returns_at_once_and_the_camera_may_be_absent(gate: threading.Event) -> None:
+    with door(FakeCamera(Turn([grey(1)], wait=gate))) as source:
+        assert source.poll() is None
+        assert source.health().state == "opening"
+        assert (source.kind, source.length, source.fps, source.ended) == ("live", None, None, False)
+        gate.set()
+        assert next_frame(source).image.mean() == 1
+
+
+def test_only_the_newest_frame_is_kept_and_only_what_is_taken_is_converted(
+    gate: threading.Event,
+) -> None:
+    camera = FakeCamera(Turn([*(grey(value) for value in range(10)), gate, grey(99), gate]))
+    with nothing_left_behind(), door(camera) as source:
+        wait_until(lambda: source.received == 10)
+        assert states(source) == (True, False)
+        frame = next_frame(source)
+        assert (frame.index, frame.image.mean(), frame.source) == (9, 9, "door")
+        assert states(source) == (False, False)
+        assert source.poll() is None
+        gate.set()
+        assert next_frame(source).index == 10
+        health = source.health()
+    assert (health.received, health.skipped, health.old, health.spoilt) == (11, 9, 0, 0)
+    assert camera.converted == 2
+
+
+def test_one_shot_at_most_is_held(gate: threading.Event) -> None:
+    made: list[weakref.ref[Image]] = []
+
+    def pictures() -> Iterator[Image | threading.Event]:
+        for value in range(5):
+            picture = grey(value)
+            made.append(weakref.ref(picture))
+            yield picture
+            del picture
+        yield gate
+
+    def held() -> int:
+        gc.collect()
+        return sum(picture() is not None for picture in made)
+
+    with door(FakeCamera(Turn(pictures()))) as source:
+        wait_until(lambda: source.received == 5)
+        wait_until(lambda: held() == 1)
+        next_frame(source)
+        assert held() == 0
+        gate.set()
+
+
+def test_times_of_frames(gate: threading.Event) -> None:
+    clock = FakeClock(now_s=50.0, unix_s=7_000.0)
+    camera = FakeCamera(Turn([grey(0), gate, grey(1)], fps=12.5), clock=clock.now)
+    with door(camera, clock=clock) as source:
+        first = next_frame(source)
+        clock.pass_s(2.0)
+        gate.set()
+        second = next_frame(source)
+        assert source.fps == 12.5
+    assert (first.pts, first.captured_at) == (0.0, 7_000.0)
+    assert second.pts == pytest.approx(2.0)
+    assert second.captured_at == pytest.approx(7_002.0)
+
+
+def test_the_first_failure_is_told_at_once_and_the_next_in_turn() -> None:
+    clock = FakeClock()
+    camera = FakeCamera(*[Turn(error=AuthError("door: the password is wrong."))] * 2)
+    with door(camera, Limits(), clock=clock) as source:
+        assert next_silence(source) == Silence("door: the password is wrong.", "auth")
+        wait_until(lambda: source.next_poll_s() == pytest.approx(clock.now() + 0.05))
+        clock.pass_s(1.0)
+        assert source.poll() is None
+        wait_until(lambda: source.health().failures == 2)
+        assert source.poll() is None
+        clock.pass_s(4.1)
+        assert next_silence(source).fault == "auth"
+
+
+def test_a_stream_that_stands_still_is_silent_again_and_again(
+    gate: threading.Event, never: threading.Event
+) -> None:
+    clock = FakeClock()
+    camera = FakeCamera(Turn([grey(0), gate, grey(1), never]), clock=clock.now)
+    with door(camera, Limits(), clock=clock) as source:
+        next_frame(source)
+        for _ in range(3):
+            assert source.next_poll_s() == pytest.approx(clock.now() + 5)
+            clock.pass_s(4.9)
+            assert source.poll() is None
+            clock.pass_s(0.1)
+            assert source.poll() == Silence("door: no frame for 5 s.", "timeout")
+            assert source.poll() is None
+            assert source.health().state == "stalled"
+        gate.set()
+        assert next_frame(source).index == 1
+        assert source.health().state == "streaming"
+        never.set()
+
+
+def test_a_silence_can_be_asked_for_without_taking_a_frame(gate: threading.Event) -> None:
+    clock = FakeClock()
+    with door(FakeCamera(Turn([grey(0), gate])), Limits(), clock=clock) as source:
+        wait_until(lambda: source.waiting)
+        assert source.poll_silence() is None
+        clock.pass_s(5)
+        assert isinstance(source.poll_silence(), Silence)
+        assert isinstance(source.poll(), Frame)
+        gate.set()
+
+
+def test_a_broken_stream_comes_back_and_its_frames_count_on() -> None:
+    broken = SourceEnded("door: the stream ended.")
+    camera = FakeCamera(
+        Turn([grey(0), 0.05, grey(1), broken]), Turn([grey(2), 0.05, grey(3), broken]), Turn([])
+    )
+    with door(camera) as source:
+        frames = [next_frame(source)]
+        while frames[-1].image.mean() < 3:
+            frames.append(next_frame(source))
+        wait_until(lambda: camera.opened == 3)
+        health = source.health()
+    assert all(a.index < b.index for a, b in pairwise(frames))
+    assert all(
+        a.pts is not None and b.pts is not None and a.pts < b.pts for a, b in pairwise(frames)
+    )
+    assert frames[-1].index == 3
+    assert health.reconnects == 1
+    assert camera.most_open == 1
+    assert camera.closed == 3
+
+
+def test_an_open_that_blocks_is_left_behind_and_closes_what_it_gets_too_late(
+    gate: threading.Event,
+) -> None:
+    camera = FakeCamera(Turn([grey(9)], wait=gate), Turn(steady()))
+    with settling(), door(camera, HASTY) as source:
+        assert re.match(r"door: no (frame|answer)", next_silence(source).error or "")
+        assert next_frame(source).image.mean() >= 1
+        assert source.health().abandoned == 1
+        gate.set()
+        wait_until(lambda: source.health().abandoned == 0)
+        assert (camera.opened, camera.closed) == (2, 1)
+
+
+def test_a_read_that_blocks_is_left_behind(gate: threading.Event) -> None:
+    camera = FakeCamera(Turn([grey(0), gate, grey(251)]), Turn(steady()))
+    with settling(), door(camera, HASTY) as source:
+        assert next_frame(source).index == 0
+        assert next_silence(source).fault == "timeout"
+        assert next_frame(source).index >= 1
+        assert source.health().abandoned == 1
+        assert source.health().reconnects == 1
+        gate.set()
+        wait_until(lambda: source.health().abandoned == 0)
+        assert (camera.opened, camera.closed) == (2, 1)
+        frame = next_frame(source)
+        assert frame.image.mean() == frame.index % 250, "what came too late was not counted"
+
+
+def test_a_close_that_blocks_is_left_behind(gate: threading.Event) -> None:
+    camera = FakeCamera(Turn([grey(0)], close_wait=gate), Turn(steady()))
+    with settling(), door(camera, HASTY) as source:
+        assert next_frame(source).index == 0
+        assert next_frame(source).index >= 1
+        assert source.health().abandoned == 1
+        gate.set()
+        wait_until(lambda: source.health().abandoned == 0)
+
+
+def test_after_three_calls_that_never_return_nothing_more_is_opened(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gates = [threading.Event() for _ in range(3)]
+    blocked = [Turn(wait=gate, error=NetworkError("door: no.")) for gate in gates]
+    camera = FakeCamera(*blocked, Turn(steady()))
+    with settling():
+        with door(camera, HASTY) as source:
+            wait_until(lambda: source.health().state == "stuck")
+            assert len(camera.threads) == 3
+            health = source.health()
+            assert health.abandoned == 3
+            assert health.retry_in_s is None
+            assert "3 calls to it never returned" in (health.error or "")
+            assert "3 calls to it never returned" in (next_silence(source).error or "")
+            time.sleep(0.3)
+            assert len(camera.threads) == 3
+            gates[1].set()
+            assert next_frame(source).index >= 0
+            assert source.health().abandoned == 2
+        for gate in gates:
+            gate.set()
+    assert "never returned" in caplog.text
+
+
+def test_it_goes_on_though_nobody_asks(gate: threading.Event) -> None:
+    camera = FakeCamera(Turn(wait=gate), Turn([grey(0), SourceEnded("door: over.")]), Turn([gate]))
+    with settling(), door(camera, HASTY):
+        wait_until(lambda: camera.opened == 2)
+        gate.set()
+
+
+def test_tries_are_exhausted_and_that_is_told_whenever_it_is_asked() -> None:
+    woken = threading.Event()
+    with nothing_left_behind():
+        with door(FakeCamera(), retry=RetryPolicy(retries=2, quick_s=0.01)) as source:
+            source.subscribe(woken.set)
+            wait_until(lambda: source.health().state == "failed")
+            woken.clear()
+            assert source.next_poll_s() <= time.monotonic()
+            for _ in range(2):
+                with pytest.raises(NetworkError, match=r"refused\. Given up after 2 more tries\."):
+                    while True:
+                        source.poll()
+            assert source.next_poll_s() == math.inf
+            with pytest.raises(NetworkError):
+                list(source)
+        assert source.poll() is None
+
+
+def test_the_last_frame_comes_before_the_error() -> None:
+    camera = FakeCamera(Turn([grey(0), CodecError("door: damaged.")]))
+    with door(camera, retry=ONCE) as source:
+        wait_until(lambda: source.health().state == "failed")
+        assert isinstance(source.poll(), Frame)
+        with pytest.raises(CodecError, match=r"^door: damaged\.$"):
+            source.poll()
+
+
+def test_a_recording_ends_after_its_last_frame_was_taken(gate: threading.Event) -> None:
+    camera = FakeCamera(Turn([grey(0), gate, grey(1), None]))
+    with nothing_left_behind(), door(camera) as source:
+        next_frame(source)
+        gate.set()
+        wait_until(lambda: source.health().state == "ended")
+        assert states(source) == (True, False)
+        assert next_frame(source).index == 1
+        assert states(source) == (False, True)
+        assert source.poll() is None
+        assert source.next_poll_s() == math.inf
+        assert list(source) == []
+
+
+def test_iterating_waits_for_frames_and_gives_none_for_silence(gate: threading.Event) -> None:
+    camera = FakeCamera(Turn([grey(0), 0.05, grey(1), 0.6, grey(2), 0.05, None]))
+    with door(camera, Limits(frame_s=0.2)) as source:
+        taken = [frame and frame.index for frame in source]
+    assert taken[:3] == [0, 1, None]
+    assert taken[-1] == 2
+    assert set(taken[2:-1]) == {None}
+
+
+def test_iterating_ends_when_the_source_is_left(gate: threading.Event) -> None:
+    with door(FakeCamera(Turn([gate]))) as source:
+        taken: list[Frame | None] = []
+        taker = threading.Thread(target=lambda: taken.extend(source))
+        taker.start()
+    taker.join(10)
+    assert not taker.is_alive()
+    assert taken == []
+
+
+def test_whoever_subscribed_is_woken_for_frames_silences_and_the_end(
+    gate: threading.Event, never: threading.Event
+) -> None:
+    woken = threading.Event()
+
+    def wakes() -> bool:
+        found = woken.wait(20)
+        woken.clear()
+        return found
+
+    camera = FakeCamera(Turn([grey(0), gate, grey(1), never, None]))
+    source = door(camera, Limits(frame_s=0.2))
+    source.subscribe(woken.set)
+    with source:
+        assert wakes() and isinstance(source.poll(), Frame)
+        assert wakes() and isinstance(source.poll(), Silence)
+        gate.set()
+        while not isinstance(source.poll(), Frame):
+            assert wakes()
+        never.set()
+        while not source.ended:
+            assert wakes()
+
+
+def test_leaving_closes_the_capture() -> None:
+    pictures = [step for value in range(2000) for step in (grey(value % 250), 0.005)]
+    camera = FakeCamera(Turn(pictures))
+    with nothing_left_behind(), door(camera) as source:
+        next_frame(source)
+    assert camera.closed == 1
+
+
+@pytest.mark.parametrize("where", ["open", "read", "close"])
+def test_leaving_is_bounded_whatever_blocks(gate: threading.Event, where: str) -> None:
+    turns = {
+        "open": Turn([gate], wait=gate),
+        "read": Turn([grey(0), gate]),
+        "close": Turn([SourceEnded("door: over.")], close_wait=gate),
+    }
+    camera = FakeCamera(turns[where])
+    with settling():
+        with door(camera) as source:
+            begun = {
+                "open": lambda: len(camera.threads) == 1,
+                "read": lambda: source.received == 1,
+                "close": lambda: source.health().failures == 1,
+            }
+            wait_until(begun[where])
+            began = time.monotonic()
+        assert time.monotonic() - began < 3
+        assert camera.closed == 0
+        gate.set()
+        wait_until(lambda: camera.closed == 1)
+    assert camera.opened == 1, "nothing is opened after leaving"
+
+
+def test_a_frame_that_comes_after_leaving_is_not_kept(gate: threading.Event) -> None:
+    camera = FakeCamera(Turn([gate, grey(0)]))
+    with door(camera) as source:
+        wait_until(lambda: camera.opened == 1)
+    gate.set()
+    wait_until(lambda: camera.closed == 1)
+    assert not source.waiting
+    assert source.poll() is None
+
+
+def test_it_is_entered_once_and_before_it_is_read() -> None:
+    source = door(FakeCamera())
+    with pytest.raises(RuntimeError, match="entered before"):
+        iter(source)
+    with source, pytest.raises(RuntimeError, match="only once"):
+        source.__enter__()
+
+
+def test_a_frame_that_cannot_be_converted_is_counted(
+    gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    def spoilt() -> Image:
+        raise ValueError("rtsp://joe:secret@door")
+
+    camera = FakeCamera(Turn([spoilt, gate, grey(1), gate]))
+    with door(camera) as source:
+        wait_until(lambda: source.waiting)
+        assert source.poll() is None
+        assert source.health().spoilt == 1
+        gate.set()
+        assert next_frame(source).index == 1
+    assert "door: a frame cannot be converted (ValueError)" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_the_source_may_say_itself_why_a_frame_cannot_be_converted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def spoilt() -> Image:
+        raise CodecError("pixels of the kind xyz cannot be converted.")
+
+    with door(FakeCamera(Turn([spoilt, None]))) as source:
+        wait_until(lambda: source.waiting)
+        assert source.poll() is None
+    assert "door: pixels of the kind xyz cannot be converted; only the first" in caplog.text
+
+
+def test_frames_of_which_none_can_be_converted_are_a_silence() -> None:
+    def spoilt() -> Image:
+        raise MemoryError
+
+    steps = [step for _ in range(500) for step in (spoilt, 0.01)]
+    with door(FakeCamera(Turn(steps)), Limits(frame_s=0.2)) as source:
+        silence = next_silence(source)
+        assert silence == Silence("door: a frame cannot be converted (MemoryError).", "codec")
+        assert source.health().state == "streaming"
+
+
+def test_what_it_did_not_expect_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
+    camera = FakeCamera(Turn(error=ValueError("rtsp://joe:secret@door")))
+    with door(camera) as source:
+        silence = next_silence(source)
+    assert silence == Silence("door: reading it failed (ValueError).", "other")
+    assert "secret" not in caplog.text
+
+
+def test_an_absent_library_ends_it() -> None:
+    lacking = MissingDependency("OpenCV", "read cameras", "pip install it")
+    with (
+        pytest.raises(MissingDependency, match="OpenCV is needed"),
+        door(FakeCamera(Turn(error=lacking))) as source,
+    ):
+        next_news(source)
+
+
+def test_errors_hold_nothing_of_what_failed() -> None:
+    """Their tracebacks would keep the connection of a capture that is long dead."""
+    held: list[weakref.ref[Image]] = []
+
+    def refuse() -> Image:
+        picture = grey(0)
+        held.append(weakref.ref(picture))
+        try:
+            raise OSError("reset")
+        except OSError as error:
+            raise NetworkError("door: it broke.") from error
+
+    class Broken(FakeCamera):
+        def __call__(self) -> None:  # type: ignore[override]
+            refuse()
+
+    with door(Broken()) as source:
+        next_silence(source)
+        gc.collect()
+        assert all(picture() is None for picture in held)
+
+
+def test_a_system_without_threads_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "patchwatch-source":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    camera = FakeCamera(Turn([grey(0)]))
+    with door(camera) as source:
+        assert "the system gives no thread" in (next_silence(source).error or "")
+        monkeypatch.undo()
+        assert next_frame(source).index == 0
+
+
+def test_the_log_tells_of_failures_recovery_and_sizes(
+    caplog: pytest.LogCaptureFixture, gate: threading.Event
+) -> None:
+    caplog.set_level(logging.INFO)
+    camera = FakeCamera(
+        Turn(error=NetworkError("door: refused.")),
+        Turn([grey(0, 480, 640), 0.1, SourceEnded("door: the stream ended.")]),
+        Turn([grey(1, 1080, 1920), gate]),
+    )
+    with door(camera) as source:
+        while next_frame(source).size_hw != (1080, 1920):
+            pass
+        records = list(caplog.records)
+        gate.set()
+    assert [record.levelname for record in records] == ["WARNING", "INFO"] * 2 + ["INFO"]
+    told = [record.getMessage() for record in records]
+    assert told[0] == "door: refused; trying again in 0.1 s (try 1)"
+    assert told[1].startswith("door: its first frame came after 0")
+    assert told[2] == "door: the stream ended; trying again in 0.1 s (try 1)"
+    assert told[3].startswith("door: back after 0")
+    assert told[4] == "door gives 1920×1080 now, not 640×480"
+
+
+def test_threads_tell_nothing_of_their_source(gate: threading.Event) -> None:
+    before = set(threading.enumerate())
+    with (
+        LiveSource("rtsp://***@cam", FakeCamera(Turn([gate])), PATIENT) as source,
+        LiveSource("other", FakeCamera(Turn([gate])), PATIENT) as other,
+    ):
+        wait_until(lambda: source.health().opens == other.health().opens == 1)
+        names = [thread.name for thread in set(threading.enumerate()) - before]
+        assert sorted(names) == ["patchwatch-source"] * 2 + ["patchwatch-timer"]
+        gate.set()
+
+
+def test_many_takers_share_the_frames() -> None:
+    steps = [step for value in range(200) for step in (grey(value), 0.001)]
+    with door(FakeCamera(Turn([*steps, None]))) as source:
+        taken: list[int] = []
+
+        def take() -> None:
+            while not source.ended:
+                news = source.poll()
+                if isinstance(news, Frame):
+                    taken.append(news.index)
+
+        takers = [threading.Thread(target=take) for _ in range(3)]
+        for taker in takers:
+            taker.start()
+        for taker in takers:
+            taker.join(30)
+        health = source.health()
+    assert len(taken) == len(set(taken)) == 200 - health.skipped
+    assert max(taken) == 199
+
+
+def test_a_forever_failing_source_keeps_nothing() -> None:
+    """Neither threads nor records of what was."""
+    threads = threading.active_count()
+    with door(FakeCamera(), retry=RetryPolicy(quick_s=1e-4, medium_s=1e-4, slow_s=1e-4)) as source:
+        wait_until(lambda: source.health().opens >= 300)
+        assert threading.active_count() <= threads + 3
+
+
+# With real servers
+
+
+def shown(source: LiveSource, *more: object) -> str:
+    """Whatever of a source a person may see."""
+    threads = [thread.name for thread in threading.enumerate()]
+    return f"{source.name} {source!r} {source.health()} {threads} {more}"
+
+
+def opened(text: str, limits: Limits = PATIENT, retry: RetryPolicy = QUICK) -> LiveSource:
+    source = open_source(text, name="door", limits=limits, retry=retry, as_live=True)
+    assert isinstance(source, LiveSource)
+    return source
+
+
+def test_rtsp_frames_arrive_with_rising_index_and_time(clip: Path) -> None:
+    with settling(), rtsp_server(clip) as url, opened(url) as source:
+        frames = [next_frame(source) for _ in range(40)]
+    assert rising(frames)
+    assert len({(number(frame.image) - frame.index) % 50 for frame in frames}) == 1
+    assert {frame.image.shape for frame in frames} == {(64, 96, 3)}
+    assert {frame.source for frame in frames} == {"door"}
 
 
 def test_a_slow_taker_gets_only_the_newest(clip: Path) -> None:
-    with rtsp_server(clip) as url, open_source(url) as source:
+    with rtsp_server(clip) as url, opened(url) as source:
+        next_frame(source)
         frames = []
-        for frame in islice(source, 4):
-            assert frame is not None
-            assert time.time() - frame.captured_at < 0.3
+        for _ in range(4):
+            time.sleep(0.5)
+            assert source.waiting
+            frame = next_frame(source)
+            assert time.time() - frame.captured_at < 0.4
             frames.append(frame)
-            time.sleep(0.4)
-    steps = [b - a for a, b in pairwise(indices(frames))]
-    assert min(steps) >= 8
+    assert min(b.index - a.index for a, b in pairwise(frames)) >= 8
 
 
-def test_the_end_of_an_rtsp_stream_is_an_error(clip: Path) -> None:
-    with rtsp_server(clip, once=True) as url:
-        taken: list[Frame | None] = []
-        with pytest.raises(SourceError) as caught, open_source(url) as source:
-            taken += source
-        assert str(caught.value) == f"{url}: the stream ended."
-        assert taken
+def test_motion_jpeg_arrives() -> None:
+    pictures = [jpeg(index) for index in range(10)]
+    with settling(), motion_jpeg(pictures) as url, opened(url) as source:
+        frames = [next_frame(source) for _ in range(15)]
+    assert len({(number(frame.image) - frame.index) % 10 for frame in frames}) == 1
+
+
+@pytest.mark.parametrize("ending", ["rtsp", "http"])
+def test_the_end_of_a_stream_is_the_beginning_of_the_next(clip: Path, ending: str) -> None:
+    served = (
+        rtsp_server(clip, once=True)
+        if ending == "rtsp"
+        else motion_jpeg([jpeg(index) for index in range(20)], loop=False)
+    )
+    with settling(), served as url, opened(url) as source:
+        frames = [next_frame(source)]
+        while source.health().reconnects < 2:
+            frames.append(next_frame(source))
+    assert all(a.index < b.index for a, b in pairwise(frames))
+    assert all(
+        a.pts is not None and b.pts is not None and a.pts < b.pts for a, b in pairwise(frames)
+    )
+
+
+def test_without_tries_the_end_of_a_stream_is_an_error(clip: Path) -> None:
+    taken: list[Frame | None] = []
+    with (
+        settling(),
+        rtsp_server(clip, once=True) as url,
+        pytest.raises(SourceEnded, match=r"^door: the stream ended\.$"),
+        opened(url, retry=ONCE) as source,
+    ):
+        taken += source
+    assert any(taken)
+
+
+def test_without_tries_an_absent_server_is_an_error() -> None:
+    with (
+        settling(),
+        pytest.raises(NetworkError, match=r"^door: "),
+        opened(f"rtsp://joe:secret@127.0.0.1:{free_port()}/x", retry=ONCE) as source,
+    ):
+        list(source)
+
+
+def test_a_refused_connection_is_told_at_once_and_its_password_never(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    url = f"rtsp://joe:secret@127.0.0.1:{free_port()}/x"
+    with settling(), opened(url) as source:
+        silence = next_silence(source)
+        seen = shown(source, silence, caplog.text)
+    assert silence.fault == "network"
+    assert (silence.error or "").startswith("door: ")
+    assert "secret" not in seen
+    assert "joe" not in seen
+    assert "door: " in caplog.text
+
+
+def test_a_source_without_a_name_is_called_by_its_address_without_the_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    source = open_source(f"rtsp://joe:secret@127.0.0.1:{port}/x", limits=PATIENT, retry=QUICK)
+    assert isinstance(source, LiveSource)
+    with settling(), source:
+        silence = next_silence(source)
+    assert (silence.error or "").startswith(f"rtsp://***@127.0.0.1:{port}/x: ")
+    assert "secret" not in shown(source, silence, caplog.text)
+
+
+def test_a_server_that_is_absent_at_first_may_come_later(clip: Path) -> None:
+    server = KillableRtsp(clip)
+    with settling(), opened(server.address) as source:
+        assert next_silence(source).fault == "network"
+        with server:
+            assert next_frame(source).index == 0
+
+
+def test_a_server_that_is_killed_and_started_again_is_found_again(clip: Path) -> None:
+    with settling(), KillableRtsp(clip) as server, opened(server.address) as source:
+        before = next_frame(source)
+        server.kill()
+        wait_until(lambda: source.health().state == "waiting")
+        server.start()
+        wait_until(lambda: source.health().reconnects == 1)
+        after = next_frame(source)
+    assert after.index > before.index
+    assert after.pts is not None and before.pts is not None
+    assert after.pts > before.pts
 
 
 def test_credentials_open_the_stream_and_are_shown_nowhere(
     clip: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with rtsp_server(clip, credentials="joe:hunt@2/er") as url:
+    caplog.set_level(logging.DEBUG)
+    with settling(), rtsp_server(clip, credentials="joe:hunt@2/er") as url:
         good, bad = (url.replace("//", f"//joe:hunt@2%2F{end}@") for end in ("er", "no"))
-        with open_source(good) as source:
-            frame = next(iter(source))
-        assert frame is not None
-        assert source.name == frame.source == url.replace("//", "//***@")
-        with pytest.raises(SourceError, match="Check the address, the credentials") as caught:
-            open_source(bad).__enter__()
-    shown = f"{caught.value} {source!r} {caplog.text} {[t.name for t in threading.enumerate()]}"
-    assert "hunt" not in shown
-    assert "joe" not in shown
-
-
-def test_a_refused_connection_is_told_at_once() -> None:
-    began = time.monotonic()
-    with (
-        nothing_left_behind(),
-        pytest.raises(SourceError, match=r"rtsp://\*\*\*@127.*: cannot be opened as a stream"),
-        open_source(f"rtsp://joe:secret@127.0.0.1:{free_port()}/x"),
-    ):
-        pass
-    assert time.monotonic() - began < 3
+        with opened(good) as source:
+            seen = shown(source, next_frame(source))
+        with opened(bad) as source:
+            silence = next_silence(source)
+            seen += shown(source, silence)
+        with pytest.raises(AuthError) as caught, opened(bad, retry=ONCE) as source:
+            list(source)
+    assert silence.fault == "auth"
+    seen += f"{caught.value} {caplog.text}"
+    assert "hunt" not in seen
+    assert "joe" not in seen
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
-def test_a_sender_that_never_answers_is_given_up(scheme: str) -> None:
-    threads, files = set(threading.enumerate()), open_files()
-    with mute_server() as port:
-        began = time.monotonic()
-        with (
-            pytest.raises(SourceError, match=r"\*\*\*@.*no answer within 0\.5 s"),
-            open_source(f"{scheme}://joe:secret@127.0.0.1:{port}/x", open_timeout_s=0.5),
-        ):
-            pass
-        assert time.monotonic() - began < 2
-    settle(threads, files)
-
-
-def test_a_file_over_http_loses_no_frame(tmp_path: Path) -> None:
-    write_clip(tmp_path / "late index.mp4", 50)
+def test_a_sender_that_never_answers_is_given_up_and_tried_again(scheme: str) -> None:
+    limits = Limits(open_s=0.5, frame_s=60, read_s=60)
     with (
-        http_files(tmp_path) as address,
-        open_source(f"{address}/late%20index.mp4?token=hunter2") as source,
+        settling(),
+        mute_server() as port,
+        opened(f"{scheme}://joe:secret@127.0.0.1:{port}/x", limits) as source,
     ):
-        assert (source.kind, source.length) == ("file", 50)
-        frames = [frame for frame in source if frame is not None]
-    assert [number(frame.image) for frame in frames] == list(range(50))
-    assert [frame.pts for frame in frames] == pytest.approx([i / 30 for i in range(50)], abs=1e-3)
-    assert source.name == f"{address}/late%20index.mp4?token=***"
+        silence = next_silence(source)
+        wait_until(lambda: source.health().failures >= 2)
+    assert silence.fault == "timeout"
+    assert re.match(r"door: no answer within 0\.5 s", silence.error or "")
 
 
-def test_a_download_that_breaks_off_is_an_error(tmp_path: Path) -> None:
-    size = write_clip(tmp_path / "a.mp4", 50, faststart=True).stat().st_size
-    taken: list[Frame | None] = []
-    with (
-        http_files(tmp_path, break_after=size // 2) as address,
-        pytest.raises(SourceError, match=r"ended after \d+ of 50 announced frames"),
-        open_source(f"{address}/a.mp4") as source,
-    ):
-        taken += source
-    assert taken
-
-
-def test_what_an_http_server_does_not_have(tmp_path: Path) -> None:
-    with (
-        http_files(tmp_path) as address,
-        pytest.raises(SourceError, match="cannot be opened as a stream"),
-        open_source(f"{address}/none.mp4"),
-    ):
-        pass
-
-
-def test_motion_jpeg_is_live() -> None:
-    with (
-        motion_jpeg([jpeg(index) for index in range(10)]) as url,
-        open_source(url) as source,
-    ):
-        assert (source.kind, source.length) == ("live", None)
-        frames = [frame for frame in islice(source, 15) if frame is not None]
-    assert all(number(frame.image) == frame.index % 10 for frame in frames)
-
-
-def test_the_end_of_motion_jpeg_is_an_error() -> None:
-    with (
-        motion_jpeg([jpeg(index) for index in range(10)], loop=False, fps=100) as url,
-        pytest.raises(SourceError, match=r"stream\.mjpg: the stream ended\."),
-        open_source(url) as source,
-    ):
-        list(source)
-
-
-def test_a_stalled_sender_gives_none_again_and_again_and_leaving_stays_quick() -> None:
-    threads, files = set(threading.enumerate()), open_files()
+def test_a_stalled_sender_is_silent_and_then_opened_anew() -> None:
     pictures = [jpeg(index) for index in range(10)]
-    with motion_jpeg(pictures, then_stall=True, fps=100) as url:
-        with open_source(url, frame_timeout_s=0.2) as source:
-            frames = iter(source)
-            while next(frames) is not None:
-                pass
-            began = time.monotonic()
-            assert next(frames) is None
-            assert 0.15 < time.monotonic() - began < 0.4
-            began = time.monotonic()
-        assert time.monotonic() - began < 2
-    settle(threads, files)
-
-
-def test_a_stream_that_stays_silent_has_ended() -> None:
-    pictures = [jpeg(index) for index in range(10)]
-    taken: list[Frame | None] = []
+    limits = Limits(frame_s=0.4, read_s=1.5)
     with (
-        motion_jpeg(pictures, then_stall=True, fps=100) as url,
-        pytest.raises(SourceError, match=r"the stream ended; nothing came for \d s"),
-        open_source(url, frame_timeout_s=0.4, read_timeout_s=1.2) as source,
+        settling(),
+        motion_jpeg(pictures, then_stall=True, fps=50) as url,
+        opened(url, limits) as source,
     ):
-        for frame in source:
-            taken.append(frame)
-    assert None in taken
+        next_frame(source)
+        silence = next_silence(source)
+        wait_until(lambda: source.health().reconnects >= 1)
+    assert silence == Silence("door: no frame for 0.4 s.", "timeout")
+
+
+def test_leaving_is_quick_while_a_read_blocks() -> None:
+    with settling(), motion_jpeg([jpeg(0)] * 5, then_stall=True, fps=50) as url:
+        with opened(url, Limits(frame_s=0.3, read_s=4)) as source:
+            next_frame(source)
+            next_silence(source)
+            began = time.monotonic()
+        assert time.monotonic() - began < 3
 
 
 def test_a_process_ends_while_a_read_blocks() -> None:
     script = (
         "import sys\n"
         "from edge.sources import open_source\n"
-        "with open_source(sys.argv[1], frame_timeout_s=0.1) as source:\n"
+        "from edge.sources.policy import Limits\n"
+        "with open_source(sys.argv[1], limits=Limits(frame_s=0.1), as_live=True) as source:\n"
+        "    next(frame for frame in source if frame is not None)\n"
         "    next(frame for frame in source if frame is None)\n"
     )
     with motion_jpeg([jpeg(0)] * 5, then_stall=True, fps=100) as url:
@@ -207,101 +824,26 @@ def test_a_process_ends_while_a_read_blocks() -> None:
             timeout=20,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Error" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("", "rtsp_transport;tcp"),
-        ("stimeout;1", "stimeout;1|rtsp_transport;tcp"),
-        ("rtsp_transport;udp", "rtsp_transport;udp"),
-    ],
-)
-def test_rtsp_stays_on_tcp_unless_it_is_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch, given: str, expected: str
-) -> None:
-    name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-    monkeypatch.setenv(name, given)
-    with pytest.raises(SourceError), open_source(f"rtsp://127.0.0.1:{free_port()}/x"):
-        pass
-    assert os.environ[name] == expected
+def test_a_clip_is_played_at_its_own_speed_and_ends(clip: Path) -> None:
+    source = open_source(str(clip), as_live=True)
+    began = time.monotonic()
+    with settling(), source:
+        taken = [frame for frame in source if frame is not None]
+    assert time.monotonic() - began > 1.4
+    assert taken[-1].index == 49
+    assert number(taken[-1].image) == 49
+    assert rising(taken)
 
 
-@pytest.mark.parametrize("text", ["97", "/dev/video97"])
-def test_a_wrong_camera_tells_which_there_are(text: str) -> None:
-    with (
-        nothing_left_behind(),
-        pytest.raises(SourceError) as caught,
-        open_source(text),
-    ):
-        pass
-    found = ", ".join(list_cameras()) or "none"
-    assert str(caught.value) == f"camera 97 cannot be opened; cameras found: {found}."
-
-
-class Settings:
-    """Notes what a camera is asked for, in order; no machine of the tests has a camera."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[int, float]] = []
-
-    def set(self, setting: int, value: float) -> bool:
-        self.asked.append((setting, value))
-        return True
-
-
-def test_a_camera_is_asked_for_mjpg_before_the_size() -> None:
-    settings = Settings()
-    configure(settings, CameraMode(1280, 720, 30))  # type: ignore[arg-type]  # only `set` is used
-    assert settings.asked == [
-        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
-        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
-        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
-        (cv2.CAP_PROP_FPS, 30),
-        (cv2.CAP_PROP_BUFFERSIZE, 1),
-    ]
-
-
-def test_a_camera_left_to_itself_is_only_asked_not_to_queue() -> None:
-    settings = Settings()
-    configure(settings, CameraMode())  # type: ignore[arg-type]  # only `set` is used
-    assert settings.asked == [(cv2.CAP_PROP_BUFFERSIZE, 1)]
-
-
-@pytest.mark.skipif(
-    cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer"
-)
-def test_csi_without_gstreamer_says_which_opencv_is_needed() -> None:
-    with (
-        nothing_left_behind(),
-        pytest.raises(SourceError, match=r"csi://0 needs an OpenCV built with GStreamer.*apt-get"),
-        open_source("csi://0"),
-    ):
-        pass
-
-
-def test_csi_wants_a_number() -> None:
-    with pytest.raises(SourceError, match="expected csi://N"):
-        open_source("csi://front")
-
-
-@pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="needs gst-launch-1.0")
-@pytest.mark.parametrize("pixel_format", ["bgr", "nv12"])
-def test_the_csi_pipeline_runs_with_stand_ins_for_the_elements_of_a_jetson(
-    pixel_format: PixelFormat,
-) -> None:
-    text = csi_pipeline(0, CameraMode(320, 240, 30, pixel_format))
-    assert ("format=BGR " in text) is (pixel_format == "bgr")
-    assert "sensor-id=0" in text
-    for jetson, ours in (
-        ("nvarguscamerasrc sensor-id=0", "videotestsrc num-buffers=3"),
-        ("(memory:NVMM)", ""),
-        ("nvvidconv", "videoconvert"),
-        ("sync=false", "sync=false wait-on-eos=false"),  # nobody takes the pictures here
-    ):
-        assert jetson in text
-        text = text.replace(jetson, ours)
-    command = ["gst-launch-1.0", "-q", *text.split()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stderr
+def test_a_clip_is_played_again_and_again(tmp_path: Path) -> None:
+    short = write_clip(tmp_path / "short.mp4", 6)
+    with settling(), open_source(str(short), loop=True) as source:
+        frames = [frame for frame in islice(source, 30) if frame is not None]
+    assert frames[-1].index > 12
+    assert all(
+        a.pts is not None and b.pts is not None and a.pts < b.pts for a, b in pairwise(frames)
+    )

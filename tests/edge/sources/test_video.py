@@ -203,9 +203,10 @@ def test_failures_are_told_in_our_words_alone(tmp_path: Path) -> None:
 import cv2
 from edge.errors import SourceError
 from edge.sources import open_source
+from edge.sources.policy import RetryPolicy
 for text in ("cut.mp4", "noise.mp4", "97", "rtsp://joe:hunter2@127.0.0.1:1/x"):
     try:
-        with open_source(text) as source:
+        with open_source(text, retry=RetryPolicy(retries=0)) as source:
             list(source)
     except SourceError as error:
         print(error)

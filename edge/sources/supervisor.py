@@ -1,0 +1,439 @@
+"""When a live source is opened, waited for, left behind, opened again and given up: decisions only.
+
+    opening ──► streaming ◄──► stalled      a frame came; none came for `frame_s`
+       │            │             │
+       └────────────┴─────────────┴──► waiting ──► opening      a call failed, or took too long
+                                          │
+              stuck ◄─────────────────────┤     too many calls never returned: opens nothing
+              failed ◄────────────────────┘     tries exhausted
+    ended       from any of the first row: a recording came to its end
+
+No thread, no sleep, no clock: events and the time are arguments, and what is to be done is the
+answer. An *attempt* is one capture, from the call that opens it until it was closed; its number
+tells its events from those of one that was left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from edge.errors import AuthError, PatchwatchError, SourceError, SourceFault, SourceTimeout
+from edge.sources.policy import Limits, RetryPolicy
+
+SignalState = Literal["opening", "streaming", "stalled", "waiting", "stuck", "ended", "failed"]
+
+MOST_ABANDONED = 3
+"""Threads that one source leaves behind at most. Each holds a socket or a device, and a call that
+never returned three times will not return the fourth time either."""
+
+STEADY_S = 60.0
+"""A source that ran for so long is well again: its next failure is news."""
+
+_EACH, _EVERY = 5, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """That no frame came.
+
+    Attributes:
+        error: why, in a sentence.
+        fault: what kind of failure it is.
+    """
+
+    error: str | None
+    fault: SourceFault | None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to be logged.
+
+    Attributes:
+        level: of `logging`.
+        text: a sentence without a full stop.
+    """
+
+    level: int
+    text: str
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """The capture that is at work.
+
+    Attributes:
+        number: from 1.
+        doing: what its thread was last known to do.
+        until_s: when that has taken too long.
+        framed: whether a frame came.
+    """
+
+    number: int
+    doing: Literal["open", "read", "close"]
+    until_s: float
+    framed: bool = False
+
+
+class Supervisor:
+    """Follows one source. Not thread-safe; times are in seconds on a clock that never falls.
+
+    Args:
+        name: fit to be shown.
+        limits: how long to wait.
+        retry: when to try again.
+        draw: draws evenly from 0..1.
+
+    Attributes:
+        failure: the last one; None once a frame came, or if nothing failed yet.
+        opens: captures that were begun.
+        failures: of them, those in a row that failed without a frame, or after their last one.
+        reconnects: how often frames came again from a new capture.
+        over: `ended` or `failed`, once it is; then nothing will happen any more.
+        silent: whether a silence is due, and was not taken yet.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        retry: RetryPolicy,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.failure: PatchwatchError | None = None
+        self.opens = 0
+        self.failures = 0
+        self.reconnects = 0
+        self.over: Literal["ended", "failed"] | None = None
+        self.silent = False
+        self._name = name
+        self._limits = limits
+        self._retry = retry
+        self._draw = draw
+        self._attempt: _Attempt | None = None
+        self._abandoned: set[int] = set()
+        self._open_at_s: float | None = None
+        self._silent_at_s = math.inf
+        self._stalled = False
+        self._stuck = False
+        self._frame_s: float | None = None
+        self._diary = _Diary(name)
+
+    def start(self, now_s: float) -> None:
+        """Begin; `advance` then opens the first capture."""
+        self._open_at_s = now_s
+        self._silent_at_s = now_s + self._limits.frame_s
+        self._diary.began(now_s)
+
+    @property
+    def state(self) -> SignalState:
+        """Where the source stands, as of the last `advance`."""
+        if self.over is not None:
+            return self.over
+        if self._open_at_s is not None:
+            return "stuck" if self._stuck else "waiting"
+        if self._stalled:
+            return "stalled"
+        return "streaming" if self._attempt is not None and self._attempt.framed else "opening"
+
+    @property
+    def abandoned(self) -> int:
+        """Threads left behind that have not returned."""
+        return len(self._abandoned)
+
+    @property
+    def problem(self) -> PatchwatchError | None:
+        """Why there is no signal; None while there is one, or the first is still waited for."""
+        if self._stuck:
+            return SourceTimeout(
+                f"{self._name}: {MOST_ABANDONED} calls to it never returned, and it is not opened "
+                "again before one does. Restart the camera, or this program."
+            )
+        return self._no_frame() if self._stalled else self.failure
+
+    @property
+    def next_s(self) -> float | None:
+        """When `advance` must be called though nothing happens; None once it is over."""
+        if self.over is not None:
+            return None
+        times = [self._silent_at_s]
+        if self._attempt is not None:
+            times.append(self._attempt.until_s)
+        elif self._open_at_s is not None and not self._stuck:
+            times.append(self._open_at_s)
+        return min(times)
+
+    def retry_in_s(self, now_s: float) -> float | None:
+        """Seconds until the next try; None unless one is waited for."""
+        if self._open_at_s is None or self._stuck:
+            return None
+        return max(0.0, self._open_at_s - now_s)
+
+    def advance(self, now_s: float) -> int | None:
+        """Let time pass. May be called at any time, and must be at `next_s`.
+
+        Returns:
+            The number of the attempt to begin now; None for none.
+        """
+        if self.over is not None:
+            return None
+        if self._attempt is not None and now_s >= self._attempt.until_s:
+            self._abandon(self._attempt, now_s)
+        if self.over is None and now_s >= self._silent_at_s:
+            self._fall_silent(now_s)
+        return self._open(now_s)
+
+    def opened(self, number: int, now_s: float) -> bool:
+        """An attempt's capture is open.
+
+        Returns:
+            Whether it shall be read; else it was left behind and must be closed.
+        """
+        attempt = self._current(number)
+        if attempt is None or attempt.doing != "open":
+            return False
+        self._expect_frame(attempt, now_s)
+        return True
+
+    def heeds(self, number: int) -> bool:
+        """Whether an attempt is the one whose frames are wanted."""
+        attempt = self._current(number)
+        return attempt is not None and attempt.doing == "read"
+
+    def frame(self, number: int, now_s: float, fresh: bool = True) -> bool:
+        """A frame came.
+
+        Args:
+            number: of its attempt.
+            now_s: the time.
+            fresh: False if it was too old to be used: a sign of life, and no signal.
+
+        Returns:
+            Whether to go on reading, as in `opened`.
+        """
+        attempt = self._current(number)
+        if attempt is None or attempt.doing != "read":
+            return False
+        self._expect_frame(attempt, now_s)
+        self.failures = 0
+        if fresh:
+            self._take_for_signal(attempt, now_s)
+        return True
+
+    def failed(self, number: int, error: PatchwatchError, now_s: float) -> None:
+        """Opening or reading failed; the capture is being closed. What is not a SourceError, such
+        as a library that is absent, will not get better by waiting, and ends the source."""
+        attempt = self._current(number)
+        if attempt is None or attempt.doing == "close":
+            return
+        self._expect_close(attempt, now_s)
+        self._fail(error, now_s)
+
+    def finished(self, number: int, now_s: float) -> None:
+        """A recording came to its end; its capture is being closed."""
+        attempt = self._current(number)
+        if attempt is not None and attempt.doing == "read":
+            self._expect_close(attempt, now_s)
+            self._end("ended")
+
+    def released(self, number: int) -> None:
+        """An attempt's capture was closed, and its thread ends; perhaps late."""
+        self._abandoned.discard(number)
+        if self._attempt is not None and self._attempt.number == number:
+            self._attempt = None
+
+    def take_silence(self) -> Silence | None:
+        """The silence that is due, if one is; it is due once."""
+        if not self.silent:
+            return None
+        self.silent = False
+        why = self.problem or self._no_frame()
+        return Silence(str(why), fault_of(why))
+
+    def take_notes(self) -> list[Note]:
+        """What is to be logged since it was last asked."""
+        return self._diary.take()
+
+    def _current(self, number: int) -> _Attempt | None:
+        attempt = self._attempt
+        return attempt if attempt is not None and attempt.number == number else None
+
+    def _open(self, now_s: float) -> int | None:
+        due = self.over is None and self._open_at_s is not None and now_s >= self._open_at_s
+        if not due or self._attempt is not None:
+            return None
+        if len(self._abandoned) >= MOST_ABANDONED:
+            self._get_stuck()
+            return None
+        self._stuck, self._open_at_s = False, None
+        self.opens += 1
+        until_s = now_s + self._limits.open_s + self._limits.grace_s
+        self._attempt = _Attempt(self.opens, "open", until_s)
+        return self.opens
+
+    def _expect_frame(self, attempt: _Attempt, now_s: float) -> None:
+        attempt.doing = "read"
+        attempt.until_s = now_s + self._limits.read_s + self._limits.grace_s
+
+    def _expect_close(self, attempt: _Attempt, now_s: float) -> None:
+        attempt.doing = "close"
+        attempt.until_s = now_s + self._limits.grace_s
+
+    def _take_for_signal(self, attempt: _Attempt, now_s: float) -> None:
+        self.reconnects += not attempt.framed and self._frame_s is not None
+        attempt.framed = True
+        self._frame_s = now_s
+        self._silent_at_s = now_s + self._limits.frame_s
+        self.failure, self.silent, self._stalled = None, False, False
+        self._diary.signal(now_s)
+
+    def _abandon(self, attempt: _Attempt, now_s: float) -> None:
+        self._abandoned.add(attempt.number)
+        self._attempt = None
+        if attempt.doing != "close":
+            self._fail(self._overrun(attempt), now_s)
+
+    def _overrun(self, attempt: _Attempt) -> SourceTimeout:
+        if attempt.doing == "open":
+            return no_answer(self._name, self._limits.open_s)
+        return SourceTimeout(
+            f"{self._name}: nothing came for {self._limits.read_s:g} s. Check that the sender runs."
+        )
+
+    def _fail(self, error: PatchwatchError, now_s: float) -> None:
+        self.failures += 1
+        self._stalled = False
+        never_spoke = self.failure is None and self._frame_s is None
+        self.failure = error
+        if not isinstance(error, SourceError):
+            self._end("failed")
+        elif self._retry.retries is not None and self.failures > self._retry.retries:
+            self.failure = _given_up(error, self._retry.retries)
+            self._end("failed")
+        else:
+            self._wait(error, now_s)
+            if never_spoke:  # no frame was ever here whose loss could be waited for
+                self._silent_at_s = now_s
+
+    def _wait(self, error: SourceError, now_s: float) -> None:
+        locked_out = isinstance(error, AuthError)
+        wait_s = self._retry.wait_s(self.failures, self._draw(), locked_out)
+        self._open_at_s = now_s + wait_s
+        most = self._retry.retries
+        turn = f"try {self.failures}" if most is None else f"try {self.failures} of {most}"
+        self._diary.failure(error, f"trying again in {_seconds(wait_s)} ({turn})")
+
+    def _end(self, how: Literal["ended", "failed"]) -> None:
+        self.over, self.silent = how, False
+
+    def _fall_silent(self, now_s: float) -> None:
+        self.silent = True
+        self._silent_at_s = now_s + self._limits.frame_s
+        reading = self._attempt is not None and self._attempt.framed and self._open_at_s is None
+        if reading and not self._stalled:
+            self._stalled = True
+            self._diary.stall(self._limits.frame_s)
+
+    def _get_stuck(self) -> None:
+        if not self._stuck:
+            self._stuck = True
+            self._diary.stuck(str(self.problem))
+
+    def _no_frame(self) -> SourceTimeout:
+        return SourceTimeout(f"{self._name}: no frame for {self._limits.frame_s:g} s.")
+
+
+class _Diary:
+    """What a log says of one source: each change once, and of a long or endless trouble little.
+
+    Of failures and stalls the first five are told, then each tenth, and any of a new kind; all anew
+    after the source ran for a minute.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._notes: list[Note] = []
+        self._troubles = 0
+        self._told: set[SourceFault] = set()
+        self._spoke = False  # ever
+        self._lost = False  # since the last frame
+        self._down = False  # and it was told
+        self._up_since_s = 0.0
+        self._last_s = 0.0
+
+    def began(self, now_s: float) -> None:
+        """The source was started."""
+        self._last_s = now_s
+
+    def take(self) -> list[Note]:
+        """The notes since the last time."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def signal(self, now_s: float) -> None:
+        """A frame came."""
+        if self._down:
+            came = "back" if self._spoke else "its first frame came"
+            away = _seconds(now_s - self._last_s)
+            self._notes.append(Note(logging.INFO, f"{self._name}: {came} after {away}"))
+        if self._lost or not self._spoke:
+            self._up_since_s = now_s
+        self._down, self._lost, self._spoke = False, False, True
+        self._last_s = now_s
+
+    def stall(self, frame_s: float) -> None:
+        """Frames stopped coming, and the connection stands."""
+        self._trouble(f"{self._name}: no frame for {frame_s:g} s", "timeout")
+
+    def failure(self, error: SourceError, what_next: str) -> None:
+        """A capture failed, and another will be opened."""
+        self._trouble(f"{str(error).rstrip('.')}; {what_next}", error.fault)
+
+    def stuck(self, sentence: str) -> None:
+        """Nothing is opened any more."""
+        self._note(sentence.rstrip("."))
+
+    def _trouble(self, text: str, fault: SourceFault) -> None:
+        if not self._lost and self._was_steady():
+            self._troubles, self._told = 0, set()
+        self._lost = True
+        self._troubles += 1
+        few = self._troubles <= _EACH or self._troubles % _EVERY == 0
+        if few or fault not in self._told:
+            self._note(text)
+        self._told.add(fault)
+
+    def _was_steady(self) -> bool:
+        return self._spoke and self._last_s - self._up_since_s >= STEADY_S
+
+    def _note(self, text: str) -> None:
+        self._down = True
+        self._notes.append(Note(logging.WARNING, text))
+
+
+def no_answer(name: str, within_s: float) -> SourceTimeout:
+    """The error of a source that did not answer while it was opened."""
+    return SourceTimeout(
+        f"{name}: no answer within {within_s:g} s. Check the address and that the sender runs."
+    )
+
+
+def _given_up(error: SourceError, tries: int) -> SourceError:
+    if not tries:
+        return error
+    more = "1 more try" if tries == 1 else f"{tries} more tries"
+    return type(error)(f"{error} Given up after {more}.")
+
+
+def fault_of(error: PatchwatchError) -> SourceFault:
+    """What kind of failure an error is."""
+    return error.fault if isinstance(error, SourceError) else "other"
+
+
+def _seconds(time_s: float) -> str:
+    return f"{time_s:.0f} s" if time_s >= 10 else f"{round(time_s, 1):g} s"
