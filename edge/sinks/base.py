@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from typing_extensions import Self
 
 from edge.types import Image, Result
+
+Draw = Callable[[], Image]
+"""Gives the annotated picture, uint8 [H, W, 3] BGR; from any thread, drawn once for all who ask."""
 
 
 class Sink(Protocol):
@@ -49,4 +53,16 @@ class Sink(Protocol):
         Raises:
             SinkError: it can no longer be written (disk full, for instance).
         """
+        ...
+
+
+@runtime_checkable
+class DrawingSink(Sink, Protocol):
+    """A sink that seldom needs the picture and asks for it when it does.
+
+    Its `wants_picture` is False; where nobody can draw for it, `write` does without.
+    """
+
+    def write_drawn(self, result: Result, draw: Draw) -> None:
+        """As `write`, with something to draw the picture by."""
         ...
