@@ -36,7 +36,12 @@ TICKS_PER_S = 90_000
 STILL_S = 1.0
 """How long a picture that stands alone is shown."""
 KEYFRAME_S = 2.0
-"""Longest way to a point where a player can start, and the most that a killed run loses."""
+"""Longest way to a point where a player can start."""
+FRAGMENT_S = 0.5
+"""Pictures reach the disk in stretches of so much: what a killed run loses, besides three frames,
+two in the encoder and one that waits for the next to know how long it lasts."""
+USUAL_FPS = 30.0
+"""Taken where a source announces no rate, or one that no camera has."""
 LONGEST_GAP_S = 3600.0
 """A longer step is a clock that was set (a board without a battery starts in 1970), not time."""
 JITTER_S = 1.0
@@ -47,14 +52,15 @@ _LONGEST_SIDE = 4096
 _MOST_PIXELS = 4096 * 2304
 
 _ENCODER: Final = "libx264"
-# Without B-frames packets come in the order they are shown, so nothing waits for a later frame; a
-# short look-ahead holds half as many frames back as the preset's, in memory and from a killed run.
+# Without B-frames packets come in the order they are shown, so nothing waits for a later frame. A
+# look-ahead of one frame is enough for x264 to spare what no later frame builds upon, which without
+# any it cannot, and keeps little from the disk that a killed run would lose.
 _ENCODING = {
     "preset": "veryfast",
     "crf": "23",
     "profile": "high",
     "bf": "0",
-    "rc-lookahead": "5",
+    "rc-lookahead": "1",
     "forced-idr": "1",
 }
 # More threads hold back more frames, which a killed run loses and which cost memory at 4K.
@@ -87,7 +93,7 @@ class VideoSink:
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
         self._path = path
-        self._fps = fps if fps is not None and 1 <= fps <= 1000 else 30.0
+        self._fps = usual_fps(fps)
         self._encoder: _Encoder | None = None
 
     def __enter__(self) -> Self:
@@ -252,6 +258,11 @@ class Timeline:
         return step if -JITTER_S < step <= LONGEST_GAP_S else self._usual_s
 
 
+def usual_fps(announced: float | None) -> float:
+    """The rate to expect of a source, from what it announces, if anything."""
+    return announced if announced is not None and 1 <= announced <= 1000 else USUAL_FPS
+
+
 def canvas_hw(height: int, width: int) -> tuple[int, int]:
     """Height and width of the video for a first frame: even, and no more than hardware decodes."""
     scale = min(1.0, _LONGEST_SIDE / max(height, width), (_MOST_PIXELS / (height * width)) ** 0.5)
@@ -294,9 +305,9 @@ def muxing_options(suffix: str, libavformat: tuple[int, ...]) -> dict[str, str]:
     """Options that keep a file playable however the run ends.
 
     An mp4 with its index at the end, or moved to the front (`faststart`), is lost whole when the
-    process is killed or the power fails. A fragmented one loses two seconds, but has no length and
-    seeks badly in many players. FFmpeg's hybrid is both: fragments while it is written, turned into
-    a plain file, its index at the end, when it is closed; nothing is copied for that. Before
+    process is killed or the power fails. A fragmented one loses its last stretch, but has no length
+    and seeks badly in many players. FFmpeg's hybrid is both: fragments while it is written, turned
+    into a plain file, its index at the end, when it is closed; nothing is copied for that. Before
     FFmpeg 7.1 there is no hybrid, and the file stays fragmented.
 
     Args:
@@ -306,7 +317,8 @@ def muxing_options(suffix: str, libavformat: tuple[int, ...]) -> dict[str, str]:
     # Each fragment reaches the disk when it is complete, not when a buffer happens to be full.
     options = {"flush_packets": "1"}
     if suffix == ".mkv":
-        return options | {"cluster_time_limit": str(round(KEYFRAME_S * 1000))}
+        return options | {"cluster_time_limit": str(round(FRAGMENT_S * 1e3))}
+    options["frag_duration"] = str(round(FRAGMENT_S * 1e6))
     if libavformat >= _HYBRID_SINCE:
         return options | {"movflags": "hybrid_fragmented+default_base_moof"}
     return options | {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
@@ -330,7 +342,7 @@ def _check_encoder() -> None:
 
 
 def _check_place(path: Path) -> None:
-    existed = path.exists()
+    existed = os.path.lexists(path)  # unlike exists(), it takes a name that is too long
     open_unharmed(path).close()
     if not existed:
         path.unlink()

@@ -1,0 +1,526 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import math
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import SinkError
+from edge.sinks.outlet import Outlet
+from edge.sinks.recording import RecordingSink, earlier_files
+from edge.types import Image, Result
+from tests.edge.sinks.results import make_result, moving, plain
+from tests.edge.sinks.test_video import (
+    PLAIN,
+    boxes,
+    clip,
+    decode,
+    length_s,
+    nearest,
+    needs_hybrid,
+    record,
+)
+
+ROOT = Path(__file__).parents[3]
+BEGAN = 1_700_000_000.0
+
+
+def stamp(unix_s: float) -> str:
+    return time.strftime("%Y%m%d-%H%M%S", time.localtime(unix_s))
+
+
+def live(
+    times: Iterable[float], image: Image | None = None, silent: Sequence[int] = ()
+) -> list[Result]:
+    """Frames of a camera that gives no presentation time."""
+    shown = plain(64, 96, (40, 80, 120)) if image is None else image
+    return [
+        make_result(shown, i, captured_at=BEGAN + at, state="no_signal" if i in silent else "real")
+        for i, at in enumerate(times)
+    ]
+
+
+def captured(results: Iterable[Result]) -> list[Result]:
+    """The same with a capture time that fits the presentation time."""
+    return [
+        dataclasses.replace(
+            result, frame=dataclasses.replace(result.frame, captured_at=BEGAN + result.frame.time_s)
+        )
+        for result in results
+    ]
+
+
+def write_all(sink: RecordingSink, results: Iterable[Result]) -> None:
+    with sink:
+        for result in results:
+            sink.write(result, None)
+
+
+def playable(path: Path) -> int:
+    """Pictures of a file that may be cut off, as a player takes it: up to where it breaks."""
+    capture = cv2.VideoCapture(str(path))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    capture.release()
+    return count
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_file_once_the_time_is_reached_and_no_frame_is_lost(tmp_path: Path) -> None:
+    results = captured(clip(100))
+    write_all(RecordingSink(tmp_path / "door.mp4", 10.0, rotate_s=3.0), results)
+    assert names(tmp_path) == [f"door_{stamp(BEGAN + s)}.mp4" for s in (0, 3, 6, 9)]
+    originals = [result.frame.image for result in results]
+    seen: list[int] = []
+    for path, count in zip(sorted(tmp_path.iterdir()), (30, 30, 30, 10), strict=True):
+        times, pictures = decode(path)
+        assert times == pytest.approx([i / 10 for i in range(count)], abs=0.001)
+        assert length_s(path) == pytest.approx(count / 10, abs=0.01)
+        seen += [nearest(picture, originals) for picture in pictures]
+    assert seen == list(range(100))
+
+
+@needs_hybrid
+def test_every_file_is_plain_once_the_next_has_begun(tmp_path: Path) -> None:
+    sink = RecordingSink(tmp_path / "door.mp4", 10.0, rotate_s=2.0)
+    with sink:
+        for result in captured(clip(70)):
+            sink.write(result, None)
+        first, second, third, last = sorted(tmp_path.iterdir())
+        assert [boxes(path) for path in (first, second, third)] == [PLAIN] * 3
+        assert len(decode(third)[0]) == 20
+    assert boxes(last) == PLAIN
+
+
+def test_a_new_file_once_the_size_is_reached_and_no_frame_is_lost(tmp_path: Path) -> None:
+    results = captured(clip(150, height=240, width=320))
+    whole = tmp_path / "whole.mp4"
+    record(whole, results)
+    limit = whole.stat().st_size // 4
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    write_all(RecordingSink(folder / "door.mkv", 10.0, rotate_bytes=limit), results)
+    paths = sorted(folder.iterdir())
+    counts = [len(decode(path)[0]) for path in paths]
+    assert len(paths) in (3, 4, 5) and sum(counts) == 150
+    # What the encoder holds, and half a second that is not on the disk yet, come on top.
+    most = limit + 2 * whole.stat().st_size * 10 // 150
+    assert all(limit <= path.stat().st_size <= most for path in paths[:-1])
+
+
+def test_a_frame_of_another_size_begins_a_new_file(tmp_path: Path) -> None:
+    sizes = [(64, 96)] * 3 + [(96, 128)] * 2 + [(64, 96)] * 4
+    results = [
+        make_result(plain(*hw, (200, 200, 200)), i, captured_at=BEGAN + i)
+        for i, hw in enumerate(sizes)
+    ]
+    write_all(RecordingSink(tmp_path / "door.mp4", rotate_s=3600.0), results)
+    parts = [decode(path)[1] for path in sorted(tmp_path.iterdir())]
+    assert [(len(part), part[0].shape[:2]) for part in parts] == [
+        (3, (64, 96)),
+        (2, (96, 128)),
+        (4, (64, 96)),
+    ]
+    assert min(picture.min() for part in parts for picture in part) > 190
+
+
+def test_the_picture_decides_the_size_not_the_frame(tmp_path: Path) -> None:
+    sink = RecordingSink(tmp_path / "door.mp4", rotate_s=60.0)
+    with sink:
+        for result in live(range(3)):
+            sink.write(result, plain(32, 48, (0, 0, 200)))
+    (path,) = tmp_path.iterdir()
+    assert decode(path)[1][0].shape == (32, 48, 3)
+
+
+def test_names_that_exist_get_a_number_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    existing = tmp_path / f"door_{stamp(BEGAN)}.mp4"
+    existing.write_bytes(b"precious")
+    write_all(RecordingSink(tmp_path / "door.mp4", rotate_s=0.25), live([0.0, 0.3, 0.6, 0.9]))
+    assert names(tmp_path) == sorted(
+        f"door_{stamp(BEGAN)}{number}.mp4" for number in ("", "-2", "-3", "-4", "-5")
+    )
+    assert existing.read_bytes() == b"precious"
+
+
+def test_a_clock_that_is_set_back_breaks_neither_names_nor_time(tmp_path: Path) -> None:
+    steps = [0.0, 0.5, 1.0, 1.5, -7200.0, -7199.5, -7199.0, -7198.5, 5e8, 5e8 + 0.5]
+    write_all(RecordingSink(tmp_path / "door.mp4", 2.0, rotate_s=1.0, keep_files=4), live(steps))
+    files = {path.name: decode(path)[0] for path in tmp_path.iterdir()}
+    began = {at: f"door_{stamp(BEGAN + at)}.mp4" for at in (1.0, -7200.0, -7199.0, 5e8)}
+    # The first was deleted, though the clock says of others that they are older.
+    assert set(files) == set(began.values())
+    assert all(times == pytest.approx([0, 0.5], abs=0.001) for times in files.values())
+
+
+@pytest.mark.parametrize("captured_at", [math.nan, math.inf, -1.0, 1e18])
+def test_a_capture_time_that_is_no_date(tmp_path: Path, captured_at: float) -> None:
+    results = [make_result(index=i, captured_at=captured_at, pts=i / 10) for i in range(5)]
+    write_all(RecordingSink(tmp_path / "door.mp4", rotate_s=60.0), results)
+    (path,) = tmp_path.iterdir()
+    assert re.fullmatch(r"door_20\d{6}-\d{6}\.mp4", path.name)
+    assert len(decode(path)[0]) == 5
+
+
+def test_silence_before_the_first_picture_is_left_out_and_later_kept(tmp_path: Path) -> None:
+    results = live([0, 1, 2, 3, 4, 5], silent=[0, 1, 3])
+    write_all(RecordingSink(tmp_path / "door.mp4", rotate_s=60.0), results)
+    assert names(tmp_path) == [f"door_{stamp(BEGAN + 2)}.mp4"]
+    assert decode(next(tmp_path.iterdir()))[0] == pytest.approx([0, 1, 2, 3], abs=0.001)
+
+
+def test_a_file_ends_in_a_silence_and_the_next_begins_with_the_picture(tmp_path: Path) -> None:
+    sink = RecordingSink(tmp_path / "door.mp4", rotate_s=10.0)
+    results = live([0, 1, 6, 11, 16, 21, 22], silent=[2, 3, 4])
+    with sink:
+        for result in results[:4]:
+            sink.write(result, None)
+        (first,) = tmp_path.iterdir()
+        assert decode(first)[0] == pytest.approx([0, 1, 6], abs=0.001)
+        finished = first.read_bytes()
+        for result in results[4:]:
+            sink.write(result, None)
+        assert first.read_bytes() == finished
+    assert names(tmp_path) == [f"door_{stamp(BEGAN + s)}.mp4" for s in (0, 21)]
+    assert decode(sorted(tmp_path.iterdir())[1])[0] == pytest.approx([0, 1], abs=0.001)
+
+
+def test_a_placeholder_of_another_size_begins_no_file(tmp_path: Path) -> None:
+    results = live([0, 1, 2, 3], silent=[2])
+    results[2] = make_result(
+        plain(360, 640, (0, 0, 0)), 2, captured_at=BEGAN + 2, state="no_signal"
+    )
+    write_all(RecordingSink(tmp_path / "door.mp4", rotate_s=60.0), results)
+    (path,) = tmp_path.iterdir()
+    assert len(decode(path)[0]) == 4
+
+
+def test_without_a_limit_it_is_one_video_by_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "door.mp4"
+    results = [
+        make_result(plain(*hw, (255, 255, 255)), i, captured_at=BEGAN + i)
+        for i, hw in enumerate([(100, 200), (400, 200)])
+    ]
+    write_all(RecordingSink(path, keep_files=1), results)
+    assert names(tmp_path) == ["door.mp4"]
+    second = decode(path)[1][1]
+    assert second.shape == (100, 200, 3) and second[:, :70].max() < 10  # letterboxed
+
+
+def test_without_a_limit_it_goes_on_beside_what_was_written(tmp_path: Path) -> None:
+    sink = RecordingSink(tmp_path / "door.mp4")
+    write_all(sink, live(range(3)))
+    write_all(sink, live(range(10, 15)))
+    assert names(tmp_path) == ["door.mp4", f"door_{stamp(BEGAN + 10)}.mp4"]
+    assert [len(decode(path)[0]) for path in sorted(tmp_path.iterdir())] == [3, 5]
+
+
+LOOKALIKES = [
+    "door.mp4",
+    "door_20200101-120000.mkv",
+    "door_20200101-120000.mp4.bak",
+    "door_20200101-1200000.mp4",
+    "door_20200101-120000-x.mp4",
+    "door_20200101-12000０.mp4",
+    "outdoor_20200101-120000.mp4",
+    "door_2_20200101-120000.mp4",
+    "doorX20200101-120000.mp4",
+]
+
+
+def age(path: Path, unix_s: float) -> None:
+    os.utime(path, (unix_s, unix_s))
+
+
+def test_only_its_own_oldest_files_are_deleted_those_of_earlier_runs_too(tmp_path: Path) -> None:
+    earlier = [f"door_2020010{day}-120000.mp4" for day in range(1, 5)]
+    for number, name in enumerate([*earlier, *LOOKALIKES]):
+        (tmp_path / name).write_bytes(b"old")
+        age(tmp_path / name, 1e9 + number)
+    (tmp_path / "door_20190101-120000.mp4").mkdir()
+    (tmp_path / "door_20190102-120000.mp4").symlink_to(tmp_path / "door.mp4")
+    others = {*LOOKALIKES, "door_20190101-120000.mp4", "door_20190102-120000.mp4"}
+    sink = RecordingSink(tmp_path / "door.mp4", 10.0, rotate_s=1.0, keep_files=3)
+    with sink:
+        left = [set(names(tmp_path)) - others]
+        for result in captured(clip(25)):
+            sink.write(result, None)
+            if (now := set(names(tmp_path)) - others) != left[-1]:
+                left.append(now)
+    mine = [f"door_{stamp(BEGAN + s)}.mp4" for s in (0, 1, 2)]
+    assert left[0] == set(earlier)
+    assert left[-1] == set(names(tmp_path)) - others == set(mine)
+    # There are never fewer than three whole ones, and one more only until the new one is there.
+    assert all(len(now) in (3, 4) for now in left)
+    assert others <= set(names(tmp_path))
+
+
+def test_the_oldest_is_what_was_written_to_longest_ago(tmp_path: Path) -> None:
+    # As a board without a battery leaves them: the second was begun before the clock was set.
+    order = ["door_20240101-120000.mp4", "door_19700101-000010.mp4", "door_20240101-130000.mp4"]
+    for number, name in enumerate(order):
+        (tmp_path / name).touch()
+        age(tmp_path / name, 1e9 + number)
+    same = ["door_20240102-120000.mp4", "door_20240102-120000-2.mp4", "door_20240102-120000-10.mp4"]
+    for name in same:
+        (tmp_path / name).touch()
+        age(tmp_path / name, 1e9 + 10)
+    assert [path.name for path in earlier_files(tmp_path / "door.mp4")] == order + same
+
+
+@pytest.mark.parametrize("stem", ["door (1) [a-z]+", "d.o?r", "tür"])
+def test_a_name_is_taken_literally(tmp_path: Path, stem: str) -> None:
+    for name in (stem, "door", "dxor", "door (1) a"):
+        (tmp_path / f"{name}_20240101-120000.mp4").touch()
+    (found,) = earlier_files(tmp_path / f"{stem}.mp4")
+    assert found.name == f"{stem}_20240101-120000.mp4"
+
+
+def test_the_source_is_never_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = tmp_path / "door_20200101-120000.mp4"
+    source.write_bytes(b"precious")
+    sink = RecordingSink(tmp_path / "door.mp4", rotate_s=1.0, keep_files=1)
+    write_all(sink, [make_result(index=i, source=str(source), pts=i / 5) for i in range(15)])
+    assert source.read_bytes() == b"precious"
+    assert len(names(tmp_path)) == 2
+    assert f"{source} was not deleted: it is the source itself." in caplog.text
+
+
+def test_a_file_that_cannot_be_deleted_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == old:
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    old = tmp_path / "door_20200101-120000.mp4"
+    old.touch()
+    sink = RecordingSink(tmp_path / "door.mp4", rotate_s=1.0, keep_files=1)
+    with sink:
+        monkeypatch.setattr(Path, "unlink", refuse)
+        for result in live(i / 5 for i in range(4)):
+            sink.write(result, None)
+        monkeypatch.undo()
+    assert len(names(tmp_path)) == 2
+    assert f"{old} was not deleted: Permission denied." in caplog.text
+
+
+def test_one_that_a_person_deleted_is_not_missed(tmp_path: Path) -> None:
+    sink = RecordingSink(tmp_path / "door.mp4", 10.0, rotate_s=1.0, keep_files=2)
+    with sink:
+        for index, result in enumerate(captured(clip(45))):
+            sink.write(result, None)
+            if index == 15:
+                min(tmp_path.iterdir()).unlink()
+    assert names(tmp_path) == [f"door_{stamp(BEGAN + s)}.mp4" for s in (3, 4)]
+
+
+def test_a_file_that_cannot_be_written_costs_no_older_one(tmp_path: Path) -> None:
+    folder, away = tmp_path / "here", tmp_path / "away"
+    folder.mkdir()
+    sink = RecordingSink(folder / "door.mp4", 10.0, rotate_s=1.0, keep_files=2)
+    results = captured(clip(40))
+    with pytest.raises(SinkError, match="there is no folder"), sink:
+        for result in results[:20]:
+            sink.write(result, None)
+        folder.rename(away)
+        for result in results[20:]:
+            sink.write(result, None)
+    away.rename(folder)
+    assert [len(decode(path)[0]) for path in sorted(folder.iterdir())] == [10, 10]
+    with sink:  # and goes on
+        for result in results[25:]:
+            sink.write(result, None)
+    assert names(folder) == [f"door_{stamp(BEGAN + s)}.mp4" for s in (2.5, 3.5)]
+
+
+@pytest.mark.parametrize("rotate_s", [None, 5.0])
+def test_a_wrong_place_is_told_before_the_first_frame(
+    tmp_path: Path, rotate_s: float | None
+) -> None:
+    for path, reason in (
+        (tmp_path / "absent" / "door.mp4", "there is no folder"),
+        (tmp_path / "door.avi", "must end in"),
+        (tmp_path / f"{'d' * 252}.mp4", "name is too long"),
+    ):
+        with pytest.raises(SinkError, match=reason), RecordingSink(path, rotate_s=rotate_s):
+            pass
+    assert names(tmp_path) == []
+
+
+def test_a_run_without_a_picture_leaves_nothing_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = tmp_path / "door_20200101-120000.mp4"
+    old.touch()
+    sink = RecordingSink(tmp_path / "door.mp4", rotate_s=5.0, keep_files=1)
+    write_all(sink, live(range(3), silent=range(3)))
+    assert names(tmp_path) == [old.name]
+    assert "nothing was recorded as" in caplog.text
+
+
+ENDLESS = """
+import dataclasses, sys
+from pathlib import Path
+from edge.sinks.recording import RecordingSink
+from tests.edge.sinks.test_video import clip
+fps = float(sys.argv[2])
+results = clip(40)
+with RecordingSink(Path(sys.argv[1]), fps, rotate_s=float(sys.argv[3])) as sink:
+    for index in range(100_000):
+        shown = results[index % len(results)]
+        time_s = index / fps
+        frame = dataclasses.replace(
+            shown.frame, index=index, pts=time_s, captured_at=1.7e9 + time_s
+        )
+        sink.write(dataclasses.replace(shown, frame=frame), None)
+        print(index, flush=True)
+"""
+
+
+@pytest.mark.parametrize(("fps", "rotate_s"), [(3, 10.0), (30, 2.5)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_killed_run_loses_two_seconds_at_most(
+    tmp_path: Path, fps: int, rotate_s: float, suffix: str
+) -> None:
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path / f"door{suffix}"), str(fps)]
+    run = subprocess.Popen(
+        [*command, str(rotate_s)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        text=True,
+    )
+    assert run.stdout is not None
+    for _ in range(round(2.8 * rotate_s * fps)):
+        run.stdout.readline()
+    run.kill()
+    rest = run.stdout.read().split()
+    run.stdout.close()
+    assert run.wait(timeout=60) == -signal.SIGKILL
+    written = int(rest[-1]) + 1 if rest else round(2.8 * rotate_s * fps)
+    *whole, current = sorted(tmp_path.iterdir())
+    counts = [len(decode(path)[0]) for path in whole]
+    assert len(counts) >= 2 and counts == [round(rotate_s * fps)] * len(counts)
+    assert written - sum(counts) - playable(current) <= 2 * fps
+
+
+SMALL_DISK = """
+import sys
+from pathlib import Path
+from tests.edge.sinks.test_recording import fill
+fill(Path(sys.argv[1]))
+"""
+
+
+def fill(folder: Path) -> None:
+    """Record until there is no room, behind an outlet; prints what that says of it."""
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    sink = RecordingSink(folder / "door.mp4", 10.0, rotate_s=3.0)
+    outlet = Outlet(sink, name="door: recording", capacity=2, restart=lambda: sink)
+    outlet.open()
+    pictures = list(moving(240, 320, 40))
+    for index, image in enumerate(itertools.islice(itertools.cycle(pictures), 2000)):
+        before = outlet.health()
+        result = make_result(image, index, pts=index / 10, captured_at=BEGAN + index / 10)
+        outlet.put(result, lambda i=image: i)  # type: ignore[misc]  # mypy does not infer it
+        while outlet.health().written + outlet.health().dropped == before.written + before.dropped:
+            time.sleep(0.0005)
+        if outlet.health().state == "stopped":
+            break
+    assert outlet.close(60.0)
+    print(outlet.health().state, outlet.health().written)
+
+
+def test_a_full_disk_stops_the_recording_with_one_line_and_what_was_written_plays(
+    tmp_path: Path,
+) -> None:
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare, to mount a small disk where nobody else sees it")
+    mount = 'mount -t tmpfs -o size=1m tmpfs "$1"'
+    probe = ["unshare", "--mount", "sh", "-c", mount, "sh", str(disk)]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here (it needs root)")
+    script = f'{mount} && "$2" -c "$3" "$1" && cp -r "$1" "$4"'
+    done = subprocess.run(
+        [*probe[:3], "-c", script, "sh", str(disk), sys.executable, SMALL_DISK, str(kept)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    line, last = done.stdout.splitlines()
+    assert line.startswith("door: recording stopped, and detection goes on: ")
+    assert "cannot be written: the disk is full. Free some space" in line
+    state, written = last.split()
+    assert state == "stopped"
+    *whole, last_path = sorted(kept.iterdir())
+    counts = [len(decode(path)[0]) for path in whole]
+    assert counts and counts == [30] * len(counts)
+    assert int(written) - sum(counts) - playable(last_path) <= 20
+
+
+def test_a_file_that_may_not_grow_further_is_left_and_another_begun(tmp_path: Path) -> None:
+    results = captured(clip(100))
+    record(tmp_path / "whole.mp4", results)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    sink = RecordingSink(folder / "door.mp4", 10.0, rotate_s=60.0)
+    outlet = Outlet(sink, capacity=200, restart=lambda: sink, wait=lambda *_: None)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, ((tmp_path / "whole.mp4").stat().st_size // 2, before[1])
+    )
+    try:
+        outlet.open()
+        for result in results:
+            outlet.put(result, lambda image=result.frame.image: image)  # type: ignore[misc]  # mypy does not infer it
+        deadline = time.monotonic() + 60
+        while outlet.health().written + outlet.health().dropped < 100:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert outlet.close(60.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    health = outlet.health()
+    assert health.restarts >= 1 and health.written + health.dropped == 100
+    assert health.error is not None and "the largest size allowed" in health.error
+    counts = [playable(path) for path in folder.iterdir()]
+    # Of each file that broke: half a second, what the encoder held, and the frame in hand.
+    assert sum(counts) >= 100 - 20 * health.restarts
+
+
+def test_size_on_the_disk_of_noise(tmp_path: Path) -> None:
+    """Pictures that cannot be compressed pass a limit at once: each half second is a file."""
+    rng = np.random.default_rng(3)
+    results = [
+        make_result(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8), i, pts=i / 10)
+        for i in range(40)
+    ]
+    write_all(RecordingSink(tmp_path / "door.mp4", 10.0, rotate_bytes=1), captured(results))
+    counts = [len(decode(path)[0]) for path in tmp_path.iterdir()]
+    assert sum(counts) == 40 and max(counts) <= 10
