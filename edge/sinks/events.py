@@ -1,0 +1,253 @@
+"""Events: a JSON file for each incident, with the annotated picture of the moment it was raised."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import threading
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edge.alerts import AlertSettings, AlertTracker, Event, SteadyClock, unix_time
+from edge.errors import SinkError, SourceFault
+from edge.pixels import bgr_frame
+from edge.sinks.base import Draw
+from edge.sinks.images import encode_image
+from edge.sinks.paths import file_stem, sink_error
+from edge.sinks.stamped import free_name, local_stamp
+from edge.types import Image, Result
+
+_log = logging.getLogger(__name__)
+
+# Sinks of several cameras may look for a free name in one folder.
+_naming = threading.Lock()
+
+
+class EventsSink:
+    """Writes `{YYYYmmdd-HHMMSS}_{stem}_{state}.json` per incident, the stem being the source's.
+
+    The time is the local one at which the verdict turned; a name that exists becomes `…-2`. The
+    file is there, whole, as soon as the incident is raised, and is replaced when it ends, or when
+    the sink is closed. Beside it lies the picture, `.jpg`, of the moment it was raised. A picture
+    that cannot be drawn or written leaves the event without one.
+
+    Args:
+        folder: where to write; created with its parents.
+        settings: when a verdict becomes an event.
+        threshold: above which scores are called fake, for the record; None if unknown.
+        snapshot: whether to write the picture.
+    """
+
+    name = "events"
+    wants_picture = False
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: AlertSettings,
+        *,
+        threshold: float | None = None,
+        snapshot: bool = True,
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._threshold = threshold
+        self._wants_snapshot = snapshot
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._tracker = AlertTracker(self._settings)
+        self._clock = SteadyClock()
+        self._lasting: dict[str, _Entry] = {}
+
+    def __enter__(self) -> Self:
+        """Create the folder; what a failure left unfinished is forgotten.
+
+        Raises:
+            SinkError: it cannot be created or written into.
+        """
+        self._begin_anew()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except FileExistsError as error:
+            raise SinkError(
+                f"{self._folder} is a file, and a folder for events was expected. "
+                "Give another name."
+            ) from error
+        except OSError as error:
+            raise sink_error(self._folder, error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(SinkError) if error is not None else nullcontext():
+            for event in self._tracker.finish():
+                self._end(event)
+
+    def write(self, result: Result, picture: Image | None) -> None:
+        """Take a result where nobody draws on demand; without a picture the bare frame is saved.
+
+        Raises:
+            SinkError: an event cannot be written (disk full, for instance).
+        """
+        self.write_drawn(
+            result, lambda: bgr_frame(result.frame).image if picture is None else picture
+        )
+
+    def write_drawn(self, result: Result, draw: Draw) -> None:
+        """Take a result; a picture is drawn only if an event is raised.
+
+        Raises:
+            SinkError: an event cannot be written (disk full, for instance).
+        """
+        time_s = self._clock.place(result.frame)
+        for event in self._tracker.update(time_s, result.verdict, unix_time(result.frame)):
+            if event.over:
+                self._end(event)
+            else:
+                self._raise(event, result, draw)
+
+    def _raise(self, event: Event, result: Result, draw: Draw) -> None:
+        data = self._snapshot(draw) if self._wants_snapshot else None
+        stem = file_stem(result.frame.source)
+        base = f"{local_stamp(event.began)}_{stem}_{event.state}"
+        with _naming:
+            path = self._folder / f"{free_name(self._folder, base, ['.json', '.jpg'])}.json"
+            _log.info("%s", told(event, result.frame.source, path))
+            snapshot = None if data is None else _saved(path.with_suffix(".jpg"), data)
+            entry = _Entry(path, result, self._threshold, snapshot)
+            entry.write(event)
+        self._lasting[event.id] = entry
+
+    def _end(self, event: Event) -> None:
+        entry = self._lasting.pop(event.id, None)
+        if entry is not None:
+            entry.write(event)
+
+    def _snapshot(self, draw: Draw) -> bytes | None:
+        try:
+            return encode_image(draw(), ".jpg")
+        except Exception as error:
+            # The event is worth more than its picture.
+            _log.warning("No picture for an event: %s", error)
+            return None
+
+
+class _Entry:
+    """An event that was written and will be once more, when it ends."""
+
+    def __init__(
+        self, path: Path, result: Result, threshold: float | None, snapshot: str | None
+    ) -> None:
+        self._path = path
+        self._source = result.frame.source
+        self._threshold = threshold
+        self._reason = result.error
+        self._fault = result.fault
+        self._snapshot = snapshot
+
+    def write(self, event: Event) -> None:
+        """Write the file, whole.
+
+        Raises:
+            SinkError: it cannot be written; one that was there is as it was.
+        """
+        record = to_event_record(
+            event, self._source, self._threshold, self._reason, self._fault, self._snapshot
+        )
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        try:
+            # A file name that is not UTF-8 becomes a \udcXX escape, which JSON allows.
+            _replace(self._path, text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise sink_error(self._path, error) from error
+
+
+def to_event_record(
+    event: Event,
+    source: str,
+    threshold: float | None,
+    reason: str | None,
+    fault: SourceFault | None,
+    snapshot: str | None,
+) -> dict[str, object]:
+    """An event as a JSON object, valid under the strict standard.
+
+    Returns:
+        - `id`: unlike that of any other event.
+        - `source`: what the frames came from.
+        - `state`: the verdict: `fake`, `no_signal`, `uncertain` or `real`.
+        - `began`: when the verdict turned, Unix seconds to the millisecond.
+        - `raised`: when it had lasted for long enough to be an event, likewise.
+        - `ended`: when the verdict turned away, or watching ended, likewise; null while it lasts.
+        - `duration_s`: from `began` to `ended`, or to `raised` while it lasts.
+        - `score`: calibrated P(fake) in 0..1 when it was raised; null where there is none.
+        - `highest_score`: the highest while it lasted; null where there is none.
+        - `threshold`: above which scores are called fake; null if unknown.
+        - `reason`: why no frame came, and `fault`: what kind of failure that is, as in the lines
+          for frames; both only with `no_signal`, null if unknown.
+        - `snapshot`: the name of the picture beside the file; null if there is none.
+    """
+    why = {"reason": reason, "fault": fault} if event.state == "no_signal" else {}
+    return {
+        "id": event.id,
+        "source": source,
+        "state": event.state,
+        "began": round(event.began, 3),
+        "raised": round(event.raised, 3),
+        "ended": None if event.ended is None else round(event.ended, 3),
+        "duration_s": round(event.duration_s, 3),
+        "score": _plain(event.score),
+        "highest_score": _plain(event.highest_score),
+        "threshold": threshold,
+        **why,
+        "snapshot": snapshot,
+    }
+
+
+def told(event: Event, source: str, path: Path) -> str:
+    """The line that tells a person of an event."""
+    state = event.state.upper().replace("_", " ")
+    since = local_stamp(event.began, "%H:%M:%S")
+    score = "" if event.score is None else f" (score {event.score:.2f})"
+    return f"{source}: {state} since {since}{score}, {path}"
+
+
+def _plain(score: float | None) -> float | None:
+    return None if score is None else float(score)  # numpy's are no JSON
+
+
+def _saved(path: Path, data: bytes) -> str | None:
+    """The name of the picture, or None if it could not be written."""
+    try:
+        _replace(path, data)
+    except OSError as error:
+        _log.warning("No picture for an event: %s", sink_error(path, error))
+        return None
+    return path.name
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a reader finds the old one or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise

@@ -1,0 +1,429 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.alerts import AlertSettings, Event
+from edge.errors import SinkError, SourceFault
+from edge.sinks.base import Draw, DrawingSink
+from edge.sinks.events import EventsSink, to_event_record, told
+from edge.sinks.outlet import Outlet
+from edge.types import Frame, Image, Result, State, Verdict
+from tests.edge.sinks.results import moving, plain
+
+BEGAN = 1_700_000_000.123456
+QUICK = AlertSettings(("fake",), debounce_s=1.0, cooldown_s=2.0)
+PATIENCE_S = 60.0
+
+
+def stamp(unix_s: float) -> str:
+    return time.strftime("%Y%m%d-%H%M%S", time.localtime(unix_s))
+
+
+def result(
+    at_s: float,
+    state: State,
+    score: float | None = 0.9,
+    source: str = "door",
+    error: str | None = None,
+    fault: SourceFault | None = None,
+    image: Image | None = None,
+) -> Result:
+    shown = plain(48, 64, (40, 80, 120)) if image is None else image
+    pts = None if state == "no_signal" else 5 + at_s
+    frame = Frame(shown, round(at_s * 10), BEGAN + at_s, source, pts)
+    return Result(frame, None, Verdict(state, score), error=error, fault=fault)
+
+
+def spell(state: State, start: float, end: float, score: float | None = 0.9) -> list[Result]:
+    """A result every half second, from `start` on up to before `end`."""
+    return [result(start + i / 2, state, score) for i in range(round(2 * (end - start)))]
+
+
+def undrawn() -> Image:
+    raise AssertionError("no event, no picture")
+
+
+def red() -> Image:
+    return plain(48, 64, (0, 0, 255))
+
+
+def feed(sink: EventsSink, results: Iterable[Result], draw: Draw = red) -> None:
+    for each in results:
+        sink.write_drawn(each, draw)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def strict(path: Path) -> dict[str, Any]:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    record = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    assert isinstance(record, dict)
+    return record
+
+
+def test_an_event_is_written_when_it_is_raised_and_again_when_it_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "events"
+    name = f"{stamp(BEGAN + 2)}_door_fake"
+    with EventsSink(folder, QUICK, threshold=0.55) as sink:
+        feed(sink, spell("real", 0, 2, 0.1) + spell("fake", 2, 3, 0.8), undrawn)
+        assert names(folder) == []
+        feed(sink, [result(3.0, "fake", 0.93)])
+        assert names(folder) == [f"{name}.jpg", f"{name}.json"]
+        raised = strict(folder / f"{name}.json")
+        feed(sink, spell("fake", 3.5, 5, 0.97) + spell("uncertain", 5, 6.5, 0.5), undrawn)
+        assert strict(folder / f"{name}.json") == raised
+        feed(sink, spell("real", 6.5, 8, 0.2), undrawn)
+        ended = strict(folder / f"{name}.json")
+    assert strict(folder / f"{name}.json") == ended
+    assert len(raised["id"]) == 32
+    assert raised == {
+        "id": raised["id"],
+        "source": "door",
+        "state": "fake",
+        "began": round(BEGAN + 2, 3),
+        "raised": round(BEGAN + 3, 3),
+        "ended": None,
+        "duration_s": 1.0,
+        "score": 0.93,
+        "highest_score": 0.93,
+        "threshold": 0.55,
+        "snapshot": f"{name}.jpg",
+    }
+    assert ended == raised | {
+        "ended": round(BEGAN + 5, 3),
+        "duration_s": 3.0,
+        "highest_score": 0.97,
+    }
+    assert names(folder) == [f"{name}.jpg", f"{name}.json"]
+
+
+def test_the_picture_is_that_of_the_moment_it_was_raised(tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    def draw() -> Image:
+        drawn.append(len(drawn))
+        return red()
+
+    with EventsSink(tmp_path, QUICK) as sink:
+        feed(sink, spell("fake", 0, 60), draw)
+    assert drawn == [0]
+    (path,) = tmp_path.glob("*.jpg")
+    picture = cv2.imread(str(path))
+    assert picture is not None and picture.shape == (48, 64, 3)
+    assert np.abs(picture.astype(int) - (0, 0, 255)).max() <= 3
+
+
+def test_where_nobody_draws_on_demand_what_was_drawn_is_saved_else_the_frame(
+    tmp_path: Path,
+) -> None:
+    nv12 = np.full((96, 64), 128, np.uint8)
+    blue = plain(48, 64, (255, 0, 0))
+    expected = []
+    with EventsSink(tmp_path, AlertSettings(("fake",), 0.0, 0.0)) as sink:
+        for at, picture in ((0, blue), (10, None), (20, None)):
+            image = nv12 if at == 20 else None
+            shown = result(at, "fake", image=image)
+            if image is not None:
+                frame = Frame(nv12, 0, BEGAN + at, "door", 5.0 + at, "nv12")
+                shown = Result(frame, None, Verdict("fake", 0.9))
+            sink.write(shown, picture)
+            sink.write(result(at + 5, "real"), None)
+            expected.append(f"{stamp(BEGAN + at)}_door_fake.jpg")
+    assert sorted(path.name for path in tmp_path.glob("*.jpg")) == sorted(expected)
+    means = [cv2.imread(str(tmp_path / name)).mean((0, 1)) for name in expected]  # type: ignore[union-attr]  # None would fail the test as it should
+    assert means[0] == pytest.approx([255, 0, 0], abs=3)
+    assert means[1] == pytest.approx([40, 80, 120], abs=3)
+    assert means[2] == pytest.approx([130, 130, 130], abs=3)
+
+
+def test_no_signal_says_why(tmp_path: Path) -> None:
+    settings = AlertSettings(("no_signal",), 3.0, 2.0)
+    silences = [
+        result(5.0 * i, "no_signal", None, error="door: no answer within 10 s.", fault="timeout")
+        for i in range(3)
+    ]
+    with EventsSink(tmp_path, settings) as sink:
+        feed(sink, silences)
+        feed(sink, spell("uncertain", 15, 20))
+    (path,) = tmp_path.glob("*_door_no_signal.json")
+    record = strict(path)
+    assert (record["reason"], record["fault"]) == ("door: no answer within 10 s.", "timeout")
+    assert record["score"] is None and record["highest_score"] is None
+    assert record["began"] == round(BEGAN, 3) and record["duration_s"] == 15
+
+
+def test_one_line_is_logged_per_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with EventsSink(tmp_path, QUICK) as sink:
+        feed(sink, spell("fake", 0, 5, 0.934) + spell("real", 5, 10))
+        feed(sink, spell("fake", 10, 15, 0.8))
+    clock = [time.strftime("%H:%M:%S", time.localtime(BEGAN + s)) for s in (0, 10)]
+    files = [tmp_path / f"{stamp(BEGAN + s)}_door_fake.json" for s in (0, 10)]
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", f"door: FAKE since {clock[0]} (score 0.93), {files[0]}"),
+        ("INFO", f"door: FAKE since {clock[1]} (score 0.80), {files[1]}"),
+    ]
+
+
+def test_the_line_of_a_lost_signal() -> None:
+    event = Event("1", "no_signal", BEGAN, BEGAN + 3, 3.0, None, None)
+    clock = time.strftime("%H:%M:%S", time.localtime(BEGAN))
+    path = Path("events/door.json")
+    assert told(event, "door", path) == f"door: NO SIGNAL since {clock}, events/door.json"
+
+
+def test_what_still_lasts_is_ended_when_the_sink_is_closed(tmp_path: Path) -> None:
+    with EventsSink(tmp_path, AlertSettings(("fake", "no_signal"), 1.0, 100.0)) as sink:
+        feed(sink, spell("fake", 0, 4) + spell("no_signal", 4, 10, None))
+    fake, lost = (strict(path) for path in sorted(tmp_path.glob("*.json")))
+    assert (fake["state"], fake["duration_s"]) == ("fake", 4.0)
+    assert (lost["state"], lost["duration_s"]) == ("no_signal", 5.5)
+    assert lost["ended"] == round(BEGAN + 9.5, 3)
+
+
+def test_names_that_exist_get_a_number(tmp_path: Path) -> None:
+    name = f"{stamp(BEGAN)}_door_fake"
+    (tmp_path / f"{name}.json").write_text("precious")
+    (tmp_path / f"{name}-2.jpg").write_text("precious")
+    with EventsSink(tmp_path, QUICK) as sink:
+        feed(sink, spell("fake", 0, 3))
+    assert {path.name for path in tmp_path.glob("*-3.*")} == {f"{name}-3.jpg", f"{name}-3.json"}
+    assert strict(tmp_path / f"{name}-3.json")["snapshot"] == f"{name}-3.jpg"
+    assert (tmp_path / f"{name}.json").read_text() == "precious"
+    assert (tmp_path / f"{name}-2.jpg").read_text() == "precious"
+
+
+def test_many_cameras_of_one_name_share_a_folder(tmp_path: Path) -> None:
+    ready = threading.Barrier(8, timeout=PATIENCE_S)
+
+    def watch() -> None:
+        with EventsSink(tmp_path, AlertSettings(("fake",), 0.0, 0.0)) as sink:
+            ready.wait()
+            feed(sink, [result(0.0, "fake"), result(0.5, "real")])
+
+    threads = [threading.Thread(target=watch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    records = [strict(path) for path in tmp_path.glob("*.json")]
+    assert len({record["id"] for record in records}) == 8
+    assert len({record["snapshot"] for record in records}) == 8
+    assert all((tmp_path / record["snapshot"]).is_file() for record in records)
+    assert len(names(tmp_path)) == 16
+
+
+def test_without_snapshots_nothing_is_drawn(tmp_path: Path) -> None:
+    with EventsSink(tmp_path, QUICK, snapshot=False) as sink:
+        feed(sink, spell("fake", 0, 3), undrawn)
+    (path,) = tmp_path.iterdir()
+    assert strict(path)["snapshot"] is None
+
+
+def fail() -> Image:
+    raise ZeroDivisionError("division by zero")
+
+
+@pytest.mark.parametrize(
+    ("draw", "reason"),
+    [(fail, "division by zero"), (lambda: plain(1, 70_000, (0, 0, 0)), "70000×1 pixels")],
+    ids=["drawing", "encoding"],
+)
+def test_an_event_is_worth_more_than_its_picture(
+    tmp_path: Path, draw: Draw, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with EventsSink(tmp_path, QUICK) as sink:
+        feed(sink, spell("fake", 0, 3), draw)
+    (path,) = tmp_path.iterdir()
+    assert strict(path)["snapshot"] is None
+    assert "No picture for an event: " in caplog.text and reason in caplog.text
+
+
+def with_files_up_to(size: int, work: Callable[[], None]) -> None:
+    """Do something while no file may become larger than so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        work()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_where_there_is_no_room_for_the_picture_there_may_be_for_the_event(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = next(moving(240, 320, 1))
+    with EventsSink(tmp_path, QUICK) as sink:
+        with_files_up_to(2000, lambda: feed(sink, spell("fake", 0, 3), lambda: noise))
+    (path,) = tmp_path.iterdir()
+    assert strict(path)["snapshot"] is None
+    assert "cannot be written: the file has reached the largest size" in caplog.text
+
+
+def test_an_event_that_cannot_be_written_is_an_error_and_leaves_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with (
+        pytest.raises(SinkError, match="largest size allowed"),
+        EventsSink(tmp_path, QUICK) as sink,
+    ):
+        with_files_up_to(100, lambda: feed(sink, spell("fake", 0, 3)))
+    assert names(tmp_path) == []
+    # The person is told all the same.
+    assert "door: FAKE since" in caplog.text
+
+
+def test_a_file_that_cannot_be_replaced_stays_whole(tmp_path: Path) -> None:
+    with pytest.raises(SinkError), EventsSink(tmp_path, QUICK, snapshot=False) as sink:
+        feed(sink, spell("fake", 0, 3))
+        (path,) = tmp_path.iterdir()
+        before = strict(path)
+        with_files_up_to(100, lambda: feed(sink, spell("real", 3, 9)))
+    assert strict(path) == before and names(tmp_path) == [path.name]
+
+
+def test_a_failure_does_not_keep_the_rest_from_being_ended(tmp_path: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        EventsSink(tmp_path, QUICK, snapshot=False) as sink,
+    ):
+        feed(sink, spell("fake", 0, 3))
+        raise KeyboardInterrupt
+    (path,) = tmp_path.iterdir()
+    assert strict(path)["ended"] == round(BEGAN + 2.5, 3)
+
+
+def test_a_reader_never_sees_a_part_of_a_file(tmp_path: Path) -> None:
+    finished = threading.Event()
+    broken: list[str] = []
+    seen: set[str] = set()
+
+    def read() -> None:
+        while not finished.is_set():
+            for path in tmp_path.glob("*.json"):
+                try:
+                    record = strict(path)
+                except (ValueError, AssertionError) as error:
+                    broken.append(f"{path}: {error}")
+                    continue
+                seen.add(record["id"])
+                if not (tmp_path / str(record["snapshot"])).is_file():
+                    broken.append(f"{path} came before its picture")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with EventsSink(tmp_path, AlertSettings(("fake",), 0.0, 0.0)) as sink:
+            for i in range(60):
+                feed(sink, [result(2.0 * i, "fake"), result(2.0 * i + 1, "real")])
+    finally:
+        finished.set()
+        reader.join(PATIENCE_S)
+    assert broken == [] and seen
+    assert len(names(tmp_path)) == 120
+
+
+def test_files_can_be_read_by_others(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with EventsSink(tmp_path, QUICK) as sink:
+            feed(sink, spell("fake", 0, 3))
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o644}
+
+
+def test_strange_values_are_strict_json(tmp_path: Path) -> None:
+    source = "caf\udce9/\N{SNOWMAN}.mp4"
+    event = Event("1", "fake", 10.0, 10.0, 0.0, np.float32(0.25), np.float64(0.5))  # type: ignore[arg-type]  # as a model's figures may come
+    record = to_event_record(event, source, None, None, None, None)
+    assert '"score": 0.25, "highest_score": 0.5' in json.dumps(record, allow_nan=False)
+    settings = AlertSettings(("fake",), 0.0, 1.0)
+    with EventsSink(tmp_path, settings, snapshot=False) as sink:
+        frame = Frame(plain(4, 4, (0, 0, 0)), 0, float("nan"), source)
+        sink.write(Result(frame, None, Verdict("fake", 0.5)), None)
+    (path,) = tmp_path.iterdir()
+    assert strict(path)["source"] == source
+    assert abs(strict(path)["began"] - time.time()) < 3600
+
+
+def test_a_place_that_does_not_do(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    with (
+        pytest.raises(SinkError, match="is a file, and a folder for events"),
+        EventsSink(place, QUICK),
+    ):
+        pass
+    closed = Path("/sys/events") if os.geteuid() == 0 else tmp_path / "closed" / "events"
+    if os.geteuid() != 0:
+        closed.parent.mkdir(mode=0o500)
+    with pytest.raises(SinkError, match="permission is denied"), EventsSink(closed, QUICK):
+        pass
+
+
+def test_behind_an_outlet_pictures_are_drawn_for_events_alone(tmp_path: Path) -> None:
+    sink = EventsSink(tmp_path, QUICK)
+    assert isinstance(sink, DrawingSink)
+    drawn: list[int] = []
+
+    def draw() -> Image:
+        drawn.append(threading.get_ident())
+        return red()
+
+    outlet = Outlet(sink, capacity=100)
+    outlet.open()
+    for each in spell("real", 0, 2) + spell("fake", 2, 6) + spell("real", 6, 12):
+        outlet.put(each, draw)
+    assert outlet.close(PATIENCE_S)
+    assert outlet.health().written == 24
+    assert len(drawn) == 1 and drawn[0] != threading.get_ident()
+    assert len(names(tmp_path)) == 2
+
+
+def test_after_a_failure_it_goes_on_behind_an_outlet(tmp_path: Path) -> None:
+    folder, away = tmp_path / "events", tmp_path / "away"
+    sink = EventsSink(folder, AlertSettings(("fake",), 0.0, 0.0), snapshot=False)
+
+    def wait(closing: threading.Event, seconds: float) -> None:
+        if away.is_dir():
+            away.rename(folder)
+
+    outlet = Outlet(sink, capacity=100, restart=lambda: sink, wait=wait)
+    outlet.open()
+    for index in range(4):
+        if index == 1:
+            folder.rename(away)
+        for each in (result(5.0 * index, "fake"), result(5.0 * index + 1, "real")):
+            before = outlet.health()
+            outlet.put(each, undrawn)
+            deadline = time.monotonic() + PATIENCE_S
+            while outlet.health().written + outlet.health().dropped == (
+                before.written + before.dropped
+            ):
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+    assert outlet.close(PATIENCE_S)
+    assert outlet.health().restarts == 1
+    assert names(folder) == [f"{stamp(BEGAN + s)}_door_fake.json" for s in (0, 10, 15)]

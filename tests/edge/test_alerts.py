@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.alerts import LONGEST_GAP_S, AlertSettings, AlertTracker, Event, SteadyClock, unix_time
+from edge.manifest import Calibration
+from edge.types import Frame, State, Verdict
+from edge.verdict import VerdictSettings, VerdictTracker
+
+UNIX = 1_700_000_000.0
+SETTINGS = AlertSettings(("fake",), debounce_s=1.0, cooldown_s=10.0)
+
+Sample = tuple[float, State]
+
+
+def follow(settings: AlertSettings, samples: Iterable[Sample], score: float = 0.9) -> list[Event]:
+    """Everything that a tracker says of verdicts at times, to the end."""
+    tracker = AlertTracker(settings)
+    said: list[Event] = []
+    for time_s, state in samples:
+        said += tracker.update(time_s, Verdict(state, score), UNIX + time_s)
+    return said + tracker.finish()
+
+
+def over(events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if event.over]
+
+
+def steady(state: State, start: float, end: float, step: float = 0.1) -> list[Sample]:
+    """Verdicts from `start` on up to before `end`."""
+    return [(start + i * step, state) for i in range(round((end - start) / step))]
+
+
+def test_an_incident_is_one_event_raised_once_it_lasted_and_over_once_it_was_away() -> None:
+    tracker = AlertTracker(SETTINGS, new_id=lambda: "seven")
+    said = {}
+    samples = steady("real", 0, 5) + steady("fake", 5, 8) + steady("real", 8, 20)
+    for time_s, state in samples:
+        score = 0.7 + time_s / 100 if state == "fake" else 0.1
+        for event in tracker.update(time_s, Verdict(state, score), UNIX + time_s):
+            said[round(time_s, 3)] = event
+    assert list(said) == [6.0, 18.0]
+    raised, ended = said.values()
+    assert (raised.id, raised.state, raised.over, raised.ended) == ("seven", "fake", False, None)
+    assert raised.began == pytest.approx(UNIX + 5)
+    assert raised.raised == pytest.approx(UNIX + 6)
+    assert raised.duration_s == pytest.approx(1.0)
+    assert raised.score == raised.highest_score == pytest.approx(0.76)
+    assert (ended.id, ended.over, ended.score) == ("seven", True, raised.score)
+    assert ended.duration_s == pytest.approx(3.0)
+    assert ended.ended == pytest.approx(UNIX + 8)
+    assert ended.highest_score == pytest.approx(0.779)
+
+
+def test_the_end_of_watching_ends_what_lasts() -> None:
+    assert [event.duration_s for event in over(follow(SETTINGS, steady("fake", 0, 30)))] == [
+        pytest.approx(29.9)
+    ]
+    away = steady("fake", 0, 5) + steady("real", 5, 9)
+    assert [event.duration_s for event in over(follow(SETTINGS, away))] == [pytest.approx(5.0)]
+    assert follow(SETTINGS, steady("fake", 0, 0.9)) == []
+
+
+def test_a_second_incident_begins_once_the_first_is_over() -> None:
+    samples = steady("fake", 0, 3) + steady("uncertain", 3, 14) + steady("fake", 14, 17)
+    first, again = over(follow(SETTINGS, samples))
+    assert [first.began, first.ended] == pytest.approx([UNIX, UNIX + 3])
+    assert [again.began, again.ended] == pytest.approx([UNIX + 14, UNIX + 16.9])
+    assert first.id != again.id
+
+
+def test_an_incident_is_over_though_no_result_came_while_it_was_away() -> None:
+    samples: list[Sample] = [*steady("fake", 0, 3), (3.0, "real"), *steady("fake", 60, 63)]
+    assert [event.began for event in over(follow(SETTINGS, samples))] == [UNIX, UNIX + 60]
+
+
+def test_results_that_come_seldom_do_not_end_an_incident() -> None:
+    samples: list[Sample] = [(30.0 * i, "no_signal") for i in range(10)]
+    (event,) = over(follow(AlertSettings(("no_signal",), 1.0, 10.0), samples))
+    assert event.duration_s == 270
+
+
+def test_without_debounce_and_cooldown_every_spell_is_an_event() -> None:
+    samples: list[Sample] = [(0.0, "fake"), (1.0, "real"), (2.0, "fake"), (3.0, "real")]
+    events = follow(AlertSettings(("fake",), 0.0, 0.0), samples)
+    assert [(event.over, event.began - UNIX, event.duration_s) for event in events] == [
+        (False, 0, 0),
+        (True, 0, 1),
+        (False, 2, 0),
+        (True, 2, 1),
+    ]
+
+
+def test_two_states_are_incidents_apart() -> None:
+    settings = AlertSettings(("fake", "no_signal"), debounce_s=1.0, cooldown_s=2.0)
+    samples = steady("fake", 0, 3) + steady("no_signal", 3, 10) + steady("fake", 10, 14)
+    ended = over(follow(settings, samples))
+    assert [
+        (event.state, round(event.began - UNIX), round(event.duration_s)) for event in ended
+    ] == [
+        ("fake", 0, 3),
+        ("no_signal", 3, 7),
+        ("fake", 10, 4),
+    ]
+
+
+def test_a_state_that_is_named_twice_is_one() -> None:
+    settings = AlertSettings(("fake", "fake"), 0.0, 1.0)
+    assert len(over(follow(settings, steady("fake", 0, 3)))) == 1
+
+
+def test_what_is_over_is_told_before_what_begins() -> None:
+    settings = AlertSettings(("no_signal", "fake"), debounce_s=0.0, cooldown_s=0.0)
+    events = follow(settings, [(0.0, "fake"), (1.0, "no_signal"), (2.0, "fake")])
+    assert [(event.state, event.over) for event in events] == [
+        ("fake", False),
+        ("fake", True),
+        ("no_signal", False),
+        ("no_signal", True),
+        ("fake", False),
+        ("fake", True),
+    ]
+
+
+def test_a_verdict_without_a_score() -> None:
+    tracker = AlertTracker(AlertSettings(("no_signal",), 0.0, 1.0))
+    (event,) = tracker.update(0.0, Verdict("no_signal"), UNIX)
+    assert event.score is None and event.highest_score is None
+
+
+def test_a_score_that_swings_around_the_threshold_for_ten_minutes_is_one_event() -> None:
+    verdicts = VerdictTracker(Calibration(), VerdictSettings())
+    alerts = AlertTracker(SETTINGS)
+    states: list[State] = []
+    said: list[Event] = []
+    for i in range(6000):
+        time_s = i / 10
+        # Two seconds of evidence are averaged, so that a swing of eight seconds passes both lines.
+        verdict = verdicts.update(time_s, 1.5 * math.sin(2 * math.pi * time_s / 8))
+        states.append(verdict.state)
+        said += alerts.update(time_s, verdict, UNIX + time_s)
+    turns = sum(a != b for a, b in itertools.pairwise(states))
+    assert turns > 200 and {"fake", "real", "uncertain"} <= set(states)
+    assert len(said) == 1
+    (ended,) = alerts.finish()
+    assert ended.duration_s > 590 and ended.highest_score is not None
+    assert ended.highest_score > 0.6
+
+
+@dataclass
+class Expected:
+    """An incident by the definition in the text, found with all verdicts at hand."""
+
+    began: float
+    away: float
+
+
+def incidents(
+    samples: Sequence[Sample], state: State, debounce_s: float, cooldown_s: float
+) -> list[Expected]:
+    found: list[Expected] = []
+    position = 0
+    for is_it, group in itertools.groupby(samples, key=lambda sample: sample[1] == state):
+        spell = list(group)
+        position += len(spell)
+        if not is_it:
+            continue
+        first, last = spell[0][0], spell[-1][0]
+        turned = samples[position][0] if position < len(samples) else last
+        if found and first - found[-1].away < cooldown_s:
+            found[-1].away = turned
+        elif last - first >= debounce_s:
+            found.append(Expected(first, turned))
+    return found
+
+
+STATES: tuple[State, ...] = ("real", "fake", "uncertain", "no_signal")
+STEPS = st.integers(0, 12).map(lambda quarters: quarters / 4)  # exact, so that limits are met
+SAMPLES = st.lists(st.tuples(STEPS, st.sampled_from(STATES)), max_size=60).map(
+    lambda steps: list(
+        zip(itertools.accumulate(step for step, _ in steps), (s for _, s in steps), strict=True)
+    )
+)
+
+
+@given(SAMPLES, st.sampled_from([0.0, 0.25, 1.0, 3.0]), st.sampled_from([0.0, 0.5, 2.0, 5.0]))
+def test_events_are_the_incidents_of_the_definition(
+    samples: list[Sample], debounce_s: float, cooldown_s: float
+) -> None:
+    settings = AlertSettings(("fake", "no_signal"), debounce_s, cooldown_s)
+    events = follow(settings, samples)
+    for state in settings.states:
+        expected = incidents(samples, state, debounce_s, cooldown_s)
+        ended = [event for event in over(events) if event.state == state]
+        assert [(e.began - UNIX, e.duration_s) for e in ended] == [
+            (e.began, e.away - e.began) for e in expected
+        ]
+        raised = [event.id for event in events if event.state == state and not event.over]
+        assert raised == [event.id for event in ended]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 39), st.integers(1, 60), st.sampled_from(["real", "uncertain"])),
+        max_size=15,
+    )
+)
+def test_flicker_quicker_than_the_cooldown_is_one_event(
+    swings: list[tuple[int, int, State]],
+) -> None:
+    samples = [(i / 4, "fake") for i in range(5)]
+    at = 5
+    for away, back, other in swings:
+        samples += [((at + i) / 4, other) for i in range(away)]
+        samples += [((at + away + i) / 4, "fake") for i in range(back)]
+        at += away + back
+    events = follow(SETTINGS, samples)  # type: ignore[arg-type]  # the states are literals
+    assert [event.over for event in events] == [False, True]
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 60)), min_size=1, max_size=20))
+def test_spells_shorter_than_the_debounce_are_none(spells: list[tuple[int, int]]) -> None:
+    samples: list[Sample] = []
+    at = 0
+    for short, away in spells:
+        samples += [((at + i) / 4, "fake") for i in range(short)]
+        samples += [((at + short + i) / 4, "real") for i in range(away)]
+        at += short + away
+    assert follow(SETTINGS, samples) == []
+
+
+@given(
+    st.lists(st.tuples(st.floats(-20, 20), st.sampled_from(STATES), st.floats(0, 1)), max_size=60),
+    st.floats(0, 3),
+    st.floats(0, 5),
+)
+def test_whatever_the_clocks_do_events_are_sane(
+    steps: list[tuple[float, State, float]], debounce_s: float, cooldown_s: float
+) -> None:
+    settings = AlertSettings(STATES, debounce_s, cooldown_s)
+    tracker = AlertTracker(settings)
+    said: list[tuple[float, Event]] = []
+    time_s, latest = 0.0, 0.0
+    for step, state, score in steps:
+        time_s += step
+        latest = max(latest, time_s)
+        # The system's clock leaps as it likes.
+        events = tracker.update(time_s, Verdict(state, score), UNIX - 7 * time_s)
+        said += [(latest, event) for event in events]
+    said += [(latest, event) for event in tracker.finish()]
+    for state in STATES:
+        told = [(at, event) for at, event in said if event.state == state]
+        # Raised and ended by turns: two of one state never overlap.
+        assert [event.over for _, event in told] == [False, True] * (len(told) // 2)
+        for (_, raised), (_, ended) in zip(told[::2], told[1::2], strict=True):
+            assert raised.id == ended.id
+            assert debounce_s <= raised.duration_s <= ended.duration_s
+            assert ended.ended is not None and ended.began <= ended.raised <= ended.ended
+            assert ended.score is not None and ended.highest_score is not None
+            assert raised.score is not None and raised.score <= ended.highest_score <= 1
+
+
+def frame(pts: float | None, captured_at: float, source: str = "door") -> Frame:
+    return Frame(np.zeros((1, 1, 3), np.uint8), 0, captured_at, source, pts)
+
+
+def times(frames: Iterable[Frame]) -> list[float]:
+    clock = SteadyClock()
+    return [clock.place(each) for each in frames]
+
+
+STAMPS: dict[str, tuple[list[tuple[float | None, float]], list[float]]] = {
+    "presentation time": ([(5.0, UNIX), (5.5, UNIX + 9), (7.0, UNIX + 9)], [0, 0.5, 2]),
+    "capture time": ([(None, UNIX), (None, UNIX + 2), (None, UNIX + 3)], [0, 2, 3]),
+    "silence between frames": (
+        [(5.0, UNIX), (None, UNIX + 4), (None, UNIX + 9), (15.0, UNIX + 10), (15.5, UNIX + 10.5)],
+        [0, 4, 9, 10, 10.5],
+    ),
+    "the system's clock is set while frames come": (
+        [(5.0, UNIX), (5.5, UNIX - 1e6), (6.0, UNIX + 1e6)],
+        [0, 0.5, 1],
+    ),
+    "it is set back while none come": (
+        [(None, UNIX), (None, UNIX - 50), (None, UNIX - 45)],
+        [0, 0, 5],
+    ),
+    "a board without a battery": ([(None, 10.0), (None, 15.0), (None, UNIX)], [0, 5, 5]),
+    "no number": ([(None, UNIX), (math.nan, math.nan), (None, UNIX + 1)], [0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize(("stamps", "expected"), STAMPS.values(), ids=STAMPS.keys())
+def test_one_time_for_frames_and_placeholders(
+    stamps: list[tuple[float | None, float]], expected: list[float]
+) -> None:
+    assert times(frame(pts, at) for pts, at in stamps) == pytest.approx(expected)
+
+
+def test_presentation_times_of_two_sources_are_not_compared() -> None:
+    assert times([frame(90.0, UNIX, "a"), frame(0.0, UNIX + 2, "b")]) == [0, 2]
+
+
+ANY = st.floats(allow_nan=True, allow_infinity=True)
+
+
+@given(st.lists(st.tuples(st.none() | ANY, ANY), max_size=40))
+def test_the_clock_never_falls_nor_leaps(stamps: list[tuple[float | None, float]]) -> None:
+    placed = times(frame(pts, at) for pts, at in stamps)
+    assert all(0 <= b - a <= LONGEST_GAP_S for a, b in itertools.pairwise(placed))
+
+
+def test_a_capture_time_that_is_no_number_is_the_present() -> None:
+    assert unix_time(frame(None, 5.0)) == 5.0
+    assert unix_time(frame(None, math.nan)) > UNIX
