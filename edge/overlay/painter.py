@@ -24,9 +24,10 @@ class Painter:
         """As `draw`, with a heat map that may be up to `HOLD_S` old by the clock of the frames."""
         if result.verdict.state == "no_signal":
             return draw(result, hud)
-        return draw(result, hud, self._held(result, hud))
+        return draw(result, hud, self.heat(result, hud))
 
-    def _held(self, result: Result, hud: Hud) -> tuple[Heat, ...]:
+    def heat(self, result: Result, hud: Hud) -> tuple[Heat, ...]:
+        """The tint of a frame, which may be up to `HOLD_S` old by the clock of the frames."""
         frame = result.frame
         places = tuple((region.xyxy, region.input_hw) for region in result.regions)
         seen = (frame.source, frame.image.shape, places, hud.patches, hud.heat_map)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Controls:
-    """Shared by the window (which writes) and the pipeline (which reads), in one thread.
+    """Shared by the window, which writes, and whoever runs the cameras, which reads.
+
+    Threads may differ: each attribute is set as a whole, and nobody waits for it.
 
     Attributes:
         stop: end the run cleanly after this frame.

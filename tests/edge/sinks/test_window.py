@@ -5,9 +5,8 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,12 +14,10 @@ import numpy as np
 import pytest
 
 from edge.sinks.window import explain, shrink, window_wh
+from tests.edge.sinks.desktop import ROOT, Window, desktop, running
 from tests.edge.sinks.results import plain
 from tests.edge.sinks.window_driver import BGR, TITLE
-from tests.xvfb import client_environment, need, press_close_button, xvfb
-
-PATIENCE_S = 10.0
-ROOT = Path(__file__).parents[3]
+from tests.xvfb import client_environment, press_close_button, xvfb
 
 CHECK = """
 from edge.errors import SinkError
@@ -37,58 +34,8 @@ except SinkError as error:
 
 @pytest.fixture(scope="module")
 def screen() -> Iterator[dict[str, str]]:
-    if not cv2.currentUIFramework():
-        pytest.skip("needs an OpenCV with windows (opencv-python)")
-    need("xdotool")
-    with xvfb() as environment:
+    with desktop() as environment:
         yield environment
-
-
-@dataclass
-class Window:
-    """A running window, seen from outside."""
-
-    run: subprocess.Popen[str]
-    environment: dict[str, str]
-    log: Path
-    snapshots: Path
-
-    def xdotool(self, *words: str) -> str:
-        done = subprocess.run(
-            ["xdotool", *words], env=self.environment, capture_output=True, text=True
-        )
-        return done.stdout
-
-    def wait_for(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            if time.monotonic() > deadline:
-                pytest.fail(f"{what} did not happen; {self.lines()[-3:]}; {self.notes()}")
-            time.sleep(0.02)
-
-    def lines(self) -> list[str]:
-        return self.log.read_text().splitlines()
-
-    def notes(self) -> str:
-        return self.log.with_name("notes").read_text()
-
-    def ids(self, title: str = TITLE) -> list[str]:
-        return self.xdotool("search", "--name", f"^{re.escape(title)}$").split()
-
-    def wait_until_shown(self) -> None:
-        self.wait_for(self.ids, "the window")
-        self.wait_for(lambda: len(self.lines()) > 3, "a frame")
-
-    def press(self, key: str, title: str = TITLE) -> None:
-        self.xdotool("windowfocus", self.ids(title)[-1])
-        self.xdotool("key", key)
-
-    def heat_map(self) -> str:
-        return self.lines()[-1].split()[-1]
-
-    def assert_clean_end(self) -> None:
-        assert self.run.wait(timeout=PATIENCE_S) == 0
-        assert self.lines()[-1] == "clean end"
 
 
 @contextmanager
@@ -96,33 +43,23 @@ def window(
     screen: dict[str, str], folder: Path, height: int = 240, width: int = 320, mode: str = "live"
 ) -> Iterator[Window]:
     """Start the driver, wait until its window is there, and end it at last."""
-    command = [sys.executable, "-m", "tests.edge.sinks.window_driver"]
-    log, notes, snapshots = folder / "log", folder / "notes", folder / "snapshots"
-    with log.open("w") as out, notes.open("w") as errors:
-        run = subprocess.Popen(
-            [*command, str(height), str(width), str(snapshots), mode],
-            stdout=out,
-            stderr=errors,
-            env=screen,
-            cwd=ROOT,
-            text=True,
-        )
-    shown = Window(run, screen, log, snapshots)
-    try:
+    module = "tests.edge.sinks.window_driver"
+    with running(screen, folder, module, TITLE, [str(height), str(width), mode]) as shown:
         if mode == "live":
             shown.wait_until_shown()
         yield shown
-    finally:
-        run.kill()
-        run.wait()
+
+
+def heat_map(shown: Window) -> str:
+    return shown.lines()[-1].split()[-1]
 
 
 def test_keys_toggle_pause_save_and_quit(screen: dict[str, str], tmp_path: Path) -> None:
     with window(screen, tmp_path) as shown:
         shown.press("h")
-        shown.wait_for(lambda: shown.heat_map() == "False", "switching the heat map off")
+        shown.wait_for(lambda: heat_map(shown) == "False", "switching the heat map off")
         shown.press("h")
-        shown.wait_for(lambda: shown.heat_map() == "True", "switching it on again")
+        shown.wait_for(lambda: heat_map(shown) == "True", "switching it on again")
 
         shown.press("space")
         paused = f"{TITLE} (paused)"
@@ -171,15 +108,14 @@ def test_the_close_button_quits(screen: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_huge_frame_fits_and_is_seen(screen: dict[str, str], tmp_path: Path) -> None:
-    need("import")
-    picture = tmp_path / "screen.png"
+    def pixels() -> int:
+        return np.count_nonzero((shown.seen() == BGR).all(axis=2))
+
     with window(screen, tmp_path, 2160, 3840) as shown:
+        shown.wait_until_painted()
         geometry = shown.xdotool("getwindowgeometry", "--shell", shown.ids()[-1])
-        subprocess.run(["import", "-window", "root", str(picture)], env=screen, check=True)
+        shown.wait_for(lambda: pixels() == 1280 * 720, "a picture that fills the window")
     assert "WIDTH=1280" in geometry and "HEIGHT=720" in geometry
-    seen = cv2.imread(str(picture))
-    assert seen is not None
-    assert np.count_nonzero((seen == BGR).all(axis=2)) == 1280 * 720
 
 
 def test_a_snapshot_that_cannot_be_saved_does_not_end_the_run(

@@ -1,8 +1,8 @@
 """Runs a window until it stops; a program of its own, because Qt lives once in a process.
 
-Takes height and width of the frames, a folder for snapshots and, for two pictures that stand alone,
-the word stills; writes `INDEX HEAT_MAP` for each
-frame to standard output, and notes to standard error.
+Takes a folder for snapshots, height and width of the frames and, for two pictures that stand alone,
+the word stills; writes `INDEX HEAT_MAP` for each frame to standard output, and notes to standard
+error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TITLE = "Patchwatch test"
 BGR = (0, 128, 255)
 
 
-def main(height: str, width: str, snapshots: str, *mode: str) -> None:
+def main(snapshots: str, height: str, width: str, *mode: str) -> None:
     """Show frames of one colour, about fifty a second; or two pictures."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     controls = Controls()

@@ -1,0 +1,278 @@
+"""Many cameras in one picture, each with its overlay drawn at the size at which it is seen.
+
+A frame is brought to the size of its cell first, and then drawn on. So lettering is as legible with
+sixteen cameras as with one, and the heat map of a large frame costs no more than its cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from edge.overlay.compose import draw_evidence, draw_words
+from edge.overlay.hud import Hud
+from edge.overlay.painter import Painter
+from edge.overlay.sprites import Colour
+from edge.overlay.style import FAINT_TEXT, LEAST_SIDE, PAPER, STATE_COLOURS, layout_for
+from edge.overlay.tag import draw_tag
+from edge.overlay.text import elided, printable, text_width, write
+from edge.pixels import bgr_frame
+from edge.types import Box, Image, Region, Result
+
+GROUND: Colour = (12, 9, 7)
+"""Between cells and around them; darker than the paper of a cell."""
+
+WAITING = "waiting for the first frame"
+
+_GAP = 1 / 250
+"""Between cells, as a part of the picture's long side."""
+
+_WAITING_HW = (360, 640)
+"""Proportions of a cell that has no frame yet."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """What is shown of one camera.
+
+    Attributes:
+        name: of the camera, fit to be shown.
+        result: its newest; None before the first.
+        hud: what its picture shows besides; None likewise.
+    """
+
+    name: str
+    result: Result | None = None
+    hud: Hud | None = None
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of its frame in pixels."""
+        return _WAITING_HW if self.result is None else self.result.frame.size_hw
+
+
+def arrange(sizes_hw: Sequence[tuple[int, int]], size_wh: tuple[int, int]) -> tuple[Box, ...]:
+    """Where each picture of a grid goes.
+
+    All cells have one size, and rows and columns are chosen so that the pictures, each in its own
+    proportions and as large as its cell allows, are largest together. A last row that is not full
+    stands in the middle.
+
+    Args:
+        sizes_hw: height and width of each picture in pixels.
+        size_wh: width and height of the grid.
+
+    Returns:
+        xyxy of each cell, in the order of the pictures; empty boxes where there is no room.
+    """
+    gap = round(_GAP * max(size_wh)) if len(sizes_hw) > 1 else 0
+    plans = [_Plan(columns, sizes_hw, size_wh, gap) for columns in range(1, len(sizes_hw) + 1)]
+    best = max(plans, key=lambda plan: plan.area, default=None)
+    return () if best is None else best.cells()
+
+
+class _Plan:
+    """One number of columns."""
+
+    def __init__(
+        self,
+        columns: int,
+        sizes_hw: Sequence[tuple[int, int]],
+        size_wh: tuple[int, int],
+        gap: int,
+    ) -> None:
+        self._count, self._columns = len(sizes_hw), columns
+        self._rows = math.ceil(self._count / columns)
+        self._size_wh, self._gap = size_wh, gap
+        room_wh = (
+            max(0, (size_wh[0] - (columns - 1) * gap) // columns),
+            max(0, (size_wh[1] - (self._rows - 1) * gap) // self._rows),
+        )
+        fitted = [_fitted(size_hw, room_wh) for size_hw in sizes_hw]
+        self.area = sum(width * height for width, height in fitted)
+        # No larger than the largest picture, so that pictures of one shape leave no bars.
+        self._cell_wh = max(w for w, _ in fitted), max(h for _, h in fitted)
+
+    def cells(self) -> tuple[Box, ...]:
+        width, height = self._cell_wh
+        top = self._start(1, self._rows)
+        boxes = []
+        for index in range(self._count):
+            row, column = divmod(index, self._columns)
+            left = self._start(0, min(self._columns, self._count - row * self._columns))
+            x, y = left + column * (width + self._gap), top + row * (height + self._gap)
+            boxes.append((x, y, x + width, y + height))
+        return tuple(boxes)
+
+    def _start(self, axis: int, count: int) -> int:
+        """Where `count` cells begin, so that they stand in the middle."""
+        taken = count * self._cell_wh[axis] + (count - 1) * self._gap
+        return max(0, (self._size_wh[axis] - taken) // 2)
+
+
+def _fitted(size_hw: tuple[int, int], room_wh: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a picture in its own proportions, as large as there is room."""
+    height, width = size_hw
+    scale = min(room_wh[0] / width, room_wh[1] / height)
+    return min(room_wh[0], round(width * scale)), min(room_wh[1], round(height * scale))
+
+
+class Grid:
+    """Composes the pictures of several cameras, and draws anew only what has changed.
+
+    Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._boxes: dict[int, Box] = {}
+        self._painters: dict[str, Painter] = {}
+        self._drawn: dict[str, tuple[tuple[object, ...], Image]] = {}
+
+    def compose(
+        self, cells: Sequence[Cell], size_wh: tuple[int, int], selected: int | None = None
+    ) -> Image:
+        """Draw all cells, or one alone.
+
+        Args:
+            cells: what to show; names must differ.
+            size_wh: width and height of the picture in pixels.
+            selected: index of the cell that is shown alone; None for all.
+
+        Returns:
+            A new picture, uint8 [height, width, 3] BGR.
+        """
+        chosen = range(len(cells)) if selected is None else [selected]
+        boxes = arrange([cells[index].size_hw for index in chosen], size_wh)
+        self._boxes = dict(zip(chosen, boxes, strict=True))
+        self._forget(cells)
+        picture = _plain(size_wh[1], size_wh[0], GROUND)
+        for index, (left, top, right, bottom) in self._boxes.items():
+            if left < right and top < bottom:
+                tag = tag_of(cells, index)
+                card = self._card(cells[index], (bottom - top, right - left), tag)
+                picture[top:bottom, left:right] = card
+                if len(boxes) > 1:
+                    _draw_rim(picture[top:bottom, left:right], cells[index])
+        return picture
+
+    def cell_at(self, x: int, y: int) -> int | None:
+        """Which cell of the last picture lies at a pixel; None between them."""
+        for index, (left, top, right, bottom) in self._boxes.items():
+            if left <= x < right and top <= y < bottom:
+                return index
+        return None
+
+    def _forget(self, cells: Sequence[Cell]) -> None:
+        names = {cell.name for cell in cells}
+        self._painters = {n: painter for n, painter in self._painters.items() if n in names}
+        self._drawn = {n: drawn for n, drawn in self._drawn.items() if n in names}
+
+    def _card(self, cell: Cell, size_hw: tuple[int, int], tag: str) -> Image:
+        heat_map = cell.hud is not None and cell.hud.heat_map
+        key = (cell.result, size_hw, tag, heat_map)
+        if cell.name in self._drawn and self._drawn[cell.name][0] == key:
+            return self._drawn[cell.name][1]
+        painter = self._painters.setdefault(cell.name, Painter())
+        card = _drawn(cell, size_hw, tag, painter)
+        self._drawn[cell.name] = key, card
+        return card
+
+
+def tag_of(cells: Sequence[Cell], index: int) -> str:
+    """What a cell is called on the picture: key and name; nothing where there is but one cell."""
+    if len(cells) == 1:
+        return ""
+    name = printable(cells[index].name)
+    return f"{index + 1}  {name}" if index < 9 else name
+
+
+def _drawn(cell: Cell, size_hw: tuple[int, int], tag: str, painter: Painter) -> Image:
+    """A cell's picture in the middle of its paper, with all that is said of it."""
+    card = _plain(*size_hw, PAPER)
+    if cell.result is None or cell.hud is None:
+        _draw_waiting(card, tag or printable(cell.name))
+        return card
+    if cell.result.verdict.state == "no_signal":
+        card[:] = 0  # as the placeholder, so that it shows no edges
+    width, height = _fitted(cell.size_hw, (size_hw[1], size_hw[0]))
+    if width and height:
+        left, top = (size_hw[1] - width) // 2, (size_hw[0] - height) // 2
+        result = scaled(cell.result, height, width)
+        view = card[top : top + height, left : left + width]
+        view[:] = result.frame.image
+        draw_evidence(view, result, painter.heat(result, cell.hud))
+    draw_words(card, cell.result, cell.hud, tag)
+    return card
+
+
+def _draw_rim(card: Image, cell: Cell) -> None:
+    """A rim in the colour of fake, in place, which catches the eye among many cells."""
+    if cell.result is not None and cell.result.verdict.state == "fake":
+        line = layout_for(*card.shape[:2]).accent
+        for edge in (card[:line], card[:, :line], card[:, -line:]):
+            edge[:] = STATE_COLOURS["fake"]
+
+
+def _draw_waiting(card: Image, tag: str) -> None:
+    height, width = card.shape[:2]
+    if min(height, width) < LEAST_SIDE:
+        return
+    layout = layout_for(height, width)
+    size = round(1.25 * layout.small)
+    text = elided(WAITING, size, width - 2 * layout.margin)
+    write(card, text, (width - text_width(text, size)) // 2, height // 2, size, FAINT_TEXT)
+    draw_tag(card, tag, layout)
+
+
+def scaled(result: Result, height: int, width: int) -> Result:
+    """A result as if its frame had been captured at another size, its picture as BGR.
+
+    Regions keep one size among each other, as tiles must to share a lattice of patches; they may
+    overlap by a pixel where they met.
+
+    Args:
+        result: its evidence stays as it is.
+        height: of the new frame in pixels.
+        width: of the new frame in pixels.
+    """
+    frame = bgr_frame(result.frame)
+    if frame.size_hw == (height, width):
+        return replace(result, frame=frame)
+    image = _resized(frame.image, height, width)
+    old_hw, new_hw = frame.size_hw, (height, width)
+    regions = tuple(_scaled_region(region, old_hw, new_hw) for region in result.regions)
+    return replace(result, frame=replace(frame, image=image), regions=regions)
+
+
+def _resized(image: Image, height: int, width: int) -> Image:
+    """A picture at another size; averaged where it becomes smaller, as dropped pixels tear lines.
+
+    Halving is quick, and the slow averaging over parts of pixels is left with few of them.
+    """
+    while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
+        image = _resize(image, image.shape[0] // 2, image.shape[1] // 2, cv2.INTER_AREA)
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    return _resize(image, height, width, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _resize(image: Image, height: int, width: int, way: int) -> Image:
+    resized = np.empty((height, width, 3), np.uint8)
+    cv2.resize(image, (width, height), dst=resized, interpolation=way)
+    return resized
+
+
+def _plain(height: int, width: int, colour: Colour) -> Image:
+    # NumPy spreads three values over a picture slowly, and a row of them quickly.
+    return np.repeat(np.full((1, width, 3), colour, np.uint8), height, axis=0)
+
+
+def _scaled_region(region: Region, old_hw: tuple[int, int], new_hw: tuple[int, int]) -> Region:
+    left, top, right, bottom = region.xyxy
+    x, y = left * new_hw[1] // old_hw[1], top * new_hw[0] // old_hw[0]
+    width = -(-(right - left) * new_hw[1] // old_hw[1])
+    height = -(-(bottom - top) * new_hw[0] // old_hw[0])
+    return replace(region, xyxy=(x, y, x + width, y + height))

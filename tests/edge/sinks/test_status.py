@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from edge.sinks.status import StatusRow, StatusTable, SummaryRow, summary_table
+from edge.types import Verdict
+
+WIDTH = 80
+LONG = "a-camera-whose-name-has-forty-characters"
+DOOR = StatusRow("door", Verdict("real", 0.07), 1234, 29.72, 0.034, 41.3)
+ROWS = [
+    DOOR,
+    StatusRow(LONG, Verdict("fake", 0.934), 403, 2.9, 0.903, 612.0),
+    StatusRow(
+        "yard",
+        Verdict("no_signal"),
+        880,
+        signal="waiting",
+        retry_in_s=4.6,
+        reason="yard: no answer within 10 s. Check that the camera runs and its address is right.",
+    ),
+    StatusRow("lobby", signal="opening"),
+]
+
+
+def terminal(width: int = WIDTH) -> Console:
+    """One that remembers what is written to it."""
+    return Console(file=io.StringIO(), force_terminal=True, width=width, color_system="truecolor")
+
+
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def screen(console: Console) -> list[str]:
+    """What a terminal would show of it by now, without colours."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|[\r\n]|[^\r\n\x1b]+", written(console)):
+        if part == "\r":
+            column = 0
+        elif part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part.startswith("\x1b"):
+            lines[row] = "" if part.endswith("K") else lines[row]
+            row -= int(part[2:-1] or 1) if part.endswith("A") else 0
+        else:
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+            column += len(part)
+    return [line.rstrip() for line in lines]
+
+
+def shown(rows: Sequence[StatusRow], width: int = WIDTH) -> list[str]:
+    console = terminal(width)
+    with StatusTable(console) as table:
+        table.update(rows)
+        return screen(console)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_each_camera_has_one_line_that_fits(width: int) -> None:
+    lines = shown(ROWS, width)
+    assert len(lines) == 1 + len(ROWS)
+    assert max(len(line) for line in lines) <= width
+    assert lines[0].split() == ["camera", "verdict", "fps", "skipped", "age_ms", "signal"]
+    assert re.match(r"door +real 7 % +29.7 +3 % +41 streaming$", lines[1])
+    assert lines[2].startswith("a-camera") and "fake 93 %" in lines[2]
+    assert re.search(r"no_signal +– +– +– waiting", lines[3])
+    assert re.match(r"lobby +– +– +– +– opening$", lines[4])
+
+
+def test_the_wide_terminal_says_all_of_it() -> None:
+    lines = shown(ROWS, 200)
+    assert LONG in lines[2]
+    reason = "no answer within 10 s. Check that the camera runs and its address is right."
+    assert lines[3].endswith(f"waiting 5 s: {reason}")
+
+
+def test_the_verdict_has_its_colour() -> None:
+    console = terminal()
+    with StatusTable(console) as table:
+        table.update(ROWS)
+    assert "\x1b[38;2;255;96;48mfake 93 %" in written(console)
+    assert "\x1b[38;2;28;204;182mreal 7 %" in written(console)
+
+
+def test_what_the_outputs_lost_is_told_once_something_is_lost() -> None:
+    assert "dropped" not in "".join(shown(ROWS))
+    lines = shown([DOOR, replace(DOOR, name="hall", dropped=17)])
+    assert "dropped" in lines[0]
+    assert re.search(r" 41 +17 streaming$", lines[2])
+
+
+def test_one_camera_is_one_line() -> None:
+    assert shown([DOOR]) == ["door  1234 frames  real 7 %  29.7 fps  skipped 3 %  age_ms 41"]
+    (waiting,) = shown([ROWS[2]])
+    assert waiting.startswith("yard  880 frames  no_signal  waiting 5 s: no answer within 10 s.")
+    assert len(waiting) == WIDTH and waiting.endswith("…")
+    assert shown([replace(DOOR, dropped=2)])[0].endswith("dropped 2")
+
+
+def test_a_name_is_not_taken_for_markup_or_commands() -> None:
+    (line,) = shown([replace(DOOR, name="[red]door[/red]\x1b[2J\n")])
+    assert line.startswith("[red]door[/red] [2J   1234 frames")
+
+
+def test_lines_from_other_threads_stay_whole_above_the_table() -> None:
+    console = terminal()
+    notes = [f"patchwatch: note {number}" for number in range(40)]
+
+    def say() -> None:
+        for note in notes:
+            console.print(note, markup=False, soft_wrap=True)
+
+    with StatusTable(console) as table:
+        table.update(ROWS)
+        thread = threading.Thread(target=say)
+        thread.start()
+        while thread.is_alive():
+            table.update(ROWS)
+        thread.join()
+        table.update(ROWS)
+        assert screen(console) == [*notes, *shown(ROWS)]
+    assert [line for line in screen(console) if line] == notes
+
+
+def test_cameras_that_come_and_go_leave_no_line_behind() -> None:
+    console = terminal()
+    with StatusTable(console) as table:
+        for rows in (ROWS, ROWS[:2], ROWS[:1], ROWS):
+            table.update(rows)
+            assert [line for line in screen(console) if line] == shown(rows)
+
+
+def test_without_a_terminal_nothing_is_written() -> None:
+    console = Console(file=io.StringIO())
+    with StatusTable(console) as table:
+        table.update(ROWS)
+    assert written(console) == ""
+
+
+def test_without_cameras_nothing_is_written() -> None:
+    console = terminal()
+    with StatusTable(console) as table:
+        table.update([])
+    table.update(ROWS)
+    assert written(console) == ""
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_summary_has_a_row_for_each_camera(width: int) -> None:
+    ages_ms = [float(age) for age in range(1, 101)]
+    rows = [
+        SummaryRow("door", 107_892, 10_789, 0.9, 3, 0.123, ages_ms, Verdict("uncertain", 0.5)),
+        SummaryRow(LONG, 0, 0, None, 0, None, [], None),
+    ]
+    console = Console(file=io.StringIO(), width=width)
+    console.print(summary_table(rows))
+    heading, door, other = (" ".join(line.split()) for line in written(console).splitlines()[1:])
+    assert heading == "camera frames scored skipped connects signal p50 p99 verdict"
+    assert door == "door 107892 10789 90 % 3 12 % 50 99 uncertain 50 %"
+    assert other.endswith(" 0 0 – 0 – – – –")

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge.errors import SinkError
+from edge.overlay import draw
+from edge.overlay.grid import Grid
+from edge.sinks.controls import Controls
+from edge.sinks.wall import Wall
+from tests.edge.sinks.desktop import Window, desktop, running
+from tests.edge.sinks.wall_driver import COLOURS, NAMES, SIZES_HW, SWAPPED, TITLE, cell
+from tests.xvfb import press_close_button
+
+PAUSED = f"{TITLE} (paused)"
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[dict[str, str]]:
+    with desktop() as environment:
+        yield environment
+
+
+@contextmanager
+def wall(
+    screen: dict[str, str], folder: Path, cameras: int = 4, mode: str = "live"
+) -> Iterator[Window]:
+    """Start the driver, wait until its window is there, and end it at last."""
+    module = "tests.edge.sinks.wall_driver"
+    with running(screen, folder, module, TITLE, [str(cameras), mode]) as shown:
+        shown.wait_until_shown()
+        shown.wait_until_painted()
+        yield shown
+
+
+def pixels(shown: Window) -> list[int]:
+    """How many pixels of the screen have each camera's colour."""
+    picture = one_number(shown.seen())
+    return [int((picture == one_number(np.array(colour))).sum()) for colour in COLOURS]
+
+
+def one_number(bgr: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Colours that are compared at once."""
+    return bgr.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+
+
+def wait_for_all(shown: Window, cameras: int = 4) -> None:
+    shown.wait_for(lambda: all(pixels(shown)[:cameras]), "all cameras")
+
+
+def wait_for_one(shown: Window, camera: int) -> None:
+    def alone() -> bool:
+        counts = pixels(shown)
+        return counts.pop(camera) > 0 and not any(counts)
+
+    shown.wait_for(alone, f"camera {camera + 1} alone")
+
+
+def test_what_is_shown_is_the_grid_at_the_size_of_the_window(
+    screen: dict[str, str], tmp_path: Path
+) -> None:
+    cells = [cell(camera) for camera in range(4)]
+    with wall(screen, tmp_path) as shown:
+        wait_for_all(shown)
+        first = shown.seen()
+        shown.xdotool("windowsize", shown.ids()[-1], "900", "500")
+        expected = Grid().compose(cells, (900, 500))
+        shown.wait_for(
+            lambda: np.array_equal(shown.seen()[:500, :900], expected), "the grid at its new size"
+        )
+    assert first[720:].max() == 0 and first[:, 1280:].max() == 0, "larger than it should open"
+
+
+def test_one_camera_is_its_picture(screen: dict[str, str], tmp_path: Path) -> None:
+    height, width = SIZES_HW[0]
+    result, hud = cell(0).result, cell(0).hud
+    assert result is not None and hud is not None
+    picture = draw(result, hud)
+
+    def is_shown() -> bool:
+        return np.array_equal(shown.seen()[:height, :width], picture)
+
+    with wall(screen, tmp_path, 1) as shown:
+        shown.wait_for(is_shown, "the picture itself")
+        shown.press("1")
+        click(shown, 100, 100)
+        count = len(shown.lines())
+        shown.wait_for(lambda: len(shown.lines()) > count + 5, "going on")
+        assert is_shown()
+
+
+def test_digits_and_clicks_enlarge_a_camera_and_go_back(
+    screen: dict[str, str], tmp_path: Path
+) -> None:
+    with wall(screen, tmp_path) as shown:
+        for key, camera, back in (("2", 1, "0"), ("4", 3, "4")):
+            shown.press(key)
+            wait_for_one(shown, camera)
+            shown.press(back)
+            wait_for_all(shown)
+        shown.press("3")
+        wait_for_one(shown, 2)
+        shown.press("9")  # there is none
+        shown.press("1")
+        wait_for_one(shown, 0)
+        click(shown, 100, 100)
+        wait_for_all(shown)
+        click(shown, 100, 100)
+        wait_for_one(shown, 0)
+        assert shown.run.poll() is None
+
+
+def click(shown: Window, x: int, y: int) -> None:
+    shown.xdotool("mousemove", "--window", shown.ids()[-1], str(x), str(y), "click", "1")
+
+
+def test_an_enlarged_camera_that_leaves_gives_way_to_the_others(
+    screen: dict[str, str], tmp_path: Path
+) -> None:
+    with wall(screen, tmp_path) as shown:
+        shown.press("2")
+        wait_for_one(shown, 1)
+        (tmp_path / "leave").touch()
+        shown.wait_for(lambda: [n > 0 for n in pixels(shown)] == [True, False, True, True], "them")
+        shown.press("2")
+        wait_for_one(shown, 2)
+
+
+def test_a_pause_holds_what_is_shown_and_keys_go_on(screen: dict[str, str], tmp_path: Path) -> None:
+    def swapped() -> bool:
+        return bool((shown.seen() == SWAPPED).all(2).any())
+
+    with wall(screen, tmp_path) as shown:
+        wait_for_all(shown)
+        shown.press("space")
+        shown.wait_for(lambda: shown.ids(PAUSED), "the pause")
+        (tmp_path / "swap").touch()
+        count = len(shown.lines())
+        shown.wait_for(lambda: len(shown.lines()) > count + 10, "the run going on")
+        shown.press("1", PAUSED)
+        wait_for_one(shown, 0)
+        assert not swapped()
+        shown.press("space", PAUSED)
+        shown.wait_for(swapped, "the newest picture")
+        shown.press("space")
+        shown.wait_for(lambda: shown.ids(PAUSED), "the pause")
+        shown.press("Escape", PAUSED)
+        shown.assert_clean_end()
+
+
+def test_a_snapshot_holds_each_camera_in_its_own_size(
+    screen: dict[str, str], tmp_path: Path
+) -> None:
+    with wall(screen, tmp_path, mode="still") as shown:
+        shown.press("s")
+        shown.wait_for(lambda: "4 snapshots saved: " in shown.notes(), "the snapshots")
+        saved = sorted(shown.snapshots.iterdir())
+        shown.press("3")
+        wait_for_one(shown, 2)
+        shown.press("s")
+        shown.wait_for(lambda: "Snapshot saved: " in shown.notes(), "another snapshot")
+        shown.press("q")
+        shown.assert_clean_end()
+    stems = [re.sub(r"_\d{8}-\d{6}_000000\.png$", "", path.name) for path in saved]
+    assert stems == ["10.0.0.7-554-lobby", "front.door", "front.yard", "garage"]
+    for path, camera in zip(saved, (2, 0, 1, 3), strict=True):
+        picture, result, hud = cv2.imread(str(path)), cell(camera).result, cell(camera).hud
+        assert picture is not None and result is not None and hud is not None
+        np.testing.assert_array_equal(picture, draw(result, hud))
+    assert re.search(rf"{re.escape(str(shown.snapshots))}/10\.0\.0\.7-554-lobby_", shown.notes())
+
+
+def test_a_snapshot_that_cannot_be_saved_does_not_end_the_run(
+    screen: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "snapshots").touch()
+    with wall(screen, tmp_path) as shown:
+        shown.press("s")
+        shown.wait_for(lambda: "WARNING No snapshot: " in shown.notes(), "a warning")
+        shown.press("q")
+        shown.assert_clean_end()
+    assert NAMES[0] in shown.notes() and "Traceback" not in shown.notes()
+
+
+@pytest.mark.parametrize("mode", ["live", "still"])
+def test_keys_are_answered_quickly(screen: dict[str, str], tmp_path: Path, mode: str) -> None:
+    with wall(screen, tmp_path, mode=mode) as shown:
+        shown.wait_for(lambda: len(shown.lines()) > 50, "fifty turns")
+        shown.press("h")
+        shown.wait_for(lambda: shown.lines()[-1].split()[1] == "False", "no heat map")
+        waits_ms = [float(line.split()[2]) for line in shown.lines()[1:]]
+        shown.press("q")
+        shown.assert_clean_end()
+    # What takes longer on a busy machine is not a wait of ours, which would be there every time.
+    assert mode == "live" or statistics.quantiles(waits_ms)[0] < 10
+
+
+def test_the_close_button_ends_the_run(screen: dict[str, str], tmp_path: Path) -> None:
+    with wall(screen, tmp_path) as shown:
+        press_close_button(screen["DISPLAY"], int(shown.ids()[-1]))
+        shown.assert_clean_end()
+
+
+def test_without_a_display_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SinkError, match="neither DISPLAY nor WAYLAND_DISPLAY is set"):
+        Wall(Controls()).__enter__()
+
+
+def test_before_the_first_picture_there_is_no_window_to_ask() -> None:
+    wall = Wall(Controls())
+    wall.poll_keys()
+    wall.show([])
+    wall.__exit__(None, None, None)
