@@ -13,10 +13,11 @@ import numpy as np
 
 from edge.detector import Stopwatch, combine
 from edge.errors import SourceFault
+from edge.faces.verdicts import FaceVerdicts, leading
 from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, Painter
 from edge.pixels import bgr_frame
-from edge.types import Frame, Image, Region, Result
+from edge.types import Evidence, Frame, Image, Region, Result, Verdict
 from edge.verdict import VerdictSettings, VerdictTracker
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Judge:
         self._patches = patches
         self._settings = settings
         self._tracker = VerdictTracker(calibration, settings)
+        self._faces = FaceVerdicts(calibration, settings)
         self._history: deque[tuple[float, float | None]] = deque()
         self._finished: deque[float] = deque(maxlen=RATE_FRAMES)
         self._painter = Painter()
@@ -70,17 +72,17 @@ class Judge:
 
         Args:
             frame: the frame.
-            regions: what the model said of it; empty where it could not be taken.
-            error: why not.
+            regions: what the model said of it; empty where it could not be taken, or where there
+                is no face in it.
+            error: why it could not be taken.
             watch: its stages so far; takes `verdict`.
             live: whether its age matters.
         """
         self._last = frame
-        evidence = combine(regions) if regions else None
         with watch.stage("verdict"):
-            logit = evidence.logit if evidence is not None else math.nan
-            verdict = self._tracker.update(frame.time_s, logit)
-        if regions and not math.isfinite(logit):
+            regions = self._faces.judge(frame.time_s, regions)
+            evidence, verdict = self._decide(frame.time_s, regions)
+        if evidence is not None and not math.isfinite(evidence.logit):
             error = "the model gave a logit that is not finite"
         if error is not None:
             log.warning("%s, frame %d: %s", frame.source, frame.index, error)
@@ -88,6 +90,17 @@ class Judge:
         result = Result(frame, evidence, verdict, watch.timings_ms, regions, error, age_ms=age_ms)
         self._remember(frame.time_s, verdict.score)
         return result
+
+    def _decide(
+        self, time_s: float, regions: tuple[Region, ...]
+    ) -> tuple[Evidence | None, Verdict]:
+        """The evidence and the verdict of the frame: those of a face, where faces are judged."""
+        face = leading(regions)
+        if face is not None and face.verdict is not None:
+            return face.evidence, face.verdict
+        evidence = combine(regions) if regions else None
+        logit = math.nan if evidence is None else evidence.logit
+        return evidence, self._tracker.update(time_s, logit)
 
     def silence(self, error: str | None = None, fault: SourceFault | None = None) -> Result:
         """The verdict when no frame came, with a black placeholder of the last frame's size.
@@ -104,6 +117,7 @@ class Judge:
             source=self._name,
         )
         self._finished.clear()
+        self._faces.clear()
         if self._last is None or self._last.pts is None:
             self._remember(frame.time_s, None)
         return Result(frame, None, self._tracker.no_signal(), error=error, fault=fault)
@@ -111,6 +125,7 @@ class Judge:
     def start_anew(self) -> None:
         """Forget all evidence: what comes next has nothing to do with it."""
         self._tracker = VerdictTracker(self._calibration, self._settings)
+        self._faces.clear()
         self._history.clear()
 
     def served(self) -> None:
@@ -157,12 +172,16 @@ class Picture:
         judge: of its source.
         result: what it shows.
         hud: and besides.
+
+    Attributes:
+        result: as given.
+        hud: as given.
     """
 
     def __init__(self, judge: Judge, result: Result, hud: Hud) -> None:
         self.result = result
         self._judge = judge
-        self._hud = hud
+        self.hud = hud
         self._lock = threading.Lock()
         self._image: Image | None = None
 
@@ -170,5 +189,5 @@ class Picture:
         """The picture, uint8 [H, W, 3] BGR; not to be changed. From any thread."""
         with self._lock:
             if self._image is None:
-                self._image = self._judge.paint(self.result, self._hud)
+                self._image = self._judge.paint(self.result, self.hud)
             return self._image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,10 +12,10 @@ from typing import TypeVar
 from edge.backends.base import Pending
 from edge.detector import Crops, Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, RegionError
-from edge.judge import Judge
+from edge.judge import Judge, Picture
 from edge.manifest import Calibration
 from edge.pace import Pacer
-from edge.sinks.base import Sink
+from edge.sinks.base import DrawingSink, Sink
 from edge.sinks.controls import Controls
 from edge.sources.base import Source
 from edge.summary import Summary
@@ -47,15 +47,13 @@ class _Job:
     """A judged frame whose sinks are still to be served.
 
     Attributes:
-        result: of the frame.
+        picture: of its result; being drawn already if a sink wants it.
         watch: its stages so far; `overlay` is what the loop waited for the picture.
-        picture: being drawn; None if no sink wants it.
         began: when it was captured, on the clock of `time.perf_counter`.
     """
 
-    result: Result
+    picture: Picture
     watch: Stopwatch
-    picture: Future[Image] | None
     began: float
 
 
@@ -133,7 +131,7 @@ class Pipeline:
                 started = job.began if started is None else started
                 self._serve(job)
                 self.summary.elapsed_s = time.perf_counter() - started
-                yield job.result
+                yield job.picture.result
 
     def _in_order(self, pool: ThreadPoolExecutor) -> Iterator[_Job]:
         """Judged frames, each handed on when its picture has had time to be drawn."""
@@ -144,11 +142,11 @@ class Pipeline:
         ahead = self._detector.works_ahead
         for begun in _one_behind(self._begun(), lambda: ahead and self._source.kind == "file"):
             result = self._result(begun)
-            picture = None
+            hud = self._judge.hud(self._controls.heat_map)
+            picture = Picture(self._judge, result, hud)
             if any(sink.wants_picture for sink in self._sinks):
-                hud = self._judge.hud(self._controls.heat_map)
-                picture = pool.submit(self._judge.paint, result, hud)
-            yield _Job(result, begun.watch, picture, begun.began)
+                pool.submit(picture)
+            yield _Job(picture, begun.watch, begun.began)
 
     def _begun(self) -> Iterator[_Begun]:
         frames = iter(self._source)
@@ -196,13 +194,16 @@ class Pipeline:
         return self._detector.finish(begun.work, begun.watch), None
 
     def _serve(self, job: _Job) -> None:
-        picture: Image | None = None
-        if job.picture is not None:
+        image: Image | None = None
+        if any(sink.wants_picture for sink in self._sinks):
             with job.watch.stage("overlay"):
-                picture = job.picture.result()
+                image = job.picture()
         for sink in self._sinks:
             with job.watch.stage(sink.name):
-                sink.write(job.result, picture)
+                if isinstance(sink, DrawingSink):
+                    sink.write_drawn(job.picture.result, job.picture)
+                else:
+                    sink.write(job.picture.result, image)
         self._judge.served()
 
 

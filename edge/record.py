@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from edge.types import Result
+from edge.faces.verdicts import faces_of
+from edge.types import Region, Result
 
 
 def to_record(result: Result) -> dict[str, object]:
@@ -21,7 +22,11 @@ def to_record(result: Result) -> dict[str, object]:
         - `latency_ms`: stage → milliseconds, to three decimals.
         - `age_ms`: from the frame's capture to its verdict; only of live sources.
         - `regions`: only where the frame was seen in several: `xyxy` in pixels and `logit` of each.
-        - `error`: why a frame gave no evidence, or why no frame comes; only where there is a reason.
+        - `faces`: only where faces were looked for, and empty where none was found: of each the
+          square `xyxy` that the model saw, in pixels, its `track` (a number that it keeps), and
+          `logit`, `score` and `verdict` as above. The frame's own are those of the face that leads:
+          the highest score, one judged fake before all.
+        - `error`: why a frame gave no evidence, or why no frame comes; only where that is known.
         - `fault`: what kind of failure keeps frames away: `auth`, `not_found`, `timeout`, `codec`,
           `network`, `ended` or `other`; only with `no_signal`.
     """
@@ -37,20 +42,37 @@ def to_record(result: Result) -> dict[str, object]:
         "latency_ms": {stage: _finite(ms, 3) for stage, ms in result.timings_ms.items()},
         "age_ms": _finite(result.age_ms, 1),
         "regions": _regions(result),
+        "faces": _faces(result),
         "error": result.error,
         "fault": result.fault,
     }
-    optional = ("pts", "age_ms", "regions", "error", "fault")
+    optional = ("pts", "age_ms", "regions", "faces", "error", "fault")
     return {key: value for key, value in record.items() if key not in optional or value is not None}
 
 
 def _regions(result: Result) -> list[dict[str, object]] | None:
-    if len(result.regions) < 2:
+    if len(result.regions) < 2 or faces_of(result) is not None:
         return None
     return [
         {"xyxy": [int(edge) for edge in region.xyxy], "logit": _finite(region.evidence.logit)}
         for region in result.regions
     ]
+
+
+def _faces(result: Result) -> list[dict[str, object]] | None:
+    faces = faces_of(result)
+    return None if faces is None else [_face(face) for face in faces]
+
+
+def _face(face: Region) -> dict[str, object]:
+    verdict = face.verdict
+    return {
+        "xyxy": [int(edge) for edge in face.xyxy],
+        "track": face.track,
+        "logit": _finite(face.evidence.logit),
+        "score": _finite(verdict.score) if verdict else None,
+        "verdict": verdict.state if verdict else None,
+    }
 
 
 def _finite(value: float | None, digits: int | None = None) -> float | None:

@@ -116,7 +116,7 @@ class Result:
         verdict: of the source, up to this frame.
         timings_ms: milliseconds per stage, in the order they ran.
         regions: the parts that the model saw.
-        error: why this frame gave no evidence, where it should have; without signal, why none comes.
+        error: why this frame gave no evidence, or why none comes.
         fault: without signal, what kind of failure that is.
         age_ms: of a live frame, from its capture to its verdict.
     """

@@ -17,7 +17,8 @@ from edge.commands.doctor import CHECKS
 from edge.config import RunConfig, build_config
 from edge.engines.board import read_board
 from edge.engines.record import PRECISIONS
-from edge.sources.live import CameraMode, csi_pipeline
+from edge.sources.devices import csi_pipeline
+from edge.sources.policy import CameraMode
 from patchwatch import COMMANDS, make_parser
 
 ROOT = Path(__file__).resolve().parents[1]

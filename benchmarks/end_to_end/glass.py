@@ -23,6 +23,7 @@ from edge.detector import Detector
 from edge.pipeline import Pipeline
 from edge.sinks.controls import Controls
 from edge.sources import open_source
+from edge.sources.policy import RetryPolicy
 from edge.types import Image, Result
 from edge.verdict import VerdictSettings
 
@@ -98,7 +99,8 @@ def glass_to_verdict(size: Size, detector: Detector, seconds: float, fps: float 
     """
     controls = Controls()
     glass = Glass(controls, seconds)
-    with live_stream(size, fps) as address, open_source(address) as source:
+    once = RetryPolicy(retries=0)
+    with live_stream(size, fps) as address, open_source(address, retry=once) as source:
         pipeline = Pipeline(source, detector, [glass], VerdictSettings(), controls)
         model_ms = pipeline.run().latencies_ms.get("model", deque())
     return _row(size, fps, glass, list(model_ms))

@@ -112,12 +112,23 @@ def shown(build: BuildEngine) -> BuildEngine:
 
 def positive(text: str) -> int:
     """An argparse type: a whole number from 1 on."""
+    return _whole(text, 1)
+
+
+def from_zero(text: str) -> int:
+    """An argparse type: a whole number from 0 on."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
     try:
         value = int(text)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}.")
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {least} on, found {text!r}."
+        )
     return value
 
 

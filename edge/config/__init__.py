@@ -14,7 +14,15 @@ from edge.config.parts import (
     RetryConfig,
     VerdictConfig,
 )
-from edge.config.run import PLACE, RunConfig, build_config, json_schema, load_config, override
+from edge.config.run import (
+    PLACE,
+    RunConfig,
+    build_config,
+    json_schema,
+    load_config,
+    override,
+    replace_sources,
+)
 
 __all__ = [
     "PLACE",
@@ -33,4 +41,5 @@ __all__ = [
     "load_config",
     "override",
     "read_yaml",
+    "replace_sources",
 ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from edge.manifest import Calibration, Precision, RegionText
-from edge.sources.policy import Limits, RetryPolicy
+from edge.sources.policy import CameraMode, Limits, RetryPolicy
 from edge.types import PixelFormat, State
 from edge.verdict import VerdictSettings
 
@@ -71,11 +71,17 @@ class CaptureConfig(Part):
     )
     retry: RetryConfig = RetryConfig()
 
-    def limits(self) -> Limits:
-        """The time limits, as a live source takes them."""
-        return Limits(
-            self.open_timeout_s, self.frame_timeout_s, self.read_timeout_s, self.max_age_s
-        )
+    def options(self) -> dict[str, Any]:
+        """The same, as `open_source` takes it."""
+        return {
+            "limits": Limits(
+                self.open_timeout_s, self.frame_timeout_s, self.read_timeout_s, self.max_age_s
+            ),
+            "retry": self.retry.policy(),
+            "mode": CameraMode(self.width, self.height, self.fps, self.pixel_format),
+            "decode_threads": self.decode_threads,
+            "loop": self.loop,
+        }
 
 
 class BackendConfig(Part):
@@ -191,7 +197,7 @@ class CameraConfig(Part):
     """One of several cameras; what it leaves out is as for all of them."""
 
     name: str = Field(
-        pattern=r"^\w[\w.-]{0,39}$", description="In files, names of files and on the picture."
+        min_length=1, max_length=200, description="In files, names of files and on the picture."
     )
     source: str = Field(description="Camera, stream or file; a file is played as a camera would.")
     region: RegionText | None = Field(default=None, description="As for all cameras.")

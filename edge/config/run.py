@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ from edge.config.parts import (
     index_is_text,
 )
 from edge.manifest import RegionText
+from edge.sinks.paths import file_stem
 from edge.weights import DEFAULT
 
 PLACE = "{camera}"
@@ -61,10 +62,13 @@ class RunConfig(Part):
     def _cameras_are_apart(self) -> Self:
         if self.cameras and self.source is not None:
             raise ValueError("source and cameras were both given. Expected one of them.")
-        names = [camera.name for camera in self.cameras]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two cameras are called {name!r}. Give each a name of its own.")
+        names = Counter(file_stem(camera.name) for camera in self.cameras)
+        for name, count in names.items():
+            if count > 1:
+                raise ValueError(
+                    f"{count} cameras are called {name!r}, at least in names of files. Give each "
+                    "a name of its own."
+                )
         files = Counter(path for camera in self.each_camera() for path in _files(camera))
         for path, count in files.items():
             if count > 1:
@@ -98,7 +102,7 @@ def _files(camera: CameraConfig) -> list[str]:
     """The files and folders that a camera alone may write, under its name."""
     output = camera.output
     paths = (output.save, output.images)
-    return [str(path).replace(PLACE, camera.name) for path in paths if path is not None]
+    return [str(path).replace(PLACE, file_stem(camera.name)) for path in paths if path is not None]
 
 
 def json_schema() -> str:
@@ -130,6 +134,26 @@ def build_config(data: object, where: str) -> RunConfig:
         ConfigError: an unknown key or a wrong value.
     """
     return checked(RunConfig, data, where)
+
+
+def replace_sources(config: RunConfig, sources: Sequence[str]) -> RunConfig:
+    """Watch other sources than a configuration says.
+
+    Args:
+        config: from a file, or the defaults.
+        sources: what to watch; several become cameras, called cam1, cam2 and so on. None of them
+            changes nothing.
+
+    Raises:
+        ConfigError: several cannot be watched as it says.
+    """
+    if not sources:
+        return config
+    data = config.model_dump(exclude_unset=True, exclude={"source", "cameras"})
+    if len(sources) == 1:
+        return build_config({**data, "source": sources[0]}, "command line")
+    cameras = [{"name": f"cam{n}", "source": source} for n, source in enumerate(sources, start=1)]
+    return build_config({**data, "cameras": cameras}, "command line")
 
 
 def override(config: RunConfig, flags: Mapping[str, object]) -> RunConfig:

@@ -29,12 +29,14 @@ class JsonLinesSink:
 
     Args:
         path: the file, or `-` for standard output.
+        append: leave what the file holds, and write behind it.
     """
 
     name = "json"
     wants_picture = False
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, append: bool = False) -> None:
+        self._append = append
         self._to_stdout = str(path) == STDOUT
         self._path = Path("standard output") if self._to_stdout else Path(path)
         self._file: BinaryIO | FileIO | None = None
@@ -52,6 +54,8 @@ class JsonLinesSink:
             self._file = sys.stdout.buffer
         else:
             self._file = open_unharmed(self._path)
+            if self._append and self._file.seekable():
+                self._file.seek(0, os.SEEK_END)
         return self
 
     def __exit__(
@@ -64,7 +68,7 @@ class JsonLinesSink:
         if file is None or self._to_stdout:
             return
         with file:
-            if error is None and not self._started:
+            if error is None and not self._started and not self._append:
                 _empty(file)
 
     def write(self, result: Result, picture: Image | None) -> None:
@@ -91,7 +95,8 @@ class JsonLinesSink:
     def _start(self, file: BinaryIO | FileIO, source: str) -> None:
         if not self._to_stdout:
             refuse_source(self._path, source)
-            _empty(file)
+            if not self._append:
+                _empty(file)
         self._started = True
 
 

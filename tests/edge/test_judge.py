@@ -7,7 +7,7 @@ import pytest
 from edge.detector import Stopwatch
 from edge.judge import HISTORY_S, PLACEHOLDER_HW, Judge, Picture
 from edge.manifest import Calibration
-from edge.types import Evidence, Frame, Region
+from edge.types import Evidence, Frame, Image, Region
 from edge.verdict import VerdictSettings
 from tests.fakes import grey
 
@@ -70,12 +70,12 @@ def test_the_history_is_bounded_and_has_gaps_for_silence_without_presentation_ti
 
 def test_the_rate_is_unknown_until_two_frames_and_after_silence() -> None:
     judge = make_judge()
-    judge.served()
-    assert judge.fps is None
-    judge.served()
-    assert judge.fps is not None and judge.fps > 0
-    judge.silence()
-    assert judge.fps is None
+    rates = []
+    for happens in (judge.served, judge.served, judge.silence):
+        happens()
+        rates.append(judge.fps)
+    assert rates[0] is None and rates[2] is None
+    assert rates[1] is not None and rates[1] > 0
 
 
 def test_a_picture_is_drawn_once_for_all_who_ask() -> None:
@@ -90,7 +90,7 @@ def test_a_picture_is_drawn_once_for_all_who_ask() -> None:
 
     judge.paint = counted  # type: ignore[method-assign,assignment]
     picture = Picture(judge, result, judge.hud(True))
-    images = []
+    images: list[Image] = []
     threads = [threading.Thread(target=lambda: images.append(picture())) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -120,7 +120,9 @@ def test_quiet_says_nothing(tmp_path: Path, model: str, capsys: pytest.CaptureFi
         (["absent.mp4"], 1, "absent.mp4"),
         (["text.mp4"], 1, "text.mp4"),
         (["empty.png"], 1, "empty.png"),
-        (["63"], 1, "camera"),
+        (["63", "--retries", "0"], 1, "camera 63"),
+        (["p.png", "p.png"], 1, "pictures cannot be watched"),
+        (["63", "64", "--save", "o.mp4"], 2, "Put {camera} into its name"),
         (["gopher://x/"], 1, "gopher"),
         (["p.png", "--model", "absent.onnx"], 1, "neither a file nor a shipped model"),
         (["p.png", "--model", "text.mp4"], 1, "not an ONNX model"),
@@ -243,3 +245,10 @@ def test_a_real_clip_with_the_shipped_model(tmp_path: Path) -> None:
     rows = records(lines)
     assert len(rows) > 60
     assert all(isinstance(row["logit"], float) for row in rows)
+
+
+def test_retries_are_a_whole_number(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "0", "--retries", "-1"])
+    assert stopped.value.code == 2
+    assert "expected a whole number from 0 on, found '-1'" in capsys.readouterr().err

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from patchwatch import main
+from tests.edge.sources.clips import write_clip
+from tests.onnx_files import write_model
+from tests.servers import free_port
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(write_model(tmp_path / "model.onnx"))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4", 60, (96, 64))
+
+
+@pytest.fixture
+def slow_clip(tmp_path: Path) -> Path:
+    """Ten frames a second, of which a busy machine need not skip any."""
+    return write_clip(tmp_path / "slow.mp4", size_wh=(96, 64), gaps=range(0, 90, 3))
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """The whole lines that are there by now."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def wait_for(condition: Callable[[], object], within_s: float = 30) -> None:
+    until = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+class Program:
+    """A run in a process of its own, with what it says."""
+
+    def __init__(self, arguments: list[str], said: Path) -> None:
+        self._said = said
+        with said.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "patchwatch", "run", *arguments, "--headless"],
+                stdout=subprocess.PIPE,
+                stderr=file,
+            )
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text()
+
+    def send(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.send(number)
+        return self.process.wait(20)
+
+
+@contextmanager
+def program(tmp_path: Path, *arguments: str) -> Iterator[Program]:
+    run = Program(list(arguments), tmp_path / "said.txt")
+    try:
+        yield run
+    finally:
+        run.process.kill()
+        run.process.wait()
+        if run.process.stdout is not None:
+            run.process.stdout.close()
+
+
+def write_config(path: Path, model: str, clip: Path, cameras: str, more: str = "") -> Path:
+    part = path.with_suffix(".part")
+    part.write_text(
+        f"model: {model}\ncapture: {{loop: true}}\nbatch: {{frames: 2}}\n"
+        f"output: {{window: false, json_lines: {path.parent / 'all.jsonl'}}}\n{more}\n"
+        f"cameras:\n{cameras.replace('CLIP', str(clip))}"
+    )
+    part.replace(path)
+    return path
+
+
+TWO = "  - {name: door, source: CLIP}\n  - {name: yard, source: CLIP}\n"
+
+
+def of(lines: Path, source: str) -> list[dict[str, Any]]:
+    return [record for record in records(lines) if record["source"] == source]
+
+
+def test_several_sources_are_cameras_that_share_the_lines_and_have_their_own_videos(
+    tmp_path: Path, model: str, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines, video = tmp_path / "all.jsonl", tmp_path / "{camera}.mp4"
+    outputs = ["--json", str(lines), "--save", str(video), "--model", model, "--headless"]
+    assert main(["run", str(clip), str(clip), *outputs]) == 0
+    for name in ("cam1", "cam2"):
+        rows = of(lines, name)
+        assert len(rows) > 20
+        assert all(a["index"] < b["index"] for a, b in pairwise(rows))
+        assert all(row["age_ms"] >= 0 for row in rows)
+        with av.open(str(tmp_path / f"{name}.mp4")) as container:
+            assert sum(1 for _ in container.decode(video=0)) > 20
+    out = capsys.readouterr().err
+    assert "cam1" in out and "cam2" in out and "skipped" in out
+
+
+def test_a_camera_that_is_given_up_makes_the_run_fail_and_not_the_others(
+    tmp_path: Path, model: str, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "o.jsonl"
+    absent = f"rtsp://joe:hunter2@127.0.0.1:{free_port()}/x"
+    flags = ["--retries", "0", "--model", model, "--json", str(lines), "--headless"]
+    assert main(["run", absent, str(clip), *flags]) == 1
+    assert len(of(lines, "cam2")) > 20
+    assert {row["fault"] for row in of(lines, "cam1")} == {"network"}
+    assert "hunter2" not in lines.read_text() + capsys.readouterr().err
+
+
+def test_a_single_stream_is_given_up_with_one_sentence(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"rtsp://joe:hunter2@127.0.0.1:{free_port()}/x"
+    assert main(["run", address, "--retries", "0", "--model", model, "--headless"]) == 1
+    err = capsys.readouterr().err
+    assert err.strip().splitlines()[-1].startswith("patchwatch: error: rtsp://***@127.0.0.1")
+    assert "hunter2" not in err and "Traceback" not in err
+
+
+def test_a_video_that_loops_goes_on_until_it_is_stopped(
+    tmp_path: Path, model: str, clip: Path
+) -> None:
+    lines = tmp_path / "o.jsonl"
+    arguments = [str(clip), "--loop", "--model", model, "--json", str(lines)]
+    with program(tmp_path, *arguments) as run:
+        wait_for(lambda: len(records(lines)) > 130)
+        assert run.end(signal.SIGINT) == 130
+    times = [row["pts"] for row in records(lines)]
+    assert times == sorted(times) and times[-1] > 4
+
+
+def test_sighup_restarts_what_changed_and_the_others_lose_no_frame(
+    tmp_path: Path, model: str, slow_clip: Path
+) -> None:
+    lines = tmp_path / "all.jsonl"
+    config = write_config(tmp_path / "c.yaml", model, slow_clip, TWO)
+    with program(tmp_path, "--config", str(config)) as run:
+        wait_for(lambda: len(of(lines, "door")) > 8 and len(of(lines, "yard")) > 8)
+        changed = "  - {name: door, source: CLIP}\n  - {name: gate, source: CLIP}\n"
+        write_config(config, model, slow_clip, changed)
+        run.send(signal.SIGHUP)
+        wait_for(lambda: len(of(lines, "gate")) > 8)
+        assert "gate added; yard removed" in run.said
+        write_config(
+            config, model, slow_clip, changed.replace("gate,", "gate, region: 'center:32',")
+        )
+        seen = len(of(lines, "gate"))
+        run.send(signal.SIGHUP)
+        wait_for(lambda: "gate restarted" in run.said)
+        wait_for(lambda: len(of(lines, "gate")) > seen + 8)
+        assert run.end() == 143
+    door = of(lines, "door")
+    steps = [b["index"] - a["index"] for a, b in pairwise(door)]
+    assert len(door) > 20 and set(steps) == {1}
+    assert all(a["pts"] < b["pts"] for a, b in pairwise(door))
+    starts = [row for row in of(lines, "gate") if row["index"] == 0]
+    assert len(starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("cameras", "more", "reason"),
+    [
+        ("  - {name: door, source: CLIP, reigon: native}\n", "", "Did you mean 'region'"),
+        (TWO, "max_frames: 3", "'max_frames' changed, which takes a restart"),
+        (TWO + "  - {name: new, source: none.mp4}\n", "", "none.mp4: no such file"),
+        (
+            TWO + "  - {name: new, source: CLIP, output: {save: no/such/folder/o.mp4}}\n",
+            "",
+            "no/such/folder",
+        ),
+        ("  []", "", "it has no cameras"),
+    ],
+)
+def test_a_new_configuration_that_does_not_do_is_refused_and_the_old_one_stays(
+    tmp_path: Path, model: str, slow_clip: Path, cameras: str, more: str, reason: str
+) -> None:
+    lines = tmp_path / "all.jsonl"
+    config = write_config(tmp_path / "c.yaml", model, slow_clip, TWO)
+    with program(tmp_path, "--config", str(config)) as run:
+        wait_for(lambda: len(of(lines, "door")) > 5 and len(of(lines, "yard")) > 5)
+        write_config(config, model, slow_clip, cameras, more)
+        run.send(signal.SIGHUP)
+        wait_for(lambda: "is refused, and the old one stays" in run.said)
+        assert reason in run.said and "Traceback" not in run.said
+        seen = len(of(lines, "yard"))
+        wait_for(lambda: len(of(lines, "yard")) > seen + 5)
+        assert run.end() == 143
+    for name in ("door", "yard"):
+        assert {b["index"] - a["index"] for a, b in pairwise(of(lines, name))} == {1}
+
+
+def test_the_reader_of_the_lines_may_leave(tmp_path: Path, model: str, clip: Path) -> None:
+    arguments = [str(clip), "--loop", "--model", model, "--json", "-"]
+    with program(tmp_path, *arguments) as run:
+        assert run.process.stdout is not None
+        assert json.loads(run.process.stdout.readline())["index"] == 0
+        run.process.stdout.close()
+        assert run.process.wait(20) == 1
+        assert "Traceback" not in run.said
+
+
+def test_events_are_written_once_for_an_incident(tmp_path: Path, clip: Path) -> None:
+    # The clip goes from dark to bright in two seconds, and the model calls what is bright fake.
+    model, events = write_model(tmp_path / "m.onnx"), tmp_path / "events"
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"source: {clip}\nmodel: {model}\nregion: native\ncapture: {{loop: true}}\n"
+        "output: {window: false}\nmax_frames: 150\n"
+        "verdict: {window_s: 0.2, min_evidence_s: 0, min_frames: 1}\n"
+        f"alerts: {{folder: {events}, debounce_s: 0.2, cooldown_s: 0.5}}\n"
+    )
+    assert main(["run", "--config", str(config), "--headless"]) == 0
+    found = [json.loads(path.read_text()) for path in sorted(events.glob("*.json"))]
+    assert 2 <= len(found) <= 3
+    assert len({event["id"] for event in found}) == len(found)
+    for event in found:
+        assert event["state"] == "fake" and event["duration_s"] >= 0.2
+        assert (events / event["snapshot"]).stat().st_size > 500

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from edge.detector import Detector
+from edge.errors import ModelError, NetworkError, SinkError
+from edge.regions import parse_region
+from edge.sinks.base import Sink
+from edge.sinks.controls import Controls
+from edge.sinks.outlet import Outlet
+from edge.sources.live import LiveSource
+from edge.sources.policy import Limits, RetryPolicy
+from edge.station.camera import Camera
+from edge.station.station import Station, batch_that_pays
+from edge.types import Batch, Evidence, Image, Result
+from edge.verdict import VerdictSettings
+from tests.fakes import FakeBackend, FakeCamera, FakeSink, Step, Turn, grey
+
+QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.0, min_frames=2)
+ONCE = RetryPolicy(retries=0)
+
+
+def make_camera(
+    name: str,
+    backend: FakeBackend,
+    *turns: Turn,
+    sinks: Sequence[Sink] = (),
+    retry: RetryPolicy = ONCE,
+    limits: Limits | None = None,
+    **more: object,
+) -> Camera:
+    limits = limits or Limits()
+    return Camera(
+        name,
+        LiveSource(name, FakeCamera(*turns), limits, retry),
+        Detector(backend, parse_region("native")),
+        QUICK,
+        backend.manifest.calibration,
+        outlets=[Outlet(sink) for sink in sinks],
+        **more,  # type: ignore[arg-type]  # passed on
+    )
+
+
+def paced(value: int, count: int, every_s: float = 0.01) -> list[Step]:
+    """Pictures with pauses between them, then the end of a recording."""
+    steps: list[Step] = []
+    for _ in range(count):
+        steps += [grey(value), every_s]
+    return [*steps, None]
+
+
+def endless(value: int, every_s: float) -> Iterator[Step]:
+    while True:
+        yield grey(value)
+        yield every_s
+
+
+def wait_for(condition: Callable[[], object], within_s: float = 10) -> None:
+    until = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_each_camera_has_its_own_verdict_and_its_own_sinks() -> None:
+    backend = FakeBackend()
+    dark, bright = FakeSink(), FakeSink(wants_picture=True)
+    cameras = [
+        make_camera("dark", backend, Turn(paced(5, 20)), sinks=[dark]),
+        make_camera("bright", backend, Turn(paced(250, 20)), sinks=[bright]),
+    ]
+    with Station(cameras) as station:
+        station.run()
+    assert {r.frame.source for r in dark.results} == {"dark"}
+    assert dark.results[-1].verdict.state == "real"
+    assert bright.results[-1].verdict.state == "fake"
+    assert all(picture is not None for picture in bright.pictures)
+    assert dark.closed and bright.closed
+    assert all(r.age_ms is not None and r.age_ms < 5000 for r in dark.results)
+    assert (
+        cameras[0].summary.frames == cameras[0].source.received - cameras[0].source.health().skipped
+    )
+
+
+def test_a_camera_that_fails_leaves_the_others_alone() -> None:
+    backend = FakeBackend()
+    sink = FakeSink()
+    broken = make_camera(
+        "broken", backend, Turn(error=NetworkError("broken: refused.")), sinks=[sink]
+    )
+    well = make_camera("well", backend, Turn(paced(250, 20)))
+    with Station([broken, well]) as station:
+        station.run()
+    assert well.summary.scored > 5 and well.failed is None
+    assert str(broken.failed) == "broken: refused."
+    assert [(r.verdict.state, r.error, r.fault) for r in sink.results] == [
+        ("no_signal", "broken: refused.", "network")
+    ] * len(sink.results)
+    assert sink.results
+
+
+def test_when_all_were_given_up_the_run_fails_with_the_reason() -> None:
+    backend = FakeBackend()
+    turn = Turn(error=NetworkError("door: refused."))
+    station = Station([make_camera("door", backend, turn), make_camera("yard", backend, turn)])
+    with pytest.raises(NetworkError, match="door: refused"), station:
+        station.run()
+
+
+def test_a_camera_that_comes_back_is_judged_anew() -> None:
+    backend = FakeBackend()
+    sink = FakeSink()
+    turns = [
+        Turn([grey(250), 0.02] * 5),
+        Turn(error=NetworkError("door: refused.")),
+        Turn(paced(5, 8)),
+    ]
+    retry = RetryPolicy(quick_s=0.15, jitter=0.0)
+    limits = Limits(frame_s=0.1)
+    camera = make_camera("door", backend, *turns, sinks=[sink], retry=retry, limits=limits)
+    with Station([camera]) as station:
+        station.run()
+    states = [r.verdict.state for r in sink.results]
+    assert "fake" in states and states[-1] == "real"
+    silent = states.index("no_signal")
+    assert "fake" not in states[silent:]
+    assert [r.frame.index for r in sink.results if r.evidence] == sorted(
+        {r.frame.index for r in sink.results if r.evidence}
+    )
+
+
+class Slow(FakeSink):
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def write(self, result: Result, picture: Image | None) -> None:
+        time.sleep(self.seconds)
+        super().write(result, picture)
+
+
+def test_a_slow_sink_loses_results_and_holds_nobody_up() -> None:
+    backend = FakeBackend()
+    slow, quick = Slow(0.3), FakeSink()
+    camera = make_camera("door", backend, Turn(paced(9, 40)), sinks=[slow, quick])
+    with Station([camera]) as station:
+        station.run()
+    assert camera.summary.scored > 20
+    assert len(quick.results) > 20
+    assert len(slow.results) < 15
+    assert camera.outlets[0].health().dropped > 10
+
+
+class Throws(FakeSink):
+    def write(self, result: Result, picture: Image | None) -> None:
+        raise SinkError("the disk is full.")
+
+
+def test_a_sink_that_throws_ends_alone() -> None:
+    backend = FakeBackend()
+    quick = FakeSink()
+    camera = make_camera("door", backend, Turn(paced(9, 20)), sinks=[Throws(), quick])
+    with Station([camera]) as station:
+        station.run()
+    assert len(quick.results) > 10
+    assert camera.outlets[0].health().state == "stopped"
+
+
+def test_frames_of_different_cameras_are_given_to_the_model_together() -> None:
+    backend = FakeBackend()
+    cameras = [
+        make_camera(f"cam{value}", backend, Turn(paced(value, 30, 0.02))) for value in range(4)
+    ]
+    with Station(cameras, batch=4, wait_s=0.05) as station:
+        station.run()
+    assert max(backend.batches) == 4
+    assert sum(backend.batches) == sum(camera.summary.scored for camera in cameras)
+    for value, camera in enumerate(cameras):
+        assert camera.shown is not None and camera.shown.result.evidence is not None
+        assert camera.shown.result.evidence.logit == value - 128
+
+
+def test_a_lone_frame_is_not_kept_waiting_for_long() -> None:
+    backend = FakeBackend()
+    sink = FakeSink()
+    busy = make_camera("busy", backend, Turn(paced(1, 10, 0.1)), sinks=[sink])
+    gate = threading.Event()
+    idle = make_camera("idle", backend, Turn([gate]))
+    controls = Controls()
+    with Station([busy, idle], controls, batch=8, wait_s=0.05) as station:
+        wait_for(lambda: busy.over)
+        controls.stop = True
+        station.run()
+        gate.set()
+    ages = [result.age_ms for result in sink.results if result.age_ms is not None]
+    assert len(ages) == 10
+    assert sorted(ages)[len(ages) // 2] < 500
+
+
+def test_under_overload_each_camera_skips_the_same_share() -> None:
+    class Heavy(FakeBackend):
+        def infer(self, frames: Batch) -> list[Evidence]:
+            time.sleep(0.01)
+            return super().infer(frames)
+
+    backend, controls = Heavy(), Controls()
+    cameras = [
+        make_camera(f"cam{number}", backend, Turn(endless(9, 0.01)), controls=controls)
+        for number in range(5)
+    ]
+    with Station(cameras, controls) as station:
+        wait_for(lambda: sum(camera.summary.scored for camera in cameras) >= 250, 30)
+        controls.stop = True
+        station.run()
+    shares = [camera.summary.scored / camera.source.received for camera in cameras]
+    assert max(shares) < 0.9
+    assert max(shares) - min(shares) < 0.1 * max(shares)
+
+
+def test_an_error_of_the_model_ends_the_run() -> None:
+    class Breaks(FakeBackend):
+        def infer(self, frames: Batch) -> list[Evidence]:
+            raise ModelError("the model broke.")
+
+    sink = FakeSink()
+    camera = make_camera("door", Breaks(), Turn(endless(1, 0.01)), sinks=[sink])
+    with pytest.raises(ModelError, match="broke"), Station([camera]) as station:
+        station.run()
+    assert sink.closed
+
+
+def test_enough_frames_end_it() -> None:
+    camera = make_camera("door", FakeBackend(), Turn(endless(1, 0.005)), max_frames=7)
+    with Station([camera]) as station:
+        station.run()
+    assert camera.summary.frames == 7
+
+
+def test_a_frame_too_small_for_the_model_is_an_error_and_the_camera_goes_on() -> None:
+    sink = FakeSink()
+    steps: list[Step] = [grey(9, 2, 2), 0.05, grey(9), 0.05, None]
+    camera = make_camera("door", FakeBackend(), Turn(steps), sinks=[sink])
+    with Station([camera]) as station:
+        station.run()
+    assert [r.error is None for r in sink.results] == [False, True]
+    assert "at least 5×5" in str(sink.results[0].error)
+
+
+def test_a_wrong_sink_is_told_before_anything_begins() -> None:
+    class Wrong(FakeSink):
+        def __enter__(self) -> Wrong:
+            raise SinkError("no such folder.")
+
+    first = FakeSink()
+    cameras = [
+        make_camera("a", FakeBackend(), Turn(endless(1, 0.01)), sinks=[first]),
+        make_camera("b", FakeBackend(), Turn(endless(1, 0.01)), sinks=[Wrong()]),
+    ]
+    with pytest.raises(SinkError, match="no such folder"), Station(cameras):
+        pass
+    assert first.closed
+
+
+def test_cameras_change_while_the_others_lose_no_frame() -> None:
+    backend, controls, kept = FakeBackend(), Controls(), FakeSink()
+    old_sink, new_sink = FakeSink(), FakeSink()
+    stays = make_camera("stays", backend, Turn(endless(1, 0.1)), sinks=[kept], controls=controls)
+    old = make_camera("door", backend, Turn(endless(2, 0.02)), sinks=[old_sink])
+    new = make_camera("door", backend, Turn(endless(250, 0.02)), sinks=[new_sink])
+    with Station([stays, old], controls) as station:
+        wait_for(lambda: len(old_sink.results) > 5)
+        station.change(["door"], [new])
+        assert old_sink.closed
+        before = len(old_sink.results)
+        wait_for(lambda: len(new_sink.results) > 5)
+        assert [camera.name for camera in station.cameras] == ["stays", "door"]
+        controls.stop = True
+        station.run()
+    assert len(old_sink.results) == before
+    assert new_sink.results[-1].evidence is not None
+    assert new_sink.results[-1].evidence.logit == 122
+    indices = [result.frame.index for result in kept.results]
+    assert len(indices) > 10 and indices == list(range(len(indices)))
+    assert stays.source.health().reconnects == 0
+
+
+def test_a_new_camera_that_cannot_open_its_sink_leaves_the_rest_running() -> None:
+    class Wrong(FakeSink):
+        def __enter__(self) -> Wrong:
+            raise SinkError("no such folder.")
+
+    backend, controls = FakeBackend(), Controls()
+    stays = make_camera("stays", backend, Turn(endless(1, 0.02)), controls=controls)
+    with Station([stays], controls) as station:
+        with pytest.raises(SinkError):
+            station.change([], [make_camera("b", backend, Turn(), sinks=[Wrong()])])
+        seen = stays.summary.frames
+        wait_for(lambda: stays.summary.frames > seen + 3)
+        controls.stop = True
+        station.run()
+
+
+class Hangs(FakeSink):
+    def __init__(self, gate: threading.Event) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def write(self, result: Result, picture: Image | None) -> None:
+        self.gate.wait()
+
+
+def test_it_ends_in_time_whatever_hangs() -> None:
+    gate = threading.Event()
+
+    class Stuck(FakeBackend):
+        def infer(self, frames: Batch) -> list[Evidence]:
+            gate.wait()
+            return super().infer(frames)
+
+    backend = Stuck()
+    fine = FakeSink()
+    cameras = [
+        make_camera("reads", backend, Turn([gate]), sinks=[fine]),
+        make_camera("opens", backend, Turn(wait=gate)),
+        make_camera("writes", backend, Turn(endless(1, 0.01)), sinks=[Hangs(gate)]),
+        make_camera("closes", backend, Turn(endless(1, 0.01), close_wait=gate)),
+    ]
+    controls = Controls()
+    with Station(cameras, controls) as station:
+        time.sleep(0.2)
+        controls.stop = True
+        station.run()
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert fine.closed
+    gate.set()
+    wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("patchwatch-")])
+
+
+def test_the_tick_runs_in_the_calling_thread() -> None:
+    threads = set()
+    camera = make_camera("door", FakeBackend(), Turn(paced(1, 20)))
+    with Station([camera]) as station:
+        station.run(lambda: threads.add(threading.current_thread()), 0.01)
+    assert threads == {threading.current_thread()}
+
+
+def test_a_batch_is_used_only_where_it_pays() -> None:
+    class Timed(FakeBackend):
+        def __init__(self, each_s: float, all_s: float) -> None:
+            super().__init__()
+            self.times = each_s, all_s
+
+        def warm_up(self, height: int, width: int, batch: int = 1) -> None:
+            each_s, all_s = self.times
+            time.sleep(all_s + each_s * batch)
+
+    serial, parallel = Timed(0.01, 0.0), Timed(0.0005, 0.01)
+    assert batch_that_pays(Detector(serial, parse_region("resize:64"))) == 1
+    assert batch_that_pays(Detector(parallel, parse_region("resize:64"))) == 8
+    assert batch_that_pays(Detector(parallel, parse_region("native"))) == 1
