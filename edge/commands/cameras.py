@@ -21,7 +21,7 @@ from edge.regions import parse_region
 from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
 from edge.sinks.outlet import CAPACITY, Outlet
-from edge.sinks.status import STREAMING, StatusRow, StatusTable, SummaryRow
+from edge.sinks.status import StatusRow, StatusTable, SummaryRow
 from edge.sinks.wall import Wall
 from edge.sources import open_source
 from edge.sources.live import Health, LiveSource
@@ -314,7 +314,6 @@ def _changes(gone: Sequence[str], new: Sequence[str]) -> str:
 def status_of(camera: Camera) -> StatusRow:
     """A camera as a row of the table on the terminal."""
     summary, health = camera.summary, camera.source.health()
-    signal, reason = (STREAMING, None) if health.error is None else (health.state, health.error)
     return StatusRow(
         name=camera.name,
         verdict=summary.last_verdict,
@@ -322,9 +321,9 @@ def status_of(camera: Camera) -> StatusRow:
         fps=camera.fps,
         skipped=skipped_share(health),
         age_ms=summary.ages_ms[-1] if summary.ages_ms else None,
-        signal=signal,
+        signal=health.state,
         retry_in_s=health.retry_in_s,
-        reason=reason,
+        reason=health.error,
         dropped=sum(outlet.health().dropped for outlet in camera.outlets),
     )
 

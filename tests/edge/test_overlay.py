@@ -13,7 +13,9 @@ import pytest
 
 from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, draw
+from edge.overlay.notices import wrapped
 from edge.overlay.style import STATE_COLOURS
+from edge.overlay.text import text_width
 from edge.regions import cut, parse_region
 from edge.types import Box, Evidence, Frame, Image, Region, Result, State, Verdict
 
@@ -250,6 +252,63 @@ def test_no_signal_is_said_in_the_middle_with_source_and_time() -> None:
     later = draw(saying(frame, "no_signal", None, captured_at=1.7e9 + 1), HUD)
     assert changed(picture, other).any()
     assert changed(picture, later).any()
+
+
+NOTICE_SIZES = [(120, 160), (135, 240), (240, 320), (640, 360), (720, 1280), (2160, 3840)]
+REASON = "no answer within 10 s. Check that the camera runs and that its address is right."
+
+
+def silent(image: Image, error: str | None, source: str = "rtsp://cam/1") -> Image:
+    return draw(saying(image, "no_signal", None, source, error=error), HUD)
+
+
+@pytest.mark.parametrize(("height", "width"), NOTICE_SIZES)
+@pytest.mark.parametrize("grey", [0, 255])
+def test_the_reason_stands_in_the_middle_at_any_size(height: int, width: int, grey: int) -> None:
+    frame = flat(height, width, grey)
+    picture = silent(frame, f"rtsp://cam/1: {REASON}")
+    assert changed(picture, silent(frame, None)).any()
+    assert changed(picture, silent(frame, "the camera has no such stream.")).any()
+    # Not along the upper edge too, as an error beside a verdict is; and nothing is cut off.
+    assert not (picture == STATE_COLOURS["uncertain"]).all(2).any()
+    inside = ~(picture[: -height // 50] == picture[0, 0]).all(2)
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    assert rows[0] >= 2 and columns[0] >= 2 and columns[-1] < width - 2
+    assert abs(columns[0] + columns[-1] - width) < 0.05 * width
+
+
+def test_the_name_of_the_source_is_not_said_twice() -> None:
+    frame = flat(240, 320)
+    for error, same in (
+        ("rtsp://cam/1: no answer.", "No answer."),
+        ("rtsp://cam/1 cannot be opened.", "Cannot be opened."),
+    ):
+        np.testing.assert_array_equal(silent(frame, error), silent(frame, same))
+    inside = "there is no stream at rtsp://cam/1, says the camera."
+    np.testing.assert_array_equal(silent(frame, inside), silent(frame, inside, ""))
+    for other in ("rtsp://cam/11: no answer.", "http://rtsp://cam/1/2 is no stream."):
+        assert changed(silent(frame, other), silent(frame, other, "")).any()
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("width", [30, 150, 400, 5000])
+def test_a_text_is_broken_between_words_and_keeps_its_end(width: int, most: int) -> None:
+    text = f"rtsp://10.0.0.7:554/a/long/address: {REASON}"
+    lines = wrapped(text, 11, width, most)
+    assert 1 <= len(lines) <= most
+    assert all(text_width(line, 11) <= width for line in lines)
+    assert lines[-1].endswith("ght.") or width == 30
+    if "…" not in "".join(lines):
+        assert " ".join(lines) == text
+    assert wrapped("", 11, width, most) == ()
+
+
+def test_a_reason_of_any_length_takes_three_lines_at_most() -> None:
+    frame = flat(480, 640)
+    long, longer = ("so " * count + "it ends" for count in (300, 400))
+    np.testing.assert_array_equal(silent(frame, long), silent(frame, longer))
+    rows = changed(silent(frame, long), silent(frame, None)).any(1)
+    assert np.ptp(np.flatnonzero(rows)) < 0.6 * 480
 
 
 def test_no_signal_shows_no_heat() -> None:

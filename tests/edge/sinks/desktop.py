@@ -87,14 +87,16 @@ class Window:
         Without a window manager Qt 5 now and then misses that its window was mapped, and then never
         paints it, until it is mapped again.
         """
-        while not self.seen().any():
-            began = time.monotonic()
-            self.wait_for(
-                lambda: self.seen().any() or time.monotonic() > began + _PAINTED_WITHIN_S,
-                "a picture",
-            )
-            if not self.seen().any():
-                self.xdotool("windowunmap", self.ids()[-1], "windowmap", self.ids()[-1])
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._is_painted(time.monotonic() + _PAINTED_WITHIN_S):
+            if time.monotonic() > deadline:
+                pytest.fail(f"the window stays black; {self.notes()}")
+            self.xdotool("windowunmap", self.ids()[-1], "windowmap", self.ids()[-1])
+
+    def _is_painted(self, until: float) -> bool:
+        while not (painted := self.seen().any()) and time.monotonic() < until:
+            time.sleep(0.02)
+        return bool(painted)
 
     def seen(self) -> Image:
         """What is on the screen, uint8 [H, W, 3] BGR."""
