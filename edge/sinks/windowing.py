@@ -34,13 +34,17 @@ os._exit(0)
 """
 
 
+_NAME = "Patchwatch"
+"""By which OpenCV knows the window. Only ASCII: with Qt it finds no other for the mouse."""
+
+
 class Screen:
     """One window of the desktop. It appears with its first picture; from the main thread only.
 
     Every method but `close` raises `cv2.error` where the window system refuses.
 
     Args:
-        title: of the window; also its name, so that no other may have it.
+        title: of the window.
 
     Attributes:
         is_open: whether it has appeared, and was not closed by its owner.
@@ -63,33 +67,34 @@ class Screen:
         """
         _quiet_qt()
         ratio = cv2.WINDOW_FREERATIO if fills else cv2.WINDOW_KEEPRATIO
-        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | ratio | cv2.WINDOW_GUI_NORMAL)
-        cv2.resizeWindow(self._title, width, height)
+        cv2.namedWindow(_NAME, cv2.WINDOW_NORMAL | ratio | cv2.WINDOW_GUI_NORMAL)
+        cv2.setWindowTitle(_NAME, self._title)
+        cv2.resizeWindow(_NAME, width, height)
         if on_click is not None:
-            cv2.setMouseCallback(self._title, functools.partial(_pressed, on_click))
+            cv2.setMouseCallback(_NAME, functools.partial(_pressed, on_click))
         self.is_open = True
 
     def size_wh(self) -> tuple[int, int]:
         """Width and height of the room for a picture; 0 or less where it is not known."""
-        _, _, width, height = cv2.getWindowImageRect(self._title)
+        _, _, width, height = cv2.getWindowImageRect(_NAME)
         return width, height
 
     def show(self, image: Image) -> None:
         """Show a picture, uint8 [H, W, 3] BGR, at the next `key`."""
-        cv2.imshow(self._title, image)
+        cv2.imshow(_NAME, image)
 
     def key(self, wait_ms: int) -> str | None:
         """The key pressed within that time, in lower case; "" for none, None once it was closed."""
         # waitKey cuts codes to a byte, which makes the left arrow (0xff51) a Q.
         code = cv2.waitKeyEx(wait_ms)
-        if not _is_visible(self._title):
+        if not _is_visible(_NAME):
             return None
         # GTK adds the state of Shift and Num Lock above the lower 16 bits.
         return "" if code == -1 else chr(code & 0xFFFF).lower()
 
     def entitle(self, title: str) -> None:
         """Show another title."""
-        cv2.setWindowTitle(self._title, title)
+        cv2.setWindowTitle(_NAME, title)
 
     def close(self) -> None:
         """Close it, if it is open."""

@@ -134,8 +134,9 @@ def test_a_flag_reaches_every_camera_that_says_nothing_itself(tmp_path: Path) ->
     ("text", "message"),
     [
         ("source: 0\ncameras: [{name: a, source: 1}]", "source and cameras were both given"),
-        ("cameras: [{name: a, source: 1}, {name: a, source: 2}]", "two cameras are called 'a'"),
-        ("cameras: [{name: a/b, source: 1}]", "cameras.0.name.*found 'a/b'"),
+        ("cameras: [{name: a, source: 1}, {name: a, source: 2}]", "2 cameras are called 'a'"),
+        ("cameras: [{name: a/b, source: 1}, {name: b, source: 2}]", "2 cameras are called 'b'"),
+        ("cameras: [{name: '', source: 1}]", "cameras.0.name"),
         ("cameras: [{name: a}]", "cameras.0.source"),
         ("cameras: [{name: a, source: 1, reigon: native}]", "Did you mean 'region'"),
         (

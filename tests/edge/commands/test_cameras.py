@@ -16,6 +16,7 @@ import av
 import pytest
 
 from patchwatch import main
+from tests.edge.sinks.desktop import Window, desktop
 from tests.edge.sources.clips import write_clip
 from tests.onnx_files import write_model
 from tests.servers import free_port
@@ -225,6 +226,30 @@ def test_the_reader_of_the_lines_may_leave(tmp_path: Path, model: str, clip: Pat
         run.process.stdout.close()
         assert run.process.wait(20) == 1
         assert "Traceback" not in run.said
+
+
+def test_cameras_are_shown_in_one_window_that_obeys_its_keys(
+    tmp_path: Path, model: str, slow_clip: Path
+) -> None:
+    absent = f"rtsp://127.0.0.1:{free_port()}/x"
+    flags = ["--loop", "--model", model, "--snapshots", str(tmp_path)]
+    command = [sys.executable, "-m", "patchwatch", "run", str(slow_clip), absent, *flags]
+    log = tmp_path / "log"
+    with desktop() as environment, log.open("w") as out, (tmp_path / "notes").open("w") as err:
+        run = subprocess.Popen(command, stdout=out, stderr=err, env=environment, text=True)
+        try:
+            shown = Window(run, environment, log, tmp_path, "Patchwatch · 2 cameras")
+            shown.wait_for(shown.ids, "the window")
+            shown.wait_until_painted()
+            shown.press("1")
+            shown.press("s")
+            shown.wait_for(lambda: list(tmp_path.glob("cam1_*.png")), "a snapshot")
+            shown.press("q")
+            assert run.wait(20) == 0
+        finally:
+            run.kill()
+            run.wait()
+    assert "Traceback" not in (tmp_path / "notes").read_text()
 
 
 def test_events_are_written_once_for_an_incident(tmp_path: Path, clip: Path) -> None:

@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from edge.errors import (
@@ -504,6 +505,52 @@ def test_the_end_of_motion_jpeg() -> None:
         shots, error = read_all(capture)
     assert numbers(shots) == list(range(10))
     assert type(error) is SourceEnded
+
+
+def test_a_picture_that_was_cut_with_its_connection_is_not_shown() -> None:
+    pictures = [jpeg(index, (640, 480)) for index in range(3)]
+    parts = [
+        f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
+        + picture
+        + b"\r\n"
+        for picture in pictures
+    ]
+    data = b"".join(parts)[: -len(pictures[-1]) // 2]
+    kind = "multipart/x-mixed-replace;boundary=frame"
+    with slowly(data, 1e6, kind) as url, opened(url) as capture:
+        shots, error = read_all(capture)
+        assert capture.damaged == 1
+    assert numbers(shots) == [0, 1]
+    assert isinstance(error, SourceEnded)
+
+
+class Hesitant:
+    """A container that says at each second try that it has nothing yet."""
+
+    def __init__(self, container: InputContainer) -> None:
+        self._container = container
+        self._tries = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._container, name)
+
+    def demux(self) -> Iterator[Any]:
+        self._tries += 1
+        if self._tries % 2:
+            raise av.error.BlockingIOError(11, "Resource temporarily unavailable")
+        return self._container.demux()
+
+
+def test_a_stream_that_has_nothing_yet_is_asked_again(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Capture(StreamCapture):
+        def __init__(self, container: InputContainer, *rest: Any) -> None:
+            super().__init__(Hesitant(container), *rest)  # type: ignore[arg-type]  # stands for one
+
+    monkeypatch.setattr(streams, "StreamCapture", Capture)
+    with rtsp_server(clip) as url, opened(url) as capture:
+        assert numbers([capture.read() for _ in range(10)]) == list(range(10))
 
 
 def test_credentials_open_the_stream_and_are_shown_nowhere(
