@@ -5,6 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SOURCE ?= 0
 OUT    ?= out/demo
+MINUTES ?= 10
 # A build of torch without CUDA where there is no GPU: TORCH_FLAGS='--index-url …/whl/cpu'
 TORCH       ?= torch==2.13.0
 TORCH_FLAGS ?=
@@ -19,7 +20,7 @@ NUMPY   = $(if $(JETSON),'numpy>=1.24$(comma)<2')
 OTHER   = $(if $(filter desktop,$(OPENCV)),opencv-python-headless,opencv-python)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test lint bench train-smoke export system-packages clean
+.PHONY: help setup demo live test lint bench soak train-smoke export system-packages clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +35,8 @@ live: $(VENV)/.runtime  ## watch a camera in a window (SOURCE=rtsp://… for ano
 	$(BIN)/patchwatch run $(SOURCE)
 
 test: WITH_WINDOW := yes
-test: system-packages $(VENV)/.cuda lint  ## everything that CI checks: ruff, mypy, pytest with coverage
+test: $(VENV)/.dev  ## everything that CI checks: ruff, mypy, pytest with coverage
+	$(MAKE) --no-print-directory -j3 WITH_WINDOW=yes system-packages $(VENV)/.cuda lint
 	$(BIN)/pytest --cov --cov-report=term
 
 lint: $(VENV)/.dev  ## ruff and mypy only
@@ -45,6 +47,9 @@ lint: $(VENV)/.dev  ## ruff and mypy only
 bench: $(VENV)/.bench  ## measure everything, under ten minutes (QUICK=1: about one); report in out/bench
 	@f=$$($(BIN)/patchwatch bench $(if $(QUICK),--quick) --output out/bench) || code=$$?; \
 	[ -z "$$f" ] || $(BIN)/patchwatch bench report "$$f" -o out/bench/report; exit $${code:-0}
+
+soak: $(VENV)/.bench  ## real streams against a slow model for MINUTES (10): ages, memory, descriptors, threads
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --report out/soak.json
 
 train-smoke: $(VENV)/.dev  ## the whole way small: made-up pictures, train, distil, export, evaluate
 	rm -rf out/train-smoke && OMP_NUM_THREADS=1 $(BIN)/python -m training.smoke out/train-smoke
@@ -84,9 +89,9 @@ $(VENV)/.bench: $(VENV)/.runtime
 
 comma := ,
 
-# What the tests of the window and of streams need; without it they skip and say why.
+# What the tests of the window, of streams and of a search need; without it they skip and say why.
 PACKAGES := xvfb xdotool libgl1 libglib2.0-0 python3-gi gir1.2-gst-rtsp-server-1.0 \
-	gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+	gstreamer1.0-plugins-good gstreamer1.0-plugins-bad postgresql
 
 system-packages:
 	@if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \

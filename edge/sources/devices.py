@@ -8,7 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from edge.errors import NetworkError, NotFound, SourceError, SourceTimeout
+from edge.errors import (
+    MissingDependency,
+    NetworkError,
+    NotFound,
+    PatchwatchError,
+    SourceError,
+    SourceTimeout,
+)
 from edge.sources.capture import Shot
 from edge.sources.opencv import announced_fps, cv2
 from edge.sources.policy import CameraMode
@@ -53,14 +60,11 @@ def open_csi(sensor: int, name: str, mode: CameraMode) -> DeviceCapture:
         mode: what is asked of it; by default 1280×720 at 30 frames per second.
 
     Raises:
-        SourceError: OpenCV lacks GStreamer, or the camera cannot be opened.
+        MissingDependency: OpenCV lacks GStreamer; nothing is tried again.
+        SourceError: the camera cannot be opened.
     """
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-        raise SourceError(
-            f"{name} needs an OpenCV built with GStreamer, and this OpenCV {cv2.__version__} has "
-            "none. On a Jetson use the system's: pip uninstall opencv-python "
-            "opencv-python-headless, then sudo apt-get install python3-opencv."
-        )
+        raise MissingGStreamer(name)
     capture = cv2.VideoCapture(csi_pipeline(sensor, mode), cv2.CAP_GSTREAMER)
     if not capture.isOpened():
         raise SourceError(
@@ -68,6 +72,22 @@ def open_csi(sensor: int, name: str, mode: CameraMode) -> DeviceCapture:
             "nvargus-daemon runs and no other program holds the camera."
         )
     return DeviceCapture(capture, name, mode.pixel_format)
+
+
+class MissingGStreamer(MissingDependency):
+    """This OpenCV was built without GStreamer, which nothing but another OpenCV mends.
+
+    Args:
+        name: of the source that needs it.
+    """
+
+    def __init__(self, name: str) -> None:
+        PatchwatchError.__init__(
+            self,
+            f"{name} needs an OpenCV built with GStreamer, and this OpenCV {cv2.__version__} has "
+            "none. On a Jetson use the system's: pip uninstall opencv-python "
+            "opencv-python-headless, then sudo apt-get install python3-opencv.",
+        )
 
 
 class DeviceCapture:

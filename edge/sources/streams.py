@@ -152,7 +152,8 @@ def open_clip(
 
 def _connect(url: str, limits: Limits, name: str, reading: _Countdown) -> InputContainer:
     options = _RTSP if scheme_of(url) in ("rtsp", "rtsps") else _HTTP
-    # PyAV's limits do not hold while a connection is closed.
+    # PyAV's limits do not hold while a connection is closed. Closing says good-bye, for which a
+    # sender that has read nothing for days, not even our signs of life, leaves no room.
     socket_limit = {"timeout" if options is _RTSP else "rw_timeout": f"{limits.read_s * 1e6:.0f}"}
     opening = _Countdown(limits.open_s)
     opened = _open(url, options | socket_limit, (opening, reading))
@@ -397,8 +398,10 @@ class _Track:
 
     def decode(self, packet: Packet[Any]) -> list[VideoFrame]:
         """The undamaged pictures that a packet completes."""
-        if packet.is_corrupt:
+        if packet.is_corrupt:  # cut with its connection, or with a gap in its transport stream
             self._hurt()
+            self.damaged += 1
+            return []
         try:
             frames = self.video.decode(packet)
         except av.error.FFmpegError:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.errors import NetworkError, NotFound, SourceError, SourceTimeout
+from edge.errors import MissingDependency, NetworkError, NotFound, SourceError, SourceTimeout
 from edge.sources.devices import (
     PATIENCE,
     DeviceCapture,
@@ -179,7 +179,9 @@ def test_a_camera_left_to_itself_is_only_asked_not_to_queue() -> None:
 def test_csi_without_gstreamer_says_which_opencv_is_needed() -> None:
     with (
         nothing_left_behind(),
-        pytest.raises(SourceError, match=r"csi://0 needs an OpenCV built with GStreamer.*apt-get"),
+        pytest.raises(
+            MissingDependency, match=r"csi://0 needs an OpenCV built with GStreamer.*apt-get"
+        ),
     ):
         open_csi(0, "csi://0", CameraMode())
 
