@@ -49,7 +49,7 @@ bench: $(VENV)/.bench  ## measure everything, under ten minutes (QUICK=1: about 
 	[ -z "$$f" ] || $(BIN)/patchwatch bench report "$$f" -o out/bench/report; exit $${code:-0}
 
 soak: $(VENV)/.bench  ## real streams against a slow model for MINUTES (10): ages, memory, descriptors, threads
-	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --report out/soak.json
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --report out/soak/soak.json
 
 train-smoke: $(VENV)/.dev  ## the whole way small: made-up pictures, train, distil, export, evaluate
 	rm -rf out/train-smoke && OMP_NUM_THREADS=1 $(BIN)/python -m training.smoke out/train-smoke

@@ -1,25 +1,32 @@
-"""Real servers for tests: RTSP, HTTP files, HTTP motion JPEG, and one that never answers."""
+"""Real servers for tests: RTSP, HTTP files, HTTP motion JPEG, and one that never answers.
+
+One that can be killed and frozen is here too; damage on the way is in `tests/faults/proxy.py`.
+"""
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.server
+import random
 import re
+import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from typing_extensions import Self
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 _PROBE = "import gi; gi.require_version('GstRtspServer', '1.0')"
 _BOUNDARY = "frame"
+_STREAM = "/stream.mjpg"
 
 
 @functools.cache
@@ -34,6 +41,82 @@ def _lacks_rtsp() -> str | None:
     return None
 
 
+class KillableRtsp:
+    """GStreamer's RTSP server in a process of its own, on one port from start to start.
+
+    Skips the test where that server is absent. A context manager that starts it, and kills it.
+
+    Args:
+        clips: H.264 mp4 files, which are shown one after the other, over and over. Different sizes
+            make a stream that changes its size.
+        once: end the stream after the clips, instead of starting over.
+        credentials: user:password that a client must give; none if empty.
+        path: of the stream on the server.
+
+    Attributes:
+        port: the same after each start.
+        credentials: may be changed before the next start.
+        path: likewise.
+    """
+
+    def __init__(
+        self, *clips: Path, once: bool = False, credentials: str = "", path: str = "/clip"
+    ) -> None:
+        reason = _lacks_rtsp()
+        if reason:
+            pytest.skip(reason)
+        self.port = steady_port()
+        self.credentials = credentials
+        self.path = path
+        self._clips = clips
+        self._once = once
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def address(self) -> str:
+        """Of the stream, without credentials."""
+        return f"rtsp://127.0.0.1:{self.port}{self.path}"
+
+    def start(self) -> None:
+        """Start it, and return when it listens."""
+        assert self._process is None, "the RTSP server runs already"
+        command = [SYSTEM_PYTHON, str(Path(__file__).with_name("rtsp_server.py"))]
+        command += [str(clip) for clip in self._clips] + ["--once"] * self._once
+        command += ["--port", str(self.port), "--path", self.path]
+        command += ["--credentials", self.credentials] if self.credentials else []
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._process = process
+        assert process.stdout is not None
+        told = process.stdout.readline().strip()
+        assert told == str(self.port), "the RTSP server did not start"
+
+    def kill(self) -> None:
+        """End it as `kill -9` does: its connections are reset, and its port is refused."""
+        if self._process is not None:
+            with self._process as process:
+                process.kill()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Stop it where it stands: it holds its connections, and its port accepts new ones."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "the RTSP server does not run"
+        self._process.send_signal(number)
+
+
 @contextmanager
 def rtsp_server(clip: Path, *, once: bool = False, credentials: str = "") -> Iterator[str]:
     """Serve an H.264 mp4 over RTSP; skips the test where GStreamer's server is absent.
@@ -46,19 +129,8 @@ def rtsp_server(clip: Path, *, once: bool = False, credentials: str = "") -> Ite
     Yields:
         Its address, without credentials.
     """
-    reason = _lacks_rtsp()
-    if reason:
-        pytest.skip(reason)
-    command = [SYSTEM_PYTHON, str(Path(__file__).with_name("rtsp_server.py")), str(clip)]
-    command += ["--once"] * once + (["--credentials", credentials] if credentials else [])
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            port = process.stdout.readline().strip()
-            assert port.isdigit(), "the RTSP server did not start"
-            yield f"rtsp://127.0.0.1:{port}/clip"
-        finally:
-            process.kill()
+    with KillableRtsp(clip, once=once, credentials=credentials) as server:
+        yield server.address
 
 
 class _Quiet(http.server.BaseHTTPRequestHandler):
@@ -118,23 +190,37 @@ def http_files(folder: Path, *, break_after: int | None = None) -> Iterator[str]
 
 @contextmanager
 def motion_jpeg(
-    pictures: Sequence[bytes], *, fps: float = 25.0, loop: bool = True, then_stall: bool = False
+    pictures: Sequence[bytes],
+    *,
+    fps: float = 25.0,
+    loop: bool = True,
+    then_stall: bool = False,
+    credentials: str = "",
 ) -> Iterator[str]:
     """Serve a camera's stream of JPEG pictures (multipart/x-mixed-replace).
 
     Args:
-        pictures: encoded JPEG.
+        pictures: encoded JPEG; they may differ in size.
         fps: pictures per second.
         loop: start over at the end; else the stream ends.
         then_stall: at the end keep the connection open and send nothing.
+        credentials: user:password that a client must give; none if empty.
 
     Yields:
-        The address of the stream.
+        The address of the stream, without credentials; every other path of the server is a 404.
     """
     stopped = threading.Event()
+    wanted = f"Basic {base64.b64encode(credentials.encode()).decode()}" if credentials else ""
 
     class Handler(_Quiet):
         def do_GET(self) -> None:
+            status = _refusal(self, wanted)
+            if status:
+                self.send_response(status)
+                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             self.send_response(200)
             self.send_header("Content-Type", f"multipart/x-mixed-replace;boundary={_BOUNDARY}")
             self.send_header("Connection", "close")
@@ -144,13 +230,13 @@ def motion_jpeg(
                 head += f"Content-Length: {len(picture)}\r\n\r\n"
                 if stopped.is_set() or not _send(self, head.encode() + picture + b"\r\n"):
                     break
-                time.sleep(1 / fps)
+                stopped.wait(1 / fps)
             if then_stall:
                 stopped.wait()
 
     with _serve(Handler) as address:
         try:
-            yield f"{address}/stream.mjpg"
+            yield address + _STREAM
         finally:
             stopped.set()
 
@@ -167,6 +253,26 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port
+
+
+def steady_port() -> int:
+    """A port that stays free between two starts of a server, and that nobody listens on.
+
+    It is not one of those that outgoing connections get: no other program takes it meanwhile, and a
+    client that tries again and again never meets itself on it.
+    """
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.SystemRandom().sample(range(low // 2, low), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("no port is free")
+
+
+def _refusal(handler: _Quiet, wanted: str) -> int:
+    """The status that a request is refused with; 0 if it is answered."""
+    if handler.path != _STREAM:
+        return 404
+    return 401 if wanted and handler.headers.get("Authorization") != wanted else 0
 
 
 def _byte_range(header: str, size: int) -> tuple[int, int]:

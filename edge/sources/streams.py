@@ -201,6 +201,8 @@ class StreamCapture:
         self._converter = _Converter()
         # Its segments come at once, one every few seconds: played as by a player.
         in_segments = container.format.name == "hls"
+        # FFmpeg makes up the times of motion JPEG, as if 25 pictures came each second.
+        self._has_times = container.format.name != "mpjpeg"
         self._pace = _Pace(time.sleep, time.monotonic) if in_segments else None
         self._ready: deque[VideoFrame] = deque()
         self._ended = False
@@ -231,7 +233,8 @@ class StreamCapture:
         frame = self._ready.popleft()
         if self._pace is not None:
             self._pace.wait(frame.time)
-        return Shot(time.monotonic(), frame.time, partial(self._converter.image, frame))
+        pts_s = frame.time if self._has_times else None
+        return Shot(time.monotonic(), pts_s, partial(self._converter.image, frame))
 
     def close(self) -> None:
         """Close the connection; may be called twice. Frames that were read stay good."""
@@ -253,14 +256,18 @@ class StreamCapture:
 
     def _demux(self) -> Packet[Any] | int | None:
         """A packet, or FFmpeg's error number; None if there is none yet."""
+        # Anew for each packet, so that each gets what is left of the limit; and closed, as one that
+        # is only dropped leaves a quarter of a kilobyte behind.
+        packets = self._container.demux()
         try:
-            # Anew for each packet, so that each gets what is left of the limit.
-            return next(self._container.demux(), None)
+            return next(packets, None)
         except av.error.BlockingIOError:
             time.sleep(_PAUSE_S)
             return None
         except av.error.FFmpegError as error:
             return error.errno or 0
+        finally:
+            packets.close()
 
 
 class ClipCapture:

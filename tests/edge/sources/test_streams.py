@@ -534,11 +534,11 @@ class Hesitant:
     def __getattr__(self, name: str) -> object:
         return getattr(self._container, name)
 
-    def demux(self) -> Iterator[Any]:
+    def demux(self) -> Generator[Any, None, None]:
         self._tries += 1
         if self._tries % 2:
             raise av.error.BlockingIOError(11, "Resource temporarily unavailable")
-        return self._container.demux()
+        yield from self._container.demux()
 
 
 def test_a_stream_that_has_nothing_yet_is_asked_again(

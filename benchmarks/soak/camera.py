@@ -1,0 +1,199 @@
+"""A camera that runs for as long as it is left: a film over RTSP, to whoever asks.
+
+    python -m benchmarks.soak.camera FILM --port 8554 --zero 12345.678 [--fps 30] [--offset 0]
+
+Prints its address when it listens. Picture number n of the day leaves n / fps seconds after
+`--zero`, a time of CLOCK_MONOTONIC, which all processes of a machine share: whoever sees the number
+of a picture knows when it was due, and a camera that was killed goes on with the same clock. A
+client that is slow delays itself alone, and misses what is older than `BEHIND_S`.
+
+RTSP as in RFC 2326, RTP as in RFC 3550, all over the connection that the client opens. A process of
+its own that imports nothing but the standard library, so that a soak may have many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import random
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from benchmarks.soak.packed import Picture, read_film
+
+BEHIND_S = 2.0
+"""A client that is further behind than a camera's buffer is long goes on with the next keyframe."""
+
+_RTP_CLOCK_HZ = 90_000
+_PAYLOAD_TYPE = 96
+_SDP = (
+    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n"
+    "a=control:track0\r\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Which picture is due when.
+
+    Attributes:
+        film: the pictures, shown over and over.
+        fps: pictures per second.
+        zero_s: when number 0 was due, on the clock of `time.monotonic`.
+        offset: place in the film of number 0.
+    """
+
+    film: Sequence[Picture]
+    fps: float
+    zero_s: float
+    offset: int = 0
+
+    def picture(self, number: int) -> Picture:
+        """Picture `number` of the day."""
+        return self.film[(number + self.offset) % len(self.film)]
+
+    def due_s(self, number: int) -> float:
+        """When it leaves, on the clock of `time.monotonic`."""
+        return self.zero_s + number / self.fps
+
+    def next_key(self, now_s: float) -> int:
+        """The first keyframe that is still to come."""
+        first = math.ceil((now_s - self.zero_s) * self.fps)
+        return next(n for n in itertools.count(first) if self.picture(n).key)
+
+
+class Packets:
+    """Puts the RTP packets of pictures into the frames of an RTSP connection."""
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._sequence = random.getrandbits(16)
+        self._first_stamp = random.getrandbits(32)
+        self._stream_id = random.getrandbits(32)
+
+    def of(self, picture: Picture, number: int) -> bytes:
+        """All packets of a picture; the last carries the marker."""
+        ticks = round(number / self._fps * _RTP_CLOCK_HZ)
+        stamp = self._first_stamp + ticks & 0xFFFFFFFF
+        parts = []
+        for place, payload in enumerate(picture.payloads, start=1):
+            kind = _PAYLOAD_TYPE | (place == len(picture.payloads)) << 7
+            head = (b"$", 0, len(payload) + 12, 0x80, kind, self._sequence, stamp, self._stream_id)
+            parts += [struct.pack(">cBHBBHII", *head), payload]
+            self._sequence = self._sequence + 1 & 0xFFFF
+        return b"".join(parts)
+
+
+class Client:
+    """One connection: requests are answered on one thread, pictures are sent on another.
+
+    Args:
+        connection: closed at the end.
+        schedule: what is sent, and when.
+        address: of the camera.
+    """
+
+    def __init__(self, connection: socket.socket, schedule: Schedule, address: str) -> None:
+        self._connection = connection
+        self._schedule = schedule
+        self._address = address
+        self._sending = threading.Lock()
+        self._left = threading.Event()
+
+    def serve(self) -> None:
+        """Answer until the client leaves."""
+        with suppress(OSError, ValueError), self._connection.makefile("rb") as stream:
+            for method, headers in _requests(stream):
+                self._send(_answer(method, headers, self._address).encode())
+                if method == "PLAY":
+                    threading.Thread(target=self._play, daemon=True).start()
+                if method == "TEARDOWN":
+                    break
+        self._left.set()
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
+    def _play(self) -> None:
+        packets = Packets(self._schedule.fps)
+        number = self._schedule.next_key(time.monotonic())
+        with suppress(OSError):
+            while not self._left.wait(max(0.0, self._late_s(number) * -1)):
+                self._send(packets.of(self._schedule.picture(number), number))
+                number += 1
+                if self._late_s(number) > BEHIND_S:
+                    number = self._schedule.next_key(time.monotonic())
+
+    def _late_s(self, number: int) -> float:
+        return time.monotonic() - self._schedule.due_s(number)
+
+    def _send(self, data: bytes) -> None:
+        with self._sending:
+            self._connection.sendall(data)
+
+
+def _requests(stream: BinaryIO) -> Iterator[tuple[str, dict[str, str]]]:
+    """The requests of a client; its own packets (reports on how it receives) are passed over."""
+    while first := stream.read(1):
+        if first == b"$":
+            stream.read(struct.unpack(">xH", stream.read(3))[0])
+            continue
+        method = (first + stream.readline()).split(b" ", 1)[0].decode()
+        yield method, dict(_headers(stream))
+
+
+def _headers(stream: BinaryIO) -> Iterator[tuple[str, str]]:
+    for line in stream:
+        name, _, value = line.decode().strip().partition(":")
+        if not name:
+            return
+        yield name.lower(), value.strip()
+
+
+def _answer(method: str, headers: dict[str, str], address: str) -> str:
+    lines, body = [f"CSeq: {headers.get('cseq', '0')}", "Session: 1;timeout=60"], ""
+    if method == "OPTIONS":
+        lines.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
+    elif method == "SETUP":
+        if "TCP" not in headers.get("transport", ""):
+            return f"RTSP/1.0 461 Unsupported Transport\r\n{lines[0]}\r\n\r\n"
+        lines.append("Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
+    elif method == "DESCRIBE":
+        body = _SDP
+        lines += [f"Content-Base: {address}/", "Content-Type: application/sdp"]
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(["RTSP/1.0 200 OK", *lines, "", body])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("film", type=Path)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--zero", type=float, required=True, metavar="S")
+    parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--offset", type=int, default=0)
+    args = parser.parse_args(argv)
+    schedule = Schedule(read_film(args.film), args.fps, args.zero, args.offset)
+    with socket.create_server(("127.0.0.1", args.port), backlog=16) as server:
+        address = f"rtsp://127.0.0.1:{server.getsockname()[1]}/camera"
+        print(address, flush=True)
+        while True:
+            connection, _ = server.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client = Client(connection, schedule, address)
+            threading.Thread(target=client.serve, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The cameras of a soak as processes, and the trouble that they may be given."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
+
+_CAMERA = "benchmarks.soak.camera"
+_REST_S = (4.0, 12.0)
+_DOWN_S = (0.2, 6.0)
+_FROZEN_S = (1.0, 12.0)
+
+
+@dataclass(eq=False)
+class CameraProcess:
+    """One camera in a process of its own; a context manager that starts and ends it.
+
+    Args:
+        film: what it shows.
+        fps: pictures per second.
+        zero_s: when picture 0 was due, on the clock of `time.monotonic`.
+        offset: place in the film of picture 0.
+
+    Attributes:
+        address: the same after each start.
+    """
+
+    film: Path
+    fps: float
+    zero_s: float
+    offset: int = 0
+    address: str = ""
+    _port: int = 0
+    _process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it; returns when it listens.
+
+        Raises:
+            RuntimeError: it ended before that.
+        """
+        command = [sys.executable, "-m", _CAMERA, str(self.film), "--port", str(self._port)]
+        command += ["--zero", repr(self.zero_s), "--fps", f"{self.fps:g}"]
+        command += ["--offset", str(self.offset)]
+        # A session of its own: Ctrl-C is for the one who watches, who still needs the camera.
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        self.address = self._process.stdout.readline().strip()
+        if not self.address:
+            raise RuntimeError("a camera of the soak ended before it served.")
+        self._port = int(self.address.rsplit(":", 1)[1].partition("/")[0])
+
+    def kill(self) -> None:
+        """End it at once, also a frozen one."""
+        process, self._process = self._process, None
+        if process is not None:
+            with process:
+                process.kill()
+
+    def freeze(self) -> None:
+        """Stop it where it stands; its connections stay."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+
+class Trouble:
+    """Kills and freezes cameras at random, one at a time, and brings each back.
+
+    A context manager; at its end every camera runs.
+
+    Args:
+        cameras: which.
+        seed: of what is drawn.
+
+    Attributes:
+        counts: how often each fault was made.
+    """
+
+    def __init__(self, cameras: Sequence[CameraProcess], seed: int = 0) -> None:
+        self.counts: Counter[str] = Counter()
+        self._cameras = cameras
+        self._random = random.Random(seed)
+        self._wanted = False
+        self._over = False
+        self._changed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="soak-trouble", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over = True
+        self._changed.set()
+        self._thread.join()
+
+    def wanted(self, wanted: bool) -> None:
+        """Make trouble from now on, or no more; a camera that is away comes back at once."""
+        self._wanted = wanted
+        if not wanted:
+            self._changed.set()
+
+    def _run(self) -> None:
+        while not self._over:
+            self._changed.clear()
+            self._changed.wait(self._random.uniform(*_REST_S))
+            if self._wanted and not self._over:
+                self._harm(self._random.choice(self._cameras))
+
+    def _harm(self, camera: CameraProcess) -> None:
+        if self._random.random() < 0.5:
+            self.counts["killed"] += 1
+            camera.kill()
+            self._changed.wait(self._random.uniform(*_DOWN_S))
+            camera.start()
+        else:
+            self.counts["frozen"] += 1
+            camera.freeze()
+            self._changed.wait(self._random.uniform(*_FROZEN_S))
+            camera.thaw()

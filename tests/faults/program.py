@@ -1,0 +1,224 @@
+"""The whole program in a process of its own, seen from outside: its lines, its words, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import yaml
+from typing_extensions import Self
+
+Row = dict[str, Any]
+Found = Callable[[Row], bool]
+"""Tells of a line whether it is the one."""
+
+POLL_S = 0.02
+PATIENCE_S = 30.0
+"""How long anything is waited for that must happen; far more than it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a process holds.
+
+    Attributes:
+        files: open file descriptors.
+        threads: threads.
+        rss_mb: resident memory, 10⁶ bytes.
+    """
+
+    files: int
+    threads: int
+    rss_mb: float
+
+
+class Program:
+    """`patchwatch run` in a process of its own; a context manager that starts and kills it.
+
+    Args:
+        folder: for its files: `lines.jsonl`, `stderr.txt` and `config.yaml`.
+        config: what its configuration file says.
+        flags: more of the command line.
+        environment: added to ours.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, object],
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._environment = {**os.environ, **(environment or {})}
+        self._lines = folder / "lines.jsonl"
+        self._said = folder / "stderr.txt"
+        self._read = 0
+        self._rows: list[Row] = []
+        path = folder / "config.yaml"
+        path.write_text(yaml.safe_dump(dict(config)))
+        run = ["-m", "patchwatch", "run", "--config", str(path), "--json", str(self._lines)]
+        self._command = [sys.executable, *run, "--headless", *flags]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                self._command, stderr=said, stdout=subprocess.DEVNULL, env=self._environment
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.process as process:
+            process.kill()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Started."""
+        assert self._process is not None, "a program must be entered first"
+        return self._process
+
+    @property
+    def rows(self) -> list[Row]:
+        """The lines that it has written whole so far."""
+        if self._lines.is_file():
+            with self._lines.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read += len(whole)
+            self._rows += [json.loads(line) for line in whole.splitlines()]
+        return self._rows
+
+    @property
+    def said(self) -> str:
+        """What it has written on stderr so far."""
+        return self._said.read_text()
+
+    def wait(
+        self,
+        what: str,
+        found: Found,
+        *,
+        after: int = 0,
+        within_s: float = PATIENCE_S,
+    ) -> Row:
+        """The first line from number `after` on of which `found` is true.
+
+        Args:
+            what: is waited for, for the message of a failure.
+            found: tells it.
+            after: lines that are not looked at.
+            within_s: at most.
+        """
+        looked = after
+        deadline = time.monotonic() + within_s
+        while True:
+            rows = self.rows
+            for row in rows[looked:]:
+                if found(row):
+                    return row
+            looked = max(looked, len(rows))
+            assert time.monotonic() < deadline, f"no {what}: {rows[-3:]} {self.said[-2000:]}"
+            assert self.process.poll() is None, f"it ended before {what}: {self.said[-2000:]}"
+            time.sleep(POLL_S)
+
+    def wait_for_words(self, words: str, within_s: float = PATIENCE_S) -> None:
+        """Until it said so on stderr."""
+        self.until(lambda: words in self.said, words, within_s)
+
+    def until(self, true: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
+        """Wait for something that is not a line."""
+        deadline = time.monotonic() + within_s
+        while not true():
+            assert time.monotonic() < deadline, f"no {what}: {self.said[-2000:]}"
+            assert self.process.poll() is None, f"it ended before {what}: {self.said[-2000:]}"
+            time.sleep(POLL_S)
+
+    def held(self) -> Held:
+        """What it holds now."""
+        proc = Path(f"/proc/{self.process.pid}")
+        pages = int((proc / "statm").read_text().split()[1])
+        return Held(
+            len(list((proc / "fd").iterdir())),
+            len(list((proc / "task").iterdir())),
+            pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
+        )
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """Send a signal and wait for the end; how long that took in seconds."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(PATIENCE_S)
+        return time.monotonic() - began
+
+    def ended(self, within_s: float = PATIENCE_S) -> int:
+        """Wait for its end; its exit code."""
+        return self.process.wait(within_s)
+
+    def check_whole(self, *secrets: str) -> None:
+        """That nothing it left is torn, and that no traceback and no secret is in it."""
+        text = self._lines.read_text() if self._lines.is_file() else ""
+        assert not text or text.endswith("\n")
+        for line in text.splitlines():
+            json.loads(line)
+        assert "Traceback" not in self.said, self.said
+        for path in self.folder.iterdir():
+            if path.is_file() and path.name != "config.yaml":
+                left = path.name.encode() + path.read_bytes()
+                assert not [secret for secret in secrets if secret.encode() in left], path
+
+
+def scored(source: str | None = None) -> Found:
+    """Whether a line is of a frame that the model saw."""
+    return lambda row: row["logit"] is not None and source in (None, row["source"])
+
+
+def since(unix_s: float, found: Found) -> Found:
+    """The same of what was captured after a time."""
+    return lambda row: row["time"] >= unix_s and found(row)
+
+
+def silent(source: str | None = None, fault: str | None = None) -> Found:
+    """Whether a line says that there is no signal."""
+    return lambda row: (
+        row["verdict"] == "no_signal"
+        and source in (None, row["source"])
+        and fault in (None, row.get("fault"))
+    )
+
+
+def played(path: Path) -> int:
+    """Frames of a video, all of which can be decoded."""
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def camera(name: str, address: str) -> dict[str, str]:
+    """An entry of `cameras:`."""
+    return {"name": name, "source": address}
+
+
+def config(
+    model: Path,
+    cameras: Sequence[Mapping[str, object]],
+    capture: Mapping[str, object],
+    **more: object,
+) -> dict[str, object]:
+    """A configuration for tests: one thread for the tiny model, so that two cores suffice."""
+    return {
+        "model": str(model),
+        "backend": {"threads": 1},
+        "cameras": [dict(entry) for entry in cameras],
+        "capture": dict(capture),
+        **more,
+    }
