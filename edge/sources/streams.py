@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -258,7 +258,7 @@ class StreamCapture:
         """A packet, or FFmpeg's error number; None if there is none yet."""
         # Anew for each packet, so that each gets what is left of the limit; and closed, as one that
         # is only dropped leaves a quarter of a kilobyte behind.
-        packets = self._container.demux()
+        packets = cast("Generator[Packet[Any], None, None]", self._container.demux())
         try:
             return next(packets, None)
         except av.error.BlockingIOError:
