@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from export.graph import Shape
     from export.parity import Parity
     from training.checkpoint import Card
-    from training.models import PatchModel
+    from training.models import AnyModel
 
 _STATIC = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,4})x([1-9]\d{0,4})")
 _LIBRARIES = ("torch", "onnx", "safetensors", "onnxruntime")
@@ -245,8 +245,10 @@ def _check_output(output: Path, force: bool) -> None:
         raise SinkError(f"{output} exists already. Give --force to replace it.")
 
 
-def _check_fits(model: PatchModel, static: Shape) -> None:
-    least = model.grid.smallest_input()
+def _check_fits(model: AnyModel, static: Shape) -> None:
+    from export.parity import smallest_input
+
+    least = smallest_input(model)
     if min(static[1:]) < least:
         raise RegionError(
             f"--static: {model.architecture} needs at least {least}×{least} pixels, found "
@@ -254,15 +256,15 @@ def _check_fits(model: PatchModel, static: Shape) -> None:
         )
 
 
-def _load(args: argparse.Namespace) -> tuple[PatchModel, Card]:
+def _load(args: argparse.Namespace) -> tuple[AnyModel, Card]:
     path: Path = args.checkpoint
     if path.suffix in _PUBLISHED:
         return _load_published(args, path)
-    from training.checkpoint import load_checkpoint
+    from training.checkpoint import load_any
 
     if args.training_data is not None:
         raise UsageError(f"--training-data: the card of {path} says it. Leave the flag out.")
-    model, card = load_checkpoint(path)
+    model, card = load_any(path)
     for flag in ("architecture", "preprocessing"):
         given, known = getattr(args, flag), getattr(card, flag)
         if given not in (None, known):
@@ -271,7 +273,7 @@ def _load(args: argparse.Namespace) -> tuple[PatchModel, Card]:
     return model, card.model_copy(update={k: v for k, v in given.items() if v is not None})
 
 
-def _load_published(args: argparse.Namespace, path: Path) -> tuple[PatchModel, Card]:
+def _load_published(args: argparse.Namespace, path: Path) -> tuple[AnyModel, Card]:
     from training.checkpoint import Card, load_published
 
     for flag in ("architecture", "preprocessing", "training_data"):

@@ -1,4 +1,4 @@
-"""A patch model folded into as few operations as give the same numbers.
+"""A model folded into as few operations as give the same numbers.
 
 What is exact algebra is done once, in float64, on the weights:
 
@@ -9,8 +9,9 @@ What is exact algebra is done once, in float64, on the weights:
 - differences are taken on whole grey levels, before any scale: they stay exact in half precision;
 - the linear head becomes a 1×1 convolution.
 
-Tiny-LaDeDa is also packed (`export.tiny`). Every architecture made of `training.models.layers`
-folds layer by layer (`export.composed`), and needs no code of its own here.
+Tiny-LaDeDa is also packed (`export.tiny`). ResNet-18 has two classes, and their difference leaves
+as one logit (`export.resnet18`). Every architecture made of `training.models.layers` folds layer by
+layer (`export.composed`), and needs no code of its own here.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from torch import nn
 from edge.errors import ModelError
 from export.composed import fold_composed
 from export.ladeda import fold_ladeda
+from export.resnet18 import fold_resnet18
 from export.tiny import fold_tiny
-from training.models import PatchModel
+from training.models import AnyModel, ResNet18
 from training.models.composed import ComposedModel
 from training.models.ladeda import LaDeDa
 from training.models.tiny_ladeda import TinyLaDeDa
 
 
-def folded_module(model: PatchModel) -> nn.Module:
+def folded_module(model: AnyModel) -> nn.Module:
     """Fold a model, preprocessing included.
 
     Args:
@@ -36,7 +38,7 @@ def folded_module(model: PatchModel) -> nn.Module:
 
     Returns:
         A module from `frames` (uint8 [N, H, W, 3] BGR) to (`logit` float32 [N], `patch_logits`
-        float32 [N, h, w]).
+        float32 [N, h, w]); of a ResNet-18 to `logit` alone.
 
     Raises:
         ModelError: an architecture that this cannot fold.
@@ -48,6 +50,9 @@ def folded_module(model: PatchModel) -> nn.Module:
             return fold_ladeda(model).eval()
         if isinstance(model, ComposedModel):
             return fold_composed(model).eval()
+        if isinstance(model, ResNet18):
+            return fold_resnet18(model).eval()
     raise ModelError(
-        f"{model.architecture} cannot be folded. Fold TinyLaDeDa, LaDeDa or a ComposedModel."
+        f"{model.architecture} cannot be folded. Fold TinyLaDeDa, LaDeDa, a ComposedModel or "
+        "ResNet18."
     )

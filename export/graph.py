@@ -35,12 +35,13 @@ _DYNAMIC = {
 }
 
 
-def to_onnx(module: nn.Module, static: Shape | None = None) -> ModelProto:
+def to_onnx(module: nn.Module, static: Shape | None = None, *, patches: bool = True) -> ModelProto:
     """Export a module of the model file's contract.
 
     Args:
         module: `frames` → (`logit`, `patch_logits`), in evaluation mode.
         static: the only shape that the graph takes; any shape if None.
+        patches: whether it gives the second of the two.
 
     Returns:
         The graph, without a manifest.
@@ -48,6 +49,7 @@ def to_onnx(module: nn.Module, static: Shape | None = None) -> ModelProto:
     import torch  # the rest of the module is also used where there is none
 
     # A trace follows shapes and never values, so that any picture will do.
+    outputs = [LOGIT, PATCH_LOGITS] if patches else [LOGIT]
     frames = torch.zeros((*(static or _TRACED), 3), dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         # Deprecated, but the only exporter that writes opset 17 and axes as attributes.
@@ -64,8 +66,8 @@ def to_onnx(module: nn.Module, static: Shape | None = None) -> ModelProto:
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[LOGIT, PATCH_LOGITS],
-            dynamic_axes=None if static else _DYNAMIC,
+            output_names=outputs,
+            dynamic_axes=None if static else {name: _DYNAMIC[name] for name in (INPUT, *outputs)},
         )
         proto = onnx.load_model(str(path))
     _drop_identities(proto.graph)

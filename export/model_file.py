@@ -16,17 +16,17 @@ from export.lint import check
 from export.parity import Parity
 from export.precision.parts import name_front
 from training.checkpoint import Card, written_whole
-from training.models import PatchModel
+from training.models import AnyModel, PatchModel
 
 
-def manifest_of(model: PatchModel, card: Card) -> Manifest:
+def manifest_of(model: AnyModel, card: Card) -> Manifest:
     """What the model file will say of itself."""
     return Manifest(
         name=card.name,
         architecture=model.architecture,
         preprocessing=model.preprocessing,
         parameters=sum(weight.numel() for weight in model.parameters()),
-        patches=model.grid,
+        patches=model.grid if isinstance(model, PatchModel) else None,
         region=card.region,
         calibration=card.calibration,
         training=card.training,
@@ -36,7 +36,7 @@ def manifest_of(model: PatchModel, card: Card) -> Manifest:
 
 
 def export_model(
-    model: PatchModel,
+    model: AnyModel,
     card: Card,
     path: Path,
     *,
@@ -67,7 +67,7 @@ def export_model(
         prove(model, proto, static=static, shapes=shapes, starting=starting, measured=measured)
 
 
-def graph_of(model: PatchModel, card: Card, name: str, static: Shape | None = None) -> ModelProto:
+def graph_of(model: AnyModel, card: Card, name: str, static: Shape | None = None) -> ModelProto:
     """The graph of a model file: folded, with its manifest, and linted.
 
     Args:
@@ -80,12 +80,13 @@ def graph_of(model: PatchModel, card: Card, name: str, static: Shape | None = No
         ContractError: the graph breaks the contract.
         UsageError: the model pools a map of one size alone, and `static` is None.
     """
-    if model.pooling.needs_fixed_size and static is None:
+    if isinstance(model, PatchModel) and model.pooling.needs_fixed_size and static is None:
         raise UsageError(
             f"{model.architecture} counts the highest patches, and how many they are depends on "
             "the size of the picture. Give --static NxHxW, or choose another pooling."
         )
-    proto = to_onnx(folded_module(model.eval()), static)
+    model.eval()
+    proto = to_onnx(folded_module(model), static, patches=isinstance(model, PatchModel))
     name_front(proto.graph)
     embed(proto, manifest_of(model, card))
     check(proto, name)
@@ -93,7 +94,7 @@ def graph_of(model: PatchModel, card: Card, name: str, static: Shape | None = No
 
 
 def prove(
-    model: PatchModel,
+    model: AnyModel,
     proto: ModelProto,
     *,
     static: Shape | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +17,8 @@ from export.graph import INPUT, LOGIT, PATCH_LOGITS, Shape
 from export.precision.session import Session
 
 if TYPE_CHECKING:
-    from export.naive import Naive
-    from training.models import PatchModel
+    from export.naive import Naive, NaiveWhole
+    from training.models import AnyModel
 
 BOUND = 1e-4
 """Largest difference: absolute up to a magnitude of 1, relative above."""
@@ -32,7 +33,7 @@ class Parity:
     Attributes:
         shape: pictures, height, width.
         logit: largest difference of a logit.
-        patch: largest difference of a patch logit.
+        patch: largest difference of a patch logit; 0 without patches.
         logit_scaled: the largest of a logit over max(1, |logit|).
         patch_scaled: that of a patch logit over max(1, largest |patch logit|).
     """
@@ -49,9 +50,16 @@ class Parity:
         return self.logit_scaled <= BOUND and self.patch_scaled <= BOUND
 
 
-def default_shapes(model: PatchModel) -> tuple[Shape, ...]:
+def default_shapes(model: AnyModel) -> tuple[Shape, ...]:
     """`shapes_from` the smallest picture that the model takes."""
-    return shapes_from(model.grid.smallest_input())
+    return shapes_from(smallest_input(model))
+
+
+def smallest_input(model: AnyModel) -> int:
+    """Height and width in pixels of the smallest picture that a model is of use for."""
+    from training.models.resnet18 import SMALLEST, ResNet18
+
+    return SMALLEST if isinstance(model, ResNet18) else model.grid.smallest_input()
 
 
 def shapes_from(least: int) -> tuple[Shape, ...]:
@@ -72,7 +80,7 @@ def shapes_from(least: int) -> tuple[Shape, ...]:
 
 
 def measure(
-    model: PatchModel,
+    model: AnyModel,
     data: bytes,
     shapes: Sequence[Shape],
     starting: Callable[[Shape], None] = lambda shape: None,
@@ -91,15 +99,21 @@ def measure(
     Raises:
         ModelError: ONNX Runtime refuses the file or a shape of it.
     """
-    from export.naive import naive_module
-
-    naive = naive_module(model)
-    session = Session(data)
+    compare = _comparison(model, Session(data))
     rows = []
     for shape in shapes:
         starting(shape)
-        rows.append(_compare(naive, session, shape))
+        rows.append(compare(shape))
     return rows
+
+
+def _comparison(model: AnyModel, session: Session) -> Callable[[Shape], Parity]:
+    from export.naive import NaiveWhole, naive_module
+    from training.models import ResNet18
+
+    if isinstance(model, ResNet18):
+        return partial(_compare_whole, NaiveWhole(model.eval()), session)
+    return partial(_compare, naive_module(model), session)
 
 
 def require(rows: Sequence[Parity]) -> None:
@@ -166,6 +180,18 @@ def _compare(naive: Naive, session: Session, shape: Shape) -> Parity:
         float((logit / np.maximum(1, np.abs(pooled))).max()),
         float(patch.max() / max(1.0, np.abs(expected).max())),
     )
+
+
+def _compare_whole(naive: NaiveWhole, session: Session, shape: Shape) -> Parity:
+    import torch
+
+    frames = textured(shape)
+    with torch.no_grad():
+        expected = naive(torch.from_numpy(frames)).double().numpy()
+    (logits,) = session.run([LOGIT], {INPUT: frames})
+    apart = np.abs(logits.astype(np.float64) - expected)
+    scaled = float((apart / np.maximum(1, np.abs(expected))).max())
+    return Parity(shape, float(apart.max()), 0.0, scaled, 0.0)
 
 
 def _patches_in_torch(naive: Naive, frames: Batch) -> Array:

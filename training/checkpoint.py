@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,11 +22,13 @@ from torch import Tensor
 
 from edge.errors import ModelError, SinkError
 from edge.manifest import Calibration, Figure, Preprocessing, RegionText, Training
-from training.models import PatchModel, build
+from training.models import AnyModel, PatchModel, ResNet18, build, build_any
 
 SUFFIX = ".safetensors"
 _WRAPPERS = ("model", "state_dict")
 _PARALLEL_PREFIX = "module."
+
+Model = TypeVar("Model", PatchModel, ResNet18, AnyModel)
 
 
 class Card(BaseModel):
@@ -36,7 +38,7 @@ class Card(BaseModel):
 
     schema_version: Literal[1] = 1
     name: str = Field(min_length=1)
-    architecture: str = Field(min_length=1, description="One of training.models.ARCHITECTURES.")
+    architecture: str = Field(min_length=1, description="As `training.models.build_any` takes it.")
     preprocessing: Preprocessing
     region: RegionText = Field(
         default="native", description="Input region that it was trained for."
@@ -52,7 +54,7 @@ def card_path(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".json")
 
 
-def save_checkpoint(path: Path, model: PatchModel, card: Card) -> None:
+def save_checkpoint(path: Path, model: AnyModel, card: Card) -> None:
     """Write a checkpoint and its card, each whole or not at all.
 
     Args:
@@ -76,7 +78,43 @@ def save_checkpoint(path: Path, model: PatchModel, card: Card) -> None:
 
 
 def load_checkpoint(path: Path) -> tuple[PatchModel, Card]:
-    """Read a checkpoint of our own.
+    """Read a checkpoint of a patch model of our own.
+
+    Args:
+        path: `NAME.safetensors`, with `NAME.json` beside it.
+
+    Returns:
+        The model in evaluation mode, and its card.
+
+    Raises:
+        ModelError: a file is missing or broken, a weight has a wrong name, shape or value, or the
+            model is none of patches.
+    """
+    model, card = load_any(path)
+    if isinstance(model, PatchModel):
+        return model, card
+    raise ModelError(
+        f"{path} holds a {model.architecture}, which judges a face whole, where a patch model was "
+        "expected. Export it with 'patchwatch export' and name the model file."
+    )
+
+
+def load_resnet18(path: Path) -> tuple[ResNet18, Card]:
+    """Read a checkpoint of a ResNet-18 of our own; its dropout, which is no weight, is 0.
+
+    Returns and errors as of `load_checkpoint`.
+    """
+    model, card = load_any(path)
+    if isinstance(model, ResNet18):
+        return model, card
+    raise ModelError(
+        f"{path} holds a {model.architecture}, a patch model, where a resnet18 of faces was "
+        "expected. Name a checkpoint that 'patchwatch train' made of a configuration of kind faces."
+    )
+
+
+def load_any(path: Path) -> tuple[AnyModel, Card]:
+    """Read a checkpoint of our own, of either kind.
 
     Args:
         path: `NAME.safetensors`, with `NAME.json` beside it.
@@ -96,7 +134,7 @@ def load_checkpoint(path: Path) -> tuple[PatchModel, Card]:
         raise ModelError(
             f"{path}: expected safetensors, found something else ({error}). Is it a checkpoint?"
         ) from error
-    return _model_with(card.architecture, card.preprocessing, state, path), card
+    return _filled(build_any(card.architecture, card.preprocessing), state, path), card
 
 
 def load_published(path: Path, architecture: str, preprocessing: str) -> PatchModel:
@@ -115,7 +153,19 @@ def load_published(path: Path, architecture: str, preprocessing: str) -> PatchMo
         ModelError: not such a file, or a weight has a wrong name, shape or value.
         UsageError: the architecture or the preprocessing is not known.
     """
-    return _model_with(architecture, preprocessing, _unwrapped(_unpickled(path), path), path)
+    return _filled(build(architecture, preprocessing), read_state_dict(path), path)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights of a published `.pth` file by name, without running any code that it may hold.
+
+    Args:
+        path: as of `load_published`.
+
+    Raises:
+        ModelError: not such a file.
+    """
+    return _unwrapped(_unpickled(path), path)
 
 
 @contextmanager
@@ -155,7 +205,7 @@ def _require_suffix(path: Path) -> None:
         raise ModelError(f"{path}: a checkpoint's name ends in {SUFFIX}; found {path.suffix!r}.")
 
 
-def _require_same_model(path: Path, model: PatchModel, card: Card) -> None:
+def _require_same_model(path: Path, model: AnyModel, card: Card) -> None:
     found = (card.architecture, card.preprocessing)
     if found != (model.architecture, model.preprocessing):
         raise ModelError(
@@ -220,15 +270,13 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
     return {str(key): value for key, value in content.items()}
 
 
-def _model_with(
-    architecture: str, preprocessing: str, state: dict[str, Tensor], path: Path
-) -> PatchModel:
-    model = build(architecture, preprocessing)
+def _filled(model: Model, state: dict[str, Tensor], path: Path) -> Model:
     problem = _first_problem(model.state_dict(), state)
     if problem:
-        raise ModelError(f"{path} is no checkpoint of {architecture}: {problem}.")
+        raise ModelError(f"{path} is no checkpoint of {model.architecture}: {problem}.")
     model.load_state_dict(state)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _first_problem(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:

@@ -1,4 +1,4 @@
-"""The patch models that patchwatch trains and exports."""
+"""The models that patchwatch trains and exports: patch models, and one that judges a face whole."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from training.models.lite import BLOCKS, LiteTrunk
 from training.models.patch_model import PatchModel
 from training.models.pooling import POOLINGS, Pooling
 from training.models.preprocess import PREPROCESSINGS
+from training.models.resnet18 import ResNet18, is_resnet18, resnet18_named
 from training.models.tiny_ladeda import TinyLaDeDa
 
-__all__ = ["ARCHITECTURES", "PREPROCESSINGS", "PatchModel", "build"]
+__all__ = ["ARCHITECTURES", "PREPROCESSINGS", "AnyModel", "PatchModel", "ResNet18"]
+__all__ += ["build", "build_any"]
+
+AnyModel = PatchModel | ResNet18
+"""Either kind: its `forward` gives the evidence of each picture, float32 [N]."""
 
 Factory = Callable[[str, str], PatchModel]
 """(architecture, preprocessing) → the model."""
@@ -72,3 +77,16 @@ def build(architecture: str, preprocessing: str) -> PatchModel:
         known = ", ".join(ARCHITECTURES)
         raise UsageError(f"architecture {architecture!r} is not known. Expected one of {known}.")
     return ARCHITECTURES[architecture](architecture, preprocessing)
+
+
+def build_any(architecture: str, preprocessing: str) -> AnyModel:
+    """As `build`, and `resnet18` or `resnet18_hidden256` too, which takes `raw` alone.
+
+    Raises:
+        UsageError: one of the two is not known, or the first does not take the second.
+    """
+    if not is_resnet18(architecture):
+        return build(architecture, preprocessing)
+    if preprocessing != "raw":
+        raise UsageError(f"{architecture} takes preprocessing raw, found {preprocessing}.")
+    return resnet18_named(architecture)
