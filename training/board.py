@@ -53,6 +53,25 @@ class Board:
         point = self._summary.Summary.Value(tag=name, simple_value=value)
         self._write(step=step, summary=self._summary.Summary(value=[point]))
 
+    def add_picture(self, name: str, png: bytes, hw: tuple[int, int], step: int) -> None:
+        """Show a picture.
+
+        Args:
+            name: of the row of pictures.
+            png: the file's bytes.
+            hw: its height and width in pixels.
+            step: after which it was made.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
+        height, width = hw
+        picture = self._summary.Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=png
+        )
+        value = self._summary.Summary.Value(tag=name, image=picture)
+        self._write(step=step, summary=self._summary.Summary(value=[value]))
+
     def flush(self) -> None:
         """Let others see what was added.
 

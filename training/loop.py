@@ -74,6 +74,25 @@ class Step:
     rate: float
 
 
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What one validation came to.
+
+    Attributes:
+        step: after which.
+        loss: mean of the steps before it.
+        score: higher is better.
+        figures: what else was worth writing down.
+        best: whether no validation before had such a score.
+    """
+
+    step: int
+    loss: float
+    score: float
+    figures: Figures
+    best: bool
+
+
 class Trainer:
     """Trains an objective in a run folder that it can come back to.
 
@@ -89,6 +108,8 @@ class Trainer:
         out: where people read.
         machine: device and loading processes.
         resume: go on from the folder's saved state.
+        on_validation: told of each validation once all of it is written; what it raises ends the
+            training.
 
     Attributes:
         best: step and score of the best model so far; step 0 before the first validation.
@@ -107,7 +128,9 @@ class Trainer:
         out: Console,
         machine: Machine | None = None,
         resume: bool = False,
+        on_validation: Callable[[Validated], None] = lambda validated: None,
     ) -> None:
+        self._on_validation = on_validation
         self._objective, self._settings, self._out = objective, settings, out
         self._machine = machine or Machine()
         self._folder = run_folder
@@ -116,7 +139,9 @@ class Trainer:
         require_precision(settings.precision, self._device)
         torch.manual_seed(settings.seed)
         objective.prepare(self._device)
-        self._adam = torch.optim.Adam(objective.model.parameters(), lr=settings.rate)
+        self._adam = torch.optim.Adam(
+            objective.model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
+        )
         self._schedule = make_schedule(self._adam, settings)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=settings.precision == "fp16")
         self._mean = WeightMean(objective.model, settings.ema) if settings.ema else None
@@ -126,6 +151,11 @@ class Trainer:
         else:
             self._save()  # so that --resume works from the first step on
         self._journal = Journal(run_folder, self._moment.step, out)
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._moment.step
 
     @property
     def best(self) -> Best:
@@ -207,9 +237,10 @@ class Trainer:
         with self._averaged():
             score, figures = self._objective.validate(progress)
             with uninterrupted():
-                self._note_validation(score, figures)
+                validated = self._note_validation(score, figures)
+        self._on_validation(validated)
 
-    def _note_validation(self, score: float, figures: Figures) -> None:
+    def _note_validation(self, score: float, figures: Figures) -> Validated:
         moment = self._moment
         better = score > moment.best.score
         if better:
@@ -223,6 +254,7 @@ class Trainer:
         moment.validated = moment.step
         if moment.ended:
             self._out.print(f"The rate fell below {self._settings.least_rate:g}: this is the end.")
+        return Validated(moment.step, loss, score, figures, better)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

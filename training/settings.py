@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edge.errors import UsageError
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Schedule = Literal["constant", "cosine", "plateau"]
+Schedule = Literal["constant", "cosine", "plateau", "one_cycle"]
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
 
@@ -24,10 +24,13 @@ class LoopSettings(BaseModel):
     name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
     steps: int = Field(gt=0, description="Steps of the optimiser, at most.")
     batch: int = Field(default=32, gt=0, description="Samples per step.")
-    rate: float = Field(default=2e-4, gt=0, description="First learning rate of Adam.")
+    rate: float = Field(
+        default=2e-4, gt=0, description="First learning rate of Adam; of one_cycle the highest."
+    )
     schedule: Schedule = Field(
         default="constant",
-        description="Rate over time: constant, cosine (to zero at the last step), or plateau.",
+        description="Rate over time: constant, cosine (to zero at the last step), plateau, or "
+        "one_cycle (up from a 25th, then down to nearly nothing at the last step).",
     )
     patience: int = Field(
         default=5,
@@ -37,6 +40,12 @@ class LoopSettings(BaseModel):
     factor: float = Field(default=0.9, gt=0, lt=1, description="Plateau: what the rate falls by.")
     least_rate: float = Field(
         default=1e-6, ge=0, description="Plateau: the training ends once the rate is below it."
+    )
+    warm_up: float = Field(
+        default=0.3, ge=0, lt=1, description="One_cycle: share of the steps in which it rises."
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="Of Adam: this times the weight is added to its gradient."
     )
     validate_every: int = Field(default=1000, gt=0, description="Steps between validations.")
     save_every_s: float = Field(

@@ -1,4 +1,4 @@
-"""Train a teacher, or any patch model, with the label of the picture.
+"""Train a teacher, or any patch model, with the label of the picture; or a ResNet-18 on faces.
 
 CONFIG is a YAML file as those in configs/training. RUN gets the best model on the validation
 pictures as NAME.safetensors with its card, which carries calibration and figures; log.jsonl with a
@@ -7,7 +7,12 @@ saved every save_every_s seconds (300 unless the configuration says otherwise) a
 On one CPU with the same --threads, a run that was killed and resumed gives the same weights, bit
 for bit, as one that never was.
 
+A configuration with 'kind: faces' learns from sets that 'patchwatch data prepare' made, and is
+judged on both where both are given. RUN then also gets metrics.png and .svg, and faces/ with a
+picture for each epoch.
+
     patchwatch train configs/training/tiny.yaml --data pictures/ --output runs/tiny --licence TEXT
+    patchwatch train configs/training/faces.yaml --base SET --augment SET --output R --licence TEXT
     … the same with --resume                          goes on with a run that was stopped
 """
 
@@ -24,6 +29,7 @@ from rich.console import Console
 from torch.utils.data import Dataset
 
 from edge.commands.options import console, positive
+from edge.config import read_yaml
 from edge.errors import UsageError
 from edge.manifest import Training
 from training.checkpoint import SUFFIX, Card, load_checkpoint, load_published
@@ -74,7 +80,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="over the file, the value as YAML: --set steps=500 data.crop=64",
     )
+    _add_face_arguments(parser)
     _add_machine_arguments(parser)
+
+
+def _add_face_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("prepared sets, for a configuration of kind faces")
+    group.add_argument("--base", type=Path, metavar="SET", help="of FaceForensics++")
+    group.add_argument("--augment", type=Path, metavar="SET", help="of the YouTube videos")
+    group.add_argument("--both", type=Path, metavar="SET", help="of the two together")
 
 
 def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +120,20 @@ def run(args: argparse.Namespace) -> int:
         ModelError: the state, the first weights or the calibration fail.
         SinkError: RUN cannot be used or written to.
     """
+    if _kind(args.config) == "faces":
+        from training.faces.train import run as train_on_faces
+
+        _require_flags(args)
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        return train_on_faces(args)
     return carry_out(args, load_train_config(args.config, args.set, args.seed), _objective)
+
+
+def _kind(path: Path) -> object:
+    """What a configuration says it is of; None where it does not, as those of patch models."""
+    content = read_yaml(path)
+    return content.get("kind") if isinstance(content, dict) else None
 
 
 def carry_out(args: argparse.Namespace, config: TrainConfig, make_objective: MakeObjective) -> int:
@@ -122,6 +149,7 @@ def carry_out(args: argparse.Namespace, config: TrainConfig, make_objective: Mak
     """
     out = console()
     _require_flags(args)
+    _require_no_faces(args)
     require_usable(args.output, config, args.resume)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -170,6 +198,12 @@ def _require_flags(args: argparse.Namespace) -> None:
         raise UsageError(f"--workers: expected 0 or more, found {args.workers}.")
     if args.finish and not args.resume:
         raise UsageError("--finish calibrates what a stopped run has; give --resume as well.")
+
+
+def _require_no_faces(args: argparse.Namespace) -> None:
+    for flag in ("base", "augment", "both"):
+        if getattr(args, flag) is not None:
+            raise UsageError(f"--{flag} is for a configuration of kind faces. Give --data.")
 
 
 def _fit(trainer: Trainer, samples: Dataset[Sample], out: Console) -> int:

@@ -8,7 +8,8 @@ from edge.errors import ConfigError
 from training.config import TrainConfig, load_train_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "training"
-FILES = sorted(p for p in CONFIGS.glob("*.yaml") if not p.stem.startswith(("distill-", "probe-")))
+OTHERS = ("distill-", "probe-", "faces", "search")
+FILES = sorted(p for p in CONFIGS.glob("*.yaml") if not p.stem.startswith(OTHERS))
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -1,0 +1,119 @@
+"""What a training on faces can be told: YAML with `kind: faces`, unknown keys refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from training.settings import LoopSettings, Precision
+
+KIND = "faces"
+
+TrainSet = Literal["base", "augment", "both"]
+"""Faces of FaceForensics++, of the YouTube set, or both together."""
+
+FaceSchedule = Literal["constant", "one_cycle"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Between = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AugmentConfig(_Part):
+    """What is done to a face before it is learned from, in this order; each at random."""
+
+    flip: Share = Field(default=0.5, description="Share that is mirrored, left to right.")
+    degrees: float = Field(default=40.0, ge=0, le=180, description="Turned by at most so much.")
+    scale: Between = Field(default=(0.9, 1.1), description="Enlarged by a factor between.")
+    perspective: Share = Field(default=0.5, description="Share that is seen at a slant.")
+    slant: Share = Field(default=0.2, description="How far corners move, of half a side.")
+    brightness: Share = Field(default=0.5, description="Changed by at most so much.")
+    contrast: Share = Field(default=0.5, description="Likewise.")
+    saturation: Share = Field(default=0.5, description="Likewise.")
+    erase: Share = Field(default=0.5, description="Share that loses a rectangle to black.")
+    erased_area: Between = Field(default=(0.02, 0.16), description="Of the rectangle, as a share.")
+    erased_ratio: Between = Field(default=(0.3, 1.6), description="Of its sides.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for name in ("scale", "erased_area", "erased_ratio"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: expected the smaller number first, found {low}, {high}.")
+        if self.erased_area[1] > 1:
+            raise ValueError(f"erased_area: expected shares up to 1, found {self.erased_area[1]}.")
+        return self
+
+
+class FacesConfig(_Part):
+    """Everything that `patchwatch train` can be told of faces."""
+
+    kind: Literal["faces"] = Field(description="Tells this file from one of a patch model.")
+    name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
+    train_set: TrainSet = Field(default="both", description="Faces to learn from.")
+    sample_share: float = Field(
+        default=1.0, gt=0, le=1, description="Of each label's training faces that are used."
+    )
+    size: int = Field(default=224, ge=32, description="Side that a face is brought to, in pixels.")
+    epochs: int = Field(default=20, gt=0, description="How often every training face is met.")
+    batch: int = Field(default=256, gt=1, description="Faces per step.")
+    max_rate: float = Field(default=5e-5, gt=0, description="Highest learning rate of Adam.")
+    schedule: FaceSchedule = Field(
+        default="one_cycle", description="Rate over time: constant, or up and down once."
+    )
+    warm_up: float = Field(
+        default=0.4, ge=0, lt=1, description="Share of the steps in which one_cycle rises."
+    )
+    weight_decay: float = Field(
+        default=0.1, ge=0, description="Of Adam: this times the weight is added to its gradient."
+    )
+    dropout: float = Field(default=0.75, ge=0, lt=1, description="Of features before each layer.")
+    hidden: int | None = Field(
+        default=None, gt=0, description="Channels of a hidden layer; null for none."
+    )
+    init: Path | None = Field(
+        default=Path("imagenet"),
+        description="First weights: imagenet (the published ones, fetched once), a file of these "
+        "(.pth), a checkpoint of ours (.safetensors), or null: anew.",
+    )
+    precision: Precision = Field(
+        default="fp32", description="Of the forward pass: fp32, bf16, or fp16 (a GPU only)."
+    )
+    augment: AugmentConfig | None = Field(
+        default=AugmentConfig(), description="What is done to training faces; null for nothing."
+    )
+    grid: int = Field(default=32, ge=0, description="Faces in the picture of each epoch; 0: none.")
+    cache_mb: int = Field(
+        default=1024, ge=0, description="Memory for decoded faces, over all loading processes."
+    )
+    save_every_s: float = Field(
+        default=300.0, ge=0, description="Seconds between saved states; 0 saves after every step."
+    )
+    note: str = Field(default="", description="On the training data, for the card.")
+    seed: int = Field(default=0, ge=0, description="Of the first weights and of every sample.")
+
+    def steps_per_epoch(self, faces: int) -> int:
+        """Batches that hold every one of so many faces; the last is filled up with some again."""
+        return -(-faces // self.batch)
+
+    def loop(self, faces: int) -> LoopSettings:
+        """The settings of the loop, for so many training faces."""
+        steps = self.steps_per_epoch(faces)
+        return LoopSettings(
+            name=self.name,
+            steps=self.epochs * steps,
+            batch=self.batch,
+            rate=self.max_rate,
+            schedule=self.schedule,
+            warm_up=self.warm_up,
+            weight_decay=self.weight_decay,
+            validate_every=steps,
+            save_every_s=self.save_every_s,
+            precision=self.precision,
+            seed=self.seed,
+        )

@@ -1,0 +1,258 @@
+"""The first weights of a face model, and what it says of faces."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from edge.errors import ModelError, UsageError
+from edge.folders import cache_folder
+from edge.sources.images import read_image
+from edge.types import Batch, Image
+from training.checkpoint import SUFFIX, load_resnet18, read_state_dict
+from training.data.crops import normalised, resized
+from training.data.get.errors import AddressError, FetchError, disk_error
+from training.data.get.fetch import OnBytes, download
+from training.data.get.part_file import finish, part_path, set_aside
+from training.data.get.published import Part
+from training.evaluation import Logits
+from training.faces.config import FacesConfig
+from training.loading_process import leave_signals_to_parent
+from training.models.resnet18 import ResNet18
+
+if TYPE_CHECKING:
+    from training.faces.sets import FaceItem
+
+IMAGENET = Path("imagenet")
+"""As `init`: the published weights."""
+
+PUBLISHED = Part(
+    "imagenet",
+    "resnet18-f37072fd.pth",
+    "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "46830571 bytes",
+    sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+    unpack=False,
+)
+"""ResNet-18 as torchvision publishes it, learned on ImageNet-1k, whose pictures are for research
+that is not commercial; the code is under BSD-3-Clause."""
+
+_HEAD = "fc."
+_COUNT = "num_batches_tracked"
+"""Which batch norms have since torch 0.4.1, and older state dicts do not."""
+
+
+def first_model(
+    config: FacesConfig,
+    part: Part = PUBLISHED,
+    on_bytes: OnBytes = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda text: None,
+) -> ResNet18:
+    """The model with the weights that the training starts from.
+
+    Args:
+        config: of the training.
+        part: what is fetched for `imagenet`, once; it is kept in the cache.
+        on_bytes: told of the progress.
+        on_note: told why it waits, in a sentence.
+
+    Raises:
+        FetchError: the published weights cannot be had.
+        ModelError: the file cannot be used, or is of another model.
+        UsageError: `init` is a file of neither kind.
+    """
+    model = ResNet18(config.dropout, config.hidden)
+    if config.init is None:
+        return model
+    if config.init.suffix == SUFFIX:
+        _take_over(model, config.init)
+    elif config.init == IMAGENET:
+        load_imagenet(model, fetched(part, on_bytes, on_note))
+    elif config.init.suffix in (".pth", ".pt"):
+        load_imagenet(model, config.init)
+    else:
+        raise UsageError(
+            f"init: expected imagenet, a .pth or a {SUFFIX} file, found {str(config.init)!r}."
+        )
+    return model
+
+
+def fetched(
+    part: Part,
+    on_bytes: OnBytes = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda text: None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Path:
+    """A published file in the cache, fetched and checked if it is not there yet.
+
+    Args:
+        part: the file.
+        on_bytes: told of the progress.
+        on_note: told why it waits, in a sentence.
+        pause: waits for so many seconds.
+
+    Raises:
+        FetchError: it cannot be had, or is not what was published.
+    """
+    target = cache_folder() / "weights" / part.file
+    if target.is_file():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        download(part.address, target, on_bytes, on_note, pause)
+    except AddressError as error:
+        raise AddressError(
+            f"{_first_sentence(error)}. Fetch {part.file} on another machine and name it: --set "
+            "init=FILE."
+        ) from error
+    except OSError as error:
+        raise disk_error(target, error) from error
+    digest = hashlib.sha256(part_path(target).read_bytes()).hexdigest()
+    if digest != part.sha256:
+        bad = set_aside(target)
+        raise FetchError(
+            f"{part.address} is not what was published: its sha256 is {digest}, expected "
+            f"{part.sha256}. It is kept as {bad}; run the same command again."
+        )
+    finish(target)
+    return target
+
+
+def _first_sentence(error: Exception) -> str:
+    """Without the advice that follows, which is of another command."""
+    return str(error).split(". ")[0]
+
+
+def load_imagenet(model: ResNet18, path: Path) -> None:
+    """Give a model all published weights but those of the head, which stay as they are.
+
+    Args:
+        model: changed.
+        path: a state dict with torchvision's names.
+
+    Raises:
+        ModelError: no such file, or a name or a shape is not that of a ResNet-18.
+    """
+    found = {key: x for key, x in read_state_dict(path).items() if not key.startswith(_HEAD)}
+    state = model.state_dict()
+    for key, value in state.items():
+        if key.startswith(_HEAD) or (key.endswith(_COUNT) and key not in found):
+            continue
+        if key not in found or found[key].shape != value.shape:
+            shape = f"shape {list(found[key].shape)}" if key in found else "no such tensor"
+            raise ModelError(
+                f"{path} is no ResNet-18: expected {key} of shape {list(value.shape)}, found "
+                f"{shape}. Name {PUBLISHED.file} or a file like it."
+            )
+        state[key] = found.pop(key)
+    if found:
+        raise ModelError(f"{path} is no ResNet-18: expected no {next(iter(found))}.")
+    model.load_state_dict(state)
+
+
+class Faces(Dataset[Image]):
+    """Faces as the model sees them, uint8 [size, size, 3] BGR.
+
+    Args:
+        items: prepared faces.
+        size: side in pixels.
+    """
+
+    def __init__(self, items: Sequence[FaceItem], size: int) -> None:
+        self._items, self._size = items, size
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Image:
+        return read_face(self._items[index].path, self._size)
+
+
+def read_face(path: Path, size: int) -> Image:
+    """A prepared face, uint8 [size, size, 3] BGR, resized as the device does.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    return resized(read_image(path), size)
+
+
+def score_faces(
+    model: ResNet18,
+    items: Sequence[FaceItem],
+    size: int = 224,
+    *,
+    batch: int = 64,
+    workers: int = 0,
+    on_faces: Callable[[int], None] = lambda count: None,
+) -> Logits:
+    """The logit of each face: of fake less that of real.
+
+    Args:
+        model: on any device; judged in evaluation mode, and left in the mode that it came in.
+        items: prepared faces.
+        size: side that each is brought to, in pixels.
+        batch: faces that are judged at once.
+        workers: processes that read faces; 0 for none.
+        on_faces: told how many more were judged.
+
+    Returns:
+        float64 [items].
+
+    Raises:
+        SourceError: a face cannot be read.
+        ModelError: a logit is no finite number.
+    """
+    loader = DataLoader(
+        Faces(items, size),
+        batch,
+        num_workers=workers,
+        collate_fn=np.stack,
+        worker_init_fn=leave_signals_to_parent,
+        generator=torch.Generator(),
+    )
+    was_training = model.training
+    model.eval()
+    rows: list[Tensor] = []
+    try:
+        for faces in loader:
+            rows.append(_judged(model, faces))
+            on_faces(len(faces))
+    finally:
+        model.train(was_training)
+    return _finite(torch.cat(rows).numpy() if rows else np.empty(0), items)
+
+
+@torch.no_grad()
+def _judged(model: ResNet18, faces: Batch) -> Tensor:
+    device = next(model.parameters()).device
+    logits: Tensor = model(normalised(faces, device))
+    return logits.double().cpu()
+
+
+def _finite(logits: Logits, items: Sequence[FaceItem]) -> Logits:
+    wrong = np.flatnonzero(~np.isfinite(logits))
+    if len(wrong):
+        raise ModelError(
+            f"{items[wrong[0]].path}: its logit is {logits[wrong[0]]}, where a finite number was "
+            "expected. The weights are broken: train again, at a lower rate."
+        )
+    return logits
+
+
+def _take_over(model: ResNet18, path: Path) -> None:
+    found, _ = load_resnet18(path)
+    if found.architecture != model.architecture:
+        raise UsageError(
+            f"init: expected a {model.architecture}, found a {found.architecture} in {path}. Set "
+            "hidden to what it has."
+        )
+    model.load_state_dict(found.state_dict())
