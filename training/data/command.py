@@ -10,6 +10,7 @@ from typing import Final
 SUBCOMMANDS: Final = MappingProxyType(
     {
         "check": ("training.data.check", "count, decode and compare the pictures of a data set"),
+        "prepare": ("training.faces.prepare", "cut the faces of videos into a set"),
         "get": ("training.data.get.command", "fetch a published data set"),
     }
 )

@@ -1,0 +1,315 @@
+"""Crops of the faces of videos, cut once and kept.
+
+They are found again by the hash of the video's file and by how they were cut: the detector with
+its version and settings, the scale, the size, the rate and the format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edge.errors import SinkError, SourceError
+from edge.faces import Face, FaceFinder, crop_face, square_box
+from edge.folders import cache_folder
+from edge.signals import uninterrupted
+from training.faces.files import folder_whole, save_picture, sha256_of, write_json, writing
+from training.faces.progress import video_bar
+from training.faces.sampling import DECODER, Sampled, sampled
+from training.faces.sets import FACES, crops_of
+from training.faces.workers import Died, check_wanted, share_out
+
+SCALE = 1.3
+"""Side of a crop over the longer side of the face, as the system before this one cut it."""
+
+SIZE = 224
+RECIPE, HASHES = "recipe.json", "hashes.jsonl"
+
+Opener = Callable[[], FaceFinder]
+"""Opens a face finder; can be sent to another process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How crops are cut.
+
+    Attributes:
+        detector: name of the face finder.
+        detector_key: its name, version and settings.
+        fps: moments per second of a video.
+        size: side of a crop in pixels.
+        most_faces: kept of a frame, the largest first.
+        png: kept without loss; else as JPEG of quality 95.
+        scale: side of the crop over the longer side of the face.
+    """
+
+    detector: str
+    detector_key: str
+    fps: float = 1.0
+    size: int = SIZE
+    most_faces: int = 1
+    png: bool = False
+    scale: float = SCALE
+
+    @property
+    def format(self) -> str:
+        """Suffix of the pictures, without a dot."""
+        return "png" if self.png else "jpg"
+
+    @property
+    def key(self) -> str:
+        """Tells it from every other, in 16 hexadecimal digits."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What became of a video.
+
+    Attributes:
+        sha256: of its file; empty where it cannot be read.
+        frames: how many were looked at.
+        faces: how many crops there are.
+        without_face: frames in which no face was found.
+        further_faces: faces that were found and not kept.
+        fault: what is wrong with the file, as it follows its path; empty if nothing is.
+    """
+
+    sha256: str
+    frames: int = 0
+    faces: int = 0
+    without_face: int = 0
+    further_faces: int = 0
+    fault: str = ""
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What is noted while a video is cut, and then kept beside its crops."""
+
+    frames: int = 0
+    without_face: int = 0
+    further_faces: int = 0
+    crops: list[dict[str, Any]] = field(default_factory=list)
+    fault: str = ""
+    decoder: str = DECODER
+
+
+def default_cache() -> Path:
+    """The folder that crops are kept in unless another is named."""
+    return cache_folder() / "faces"
+
+
+class CropCache:
+    """The folder that sets share, for one recipe.
+
+    Args:
+        folder: holds a store for each recipe, and the hashes of files.
+        recipe: how crops are cut.
+        opener: of the face finder that the recipe names.
+
+    Raises:
+        SinkError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, opener: Opener) -> None:
+        self._folder, self.recipe, self._opener = folder, recipe, opener
+        self.store = folder / recipe.key
+        write_json(self.store / RECIPE, asdict(recipe))
+
+    def cut_all(self, paths: Sequence[Path], workers: int) -> dict[Path, Cut]:
+        """Cut the faces of videos, but for those that are kept already.
+
+        Args:
+            paths: of the videos.
+            workers: processes.
+
+        Returns:
+            What became of each.
+
+        Raises:
+            SinkError: a crop cannot be written.
+        """
+        hashes = _Hashes(self._folder / HASHES)
+        known = {path: self._kept(hashes.of(path)) for path in paths}
+        new = [path for path, cut in known.items() if cut is None]
+        work = partial(cut_one, store=self.store, recipe=self.recipe, opener=self._opener)
+        with (
+            _finders,
+            video_bar("cutting faces", [_size(path) for path in new]) as bar,
+            closing(share_out(new, work, workers)) as results,  # type: ignore[type-var]
+        ):
+            for path, result in results:
+                known[path] = cut = _or_died(result, path)
+                hashes.add(path, cut.sha256)
+                bar.advance(_size(path))
+        return {path: cut for path, cut in known.items() if cut is not None}
+
+    def _kept(self, sha256: str) -> Cut | None:
+        return _kept(crops_of(self.store, sha256), sha256) if sha256 else None
+
+
+class _Finders:
+    """The finder of this process, opened when it is needed and then kept, as that takes long."""
+
+    def __init__(self) -> None:
+        self._key, self._held = "", ExitStack()
+        self._finder: FaceFinder | None = None
+
+    def __enter__(self) -> None:
+        """Nothing is opened yet."""
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
+        self._key, self._finder = "", None
+
+    def get(self, key: str, opener: Opener) -> FaceFinder:
+        """The finder with this key."""
+        if self._finder is None or key != self._key:
+            self._held.close()
+            self._key, self._finder = key, self._held.enter_context(opener())
+        return self._finder
+
+
+_finders = _Finders()
+
+
+def cut_one(path: Path, store: Path, recipe: Recipe, opener: Opener) -> Cut:
+    """Cut the faces of one video, unless they are kept already.
+
+    Raises:
+        SinkError: a crop cannot be written.
+    """
+    try:
+        sha256 = sha256_of(path, check_wanted)
+    except OSError as error:
+        return Cut("", fault=f"cannot be read ({error.strerror or error}).")
+    place = crops_of(store, sha256)
+    kept = _kept(place, sha256)
+    if kept is not None:
+        return kept
+    notes = _Notes()
+    finder = _finders.get(recipe.detector_key, opener)
+    with folder_whole(place) as folder:
+        try:
+            for frame in sampled(path, recipe.fps):
+                check_wanted()
+                _cut_frame(frame, finder, recipe, folder, notes)
+        except SourceError as error:
+            # The same file may lie elsewhere another time.
+            notes.fault = str(error).removeprefix(f"{path}: ")
+        write_json(folder / FACES, asdict(notes))
+    return _cut_of(sha256, asdict(notes))
+
+
+def _cut_frame(
+    frame: Sampled, finder: FaceFinder, recipe: Recipe, folder: Path, notes: _Notes
+) -> None:
+    faces = finder.find(frame.image)
+    notes.frames += 1
+    notes.without_face += not faces
+    notes.further_faces += max(0, len(faces) - recipe.most_faces)
+    height, width = frame.image.shape[:2]
+    for place, face in enumerate(faces[: recipe.most_faces]):
+        box = square_box(face.xyxy, (height, width), recipe.scale)
+        name = f"{frame.index:06d}_{place}.{recipe.format}"
+        save_picture(folder / name, crop_face(frame.image, box, recipe.size))
+        notes.crops.append(_crop_note(name, frame, face, box))
+
+
+def _crop_note(
+    name: str, frame: Sampled, face: Face, box: tuple[int, int, int, int]
+) -> dict[str, Any]:
+    return {
+        "file": name,
+        "time_s": round(frame.time_s, 6),
+        "face_xyxy": list(face.xyxy),
+        "crop_xyxy": list(box),
+        "score": round(float(face.score), 4),
+    }
+
+
+def _kept(place: Path, sha256: str) -> Cut | None:
+    """What is kept of a video; None where nothing is, or where another decoder may do better."""
+    try:
+        notes = json.loads((place / FACES).read_bytes())
+        stale = notes["fault"] and notes["decoder"] != DECODER
+        return None if stale else _cut_of(sha256, notes)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _cut_of(sha256: str, notes: dict[str, Any]) -> Cut:
+    return Cut(
+        sha256,
+        notes["frames"],
+        len(notes["crops"]),
+        notes["without_face"],
+        notes["further_faces"],
+        notes["fault"],
+    )
+
+
+class _Hashes:
+    """Hashes of files, kept by path, size and time of change, a line for each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = dict(_hash_lines(path))
+
+    def of(self, path: Path) -> str:
+        """The hash of a file; empty where it is not known, or the file has changed since."""
+        return self._known.get(_stamp(path), "")
+
+    def add(self, path: Path, sha256: str) -> None:
+        """Note the hash of a file."""
+        stamp = _stamp(path)
+        if not sha256 or self._known.get(stamp) == sha256:
+            return
+        self._known[stamp] = sha256
+        with uninterrupted(), writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            # Begins a new line, as a run that was killed may have left a torn one.
+            file.write("\n" + json.dumps([*stamp, sha256]))
+
+
+Stamp = tuple[str, int, int]
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:  # gone meanwhile: opening it tells
+        return str(path.absolute()), 0, 0
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
+
+
+def _hash_lines(path: Path) -> Iterator[tuple[Stamp, str]]:
+    try:
+        lines = path.read_bytes().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SinkError(f"{path} cannot be read ({error.strerror or error}).") from error
+    for line in lines:
+        try:
+            name, size, changed_ns, sha256 = json.loads(line)
+            yield (str(name), int(size), int(changed_ns)), str(sha256)
+        except (ValueError, TypeError):  # torn, or the empty first line
+            continue
+
+
+def _or_died(result: Cut | Died, path: Path) -> Cut:
+    if isinstance(result, Cut):
+        return result
+    return Cut("", fault="the process that worked on it ended; the file may be damaged.")
+
+
+def _size(path: Path) -> int:
+    return _stamp(path)[1]

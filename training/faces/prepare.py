@@ -1,0 +1,352 @@
+"""Prepare a set of face crops from a data set of videos that you have; nothing is downloaded.
+
+Frames are taken at moments of presentation time, faces are found in them, and a square of 1.3
+times the face is cut. Crops are kept in a cache folder that sets share, so that the same command
+goes on where it was stopped, and a video that is known is not decoded again.
+
+    patchwatch data prepare faceforensics FF++/ --output sets/base
+    patchwatch data prepare youtube augment_deepfake/ --output sets/augment
+    patchwatch data prepare combine sets/base sets/augment --output sets/both
+
+Exit codes: 0 done (what is missing is said), 1 nothing is there (with --strict also damaged
+files), 2 wrong usage, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edge.commands.options import console, positive
+from edge.errors import PatchwatchError, SinkError, SourceError, UsageError
+from edge.faces import open_finder
+from edge.signals import Stopped, stop_signals
+from training.faces import faceforensics, youtube
+from training.faces.clips import Clip, Tree, named, without_copies
+from training.faces.combine import combined
+from training.faces.counts import show_counts
+from training.faces.crops import SIZE, CropCache, Cut, Opener, Recipe, default_cache
+from training.faces.frames import rate
+from training.faces.sets import (
+    MANIFEST,
+    SPLITS,
+    FaceSet,
+    Origin,
+    SetManifest,
+    Source,
+    Split,
+    Store,
+    Video,
+    load_set,
+    shown_from,
+    write_set,
+)
+from training.faces.split import (
+    ACTOR,
+    ORIGINAL_VAL,
+    Sides,
+    deal_out,
+    read_official,
+    shared_people,
+)
+from training.faces.workers import processes
+
+LONGEST_SIDE = 1280
+"""Larger than on the device, as time matters less here than a face that is missed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the data sets with their flags."""
+    kinds = parser.add_subparsers(
+        title="data sets", metavar="SET", required=True, parser_class=type(parser)
+    )
+    tree = kinds.add_parser(
+        "faceforensics",
+        help="FaceForensics++, as its own script lays it out",
+        description=f"{faceforensics.__doc__}\n{faceforensics.ACCESS}",
+        **_SHAPE,
+    )
+    _add_cutting(tree)
+    tree.add_argument(
+        "--compression",
+        choices=faceforensics.COMPRESSIONS,
+        default=faceforensics.DEFAULT_COMPRESSION,
+        help=f"of the videos (default: {faceforensics.DEFAULT_COMPRESSION})",
+    )
+    tree.add_argument(
+        "--splits",
+        type=Path,
+        metavar="DIR",
+        help="folder with the published train.json, val.json and test.json (default: the "
+        "validation people of the first model, and everybody else dealt out)",
+    )
+    tree.set_defaults(prepare=prepare_faceforensics)
+    films = kinds.add_parser(
+        "youtube",
+        help="the YouTube set",
+        description=f"{youtube.__doc__}\n{youtube.ACCESS}",
+        **_SHAPE,
+    )
+    _add_cutting(films)
+    films.set_defaults(prepare=prepare_youtube)
+    both = kinds.add_parser(
+        "combine", help="prepared sets as one", description=combined.__doc__, **_SHAPE
+    )
+    both.add_argument("sets", type=Path, nargs="+", metavar="SET", help="prepared before")
+    _add_output(both)
+    both.set_defaults(prepare=combine)
+
+
+_SHAPE: dict[str, Any] = {
+    "allow_abbrev": False,
+    "formatter_class": argparse.RawDescriptionHelpFormatter,
+}
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="SET", help="folder of the prepared set"
+    )
+
+
+def _add_cutting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the data set")
+    _add_output(parser)
+    parser.add_argument(
+        "--fps",
+        type=rate,
+        default=1.0,
+        metavar="N",
+        help="frames looked at per second (default: 1)",
+    )
+    parser.add_argument(
+        "--finder", type=Path, metavar="ONNX", help="a YuNet that finds faces (default: dlib)"
+    )
+    parser.add_argument(
+        "--longest-side",
+        type=positive,
+        default=LONGEST_SIDE,
+        metavar="PX",
+        help="frames are shrunk to it before faces are looked for; dlib finds those that then have "
+        f"80 px or more (default: {LONGEST_SIDE})",
+    )
+    parser.add_argument(
+        "--faces",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="faces kept of a frame, the largest first (default: 1, as a fake has one false face)",
+    )
+    parser.add_argument(
+        "--size", type=positive, default=SIZE, metavar="PX", help=f"of a crop (default: {SIZE})"
+    )
+    parser.add_argument("--png", action="store_true", help="PNG instead of JPEG of quality 95")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="for crops (default: the user's cache)"
+    )
+    parser.add_argument(
+        "--workers", type=positive, default=processes(), metavar="N", help="processes (all cores)"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit 1 for damaged files too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare, and tell what there is; see the module's text for the exit codes.
+
+    Raises:
+        UsageError: a flag is wrong.
+        SourceError: nothing is there.
+        SinkError: the set cannot be written, or the folder holds something else.
+        MissingDependency: the face finder is not installed.
+    """
+    _require_free(args.output)
+    try:
+        with stop_signals():
+            made: FaceSet = args.prepare(args)
+    except Stopped as stopped:
+        console().print("Stopped. The same command goes on from here.")
+        return stopped.exit_code
+    _tell(made)
+    return 1 if getattr(args, "strict", False) and any(v.fault for v in made.videos()) else 0
+
+
+def prepare_faceforensics(args: argparse.Namespace) -> FaceSet:
+    """Find the videos of the tree, deal people out, cut the faces."""
+    tree = faceforensics.find_faceforensics(args.root, args.compression)
+    official = read_official(args.splits) if args.splits else {}
+    fixed = {**_first_val(bool(official)), **_earlier(args.output), **official}
+    sides = deal_out((clip.people for clip in tree.clips), fixed)
+    placed = [replace(clip, split=sides.split(clip.people)) for clip in tree.clips]
+    notes = [*tree.notes, *_dealing_notes(tree, placed, sides, official)]
+    clips = tuple(clip for clip in placed if clip.split is not None)
+    made = _cut(args, "faceforensics", faceforensics.ACCESS, replace(tree, clips=clips, notes=()))
+    notes += [_people_note(made.videos)]
+    return write_set(args.output, made.model_copy(update={"notes": (*notes, *made.notes)}))
+
+
+def prepare_youtube(args: argparse.Namespace) -> FaceSet:
+    """Find the videos of the folders, cut the faces."""
+    tree = youtube.find_youtube(args.root)
+    return write_set(args.output, _cut(args, "youtube", youtube.ACCESS, tree))
+
+
+def combine(args: argparse.Namespace) -> FaceSet:
+    """Make one set of several."""
+    if len(args.sets) < 2:
+        raise UsageError("combine: expected at least two prepared sets, found one.")
+    return write_set(args.output, combined([load_set(path) for path in args.sets], args.output))
+
+
+def _require_free(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise SinkError(f"{folder} is a file. Name a folder for the set.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise SinkError(
+            f"{folder} is not empty and holds no prepared set. Name a new folder for this one."
+        )
+
+
+def _cut(args: argparse.Namespace, source: Source, access: str, tree: Tree) -> SetManifest:
+    """Cut the faces of all clips, which must have their splits."""
+    opener: Opener = partial(open_finder, args.finder, longest_side=args.longest_side)
+    with opener() as finder:
+        recipe = Recipe(finder.name, finder.key, args.fps, args.size, args.faces, args.png)
+    cache = CropCache(args.cache or default_cache(), recipe, opener)
+    cuts = cache.cut_all([clip.path for clip in tree.clips], args.workers)
+    videos = [_video(clip, cuts[clip.path], source, tree.root) for clip in tree.clips]
+    kept, copies = without_copies(video for video in videos if video.frames)
+    if not kept:
+        raise SourceError(
+            f"{tree.root}: none of {len(videos)} videos can be decoded. "
+            f"{' '.join(_damage_notes(videos))}"
+        )
+    return SetManifest(
+        schema=1,
+        origins=(Origin(source=source, root=str(tree.root.resolve()), access=access),),
+        stores=(_store(args.output, cache.store, recipe),),
+        notes=(*tree.notes, *copies, *_damage_notes(videos), *_face_notes(kept)),
+        videos=tuple(kept),
+    )
+
+
+def _video(clip: Clip, cut: Cut, source: Source, root: Path) -> Video:
+    assert clip.split is not None
+    return Video(
+        path=clip.path.relative_to(root).as_posix(),
+        sha256=cut.sha256,
+        split=clip.split,
+        label=clip.label,
+        source=source,
+        manipulation=clip.manipulation,
+        compression=clip.compression,
+        people=clip.people,
+        frames=cut.frames,
+        faces=cut.faces,
+        without_face=cut.without_face,
+        further_faces=cut.further_faces,
+        fault=cut.fault,
+    )
+
+
+def _store(folder: Path, store: Path, recipe: Recipe) -> Store:
+    return Store(
+        folder=shown_from(folder, store),
+        detector=recipe.detector,
+        detector_key=recipe.detector_key,
+        crop_scale=recipe.scale,
+        size=recipe.size,
+        fps=recipe.fps,
+        most_faces=recipe.most_faces,
+        format="png" if recipe.png else "jpg",
+    )
+
+
+def _first_val(official: bool) -> dict[str, Split]:
+    """Whom the first model's validation holds; with the published lists, its actors alone."""
+    return {name: "val" for name in ORIGINAL_VAL if name.startswith(ACTOR) or not official}
+
+
+def _earlier(folder: Path) -> dict[str, Split]:
+    """The sides that people have in the set that is replaced, so that it may grow."""
+    try:
+        videos = load_set(folder).videos()
+    except SourceError:  # there is none yet, or one that is not understood any more
+        return {}
+    return {name: video.split for video in videos for name in video.people}
+
+
+def _dealing_notes(
+    tree: Tree, placed: Sequence[Clip], sides: Sides, official: Mapping[str, Split]
+) -> Iterator[str]:
+    if official:
+        unlisted = sorted(
+            {n for clip in tree.clips for n in clip.people if not n.startswith(ACTOR)} - {*official}
+        )
+        yield "Splits: the published lists, and actors dealt out by who meets in a video."
+        if unlisted:
+            yield named("Not in the published lists, and dealt out like actors", unlisted)
+    else:
+        yield (
+            "Splits: the first model's validation people and whoever meets them in a video; "
+            "everybody else dealt out in groups that meet in a video."
+        )
+    for size in sides.cut:
+        yield (
+            f"A group of {size} people who meet in videos is too large for one split, or is in two "
+            "already; its people were dealt out one by one."
+        )
+    across = [clip.path.relative_to(tree.root) for clip in placed if clip.split is None]
+    if across:
+        yield named(f"Left out are {len(across)} videos whose people are on two sides", across)
+    empty = [split for split in SPLITS if split not in {clip.split for clip in placed}]
+    if empty:
+        yield f"Nobody is left for {' and '.join(empty)}: there are too few groups of people."
+
+
+def _people_note(videos: Iterable[Video]) -> str:
+    """Checked anew on what is written, whatever the dealing meant to do."""
+    videos = list(videos)
+    shared = shared_people((video.people, video.split) for video in videos)
+    if shared:
+        raise PatchwatchError(
+            named("These people are in two splits; nothing was written", [*shared])
+        )
+    people = {name for video in videos for name in video.people}
+    return f"Checked: none of {len(people)} people in {len(videos)} videos is in two splits."
+
+
+def _damage_notes(videos: Sequence[Video]) -> Iterator[str]:
+    """A sentence for each file that is damaged."""
+    for video in videos:
+        if video.fault:
+            left = f"{video.frames} frames of it are used" if video.frames else "it is left out"
+            yield f"{video.path}: {video.fault.rstrip('.')}; {left}."
+
+
+def _face_notes(videos: Sequence[Video]) -> Iterator[str]:
+    without = [video.path for video in videos if not video.faces]
+    if without:
+        yield named(f"No face was found in {len(without)} of {len(videos)} videos", without)
+    further = sum(video.further_faces for video in videos)
+    if further:
+        yield f"{further} smaller faces beside the largest ones were not kept; --faces keeps more."
+
+
+def _tell(made: FaceSet) -> None:
+    out = Console(highlight=False)
+    for note in made.manifest.notes:
+        out.print(_printable(note), markup=False, soft_wrap=True)
+    show_counts(made.videos(), out)
+    for access in dict.fromkeys(origin.access for origin in made.manifest.origins):
+        out.print(_printable(access), markup=False, soft_wrap=True)
+    out.print(_printable(f"The set is in {made.folder}."), markup=False, soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="replace").decode()  # names of files may hold bytes that are no text

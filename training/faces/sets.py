@@ -1,0 +1,220 @@
+"""A prepared set: which videos belong to it, and where their face crops are.
+
+A set is a folder with `manifest.json`. The crops lie in a store, a folder that sets share, below
+`crops/<first two digits>/<sha256 of the video>/`, each as `<frame>_<face>.jpg` (or .png) beside a
+`faces.json` that lists them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge.errors import SourceError
+from training.faces.files import write_json
+
+MANIFEST = "manifest.json"
+FACES = "faces.json"
+SCHEMA: Literal[1] = 1
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+LabelWord = Literal["real", "fake"]
+LABELS: dict[LabelWord, int] = {"real": 0, "fake": 1}
+Source = Literal["faceforensics", "youtube"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Origin(_Part):
+    """Where videos come from."""
+
+    source: Source
+    root: str = Field(description="Folder that the videos' paths are below of.")
+    access: str = Field(description="On what terms they are had, in sentences.")
+
+
+class Store(_Part):
+    """Where crops are, and how they were cut."""
+
+    folder: str = Field(description="Absolute, or from the set's folder on.")
+    detector: str = Field(description="Its name.")
+    detector_key: str = Field(description="Its name, version and settings.")
+    crop_scale: float = Field(description="Side of the crop over the longer side of the face.")
+    size: int = Field(description="Side of a crop in pixels.")
+    fps: float = Field(description="Moments per second of a video.")
+    most_faces: int = Field(description="Faces kept of a frame, the largest first.")
+    format: Literal["jpg", "png"]
+
+
+class Video(_Part):
+    """One video of a set."""
+
+    path: str = Field(description="Below the root of its origin.")
+    sha256: str
+    split: Split
+    label: LabelWord
+    source: Source
+    manipulation: str | None = None
+    compression: str | None = None
+    people: tuple[str, ...] = Field(
+        default=(), description="Who is to be seen; empty where not known."
+    )
+    frames: int = Field(description="Looked at.")
+    faces: int = Field(description="Crops.")
+    without_face: int = Field(description="Frames in which no face was found.")
+    further_faces: int = Field(
+        default=0, description="Found, and not kept, as a frame had too many."
+    )
+    fault: str = Field(
+        default="", description="What is wrong with the file, as it follows its path."
+    )
+    origin: int = Field(default=0, description="Place in `origins`.")
+    store: int = Field(default=0, description="Place in `stores`.")
+
+
+class SetManifest(_Part):
+    """What a set's `manifest.json` holds."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    origins: tuple[Origin, ...]
+    stores: tuple[Store, ...]
+    notes: tuple[str, ...] = Field(
+        default=(), description="What one should know of it, in sentences."
+    )
+    videos: tuple[Video, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceItem:
+    """One crop of a face.
+
+    Attributes:
+        path: of the picture.
+        label: real 0, fake 1.
+        video: what tells its video from the others.
+        manipulation: how a fake was made; None for a real one, or where it is not known.
+        source: the data set.
+    """
+
+    path: Path
+    label: int
+    video: str
+    manipulation: str | None
+    source: str
+
+
+class FaceSet:
+    """A prepared set, opened.
+
+    Args:
+        folder: of the set.
+        manifest: what it holds.
+    """
+
+    def __init__(self, folder: Path, manifest: SetManifest) -> None:
+        self.folder, self.manifest = folder, manifest
+
+    @property
+    def name(self) -> str:
+        """What the set's folder is called."""
+        return self.folder.resolve().name
+
+    def videos(self, split: Split | None = None) -> list[Video]:
+        """The videos of a split, or all, in the order of the manifest."""
+        return [video for video in self.manifest.videos if split in (None, video.split)]
+
+    def items(self, split: Split) -> list[FaceItem]:
+        """Every crop of a split, in the order of videos, frames and faces.
+
+        Raises:
+            SourceError: crops that the manifest counts are not there.
+        """
+        return [item for video in self.videos(split) for item in self._of(video)]
+
+    def store_of(self, video: Video) -> Path:
+        """The folder that the crops of a video are in."""
+        folder = self.folder / self.manifest.stores[video.store].folder
+        return crops_of(folder, video.sha256)
+
+    def _of(self, video: Video) -> Iterator[FaceItem]:
+        if not video.faces:
+            return
+        folder, label = self.store_of(video), LABELS[video.label]
+        identity = f"{video.source}/{video.path}#{video.sha256[:8]}"
+        for name in self._names(folder, video):
+            yield FaceItem(folder / name, label, identity, video.manipulation, video.source)
+
+    def _names(self, folder: Path, video: Video) -> Sequence[str]:
+        try:
+            names = [
+                str(crop["file"]) for crop in json.loads((folder / FACES).read_bytes())["crops"]
+            ]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SourceError(
+                f"{self.folder}: expected the crops of {video.path} in {folder}, found none. "
+                "Prepare the set again."
+            ) from error
+        if len(names) != video.faces:
+            raise SourceError(
+                f"{self.folder}: {video.path} was counted with {video.faces} crops, found "
+                f"{len(names)} in {folder}. Prepare the set again."
+            )
+        return names
+
+
+def load_set(path: Path) -> FaceSet:
+    """Open a prepared set.
+
+    Args:
+        path: its folder.
+
+    Raises:
+        SourceError: there is none, or its manifest is broken or of another version.
+    """
+    file = path / MANIFEST
+    try:
+        return FaceSet(path, SetManifest.model_validate_json(file.read_bytes()))
+    except OSError as error:
+        raise SourceError(
+            f"{path}: expected a prepared set, found no {MANIFEST} that can be read. Make one with "
+            "'patchwatch data prepare'."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or MANIFEST
+        raise SourceError(
+            f"{file}: expected a set's manifest of schema {SCHEMA}; {where}: {first['msg']}. "
+            "Prepare the set again."
+        ) from error
+
+
+def write_set(folder: Path, manifest: SetManifest) -> FaceSet:
+    """Write a set's manifest at once.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    write_json(folder / MANIFEST, manifest.model_dump(mode="json", by_alias=True))
+    return FaceSet(folder, manifest)
+
+
+def crops_of(store: Path, sha256: str) -> Path:
+    """The folder of a video's crops in a store."""
+    return store / "crops" / sha256[:2] / sha256
+
+
+def shown_from(folder: Path, other: Path) -> str:
+    """How a set names a folder: from its own on where both lie together, so that they may move."""
+    here, there = folder.resolve(), other.resolve()
+    if there.is_relative_to(here.parent) and here.parent != Path(here.anchor):
+        return Path(os.path.relpath(there, here)).as_posix()
+    return str(there)
