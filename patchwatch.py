@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn
@@ -28,6 +31,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "distill": ("training.distil.command", "teach a small model what a large one sees"),
     "pairs": ("training.pairs.command", "make fakes that are aligned with photographs"),
     "data": ("training.data.command", "check data sets, fetch published ones"),
+    "frames": ("training.faces.frames", "write pictures of videos, one for each second"),
+    "search": ("training.faces.search", "search the settings of a face training"),
+    "matrix": ("training.faces.matrix", "judge face models on face sets, each on each"),
     "export": ("export.command", "turn a checkpoint into a model file"),
     "evaluate": (
         "training.evaluation.command",
@@ -145,5 +151,21 @@ def _guarded(command: str, arguments: Sequence[str]) -> int:
         return 1
 
 
+def program() -> NoReturn:
+    """The command line as a process of its own.
+
+    A call that does not return is left behind on a thread that keeps nobody waiting. Were it to
+    return while the interpreter is taken down, C++ would end the process with an abort; so where
+    one is left there is no taking down. Files were finished before.
+    """
+    code = main()
+    if any(thread.daemon and thread.is_alive() for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
