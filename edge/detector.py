@@ -12,9 +12,14 @@ import numpy as np
 
 from edge.backends.base import MAX_BATCH, Backend, FrameBackend, Pending
 from edge.errors import RegionError
+from edge.faces.finders import Faces
+from edge.faces.verdicts import evidence_of_faces
+from edge.faces.watch import FaceWatch
 from edge.pixels import to_bgr
 from edge.regions import Crop, RegionSpec, cut, place
 from edge.types import Evidence, Image, PixelFormat, Region
+
+NO_FACE = "no face was found"
 
 
 class Stopwatch:
@@ -40,14 +45,24 @@ class Stopwatch:
 class Detector:
     """A backend and the region of the frame that it is shown.
 
+    Where that is faces, it follows those of one source from frame to frame, and each source needs
+    a detector of its own; the backend and the finder of faces may be shared.
+
     Args:
         backend: an open backend.
         region: which pixels it sees.
+        faces: how faces are found; as usual if None. Only used where the region is faces.
+
+    Raises:
+        MissingDependency: faces are to be found, and dlib is not installed.
+        ModelError: the model that finds them cannot be used.
     """
 
-    def __init__(self, backend: Backend, region: RegionSpec) -> None:
+    def __init__(self, backend: Backend, region: RegionSpec, faces: Faces | None = None) -> None:
         self.backend = backend
         self.region = region
+        self.faces = faces or Faces()
+        self._watch = FaceWatch(self.faces, region.size) if region.kind == "faces" else None
 
     def warm_up(self) -> None:
         """Run the model once where the region fixes the size that it will see.
@@ -60,21 +75,32 @@ class Detector:
         if self.region.size:
             self._refuse_tiny(self.region.size, self.region.size)
             # An engine is built for one size of batch, and tiles fill the largest.
-            batch = MAX_BATCH if self.works_ahead and self.region.kind == "tiles" else 1
-            self.backend.warm_up(self.region.size, self.region.size, batch)
+            batches: tuple[int, ...] = (1,)
+            if isinstance(self.backend, FrameBackend):
+                batches = {"tiles": (MAX_BATCH,), "faces": (1, MAX_BATCH)}.get(
+                    self.region.kind, batches
+                )
+            for batch in batches:
+                self.backend.warm_up(self.region.size, self.region.size, batch)
 
     @property
     def works_ahead(self) -> bool:
         """Whether `begin` gives the frame away, so that the next can be fetched meanwhile."""
-        return isinstance(self.backend, FrameBackend)
+        return isinstance(self.backend, FrameBackend) and self._watch is None
+
+    def start_anew(self) -> None:
+        """The next frame has nothing to do with those before: other people, if any."""
+        if self._watch is not None:
+            self._watch.start_anew()
 
     def detect(self, image: Image, watch: Stopwatch) -> tuple[Region, ...]:
-        """Score a picture, uint8 [H, W, 3] BGR; `begin` and `finish` in one.
+        """Score a picture on its own, uint8 [H, W, 3] BGR; `begin` and `finish` in one.
 
         Raises:
             RegionError: the frame is smaller than one patch of the model.
             ModelError: the backend failed.
         """
+        self.start_anew()
         return self.finish(self.begin(image, watch), watch)
 
     def begin(
@@ -85,13 +111,15 @@ class Detector:
         Args:
             image: uint8, [H, W, 3] BGR or [H·3/2, W] NV12; may be used again once this returns
                 only if the detector works ahead.
-            watch: takes the stage `region`.
+            watch: takes the stage `region`, and where it is faces, the stage `faces` before.
             pixel_format: which of both.
 
         Raises:
             RegionError: the frame is smaller than one patch of the model.
             ModelError: the backend cannot take it.
         """
+        if self._watch is not None:
+            return self._begin_faces(self._watch, to_bgr(image, pixel_format), watch)
         with watch.stage("region"):
             rows, width = image.shape[:2]
             height = rows * 2 // 3 if pixel_format == "nv12" else rows
@@ -108,7 +136,8 @@ class Detector:
             watch: takes the stage `model`: what is left of it, where the backend works ahead.
 
         Returns:
-            One region or more, each with finite or non-finite evidence as the model gave it.
+            One region or more, each with finite or non-finite evidence as the model gave it; of
+            faces as many as there are.
 
         Raises:
             ModelError: the backend failed.
@@ -118,10 +147,14 @@ class Detector:
             if isinstance(begun, Pending):
                 return _regions_of(begun, begun.evidence())
             evidence = _infer(self.backend, begun.crops)
-            return tuple(
-                Region(crop.xyxy, _hw(crop.image), item)
-                for crop, item in zip(begun.crops, evidence, strict=True)
-            )
+            return tuple(map(_region_of, begun.crops, evidence))
+
+    def _begin_faces(self, faces: FaceWatch, image: Image, watch: Stopwatch) -> Crops:
+        self._refuse_tiny(self.region.size, self.region.size)
+        with watch.stage("faces"):
+            faces.follow(image)
+        with watch.stage("region"):
+            return Crops(faces.crops(image))
 
     def _refuse_tiny(self, height: int, width: int) -> None:
         patches = self.backend.manifest.patches
@@ -167,12 +200,16 @@ def finish_together(
     regions = [
         _regions_of(item, parts[id(item)])
         if isinstance(item, Pending)
-        else tuple(Region(crop.xyxy, _hw(crop.image), next(evidence)) for crop in item.crops)
+        else tuple(_region_of(crop, next(evidence)) for crop in item.crops)
         for item in begun
     ]
     for watch in watches:
         watch.add("model", (time.perf_counter() - start) * 1e3)
     return regions
+
+
+def _region_of(crop: Crop, evidence: Evidence) -> Region:
+    return Region(crop.xyxy, _hw(crop.image), evidence, track=crop.track)
 
 
 def _regions_of(pending: Pending, evidence: Sequence[Evidence]) -> tuple[Region, ...]:
@@ -208,9 +245,16 @@ def _hw(image: Image) -> tuple[int, int]:
 def combine(regions: tuple[Region, ...]) -> Evidence:
     """The evidence of the whole frame.
 
-    The mean of the regions' logits; their patch map only where one region is all there is, since
-    several maps cover different parts of the frame.
+    The mean of the regions' logits, and of faces the highest; their patch map only where one region
+    is all there is, since several maps cover different parts of the frame.
+
+    Raises:
+        RegionError: there is none, as no face was found.
     """
+    if not regions:
+        raise RegionError(NO_FACE)
     if len(regions) == 1:
         return regions[0].evidence
+    if regions[0].track is not None:
+        return Evidence(evidence_of_faces(regions).logit)
     return Evidence(math.fsum(region.evidence.logit for region in regions) / len(regions))

@@ -163,6 +163,8 @@ class Pipeline:
             yield _Begun(frame, watch, began, work)
 
     def _begin(self, frame: Frame, watch: Stopwatch) -> Crops | Pending | RegionError:
+        if self._source.kind == "stills":
+            self._detector.start_anew()
         try:
             return self._detector.begin(frame.image, watch, frame.pixel_format)
         except RegionError as error:

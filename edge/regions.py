@@ -6,6 +6,9 @@
 - `resize:N`: the whole frame resized to N×N, antialiased.
 - `tiles:N`: the whole frame cut into N×N tiles; the last of a row or column is shifted inward, so
   that every pixel is seen and every tile has the same size.
+- `faces:N`: every face, a square about it resized to N×N; `faces` alone is `faces:224`. Where they
+  are only a finder knows, and `edge.faces` looks for them. To the functions here a picture is one
+  that was cut to a face already, as sets of faces hold them, and is resized to N×N.
 """
 
 from __future__ import annotations
@@ -21,10 +24,13 @@ from PIL import Image as PillowImage
 from edge.errors import UsageError
 from edge.types import Box, Image
 
-RegionKind = Literal["native", "center", "resize", "tiles"]
-_SPEC = re.compile(r"(native)|(center|resize|tiles):([1-9]\d{0,4})")
+RegionKind = Literal["native", "center", "resize", "tiles", "faces"]
+_SPEC = re.compile(r"(native|faces)|(center|resize|tiles|faces):([1-9]\d{0,4})")
 GRID = 8
-SYNTAX = "native, center:N, resize:N or tiles:N, with N in pixels"
+FACE_SIZE = 224
+"""Side in pixels of a face's crop where none is said."""
+
+SYNTAX = "native, center:N, resize:N, tiles:N, faces or faces:N, with N in pixels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +51,16 @@ class Crop:
     Attributes:
         xyxy: the part, in pixels of the frame.
         image: uint8 [h, w, 3] BGR; a view of the frame unless resized.
+        track: identity across frames, where it is a face.
     """
 
     xyxy: Box
     image: Image
+    track: int | None = None
 
 
 def parse_region(text: str) -> RegionSpec:
-    """Parse `native`, `center:N`, `resize:N` or `tiles:N`.
+    """Parse `native`, `center:N`, `resize:N`, `tiles:N`, `faces` or `faces:N`.
 
     Raises:
         UsageError: anything else.
@@ -61,7 +69,7 @@ def parse_region(text: str) -> RegionSpec:
     if match is None:
         raise UsageError(f"region {text!r} is not known. Expected {SYNTAX}.")
     if match[1]:
-        return RegionSpec("native")
+        return RegionSpec("faces", FACE_SIZE) if match[1] == "faces" else RegionSpec("native")
     kind: RegionKind = match[2]  # type: ignore[assignment]  # the pattern admits only these words
     return RegionSpec(kind, int(match[3]))
 
@@ -79,7 +87,7 @@ def cut(image: Image, spec: RegionSpec) -> list[Crop]:
     boxes, input_hw = place(image.shape[0], image.shape[1], spec)
     if spec.kind == "native":
         return [Crop(boxes[0], image)]
-    if spec.kind == "resize":
+    if spec.kind in ("resize", "faces"):
         return [Crop(boxes[0], resize_antialiased(image, *input_hw))]
     return [_crop(image, box) for box in boxes]
 
@@ -97,7 +105,7 @@ def place(height: int, width: int, spec: RegionSpec) -> tuple[list[Box], tuple[i
     """
     if spec.kind == "native":
         return [(0, 0, width, height)], (height, width)
-    if spec.kind == "resize":
+    if spec.kind in ("resize", "faces"):
         return [(0, 0, width, height)], (spec.size, spec.size)
     boxes = (
         [_centre_box(height, width, spec.size)]

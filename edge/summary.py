@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from edge.faces.verdicts import faces_of
 from edge.types import Result, Verdict
 
 TIMING_FRAMES = 10_000
@@ -18,6 +19,7 @@ class Summary:
     Attributes:
         frames: frames taken from the source.
         scored: frames that gave finite evidence.
+        faceless: frames that were searched for faces, and have none.
         states: how many frames ended in each verdict.
         errors: how many frames gave each error.
         skipped: pictures that the source could not read and passed over.
@@ -29,6 +31,7 @@ class Summary:
 
     frames: int = 0
     scored: int = 0
+    faceless: int = 0
     states: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
@@ -49,10 +52,12 @@ class Summary:
         if result.verdict.state == "no_signal":
             return
         self.frames += 1
-        if result.error is None:
-            self.scored += 1
-        else:
+        if result.error is not None:
             self.errors[result.error] += 1
+        elif faces_of(result) == ():
+            self.faceless += 1
+        else:
+            self.scored += 1
         if result.age_ms is not None:
             self.ages_ms.append(result.age_ms)
         for stage, elapsed in result.timings_ms.items():

@@ -16,7 +16,7 @@ from tests.onnx_files import write_model
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("edge", "training", "export", "benchmarks")
-HEAVY = {"onnxruntime", "tensorrt", "pycuda", "cuda", "av"}
+HEAVY = {"onnxruntime", "tensorrt", "pycuda", "cuda", "av", "dlib"}
 NOT_ON_THE_DEVICE = {"torch", "onnx", "sklearn", "safetensors", "skimage"}
 
 
@@ -53,6 +53,7 @@ def test_a_heavy_library_is_imported_in_one_module_each() -> None:
     assert all(len(paths) <= 4 for paths in users.values()), users
     assert users["onnxruntime"] <= {"backends/onnxruntime.py", "demo/clip.py"}
     assert users["av"] <= {"sinks/video.py", "sources/streams.py", "demo/clip.py"}
+    assert users["dlib"] == {"faces/dlib_hog.py"}
     assert users["tensorrt"] == {"engines/session.py"}
     assert users["pycuda"] == {"cuda/pycuda.py"} and users["cuda"] == {"cuda/cuda_python.py"}
 

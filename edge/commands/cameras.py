@@ -37,7 +37,7 @@ STATUS_S = 0.25
 WALL_S = 0.02
 """How often the window looks for a key or a new picture."""
 
-_NOT_WHILE_RUNNING = ("model", "backend", "batch", "max_frames")
+_NOT_WHILE_RUNNING = ("model", "backend", "faces", "batch", "max_frames")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Watch:
             SourceError: its source cannot be one.
         """
         region = parse_region(config.region) if config.region else self._detector.region
-        detector = Detector(self._detector.backend, region)
+        detector = Detector(self._detector.backend, region, self._detector.faces)
         if region != self._detector.region:
             detector.warm_up()
         own, shared = self._outlets(config)

@@ -18,6 +18,7 @@ from edge.detector import Detector
 from edge.engines.record import PRECISIONS, Sidecar
 from edge.engines.store import BuildEngine, EngineRequest, Progress
 from edge.errors import MissingDependency
+from edge.faces.finders import Faces, FaceSettings
 from edge.regions import SYNTAX, parse_region
 from edge.weights import DEFAULT, find_model
 
@@ -134,7 +135,10 @@ def _whole(text: str, least: int) -> int:
 
 @contextmanager
 def open_detector(
-    model: str, region: str | None, choice: BackendChoice | None = None
+    model: str,
+    region: str | None,
+    choice: BackendChoice | None = None,
+    faces: FaceSettings | None = None,
 ) -> Iterator[Detector]:
     """A detector on an open backend, warmed up.
 
@@ -142,17 +146,22 @@ def open_detector(
         model: a shipped model's name or a file.
         region: as on the command line; None for the manifest's.
         choice: of the runtime; ONNX Runtime on the CPU if None.
+        faces: how they are found, where the region is faces; as usual if None.
 
     Raises:
         UsageError: the region is not known.
-        ModelError: the model cannot be used.
+        ModelError: the model cannot be used, or the one that finds faces.
+        MissingDependency: faces are to be found, and dlib is not installed.
         GpuError: a GPU is needed, and none answers.
     """
     spec = parse_region(region) if region else None
     path = find_model(model)
     require_opencv()
-    with open_backend(path, choice=choice) as backend:
-        detector = Detector(backend, spec or parse_region(backend.manifest.region))
+    with (
+        open_backend(path, choice=choice) as backend,
+        Faces(faces or FaceSettings()) as finding,
+    ):
+        detector = Detector(backend, spec or parse_region(backend.manifest.region), finding)
         detector.warm_up()
         yield detector
 

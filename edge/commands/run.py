@@ -135,7 +135,10 @@ def watch(
     with (
         stdout_for_lines() if lines_alone else nullcontext(),
         open_detector(
-            config.model, config.region, backend_choice(config.backend, build)
+            config.model,
+            config.region,
+            backend_choice(config.backend, build),
+            config.faces.settings(),
         ) as detector,
     ):
         if config.source is None:
@@ -208,7 +211,7 @@ def _configure(args: argparse.Namespace) -> RunConfig:
 
 def _exit_code(seen: Sequence[Seen]) -> int:
     for one in seen:
-        if one.summary.frames and not one.summary.scored:
+        if one.summary.frames and not (one.summary.scored or one.summary.faceless):
             reasons = "; ".join(one.summary.errors)
             raise SourceError(
                 f"{one.name}: none of the {one.summary.frames} frames could be scored: {reasons}"
@@ -233,6 +236,8 @@ def _print_summary(summary: Summary) -> None:
         f"{summary.frames} frames in {summary.elapsed_s:.1f} s ({summary.fps:.1f} fps end to end); "
         f"frames by verdict: {states or 'none'}"
     )
+    if summary.faceless:
+        out.print(f"no face was found in {summary.faceless} of {summary.frames} frames")
     for error, count in summary.errors.items():
         out.print(f"{count} frames gave no evidence: {error}")
     if summary.skipped:

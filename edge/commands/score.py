@@ -28,9 +28,8 @@ from edge.commands.options import (
     open_detector,
     positive,
 )
-from edge.detector import Detector
+from edge.detector import NO_FACE, Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, SourceError, UsageError
-from edge.pipeline import scored_evidence
 from edge.sources import open_source
 from edge.sources.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from edge.types import State
@@ -127,7 +126,9 @@ def score_file(detector: Detector, path: Path, every: int = 1) -> FileScore:
     if error is None and len(finite) < len(logits):
         error = f"{len(logits) - len(finite)} of {len(logits)} logits are not finite"
     if not finite:
-        return FileScore(str(path), error=error or "no frames")
+        return FileScore(
+            str(path), error=error or (NO_FACE if detector.region.kind == "faces" else "no frames")
+        )
     logit = math.fsum(finite) / len(finite)
     verdict = judge_once(detector.backend.manifest.calibration, logit, MARGIN)
     return FileScore(str(path), verdict.state, verdict.score, logit, len(finite), error)
@@ -140,7 +141,10 @@ def _collect_logits(detector: Detector, path: Path, every: int, logits: list[flo
     with open_source(str(path.absolute())) as source:
         for frame in source:
             if frame is not None and frame.index % every == 0:
-                logits.append(scored_evidence(detector, frame.image).logit)
+                # Frames without a face are passed over, and a file of nothing else is told.
+                regions = detector.detect(frame.image, Stopwatch())
+                if regions:
+                    logits.append(combine(regions).logit)
 
 
 def _progress(hidden: bool) -> Progress:

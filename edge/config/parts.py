@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from edge.faces.base import LONGEST_SIDE
+from edge.faces.finders import EVERY, LEAST_SIDE, FaceSettings
 from edge.manifest import Calibration, Precision, RegionText
 from edge.sources.policy import CameraMode, Limits, RetryPolicy
 from edge.types import PixelFormat, State
@@ -106,6 +108,26 @@ class BackendConfig(Part):
     threads: int | None = Field(
         default=None, gt=0, description="Threads per operator; null for all cores."
     )
+
+
+class FacesConfig(Part):
+    """How faces are found, where the region is faces."""
+
+    every: int = Field(
+        default=EVERY, gt=0, description="Look in every Nth frame, and follow faces in between."
+    )
+    longest_side: int = Field(
+        default=LONGEST_SIDE,
+        ge=LEAST_SIDE,
+        description="Frames are shrunk to so many pixels before; more finds smaller faces.",
+    )
+    model: Path | None = Field(
+        default=None, description="A YuNet (.onnx) that finds them; null for dlib."
+    )
+
+    def settings(self) -> FaceSettings:
+        """The same, as whoever finds them takes it."""
+        return FaceSettings(self.model, self.longest_side, self.every)
 
 
 class VerdictConfig(Part):

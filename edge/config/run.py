@@ -18,12 +18,14 @@ from edge.config.parts import (
     BatchConfig,
     CameraConfig,
     CaptureConfig,
+    FacesConfig,
     OutputConfig,
     Part,
     VerdictConfig,
     index_is_text,
 )
 from edge.manifest import RegionText
+from edge.regions import SYNTAX
 from edge.sinks.paths import file_stem
 from edge.weights import DEFAULT
 
@@ -44,13 +46,14 @@ class RunConfig(Part):
     )
     model: str = Field(default=DEFAULT, description="A shipped model's name, or a model file.")
     region: RegionText | None = Field(
-        default=None, description="native, center:N, resize:N, tiles:N; null for the model's own."
+        default=None, description=f"{SYNTAX}; null for the model's own."
     )
     max_frames: Annotated[int, Field(gt=0)] | None = Field(
         default=None, description="Stop after so many frames; null for all."
     )
     capture: CaptureConfig = CaptureConfig()
     backend: BackendConfig = BackendConfig()
+    faces: FacesConfig = FacesConfig()
     verdict: VerdictConfig = VerdictConfig()
     output: OutputConfig = OutputConfig()
     alerts: AlertConfig = AlertConfig()

@@ -16,6 +16,9 @@ from edge.types import Image, State, Verdict
 SCORE_CAPTION = "fake"
 """What a score is a probability of; "REAL 7 %" alone would say the opposite of what it means."""
 
+NO_FACE = "NO FACE"
+"""In place of a verdict, where faces are judged and there is none."""
+
 _CAPTION = 0.38
 _LEAST_CAPTION = 9
 _LEAST_HEAD = 8
@@ -30,9 +33,10 @@ class Wording:
     score: str = ""
 
 
-def wording(verdict: Verdict) -> Wording:
-    """All that a chip can say of a verdict."""
-    return Wording(verdict.state, STATE_WORDS[verdict.state], score_text(verdict.score))
+def wording(verdict: Verdict, no_face: bool = False) -> Wording:
+    """All that a chip can say of a verdict, or that there is no face to judge."""
+    word = NO_FACE if no_face else STATE_WORDS[verdict.state]
+    return Wording(verdict.state, word, score_text(verdict.score))
 
 
 def score_text(score: float | None) -> str:
@@ -48,7 +52,7 @@ def chip_height(head: int) -> int:
     return round(1.5 * head)
 
 
-def draw_chip(picture: Image, verdict: Verdict, layout: Layout) -> None:
+def draw_chip(picture: Image, verdict: Verdict, layout: Layout, no_face: bool = False) -> None:
     """Draw a verdict alone in the lower left corner, in place, as large as fits.
 
     Where not all fits: the mark and the word, the mark alone, nothing.
@@ -57,9 +61,10 @@ def draw_chip(picture: Image, verdict: Verdict, layout: Layout) -> None:
         picture: uint8 [H, W, 3] BGR.
         verdict: what to say.
         layout: sizes for this picture.
+        no_face: say that there is no face instead.
     """
     height, width = picture.shape[:2]
-    whole = wording(verdict)
+    whole = wording(verdict, no_face)
     for said in (whole, Wording(whole.state, whole.word), Wording(whole.state)):
         head = _largest_head(said, layout.head, (height - layout.accent, width))
         if head is None:

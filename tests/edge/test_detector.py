@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edge.backends.base import MAX_BATCH
 from edge.detector import Detector, Stopwatch, combine, finish_together
 from edge.errors import RegionError
+from edge.faces import Faces, FaceSettings
+from edge.pixels import to_bgr
 from edge.regions import parse_region
+from edge.types import Image
+from tests.edge.faces.pictures import scene, wall
 from tests.fakes import FakeBackend, grey
 
 
@@ -33,6 +39,11 @@ def test_tiles_are_batched_within_bounds_and_averaged() -> None:
 def test_one_region_keeps_its_map() -> None:
     regions = Detector(FakeBackend(), parse_region("native")).detect(grey(0), Stopwatch())
     assert combine(regions).patch_logits is not None
+
+
+def test_nothing_was_found_where_there_is_nothing_to_combine() -> None:
+    with pytest.raises(RegionError, match=r"^no face was found$"):
+        combine(())
 
 
 def test_a_picture_smaller_than_a_patch_is_refused_before_the_model() -> None:
@@ -102,3 +113,96 @@ def test_tiles_of_several_frames_share_batches_and_stay_apart() -> None:
     assert {part.evidence.logit for part in first} == {-118.0}
     assert {part.evidence.logit for part in second} == {72.0}
     assert backend.batches == [8, 4]
+
+
+TWO = ((60, 60), (380, 60))
+
+
+def face_detector(backend: FakeBackend, faces: Faces | None = None, every: int = 3) -> Detector:
+    faces = faces or Faces(FaceSettings(every=every))
+    return Detector(backend, parse_region("faces:64"), faces)
+
+
+def test_every_face_is_cut_followed_and_scored() -> None:
+    backend = FakeBackend()
+    detector = face_detector(backend)
+    for i in range(5):
+        watch = Stopwatch()
+        image = scene([(60 + 5 * i, 60), (380, 60)], light=(0.5, 1.0))
+        regions = detector.finish(detector.begin(image, watch), watch)
+        assert list(watch.timings_ms) == ["faces", "region", "model"]
+        by_place = sorted(regions, key=lambda region: region.xyxy)
+        if not i:
+            numbers = [region.track for region in by_place]
+        assert [region.track for region in by_place] == numbers and len(set(numbers)) == 2
+        dark, bright = by_place
+        assert dark.input_hw == (64, 64) and dark.verdict is None
+        assert dark.evidence.logit < bright.evidence.logit
+        assert dark.evidence.patch_logits is not None
+        assert combine(regions).logit == bright.evidence.logit
+        assert combine(regions).patch_logits is None
+        assert combine((dark,)) is dark.evidence
+    assert backend.batches == [2] * 5
+    assert not detector.works_ahead
+
+
+def test_no_face_gives_no_region_and_asks_no_model() -> None:
+    backend = FakeBackend()
+    assert face_detector(backend).detect(wall(360, 640), Stopwatch()) == ()
+    assert backend.batches == []
+
+
+def test_a_picture_on_its_own_is_looked_at_though_the_last_was_alike() -> None:
+    detector = face_detector(FakeBackend(), every=100)
+    tracks = [detector.detect(scene([TWO[0]]), Stopwatch())[0].track for _ in range(3)]
+    assert tracks == [1, 2, 3]
+
+
+def test_faces_are_found_in_nv12_too() -> None:
+    nv12 = as_nv12(scene([TWO[0]]))
+    detector = face_detector(FakeBackend())
+    watch = Stopwatch()
+    (region,) = detector.finish(detector.begin(nv12, watch, "nv12"), watch)
+    (same,) = detector.detect(to_bgr(nv12, "nv12"), Stopwatch())
+    assert region.xyxy == same.xyxy and region.evidence.logit == same.evidence.logit
+
+
+def as_nv12(image: Image) -> Image:
+    import cv2
+
+    height, width = image.shape[:2]
+    planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8).reshape(-1)
+    luma, (u, v) = planes[: height * width], np.split(planes[height * width :], 2)
+    return np.concatenate([luma, np.stack([u, v], 1).reshape(-1)]).reshape(-1, width)
+
+
+def test_sources_share_a_finder_and_a_batch_and_keep_their_own_tracks() -> None:
+    backend = FakeBackend()
+    with Faces(FaceSettings(every=2)) as faces:
+        cameras = [face_detector(backend, faces) for _ in range(3)]
+        assert all(camera.faces.finder is faces.finder for camera in cameras)
+        shown = [scene(TWO), wall(360, 640), scene([(200, 60)])]
+        for _ in range(4):
+            watches = [Stopwatch() for _ in cameras]
+            begun = [
+                c.begin(*given)
+                for c, given in zip(cameras, zip(shown, watches, strict=True), strict=True)
+            ]
+            found = finish_together(backend, begun, watches)
+            assert [sorted(r.track or 0 for r in regions) for regions in found] == [[1, 2], [], [1]]
+    assert backend.batches == [3] * 4
+
+
+def test_a_face_smaller_than_a_patch_is_refused_as_any_picture() -> None:
+    detector = Detector(FakeBackend(), parse_region("faces:4"))
+    with pytest.raises(RegionError, match="4×4 pixels; fake needs at least 5×5"):
+        detector.begin(scene([TWO[0]]), Stopwatch())
+    with pytest.raises(RegionError):
+        detector.warm_up()
+
+
+def test_a_detector_of_anything_else_opens_no_finder() -> None:
+    faces = Faces(FaceSettings(Path("absent.onnx")))
+    detector = Detector(FakeBackend(), parse_region("native"), faces)
+    detector.start_anew()
+    assert len(detector.detect(scene([TWO[0]]), Stopwatch())) == 1

@@ -7,7 +7,7 @@ import pytest
 from edge.detector import Stopwatch
 from edge.judge import HISTORY_S, PLACEHOLDER_HW, Judge, Picture
 from edge.manifest import Calibration
-from edge.types import Evidence, Frame, Image, Region
+from edge.types import Evidence, Frame, Image, Region, Verdict
 from edge.verdict import VerdictSettings
 from tests.fakes import grey
 
@@ -100,3 +100,57 @@ def test_a_picture_is_drawn_once_for_all_who_ask() -> None:
     assert len(images) == 8 and all(image is images[0] for image in images)
     assert (images[0] != 7).any()
     assert (result.frame.image == 7).all()
+
+
+def faces(*logits: float, first: int = 1) -> tuple[Region, ...]:
+    """Faces with numbers in a row."""
+    return tuple(
+        Region((0, 0, 8, 8), (8, 8), Evidence(logit), track=first + i)
+        for i, logit in enumerate(logits)
+    )
+
+
+def test_each_face_has_its_verdict_and_the_frame_that_of_the_face_that_leads() -> None:
+    judge = make_judge()
+    for i in range(4):
+        result = judge.judge(frame(i), faces(-9.0, 8.0, 2.0), None, Stopwatch())
+    verdicts = [region.verdict for region in result.regions]
+    assert [verdict and verdict.state for verdict in verdicts] == ["real", "fake", "fake"]
+    assert result.verdict == verdicts[1]
+    assert result.evidence is result.regions[1].evidence
+    assert judge.hud(True).history[-1][1] == result.verdict.score
+
+
+def test_a_face_that_is_new_does_not_hide_one_that_is_fake() -> None:
+    judge = make_judge()
+    for i in range(4):
+        judge.judge(frame(i), faces(3.0), None, Stopwatch())
+    result = judge.judge(frame(4), faces(3.0, 9.0), None, Stopwatch())
+    assert result.verdict.state == "fake"
+    assert result.evidence is not None and result.evidence.logit == 3.0
+
+
+def test_a_frame_without_a_face_is_uncertain_and_has_no_score() -> None:
+    judge = make_judge()
+    for i in range(4):
+        judge.judge(frame(i), faces(9.0), None, Stopwatch())
+    result = judge.judge(frame(4), (), None, Stopwatch())
+    assert (result.verdict, result.evidence, result.error) == (Verdict("uncertain"), None, None)
+    assert judge.hud(True).history[-1][1] is None
+    # The face comes back with its number, and what was known of it.
+    assert judge.judge(frame(5), faces(9.0), None, Stopwatch()).verdict.state == "fake"
+
+
+@pytest.mark.parametrize("forget", ["silence", "start_anew"])
+def test_what_is_known_of_faces_is_forgotten_with_all_else(forget: str) -> None:
+    judge = make_judge()
+    for i in range(4):
+        judge.judge(frame(i), faces(9.0), None, Stopwatch())
+    getattr(judge, forget)()
+    assert judge.judge(frame(4), faces(9.0), None, Stopwatch()).verdict.state == "uncertain"
+
+
+def test_faces_without_finite_evidence_are_told() -> None:
+    result = make_judge().judge(frame(0), faces(float("nan")), None, Stopwatch())
+    assert result.verdict == Verdict("uncertain")
+    assert result.error == "the model gave a logit that is not finite"

@@ -80,3 +80,26 @@ def test_regions_are_told_only_where_there_are_several() -> None:
         {"xyxy": [0, 0, 2, 4], "logit": 1.0},
         {"xyxy": [2, 0, 4, 4], "logit": -3.0},
     ]
+
+
+def test_faces_are_told_with_all_that_is_known_of_each() -> None:
+    judged = Region((1, 0, 3, 4), (224, 224), Evidence(2.0), Verdict("fake", 0.9), 7)
+    unknown = Region((0, 0, 2, 4), (224, 224), Evidence(math.nan), Verdict("uncertain"), 8)
+    result = Result(frame(), Evidence(2.0), Verdict("fake", 0.9), regions=(judged, unknown))
+    record = json.loads(json.dumps(to_record(result), allow_nan=False))
+    assert record["faces"] == [
+        {"xyxy": [1, 0, 3, 4], "track": 7, "logit": 2.0, "score": 0.9, "verdict": "fake"},
+        {"xyxy": [0, 0, 2, 4], "track": 8, "logit": None, "score": None, "verdict": "uncertain"},
+    ]
+    assert "regions" not in record
+
+
+def test_that_there_is_no_face_is_told_and_only_where_somebody_looked() -> None:
+    record = to_record(Result(frame(), None, Verdict("uncertain")))
+    assert record["faces"] == [] and record["score"] is None and "error" not in record
+    others = (
+        Result(frame(), None, Verdict("uncertain"), error="the frame is too small"),
+        Result(frame(), None, Verdict("no_signal")),
+        Result(frame(), Evidence(1.0), Verdict("fake", 0.9), regions=(region(0, 1.0),)),
+    )
+    assert not any("faces" in to_record(result) for result in others)

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import UsageError
-from edge.regions import RegionSpec, cut, parse_region, resize_antialiased
+from edge.regions import RegionSpec, cut, parse_region, place, resize_antialiased
 
 
 def picture(height: int, width: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-@pytest.mark.parametrize("text", ["native", "center:256", "resize:224", "tiles:64"])
+@pytest.mark.parametrize("text", ["native", "center:256", "resize:224", "tiles:64", "faces:96"])
 def test_parses_and_prints_the_same(text: str) -> None:
     assert str(parse_region(text)) == text
 
@@ -22,6 +22,18 @@ def test_parses_and_prints_the_same(text: str) -> None:
 def test_refuses_anything_else_with_the_syntax(text: str) -> None:
     with pytest.raises(UsageError, match=r"Expected native, center:N"):
         parse_region(text)
+
+
+def test_faces_alone_are_of_the_usual_size() -> None:
+    assert parse_region("faces") == parse_region(" faces:224 ") == RegionSpec("faces", 224)
+    with pytest.raises(UsageError, match="faces or faces:N"):
+        parse_region("face")
+
+
+def test_a_picture_of_a_face_is_resized_where_nobody_looks_for_faces() -> None:
+    (crop,) = cut(picture(100, 100), RegionSpec("faces", 64))
+    assert crop.image.shape == (64, 64, 3) and crop.track is None
+    assert place(100, 90, RegionSpec("faces", 64)) == ([(0, 0, 90, 100)], (64, 64))
 
 
 def test_native_is_the_frame_itself() -> None:

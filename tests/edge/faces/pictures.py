@@ -69,7 +69,7 @@ def scene(
 
 
 def crowd() -> Image:
-    """Fifty people, uint8 [640, 1280, 3] BGR; their faces are too small to be found at half size."""
+    """Fifty people, uint8 [640, 1280, 3] BGR, whose faces are too small at half the size."""
     return scene(CROWD, 126, (640, 1280), (0.7, 0.9, 1.1))
 
 

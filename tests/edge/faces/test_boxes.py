@@ -41,7 +41,7 @@ def test_any_box_gives_a_square_inside_the_frame(
     xyxy = (*corner, corner[0] + size[0], corner[1] + size[1])
     left, top, right, bottom = square_box(xyxy, frame_hw)
     assert right - left == bottom - top >= 1
-    assert 0 <= left and right <= frame_hw[1] and 0 <= top and bottom <= frame_hw[0]
+    assert left >= 0 and right <= frame_hw[1] and top >= 0 and bottom <= frame_hw[0]
     x, y, end_x, end_y = clipped(xyxy, frame_hw)
     assert 0 <= x < end_x <= frame_hw[1] and 0 <= y < end_y <= frame_hw[0]
 

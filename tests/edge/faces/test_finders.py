@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from edge.config.parts import FacesConfig
 from edge.errors import MissingDependency, ModelError, UsageError
-from edge.faces import Face, Faces, FaceSettings, open_finder
+from edge.faces import Face, FaceFinder, Faces, FaceSettings, open_finder
 from edge.faces.base import largest_first, shrunk
 from edge.types import Box
 from tests.edge.faces.pictures import FACE_XYXY, crowd, photograph, scene
@@ -23,26 +23,23 @@ def overlap(one: Box, other: Box) -> float:
     return float(overlaps(as_rows([one]), as_rows([other]))[0, 0])
 
 
-def test_dlib_finds_the_face_where_it_is() -> None:
-    with open_finder() as finder:
-        (face,) = finder.find(photograph())
-        assert overlap(face.xyxy, FACE_XYXY) > 0.95
-        assert face.score > 0.5
-        assert finder.key.startswith("dlib-hog-") and finder.key.endswith("-640")
+def test_dlib_finds_the_face_where_it_is(finder: FaceFinder) -> None:
+    (face,) = finder.find(photograph())
+    assert overlap(face.xyxy, FACE_XYXY) > 0.95
+    assert face.score > 0.5
+    assert finder.key.startswith("dlib-hog-") and finder.key.endswith("-640")
 
 
-def test_boxes_are_in_pixels_of_a_frame_that_was_shrunk() -> None:
+def test_boxes_are_in_pixels_of_a_frame_that_was_shrunk(finder: FaceFinder) -> None:
     large = cv2.resize(photograph(), (1600, 1600), interpolation=cv2.INTER_LINEAR)
-    with open_finder() as finder:
-        (face,) = finder.find(large)  # type: ignore[arg-type]  # it is uint8
+    (face,) = finder.find(large)  # type: ignore[arg-type]  # it is uint8
     scale = 1600 / 512
     assert overlap(face.xyxy, tuple(round(edge * scale) for edge in FACE_XYXY)) > 0.7  # type: ignore[arg-type]  # four
 
 
 @pytest.mark.parametrize("x", [-80, -40, 480])
-def test_a_face_at_the_border_gives_a_box_in_the_frame(x: int) -> None:
-    with open_finder() as finder:
-        (face,) = finder.find(scene([(x, 60)]))
+def test_a_face_at_the_border_gives_a_box_in_the_frame(finder: FaceFinder, x: int) -> None:
+    (face,) = finder.find(scene([(x, 60)]))
     left, top, right, bottom = face.xyxy
     assert 0 <= left < right <= 640 and 0 <= top < bottom <= 360
 
@@ -58,22 +55,19 @@ def test_fifty_faces_need_a_larger_picture_and_come_the_largest_first() -> None:
 
 
 @pytest.mark.parametrize("hw", [(1, 1), (1, 700), (47, 31), (360, 640)])
-def test_there_may_be_no_face(hw: tuple[int, int]) -> None:
-    with open_finder() as finder:
-        assert finder.find(np.full((*hw, 3), 90, np.uint8)) == []
+def test_there_may_be_no_face(finder: FaceFinder, hw: tuple[int, int]) -> None:
+    assert finder.find(np.full((*hw, 3), 90, np.uint8)) == []
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_face_on_its_side_is_not_found_and_nothing_breaks(turns: int) -> None:
-    with open_finder() as finder:
-        assert finder.find(np.rot90(photograph(), turns)) == []
+def test_a_face_on_its_side_is_not_found_and_nothing_breaks(finder: FaceFinder, turns: int) -> None:
+    assert finder.find(np.rot90(photograph(), turns)) == []
 
 
-def test_what_is_found_does_not_depend_on_what_was_looked_at_before() -> None:
-    with open_finder() as finder:
-        first = finder.find(photograph())
-        finder.find(scene([(10, 60), (430, 60)]))
-        assert finder.find(photograph()) == first
+def test_what_is_found_does_not_depend_on_what_was_looked_at_before(finder: FaceFinder) -> None:
+    first = finder.find(photograph())
+    finder.find(scene([(10, 60), (430, 60)]))
+    assert finder.find(photograph()) == first
 
 
 def test_without_dlib_the_command_that_installs_it_is_told(
@@ -101,7 +95,7 @@ def yunet(path: Path, at: tuple[int, int]) -> Path:
     """A stand-in with YuNet's outputs, sure of one face, a square of 32 at a column and a row of
     eight pixels, wherever it looks; for an input of 64 × 64."""
     shapes = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
-    names, nodes = [], []
+    nodes, outputs = [], []
     for stride in (8, 16, 32):
         cells = (64 // stride) ** 2
         for kind, width in shapes.items():
@@ -110,18 +104,18 @@ def yunet(path: Path, at: tuple[int, int]) -> Path:
                 value[0, at[1] * 8 + at[0]] = 1.0
             if kind == "bbox":
                 value[..., 2:] = np.log(32 / stride)
-            names.append(f"{kind}_{stride}")
-            tensor = onnx.numpy_helper.from_array(value, f"value_{names[-1]}")
-            nodes.append(helper.make_node("Constant", [], [f"c_{names[-1]}"], value=tensor))
-            nodes.append(helper.make_node("Add", [f"c_{names[-1]}", "zero"], [names[-1]]))
-    axes = {"axes": [1, 2, 3], "keepdims": 0}
-    nodes.insert(0, helper.make_node("Sub", ["mean", "mean"], ["zero"]))
-    nodes.insert(0, helper.make_node("ReduceMean", ["input"], ["mean"], **axes))
+            name = f"{kind}_{stride}"
+            tensor = onnx.numpy_helper.from_array(value, f"value_{name}")
+            nodes.append(helper.make_node("Constant", [], [f"c_{name}"], value=tensor))
+            nodes.append(helper.make_node("Add", [f"c_{name}", "zero"], [name]))
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
+    mean = helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2, 3], keepdims=0)
+    nodes = [mean, helper.make_node("Sub", ["mean", "mean"], ["zero"]), *nodes]
     graph = helper.make_graph(
         nodes,
         "yunet",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 64, 64])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names],
+        outputs,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
     onnx.save(model, str(path))

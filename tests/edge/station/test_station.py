@@ -278,6 +278,7 @@ def test_cameras_change_while_the_others_lose_no_frame() -> None:
         before = len(old_sink.results)
         wait_for(lambda: len(new_sink.results) > 5)
         assert [camera.name for camera in station.cameras] == ["stays", "door"]
+        wait_for(lambda: len(kept.results) > 10)
         controls.stop = True
         station.run()
     assert len(old_sink.results) == before

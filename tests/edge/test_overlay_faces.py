@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from edge.manifest import Calibration, PatchGrid
+from edge.overlay import Hud, draw
+from edge.overlay.boxes import draw_boxes
+from edge.overlay.chip import NO_FACE, wording
+from edge.overlay.geometry import common, is_empty
+from edge.overlay.heat import heat_of, tint
+from edge.overlay.labels import place_labels
+from edge.overlay.style import STATE_COLOURS, layout_for
+from edge.types import Box, Evidence, Frame, Image, Region, Result, State, Verdict
+
+HW = (720, 1280)
+HUD = Hud(None, Calibration(), history=((0.0, 0.5), (1.0, 0.6)))
+STATES: Sequence[State] = ("fake", "real", "uncertain")
+
+
+def grey(hw: tuple[int, int] = HW) -> Image:
+    return np.full((*hw, 3), 120, np.uint8)
+
+
+def face(box: Box, number: int = 1, patches: float | None = None) -> Region:
+    state = STATES[number % 3]
+    logits = None if patches is None else np.full((30, 30), patches, np.float32)
+    return Region(box, (64, 64), Evidence(1.0, logits), Verdict(state, number / 60), number)
+
+
+def square(x: int, y: int, side: int) -> Box:
+    return x, y, x + side, y + side
+
+
+ONE = [face(square(480, 150, 320))]
+THREE = [face(square(x, 240, 190), n) for n, x in enumerate((130, 550, 980), start=1)]
+FIFTY = [face(square(20 + 128 * (n % 10), 22 + 144 * (n // 10), 92), n + 1) for n in range(50)]
+DENSE = [face(square(8 + 126 * (n % 10), 8 + 142 * (n // 10), 122), n + 1) for n in range(50)]
+
+
+def result(regions: Sequence[Region], image: Image | None = None) -> Result:
+    frame = Frame(grey() if image is None else image, 0, 1000.0, "clip", pts=0.0)
+    verdict = regions[0].verdict if regions else Verdict("uncertain")
+    assert verdict is not None
+    evidence = regions[0].evidence if regions else None
+    return Result(frame, evidence, verdict, regions=tuple(regions))
+
+
+def core(box: Box) -> Box:
+    """The face in its square."""
+    inset = round((box[2] - box[0]) * (1 - 1 / 1.3) / 2)
+    return box[0] + inset, box[1] + inset, box[2] - inset, box[3] - inset
+
+
+def part(picture: Image, box: Box) -> Image:
+    return picture[box[1] : box[3], box[0] : box[2]]
+
+
+@pytest.mark.parametrize("regions", [ONE, THREE, FIFTY, DENSE], ids=["1", "3", "50", "50 dense"])
+def test_no_label_covers_a_face_or_another_label(regions: list[Region]) -> None:
+    placed = place_labels(regions, HW, layout_for(*HW))
+    boxes = [box for _, box in placed]
+    for i, box in enumerate(boxes):
+        assert box[0] >= 0 and box[1] >= 0 and box[2] <= HW[1] and box[3] <= HW[0]
+        assert all(is_empty(common(box, core(region.xyxy))) for region in regions)
+        assert all(is_empty(common(box, other)) for other in boxes[:i])
+        # It touches its own box, so that it is clear whose it is.
+        left, top, right, bottom = regions[i].xyxy
+        assert not is_empty(common(box, (left - 1, top - 1, right + 1, bottom + 1)))
+    picture = grey()
+    draw_boxes(picture, result(regions), layout_for(*HW))
+    for region in regions:
+        assert (part(picture, core(region.xyxy))[4:-4, 4:-4] == 120).all()
+        verdict = region.verdict
+        assert verdict is not None
+        colour = STATE_COLOURS[verdict.state]
+        left, top, right, bottom = region.xyxy
+        assert (picture[top, left:right] == colour).all(1).any() or (
+            picture[top : top + 4, left:right] == colour
+        ).all(2).sum() > 40
+
+
+def test_where_there_is_room_a_label_says_all() -> None:
+    layout = layout_for(*HW)
+    texts = [label.text for label, _ in place_labels(THREE, HW, layout)]
+    assert texts == ["#1 REAL 2 %", "#2 UNCERTAIN 3 %", "#3 FAKE 5 %"]
+    assert {label.size for label, _ in place_labels(THREE, HW, layout)} == {layout.small}
+
+
+def test_where_there_is_little_room_it_says_less_and_stays_legible() -> None:
+    labels = [label for label, _ in place_labels(DENSE, HW, layout_for(*HW))]
+    assert all(label.size >= 11 and label.marked for label in labels)
+    assert all(label.text.startswith(f"#{n}") for n, label in enumerate(labels, start=1))
+    assert any("UNCERTAIN" not in label.text and label.state == "uncertain" for label in labels)
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 1280, 720), (0, 0, 90, 90), (1200, 640, 1280, 720), (0, 300, 3, 303)]
+)
+def test_a_box_anywhere_gets_a_label_in_the_picture(box: Box) -> None:
+    ((_, place),) = place_labels([face(box)], HW, layout_for(*HW))
+    assert place[0] >= 0 and place[1] >= 0 and place[2] <= HW[1] and place[3] <= HW[0]
+
+
+@pytest.mark.parametrize("hw", [(16, 16), (40, 40), (64, 200), (1080, 1920)])
+def test_faces_are_drawn_on_frames_of_any_size(hw: tuple[int, int]) -> None:
+    side = min(hw) // 2
+    picture = draw(result([face(square(side // 2, side // 2, side))], grey(hw)), HUD)
+    assert picture.shape == (*hw, 3) and (picture != 120).any()
+
+
+@pytest.mark.parametrize("hw", [HW, (120, 160)])
+def test_without_a_face_the_panel_says_so(hw: tuple[int, int]) -> None:
+    assert wording(Verdict("uncertain"), no_face=True).word == NO_FACE == "NO FACE"
+    nobody = draw(result([], grey(hw)), HUD)
+    frame = Frame(grey(hw), 0, 1000.0, "clip", pts=0.0)
+    unsure = draw(Result(frame, Evidence(0.0), Verdict("uncertain")), HUD)
+    assert (nobody != unsure).any()
+    assert (nobody == STATE_COLOURS["uncertain"]).all(2).sum() > 100
+
+
+def test_the_panel_counts_faces() -> None:
+    def panel(regions: list[Region]) -> Image:
+        return draw(result(regions), HUD)[500:, :400]
+
+    moved = [face(square(700, 150, 320))]
+    np.testing.assert_array_equal(panel(ONE), panel(moved))
+    two = [*ONE, face(square(900, 20, 100), 4)]
+    assert (panel(ONE) != panel(two)).any()
+
+
+def test_heat_stays_in_the_boxes_of_faces() -> None:
+    boxes: list[Box] = [(100, 100, 300, 300), (700, 250, 801, 351), (740, 280, 900, 440)]
+    regions = [face(box, n, 9.0) for n, box in enumerate(boxes, start=1)]
+    hud = Hud(PatchGrid(receptive_field=5, stride=2), Calibration())
+    picture = grey()
+    tint(picture, heat_of(result(regions), hud))
+    outside = np.ones(HW, np.bool_)
+    for left, top, right, bottom in boxes:
+        assert (picture[top + 4 : bottom - 4, left + 4 : right - 4] != 120).any(2).mean() > 0.9
+        outside[top:bottom, left:right] = False
+    assert (picture[outside] == 120).all()
