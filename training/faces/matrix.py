@@ -1,0 +1,278 @@
+"""Judge face models on face sets: each model on each set, as trained on by tested on.
+
+A model is a checkpoint that `patchwatch train` made of a configuration of kind faces; a set is a
+folder that `patchwatch data prepare` made. With --train, the models are trained first, one for each
+train set, into DIR/models; what is there already is not trained again, and what was stopped goes
+on. DIR gets matrix.json, matrix.md and the heat table matrix.png and matrix.svg.
+
+    patchwatch matrix --models base=a.safetensors both=b.safetensors \\
+        --tests base=sets/ff augment=sets/youtube -o out/matrix
+    patchwatch matrix --train configs/training/faces.yaml --licence TEXT \\
+        --tests base=sets/ff augment=sets/youtube -o out/matrix
+
+Exit codes: 0 done, also where a combination has no figures, which is said; 1 failed, 2 wrong usage,
+128 + signal when stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from edge.commands.options import console, positive
+from edge.errors import SinkError, SourceError, UsageError
+from edge.regions import parse_region
+from edge.signals import stop_signals
+from training.evaluation.bootstrap import DRAWS
+from training.evaluation.options import bar, results_console
+from training.evaluation.record import code_commit, now
+from training.evaluation.report import require_matplotlib
+from training.evaluation.whole_files import write_all
+from training.faces.matrix_figures import (
+    Cell,
+    Matrix,
+    ModelFacts,
+    cells_of,
+    missing_of,
+    set_facts,
+)
+from training.faces.matrix_report import HEADING, PAGE, files, grids, notes
+from training.faces.sets import SPLITS, FaceItem, FaceSet, load_set
+from training.faces.trials import is_resumable
+from training.settings import DEVICES, Machine
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from training.checkpoint import Card
+    from training.models import ResNet18
+
+MODELS = "models"
+"""Folder of the results with the runs of the models that were trained for them."""
+
+_SIZE = 224
+"""Side of a face where the card names no size, in pixels."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=[],
+        metavar="NAME=FILE",
+        help="checkpoints, each named by its train set",
+    )
+    parser.add_argument(
+        "--tests", nargs="+", required=True, metavar="NAME=SET", help="prepared sets, named"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results"
+    )
+    parser.add_argument(
+        "--split", choices=SPLITS, default="test", help="of each set (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the intervals (default: 0)"
+    )
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="auto (default): a GPU if there is one"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that read faces (default: 1)"
+    )
+    parser.add_argument(
+        "--batch", type=positive, default=64, metavar="N", help="faces at once (default: 64)"
+    )
+    group = parser.add_argument_group("training first")
+    group.add_argument(
+        "--train", type=Path, metavar="CONFIG", help="of kind faces; its train_set is replaced"
+    )
+    group.add_argument("--licence", metavar="TEXT", help="of the weights, for the cards")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge every model on every set, print the tables and write the report.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: the flags are wrong.
+        ModelError: a checkpoint cannot be used.
+        SourceError: a set or a face cannot be read, or there is nothing to judge.
+        SinkError: the results cannot be written.
+    """
+    tests = _named(args.tests, "--tests")
+    models = _named(args.models, "--models")
+    _require_usage(args, models)
+    require_matplotlib()
+    require_output(args.output)
+    if args.train:
+        code, trained = _train(args, tests)
+        if code:
+            return code
+        models = {**trained, **models}
+    with stop_signals():
+        matrix = judge(args, models, tests)
+        _tell(matrix)
+        write_all(args.output, files(matrix))
+    console().print(f"Written to {args.output / PAGE}.", soft_wrap=True)
+    return 0
+
+
+def _named(texts: Sequence[str], flag: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, separator, path = text.partition("=")
+        if not (separator and name and path):
+            raise UsageError(f"{flag}: expected NAME=PATH, found {text!r}.")
+        if name in found:
+            raise UsageError(f"{flag}: the name {name!r} stands twice. Give each its own.")
+        found[name] = Path(path)
+    return found
+
+
+def _require_usage(args: argparse.Namespace, models: Mapping[str, Path]) -> None:
+    if not (models or args.train):
+        raise UsageError("expected --models NAME=FILE or --train CONFIG, found neither.")
+    if args.train and not args.licence:
+        raise UsageError("--train writes cards: give --licence TEXT as well.")
+    if args.workers < 0:
+        raise UsageError(f"--workers: expected 0 or more, found {args.workers}.")
+
+
+def require_output(folder: Path) -> None:
+    """Check that a matrix can go to a folder: absent, or without a page that is another's.
+
+    Raises:
+        SinkError: it cannot.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise SinkError(f"{folder} is a file. Name a folder for --output.")
+    page = folder / PAGE
+    if page.exists() and not page.read_text(encoding="utf-8", errors="replace").startswith(HEADING):
+        raise SinkError(f"{page} exists and is no matrix of this program. Name another folder.")
+
+
+def _train(args: argparse.Namespace, sets: Mapping[str, Path]) -> tuple[int, dict[str, Path]]:
+    """One model for each train set that the sets allow; the exit code, and the checkpoints."""
+    from training.config import load_config
+    from training.faces.config import FacesConfig, TrainSet
+    from training.faces.train import train_faces
+
+    config = load_config(FacesConfig, args.train, (), None)
+    opened = {name: load_set(path) for name, path in sets.items() if name in get_args(TrainSet)}
+    trained: dict[str, Path] = {}
+    for name in train_sets(opened):
+        folder = args.output / MODELS / name
+        found = train_faces(
+            config.model_copy(update={"train_set": name, "name": f"{config.name}-{name}"}),
+            opened,
+            folder,
+            licence=args.licence,
+            out=console(),
+            machine=Machine(args.device, args.workers),
+            resume=is_resumable(folder),
+        )
+        if found.code:
+            console().print("Stopped. The same command goes on.")
+            return found.code, {}
+        if found.failure:
+            console().print(f"{name}: {found.failure}", markup=False)
+        trained[name] = found.checkpoint
+    return 0, trained
+
+
+def train_sets(sets: Mapping[str, FaceSet]) -> list[str]:
+    """Which of `base`, `augment` and `both` can be learned from."""
+    if not sets:
+        raise UsageError("--train: expected sets named base, augment or both in --tests.")
+    if "both" in sets or {"base", "augment"} <= sets.keys():
+        return ["base", "augment", "both"]
+    return list(sets)
+
+
+def judge(
+    args: argparse.Namespace, models: Mapping[str, Path], tests: Mapping[str, Path]
+) -> Matrix:
+    """Judge every model on every set.
+
+    Args:
+        args: split, seed, device, workers and batch.
+        models: name → checkpoint.
+        tests: name → prepared set.
+    """
+    from training.checkpoint import load_resnet18
+
+    begun = now()
+    items = {name: load_set(path).items(args.split) for name, path in tests.items()}
+    if not any(items.values()):
+        raise SourceError(f"none of the sets has faces in its {args.split} videos.")
+    opened = {name: load_resnet18(path) for name, path in models.items()}
+    facts = {n: _facts(n, models[n], card) for n, (_, card) in opened.items()}
+    counted = tuple(set_facts(name, args.split, found) for name, found in items.items())
+    with bar() as progress:
+        cells = [
+            cell
+            for name, (model, _) in opened.items()
+            for test, found in items.items()
+            if found
+            for cell in _cells(args, model, facts[name], test, found, progress)
+        ]
+    return Matrix(
+        time=begun,
+        commit=code_commit(),
+        seed=args.seed,
+        draws=DRAWS,
+        models=tuple(facts.values()),
+        tests=counted,
+        cells=tuple(cells),
+        missing=tuple(missing_of(counted)),
+    )
+
+
+def _cells(
+    args: argparse.Namespace,
+    model: ResNet18,
+    facts: ModelFacts,
+    test: str,
+    items: Sequence[FaceItem],
+    progress: Progress,
+) -> list[Cell]:
+    from training.faces.model import score_faces
+
+    task = progress.add_task(f"{facts.name} on {test}", total=len(items))
+    logits = score_faces(
+        model.to(Machine(args.device).torch_device()),
+        items,
+        facts.size,
+        batch=args.batch,
+        workers=args.workers,
+        on_faces=lambda count: progress.advance(task, count),
+    )
+    return list(cells_of(facts, test, items, logits, args.seed))
+
+
+def _facts(name: str, path: Path, card: Card) -> ModelFacts:
+    region = parse_region(card.region)
+    return ModelFacts(
+        name=name,
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        architecture=card.architecture,
+        size=region.size or _SIZE,
+        calibration=card.calibration,
+        trained_on=card.training.data,
+    )
+
+
+def _tell(matrix: Matrix) -> None:
+    out = results_console()
+    for grid in grids(matrix):
+        out.print(grid.rich())
+    for note in notes(matrix):
+        console().print(note, soft_wrap=True, markup=False)
