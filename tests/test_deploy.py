@@ -18,15 +18,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from edge.config import load_config
 from edge.engines.cache import FOLDER_VARIABLE, default_folder
 from patchwatch import make_parser
 from tests.servers import motion_jpeg
+from training.faces.search_workers import STOP_WAIT_S
+from training.faces.storage import parse_address
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "jetson.md").read_text(encoding="utf-8")
@@ -41,9 +46,9 @@ class Instruction:
     value: str
 
 
-def instructions() -> list[Instruction]:
-    """Of the Dockerfile; comments dropped, continued lines joined."""
-    lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
+def instructions(path: Path = DOCKERFILE) -> list[Instruction]:
+    """Of a Dockerfile; comments dropped, continued lines joined."""
+    lines = path.read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     joined = text.replace("\\\n", " ").splitlines()
     return [Instruction(*line.split(None, 1)) for line in joined if line.strip()]
@@ -194,8 +199,9 @@ def test_the_page_builds_and_runs_the_image() -> None:
 
 
 @pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint")
-def test_the_linter_of_dockerfiles_finds_nothing() -> None:
-    done = subprocess.run(["hadolint", DOCKERFILE], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy").glob("*.Dockerfile")))
+def test_the_linter_of_dockerfiles_finds_nothing(path: Path) -> None:
+    done = subprocess.run(["hadolint", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
@@ -383,3 +389,104 @@ def test_systemd_reads_every_line(tmp_path: Path) -> None:
     said = [line for line in done.stderr.splitlines() if SERVICE.name in line]
     assert [line for line in said if not any(text in line for text in known)] == []
     assert done.returncode == 0, done.stderr
+
+
+TRAINING = ROOT / "deploy" / "training.Dockerfile"
+COMPOSE = ROOT / "deploy" / "training.compose.yaml"
+
+
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
+    return found
+
+
+def training(name: str) -> list[str]:
+    return [item.value for item in instructions(TRAINING) if item.name == name]
+
+
+@pytest.mark.parametrize("path", [TRAINING, COMPOSE])
+def test_the_training_says_first_that_it_has_not_run(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").split("\n\n")[0].replace("\n# ", " ")
+    assert "has run: neither a Docker engine" in first or "It has not run so far" in first
+
+
+def test_the_training_image_fetches_what_the_project_lists_and_keeps_its_torch() -> None:
+    names = [item.name for item in instructions(TRAINING)]
+    assert names[:2] == ["ARG", "FROM"]
+    assert set(names[2:]) == {
+        "RUN",
+        "ENV",
+        "WORKDIR",
+        "COPY",
+        "USER",
+        "VOLUME",
+        "ENTRYPOINT",
+        "CMD",
+    }
+    install = next(run for run in training("RUN") if "pip install" in run)
+    extras = re.search(r"'\.\[(.*?)\]'", install)
+    assert extras is not None
+    assert all(listed(extra) for extra in extras[1].split(","))
+    assert "--constraint" in install and "torch.version.cuda" in install
+    text = TRAINING.read_text(encoding="utf-8") + COMPOSE.read_text(encoding="utf-8")
+    assert not re.search(r"https?://|index-url|find-links", text)
+    assert re.match(r"pytorch/pytorch:", training("FROM")[0])
+    assert re.match(r"TORCH_TAG=2\.\d+", training("ARG")[0])
+
+
+def test_the_training_image_copies_what_it_installs_and_runs_as_nobody_special() -> None:
+    copied = {word for value in training("COPY") for word in value.split()[:-1]}
+    assert all((ROOT / name).exists() for name in copied)
+    rooms = {"edge/", "training/", "export/", "benchmarks/", "configs/"}
+    assert rooms | {"pyproject.toml", "patchwatch.py", "README.md"} <= copied
+    sent = Path(f"{TRAINING}.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {line[1:] for line in sent if line[0] == "!"} == {name.rstrip("/") for name in copied}
+    assert training("USER") == ["1000"] and "--uid 1000" in " ".join(training("RUN"))
+    names = [item.name for item in instructions(TRAINING)]
+    assert "RUN" not in names[names.index("USER") :]
+    assert json.loads(training("ENTRYPOINT")[0]) == ["patchwatch"]
+
+
+@pytest.mark.parametrize("service", ["train", "search", "dashboard"])
+def test_the_training_services_start_what_the_program_takes(service: str) -> None:
+    found = compose()["services"][service]
+    command, *words = found["command"]
+    args = make_parser(command).parse_args(words)
+    config = getattr(args, "config", None) or (args.what if service == "search" else None)
+    if config is not None:
+        assert (ROOT / Path(config).relative_to("/opt/patchwatch")).is_file()
+        assert str(args.base).startswith("/data/") and str(args.output).startswith("/runs/")
+    mounts = {mount.rpartition("}")[2] or mount for mount in found["volumes"]}
+    assert mounts == {":/data:ro", ":/runs", "cache:/cache"}
+    volumes = json.loads(training("VOLUME")[0])
+    assert {"/runs", "/cache"} == set(volumes)
+
+
+def test_the_training_gets_the_gpus_and_time_to_save() -> None:
+    services = compose()["services"]
+    for name in ("train", "search"):
+        (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert device["driver"] == "nvidia" and device["capabilities"] == ["gpu"]
+        assert int(services[name]["stop_grace_period"].rstrip("s")) > STOP_WAIT_S
+        assert services[name]["build"]["dockerfile"] == str(TRAINING.relative_to(ROOT))
+    assert (COMPOSE.parent / services["train"]["build"]["context"]).resolve() == ROOT
+    assert "deploy" not in services["dashboard"]
+
+
+def test_the_search_is_kept_in_the_database_beside_it_and_seen_from_this_machine_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services = compose()["services"]
+    database = services["database"]["environment"]
+    monkeypatch.setenv("PATCHWATCH_PASSWORD", "abc123")
+    for name in ("search", "dashboard"):
+        command, *words = (word.replace("$$", "$") for word in services[name]["command"])
+        address = parse_address(make_parser(command).parse_args(words).storage)
+        parts = urlsplit(address.url)
+        assert (parts.username, parts.password) == (database["POSTGRES_USER"], "abc123")
+        assert (parts.hostname, parts.path) == ("database", f"/{database['POSTGRES_DB']}")
+        assert "PATCHWATCH_PASSWORD" in services[name]["environment"]
+        assert "abc123" not in address.shown
+    assert services["dashboard"]["ports"] == ["127.0.0.1:8080:8080"]
+    assert "ports" not in services["database"]
+    assert set(compose()["volumes"]) == {"cache", "database"}
