@@ -13,19 +13,10 @@ import onnx
 import torch
 
 from benchmarks.latency.interleaved import Interleaved, passes
-from benchmarks.latency.report import (
-    COLUMNS,
-    Column,
-    digits,
-    missing,
-    number_in,
-    plots,
-    tables,
-)
+from benchmarks.latency.names import FOLDED, NAIVE
+from benchmarks.latency.report import number_in
 from benchmarks.latency.rounds import Group
 from benchmarks.latency.runners import (
-    FOLDED,
-    NAIVE,
     AbsentRuntime,
     HostRunner,
     Runner,
@@ -38,24 +29,15 @@ from benchmarks.latency.runners import (
 )
 from benchmarks.latency.subjects import HW, Subject, settle_batch_norms, shipped_subject
 from benchmarks.ncnn_graph import INPUT_BLOB, OUTPUT_BLOB, NotConvertible, write_ncnn
+from benchmarks.peers_report import SIZES
 from benchmarks.resnet50 import INPUT_HW, ResNet50Detector
-from benchmarks.section import Plan, Rendered, Row, Tick
+from benchmarks.section import Plan, Row, Tick
 from edge.types import Batch
 from edge.weights import TINY, find_model
 from export.graph import INPUT, to_onnx
 
-SIZES: tuple[HW, ...] = (INPUT_HW, (256, 256), (1080, 1920))
 QUICK_SIZES: tuple[HW, ...] = SIZES[:2]
 RESNET = "ResNet-50"
-
-INTRODUCTION = (
-    "Measured as the latency above: one frame at a time, interleaved, no sample removed. The naive "
-    "graph is the published network with nothing folded; *× naive* compares with it in ONNX "
-    "Runtime at the same size and number of threads, for ResNet-50 too. ResNet-50 with one output "
-    "is what most projects would deploy. It takes 224×224, so that a larger frame loses its "
-    "traces of generation in a resize, whose time is not counted here. Its weights are random, as "
-    "time does not depend on them. *Frames/s* is what p50 would allow with nothing else to do."
-)
 
 
 class PeersSection(Interleaved):
@@ -101,23 +83,6 @@ def with_rate(row: Row) -> Row:
     """A row with `frames_per_s_at_p50`, where it has a p50."""
     p50_ms = number_in(row, "p50_ms")
     return row if p50_ms is None else {**row, "frames_per_s_at_p50": 1e3 / p50_ms}
-
-
-def render(rows: list[Row]) -> Rendered:
-    """Markdown and plots of the peers section."""
-    measured = [row for row in rows if "missing" not in row]
-    parts = [INTRODUCTION, *tables(measured, PEER_COLUMNS), *missing(rows)]
-    return Rendered("\n\n".join(parts) + "\n", plots(measured, "peers", SIZES))
-
-
-def _rate(row: Row) -> str:
-    return digits(number_in(row, "frames_per_s_at_p50"))
-
-
-PEER_COLUMNS: tuple[Column, ...] = (
-    *(column for column in COLUMNS if not column[0].startswith("copy")),
-    ("frames/s", _rate),
-)
 
 
 def resnet_subject(seed: int) -> Subject:

@@ -8,13 +8,24 @@ from benchmarks.section import Plan, Render, Section
 
 SECTIONS = {
     "compute": "benchmarks.compute:ComputeSection",
-    "latency": "benchmarks.latency:LatencySection",
+    "latency": "benchmarks.latency.section:LatencySection",
     "roofline": "benchmarks.roofline:RooflineSection",
-    "end_to_end": "benchmarks.end_to_end:EndToEndSection",
+    "end_to_end": "benchmarks.end_to_end.section:EndToEndSection",
     "scaling": "benchmarks.scaling:ScalingSection",
     "peers": "benchmarks.peers:PeersSection",
     "power": "benchmarks.power:PowerSection",
 }
+
+RENDERS = {
+    "compute": "benchmarks.compute.report",
+    "latency": "benchmarks.latency.report",
+    "roofline": "benchmarks.roofline",
+    "end_to_end": "benchmarks.end_to_end.report",
+    "scaling": "benchmarks.scaling",
+    "peers": "benchmarks.peers_report",
+    "power": "benchmarks.power",
+}
+"""The modules that draw them; none needs what was measured with."""
 
 FULL_S = {
     "compute": 10.0,
@@ -52,7 +63,7 @@ def load_section(entry: str) -> Section:
     return section
 
 
-def load_render(entry: str) -> Render:
-    """The function that draws a section from its rows; it stands in the section's module."""
-    render: Render = importlib.import_module(entry.partition(":")[0]).render
+def load_render(module: str) -> Render:
+    """The function that draws a section from its rows, `render` of a module."""
+    render: Render = importlib.import_module(module).render
     return render

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.readme import snippet
-from benchmarks.registry import SECTIONS, load_render
+from benchmarks.registry import RENDERS, load_render
 from benchmarks.results_file import BenchResult, Measured
 from benchmarks.section import Rendered, Row
 from edge.errors import MissingDependency, SinkError
@@ -23,14 +23,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def write_report(
-    result: BenchResult, folder: Path, entries: Mapping[str, str] = SECTIONS
+    result: BenchResult, folder: Path, entries: Mapping[str, str] = RENDERS
 ) -> tuple[Path, list[str]]:
     """Write `report.md` and, for each plot, an `.svg` and a `.png` beside it.
 
     Args:
         result: from `benchmarks.results_file.read_bench`.
         folder: made where it is absent; an earlier report in it is replaced.
-        entries: section → "module:Class"; `render` of that module draws it.
+        entries: section → the module whose `render` draws it.
 
     Returns:
         The page, and the names of the sections that could not be drawn; the page says so too.

@@ -16,6 +16,14 @@ import numpy as np
 from typing_extensions import Self
 
 from benchmarks.end_to_end.clips import FPS, Size
+from benchmarks.end_to_end.names import (
+    BARE,
+    DECODE_ALONE,
+    ENCODED,
+    MODEL_ALONE,
+    OVERLAY,
+    VARIANTS,
+)
 from benchmarks.section import Row
 from benchmarks.stats import median
 from edge.detector import Detector
@@ -25,11 +33,6 @@ from edge.sinks.video import VideoSink
 from edge.sources import open_source
 from edge.types import Batch, Image, Result
 from edge.verdict import VerdictSettings
-
-DECODE_ALONE, MODEL_ALONE = "decode alone", "model alone"
-BARE, OVERLAY, ENCODED = "no picture", "overlay", "overlay and encoding"
-VARIANTS = (BARE, OVERLAY, ENCODED)
-CANDIDATES = (DECODE_ALONE, MODEL_ALONE, *VARIANTS)
 
 HELD_FRAMES = 24
 """Frames of a clip kept decoded for the model alone, spread over it and given in turn; all of a

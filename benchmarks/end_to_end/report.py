@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.end_to_end.rate import (
+from benchmarks.end_to_end.names import (
     BARE,
     DECODE_ALONE,
     MODEL_ALONE,

@@ -13,8 +13,9 @@ import numpy as np
 
 from benchmarks.end_to_end.clips import FPS, FULL_HD, HD, Size, write_clip
 from benchmarks.end_to_end.glass import glass_to_verdict
+from benchmarks.end_to_end.names import CANDIDATES
 from benchmarks.end_to_end.processes import ColdStart, peak_memory, processor_share
-from benchmarks.end_to_end.rate import CANDIDATES, Clip, Rounds, Watcher, names_of, read_clip
+from benchmarks.end_to_end.rate import Clip, Rounds, Watcher, names_of, read_clip
 from benchmarks.section import Plan, Row, Tick
 from edge.backends import open_backend
 from edge.detector import Detector

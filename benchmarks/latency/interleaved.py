@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.latency.names import NAIVE
 from benchmarks.latency.rounds import Group, open_all, run_passes
-from benchmarks.latency.runners import NAIVE, Runtime
+from benchmarks.latency.runners import Runtime
 from benchmarks.latency.subjects import HW, Subject
 from benchmarks.section import Plan, Row, Tick
 

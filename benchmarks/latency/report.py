@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.charts import COLOURS, INK
 from benchmarks.compute.names import TEACHER
-from benchmarks.latency.runners import FOLDED
+from benchmarks.latency.names import FOLDED
 from benchmarks.section import Rendered, Row
 from benchmarks.tables import markdown_table, number
 

@@ -16,6 +16,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from benchmarks.latency.names import FOLDED, NAIVE
 from benchmarks.latency.subjects import HW, Subject
 from edge import backends
 from edge.backends.onnxruntime import OnnxRuntimeBackend
@@ -285,9 +286,6 @@ def folded_file(subject: Subject) -> Path:
         raise AbsentRuntime(f"{subject.name} has no folded form.")
     return subject.folded_file
 
-
-NAIVE = "ONNX Runtime, naive graph"
-FOLDED = "ONNX Runtime, folded graph"
 
 RUNTIMES: tuple[Runtime, ...] = (
     Runtime("torch eager", open_eager),

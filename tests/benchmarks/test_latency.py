@@ -14,13 +14,13 @@ import onnx
 import pytest
 import torch
 
-from benchmarks.latency import LatencySection, render, runners
+from benchmarks.latency import runners
 from benchmarks.latency import section as section_module
+from benchmarks.latency.names import FOLDED, NAIVE
+from benchmarks.latency.report import render
 from benchmarks.latency.rounds import Group, ratio_of_rounds, run_passes
 from benchmarks.latency.runners import (
-    FOLDED,
     HOST_ONLY,
-    NAIVE,
     RUNTIMES,
     AbsentRuntime,
     EngineRunner,
@@ -29,6 +29,7 @@ from benchmarks.latency.runners import (
     open_engine,
     open_naive,
 )
+from benchmarks.latency.section import LatencySection
 from benchmarks.latency.subjects import (
     Subject,
     fresh_subject,

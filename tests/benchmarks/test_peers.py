@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from benchmarks import peers
-from benchmarks.latency.runners import FOLDED, NAIVE, AbsentRuntime
+from benchmarks.latency.names import FOLDED, NAIVE
+from benchmarks.latency.runners import AbsentRuntime
 from benchmarks.latency.subjects import Subject, shipped_subject
 from benchmarks.ncnn_graph import NotConvertible, write_ncnn
 from benchmarks.peers import (
@@ -21,10 +22,10 @@ from benchmarks.peers import (
     RUNTIMES,
     PeersSection,
     open_ncnn,
-    render,
     resnet_subject,
     with_rate,
 )
+from benchmarks.peers_report import render
 from benchmarks.resnet50 import INPUT_HW, ResNet50
 from benchmarks.section import Plan, Section
 from edge.weights import TINY, find_model

@@ -5,14 +5,22 @@ import sys
 
 import pytest
 
-from benchmarks.registry import FULL_S, QUICK_S, SECTIONS, load_render, load_section, make_plan
+from benchmarks.registry import (
+    FULL_S,
+    QUICK_S,
+    RENDERS,
+    SECTIONS,
+    load_render,
+    load_section,
+    make_plan,
+)
 
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_section_is_there_under_its_name(name: str) -> None:
     section = load_section(SECTIONS[name])
     assert section.name == name and section.title
-    assert callable(load_render(SECTIONS[name]))
+    assert callable(load_render(RENDERS[name]))
     assert section.rows() == []
     assert section.steps(make_plan(True, (1, 2))) >= 1
 
@@ -38,3 +46,12 @@ def test_the_command_imports_neither_a_section_nor_torch() -> None:
     assert (sections | {"torch", "onnx", "onnxruntime", "matplotlib"}).isdisjoint(
         done.stdout.split()
     )
+
+
+def test_drawing_imports_nothing_that_was_measured_with() -> None:
+    script = "import sys\nfrom benchmarks.registry import RENDERS, load_render\n"
+    script += "for module in RENDERS.values(): load_render(module)\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert {"torch", "onnx", "openvino", "ncnn"}.isdisjoint(done.stdout.split())

@@ -13,7 +13,7 @@ from edge.errors import MissingDependency, SinkError
 from tests.benchmarks.recorded import latency, result, whole
 
 pytest.importorskip("matplotlib")
-ENTRIES = {"latency": "tests.benchmarks.fake_sections:Steady"}
+ENTRIES = {"latency": "tests.benchmarks.fake_sections"}
 ROWS: list[Row] = [{"runtime": "a", "p50_ms": 1.0}, {"runtime": "b", "p50_ms": 2.0}]
 
 

@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.end_to_end.clips import Scene, Size, write_clip
+from benchmarks.end_to_end.names import BARE, CANDIDATES, ENCODED, OVERLAY
 from benchmarks.end_to_end.rate import (
-    BARE,
-    CANDIDATES,
-    ENCODED,
     HELD_FRAMES,
-    OVERLAY,
     Clip,
     Rounds,
     Watcher,

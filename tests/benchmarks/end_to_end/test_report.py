@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks.end_to_end.rate import BARE, DECODE_ALONE, ENCODED, MODEL_ALONE, OVERLAY
+from benchmarks.end_to_end.names import BARE, DECODE_ALONE, ENCODED, MODEL_ALONE, OVERLAY
 from benchmarks.end_to_end.report import bound_ratios, other_share, render
 from benchmarks.section import Row
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.end_to_end import EndToEndSection, render
 from benchmarks.end_to_end.clips import Size
-from benchmarks.end_to_end.section import Effort, fit_frames, run_rounds
+from benchmarks.end_to_end.report import render
+from benchmarks.end_to_end.section import Effort, EndToEndSection, fit_frames, run_rounds
 from benchmarks.section import Plan, Section
 from edge.errors import ModelError
 from edge.weights import DEFAULT, TINY
