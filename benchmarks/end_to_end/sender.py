@@ -21,6 +21,7 @@ from fractions import Fraction
 import av
 
 from benchmarks.end_to_end.clips import FPS, Scene, Size
+from benchmarks.end_to_end.rtsp import answer, read_headers
 from benchmarks.end_to_end.stamp import draw_stamp
 from benchmarks.end_to_end.stream import now_us
 
@@ -113,34 +114,11 @@ def serve(client: socket.socket, address: str) -> bool:
     with client.makefile("rb") as requests:
         while line := requests.readline():
             method = line.split(b" ", 1)[0].decode()
-            headers = dict(_headers(requests))
-            client.sendall(_answer(method, headers, address).encode())
+            headers = dict(read_headers(requests))
+            client.sendall(answer(method, headers, address, _SDP).encode())
             if method == "PLAY":
                 return True
     return False
-
-
-def _headers(requests: Iterator[bytes]) -> Iterator[tuple[str, str]]:
-    for line in requests:
-        name, _, value = line.decode().strip().partition(":")
-        if not name:
-            return
-        yield name.lower(), value.strip()
-
-
-def _answer(method: str, headers: dict[str, str], address: str) -> str:
-    lines, body = [f"CSeq: {headers.get('cseq', '0')}", "Session: 1"], ""
-    if method == "OPTIONS":
-        lines.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
-    elif method == "SETUP":
-        if "TCP" not in headers.get("transport", ""):
-            return f"RTSP/1.0 461 Unsupported Transport\r\n{lines[0]}\r\n\r\n"
-        lines.append("Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
-    elif method == "DESCRIBE":
-        body = _SDP
-        lines += [f"Content-Base: {address}/", "Content-Type: application/sdp"]
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join(["RTSP/1.0 200 OK", *lines, "", body])
 
 
 def play(client: socket.socket, encoder: Encoder, fps: float) -> None:

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from benchmarks.end_to_end.rtsp import answer, read_headers
 from benchmarks.soak.packed import Picture, read_film
 
 BEHIND_S = 2.0
@@ -114,7 +115,7 @@ class Client:
         """Answer until the client leaves."""
         with suppress(OSError, ValueError), self._connection.makefile("rb") as stream:
             for method, headers in _requests(stream):
-                self._send(_answer(method, headers, self._address).encode())
+                self._send(answer(method, headers, self._address, _SDP).encode())
                 if method == "PLAY":
                     threading.Thread(target=self._play, daemon=True).start()
                 if method == "TEARDOWN":
@@ -149,30 +150,7 @@ def _requests(stream: BinaryIO) -> Iterator[tuple[str, dict[str, str]]]:
             stream.read(struct.unpack(">xH", stream.read(3))[0])
             continue
         method = (first + stream.readline()).split(b" ", 1)[0].decode()
-        yield method, dict(_headers(stream))
-
-
-def _headers(stream: BinaryIO) -> Iterator[tuple[str, str]]:
-    for line in stream:
-        name, _, value = line.decode().strip().partition(":")
-        if not name:
-            return
-        yield name.lower(), value.strip()
-
-
-def _answer(method: str, headers: dict[str, str], address: str) -> str:
-    lines, body = [f"CSeq: {headers.get('cseq', '0')}", "Session: 1;timeout=60"], ""
-    if method == "OPTIONS":
-        lines.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
-    elif method == "SETUP":
-        if "TCP" not in headers.get("transport", ""):
-            return f"RTSP/1.0 461 Unsupported Transport\r\n{lines[0]}\r\n\r\n"
-        lines.append("Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
-    elif method == "DESCRIBE":
-        body = _SDP
-        lines += [f"Content-Base: {address}/", "Content-Type: application/sdp"]
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join(["RTSP/1.0 200 OK", *lines, "", body])
+        yield method, dict(read_headers(stream))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

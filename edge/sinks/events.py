@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 import threading
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from edge.errors import SinkError, SourceFault
 from edge.pixels import bgr_frame
 from edge.sinks.base import Draw
 from edge.sinks.images import encode_image
-from edge.sinks.paths import file_stem, sink_error
+from edge.sinks.paths import file_stem, make_folder, sink_error
 from edge.sinks.stamped import free_name, local_stamp
 from edge.types import Image, Result
 
@@ -72,17 +71,7 @@ class EventsSink:
             SinkError: it cannot be created or written into.
         """
         self._begin_anew()
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self._folder):
-                pass
-        except FileExistsError as error:
-            raise SinkError(
-                f"{self._folder} is a file, and a folder for events was expected. "
-                "Give another name."
-            ) from error
-        except OSError as error:
-            raise sink_error(self._folder, error) from error
+        make_folder(self._folder, "events")
         return self
 
     def __exit__(

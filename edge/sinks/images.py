@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -11,7 +10,7 @@ import numpy as np
 from typing_extensions import Self
 
 from edge.errors import SinkError
-from edge.sinks.paths import file_stem, sink_error
+from edge.sinks.paths import file_stem, make_folder, sink_error
 from edge.types import Frame, Image, Result
 
 ImageSuffix = Literal[".jpg", ".png"]
@@ -44,17 +43,7 @@ class ImagesSink:
         Raises:
             SinkError: it cannot be created or written into.
         """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self._folder):
-                pass
-        except FileExistsError as error:
-            raise SinkError(
-                f"{self._folder} is a file, and a folder for pictures was expected. "
-                "Give another name."
-            ) from error
-        except OSError as error:
-            raise sink_error(self._folder, error) from error
+        make_folder(self._folder, "pictures")
         return self
 
     def __exit__(self, *_: object) -> None:

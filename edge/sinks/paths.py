@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
 from io import FileIO
 from pathlib import Path
 
@@ -52,6 +53,28 @@ def open_unharmed(path: Path) -> FileIO:
 
 def _open_without_truncating(path: str, flags: int) -> int:
     return os.open(path, flags & ~os.O_TRUNC, 0o666)
+
+
+def make_folder(folder: Path, purpose: str) -> None:
+    """Create a folder with its parents, and see whether it can be written into.
+
+    Args:
+        folder: which.
+        purpose: what it is for, for instance "pictures".
+
+    Raises:
+        SinkError: it cannot be created or written into.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError as error:
+        raise SinkError(
+            f"{folder} is a file, and a folder for {purpose} was expected. Give another name."
+        ) from error
+    except OSError as error:
+        raise sink_error(folder, error) from error
 
 
 def refuse_source(path: Path, source: str) -> None:

@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from benchmarks.end_to_end import sender
 from benchmarks.end_to_end.clips import Size
+from benchmarks.end_to_end.rtsp import answer
 from benchmarks.end_to_end.sender import Packetizer, fragments, split_units
 from benchmarks.end_to_end.stamp import read_stamp
 from benchmarks.end_to_end.stream import live_stream, now_us
@@ -70,5 +70,5 @@ def test_a_sender_that_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_only_tcp_is_offered() -> None:
-    answer = sender._answer("SETUP", {"cseq": "3", "transport": "RTP/AVP;unicast"}, "rtsp://x")
-    assert answer.startswith("RTSP/1.0 461")
+    asked = {"cseq": "3", "transport": "RTP/AVP;unicast"}
+    assert answer("SETUP", asked, "rtsp://x", "").startswith("RTSP/1.0 461")
