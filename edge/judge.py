@@ -59,6 +59,7 @@ class Judge:
         self._painter = Painter()
         self._painting = threading.Lock()
         self._last: Frame | None = None
+        self._told: tuple[str, str | None] | None = None
 
     def judge(
         self,
@@ -84,12 +85,18 @@ class Judge:
             evidence, verdict = self._decide(frame.time_s, regions)
         if evidence is not None and not math.isfinite(evidence.logit):
             error = "the model gave a logit that is not finite"
-        if error is not None:
-            log.warning("%s, frame %d: %s", frame.source, frame.index, error)
+        self._tell(frame, error)
         age_ms = 1e3 * max(0.0, time.time() - frame.captured_at) if live else None
         result = Result(frame, evidence, verdict, watch.timings_ms, regions, error, age_ms=age_ms)
         self._remember(frame.time_s, verdict.score)
         return result
+
+    def _tell(self, frame: Frame, error: str | None) -> None:
+        """Log an error once, not with each of a million frames that have it."""
+        told = (frame.source, error)
+        if error is not None and told != self._told:
+            log.warning("%s, frame %d: %s", frame.source, frame.index, error)
+        self._told = told
 
     def _decide(
         self, time_s: float, regions: tuple[Region, ...]

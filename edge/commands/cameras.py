@@ -227,7 +227,11 @@ class Watch:
             self._config, self._wanted = before
             raise
         self._gone += [camera for camera in station.cameras if camera.name in gone]
-        station.change(gone, new)
+        try:
+            station.change(gone, new)
+        finally:
+            running = {camera.name for camera in station.cameras}
+            self._wanted = {name: camera for name, camera in wanted.items() if name in running}
         return _changes(gone, [camera.name for camera in fresh])
 
 

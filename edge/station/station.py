@@ -60,6 +60,7 @@ class Station:
         self._batch = batch
         self._wait_s = wait_s
         self._rota: Rota[str] = Rota()
+        self._served = self.cameras
         self._wake = threading.Event()
         self._done = threading.Event()
         self._stopping = threading.Event()
@@ -167,6 +168,10 @@ class Station:
         """Serve the frames that are there, or wait for some; False once there will be none."""
         self._wake.clear()
         cameras = self.cameras
+        if cameras is not self._served:
+            for name in {camera.name for camera in self._served} - {c.name for c in cameras}:
+                self._rota.forget(name)
+            self._served = cameras
         for camera in cameras:
             if not camera.over:
                 camera.attend()

@@ -154,3 +154,12 @@ def test_faces_without_finite_evidence_are_told() -> None:
     result = make_judge().judge(frame(0), faces(float("nan")), None, Stopwatch())
     assert result.verdict == Verdict("uncertain")
     assert result.error == "the model gave a logit that is not finite"
+
+
+def test_an_error_that_lasts_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    judge = make_judge()
+    for index in range(5):
+        judge.judge(frame(index), (), "too small", Stopwatch())
+    judge.judge(frame(5), region(1.0), None, Stopwatch())
+    judge.judge(frame(6), (), "too small", Stopwatch())
+    assert caplog.messages == ["door, frame 0: too small", "door, frame 6: too small"]
