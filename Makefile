@@ -37,7 +37,7 @@ live: $(VENV)/.runtime  ## watch a camera in a window (SOURCE=rtsp://… for ano
 test: WITH_WINDOW := yes
 test: $(VENV)/.dev  ## everything that CI checks: ruff, mypy, pytest with coverage
 	$(MAKE) --no-print-directory -j3 WITH_WINDOW=yes system-packages $(VENV)/.cuda lint
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
 
 lint: $(VENV)/.dev  ## ruff and mypy only
 	$(BIN)/ruff check .

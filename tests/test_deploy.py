@@ -171,7 +171,7 @@ def test_its_entry_point_is_the_program() -> None:
     assert json.loads(values("ENTRYPOINT")[0]) == ["patchwatch"]
     words = json.loads(values("CMD")[0])
     assert make_parser(words[0]).parse_args(words[1:])
-    assert 'patchwatch = "patchwatch:main"' in PROJECT
+    assert 'patchwatch = "patchwatch:program"' in PROJECT
     folder = f"{values('WORKDIR')[0]}/.venv/bin"
     assert environment()["PATH"].split(":")[0] == folder
 
@@ -355,9 +355,7 @@ def test_a_picture_ends_it_with_success(tmp_path: Path) -> None:
     assert json.loads(out)["source"] == str(picture)
 
 
-@pytest.mark.parametrize(
-    ("source", "again"), [("/dev/video63", True), ("gopher://x/", True), (None, False)]
-)
+@pytest.mark.parametrize(("source", "again"), [("gopher://x/", True), (None, False)])
 def test_what_fails_is_tried_again_unless_it_cannot_get_better(
     tmp_path: Path, source: str | None, again: bool
 ) -> None:
@@ -369,6 +367,19 @@ def test_what_fails_is_tried_again_unless_it_cannot_get_better(
     assert said.startswith("patchwatch: error:")
     assert process.returncode not in {0} | codes("SuccessExitStatus")
     assert (process.returncode not in codes("RestartPreventExitStatus")) == again
+
+
+def test_a_camera_that_is_absent_is_waited_for(tmp_path: Path) -> None:
+    with running(write_config(tmp_path, "/dev/video63")) as process:
+        assert process.stderr is not None
+        assert "there is no such camera" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode in codes("SuccessExitStatus")
+
+
+def test_a_reload_reads_the_configuration_again() -> None:
+    assert only("ExecReload") == "/bin/kill -HUP $MAINPID"
 
 
 @pytest.mark.skipif(
