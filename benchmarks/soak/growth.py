@@ -11,6 +11,8 @@ import psutil
 
 WARM_UP_S = 60.0
 WARM_UP_SHARE = 1 / 3
+MOST_MOMENTS = 300
+"""Of a long run so many are compared with each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Growth:
         return held
 
     def slope_mb_per_h(self, warm_up_s: float) -> float | None:
-        """By least squares over what came after the warm-up; None of fewer than three moments."""
+        """Over what came after the warm-up; None of fewer than three moments."""
         rows = [(t, m) for t, m in zip(self._at_s, self._rss_mb, strict=True) if t >= warm_up_s]
         return slope_per_h([t for t, _ in rows], [m for _, m in rows]) if len(rows) > 2 else None
 
@@ -66,7 +68,14 @@ def warm_up_s(seconds: float) -> float:
 
 
 def slope_per_h(at_s: Sequence[float], values: Sequence[float]) -> float:
-    """The slope of the line of least squares, in units of the values per hour."""
-    times = np.asarray(at_s, np.float64) - at_s[0]
-    centred = times - times.mean()
-    return float(centred @ np.asarray(values, np.float64) / (centred @ centred) * 3600)
+    """The median of the slopes between all pairs (Theil and Sen), in units of the values per hour.
+
+    Memory comes in steps, of a frame's size for instance, when a hole in it is too small. Of these
+    one weighs little here, where least squares would take it for growth; steps that come again and
+    again weigh what they are.
+    """
+    step = max(1, len(at_s) // MOST_MOMENTS)
+    times, found = (np.asarray(row[::step], np.float64) for row in (at_s, values))
+    first, second = np.triu_indices(len(times), 1)
+    slopes = (found[second] - found[first]) / (times[second] - times[first])
+    return float(np.median(slopes) * 3600)

@@ -216,7 +216,14 @@ def test_a_slow_backend_takes_its_time_for_each_frame() -> None:
 def test_a_slope_is_that_of_the_line() -> None:
     at_s = [100.0, 160.0, 220.0, 400.0]
     assert slope_per_h(at_s, [7 + 2 * t / 3600 for t in at_s]) == pytest.approx(2)
-    assert slope_per_h([0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 1.0, 2.0]) == pytest.approx(0.2 * 3600)
+    assert slope_per_h([0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 1.0, 2.0]) == pytest.approx(3600 / 6)
+
+
+def test_one_step_is_no_slope_and_stairs_are() -> None:
+    at_s = [float(second) for second in range(2000)]
+    assert slope_per_h(at_s, [2.8 * (t > 1800) for t in at_s]) == 0
+    stairs = [2.8 * (t // 100) for t in at_s]
+    assert slope_per_h(at_s, stairs) == pytest.approx(2.8 * 36, rel=0.05)
 
 
 def test_the_warm_up_does_not_count() -> None:
