@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.engines.record import Sidecar
-    from edge.engines.store import EngineRequest, Progress
+    from edge.tensorrt.record import Sidecar
+    from edge.tensorrt.store import EngineRequest, Progress
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("edge.commands.run", "watch a camera, a stream, a video or pictures"),
@@ -79,7 +79,7 @@ def make_parser(command: str) -> argparse.ArgumentParser:
     try:
         module = importlib.import_module(module_name)
     except ImportError:
-        from edge.commands.options import require_opencv
+        from edge.terminal import require_opencv
 
         require_opencv()
         raise

@@ -41,14 +41,15 @@ from benchmarks.soak.run import SIZES
 from benchmarks.soak.scenery import CameraProcess
 from benchmarks.soak.watch import CameraClock
 from benchmarks.stats import median, percentiles
-from edge.commands.options import console, positive
 from edge.errors import PatchwatchError, SourceError
+from edge.schema import code_commit
 from edge.sources.opencv import cv2, open_ffmpeg
 from edge.sources.policy import Limits
 from edge.sources.streams import open_stream
+from edge.terminal import console, positive
 from edge.types import Image
 from training.evaluation.options import finite_above_0
-from training.evaluation.record import code_commit, now
+from training.evaluation.record import now
 from training.evaluation.whole_files import write_all
 
 THEME, SCHEMA = "captures", 1

@@ -23,8 +23,8 @@ from benchmarks.readme import README, check_readme, newest, write_readme
 from benchmarks.registry import SECTIONS, make_plan
 from benchmarks.report import write_report
 from benchmarks.results_file import RESULTS, bench_result, conditions_now, read_bench, write_bench
-from edge.commands.options import console, show_notes
 from edge.errors import MissingDependency, SinkError
+from edge.terminal import console, show_notes
 
 FAILED = 1
 LAYERS_HW = (256, 256)

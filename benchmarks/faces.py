@@ -37,16 +37,17 @@ from benchmarks.end_to_end.clips import HD, Size
 from benchmarks.results_file import RESULTS, conditions_now, describe_machine
 from benchmarks.section import Row
 from benchmarks.stats import median
-from edge.commands.options import console, positive
 from edge.errors import MissingDependency, PatchwatchError
 from edge.faces.base import LONGEST_SIDE, Face, FaceFinder
 from edge.faces.boxes import as_rows, overlaps
 from edge.faces.finders import EVERY, Faces, FaceSettings, open_finder
 from edge.faces.watch import FaceWatch
+from edge.schema import code_commit
 from edge.sinks.video import VideoSink
 from edge.sources import open_source
+from edge.terminal import console, positive
 from edge.types import Frame, Image, Result, Verdict
-from training.evaluation.record import code_commit, now
+from training.evaluation.record import now
 from training.evaluation.whole_files import write_all
 
 THEME = "faces"

@@ -15,8 +15,8 @@ from typing_extensions import Self
 from benchmarks.registry import load_section
 from benchmarks.results_file import Measured
 from benchmarks.section import Plan, Row, Section
-from edge.commands.options import console
 from edge.errors import MissingDependency, PatchwatchError
+from edge.terminal import console
 
 INTERRUPTED = 130
 _LEAST_S = 0.5

@@ -26,10 +26,10 @@ from benchmarks.stats import CONFIDENCE_PERCENT
 from benchmarks.tables import markdown_table
 from edge.backends import open_backend
 from edge.backends.base import Backend
+from edge.decision.verdict import VerdictSettings, VerdictTracker
 from edge.detector import Detector, Stopwatch, combine
 from edge.regions import parse_region
 from edge.types import Image
-from edge.verdict import VerdictSettings, VerdictTracker
 from edge.weights import TINY, find_model
 
 if TYPE_CHECKING:

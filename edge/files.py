@@ -1,12 +1,79 @@
-"""Where the program keeps what it can make again."""
+"""Files: written whole, hashed, and where the program keeps what it can make again."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from edge.errors import SinkError
+
+_CHUNK_BYTES = 1 << 20
 
 
 def cache_folder() -> Path:
     """Where files that can be made again are kept: `$XDG_CACHE_HOME` or `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "patchwatch"
+
+
+def sha256_of(path: Path, on_chunk: Callable[[], None] = lambda: None) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Args:
+        path: the file.
+        on_chunk: called between pieces of it, so that a long file can be interrupted.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            on_chunk()
+    return digest.hexdigest()
+
+
+@contextmanager
+def written_whole(path: Path, data: bytes) -> Iterator[None]:
+    """Write a temporary file at once, and move it into place when the block ends without an error.
+
+    Args:
+        path: the file; replaced if it exists, its folder made where it is absent.
+        data: all of it.
+
+    Raises:
+        SinkError: the folder cannot be made, or the file cannot be written there.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with _named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(data)
+        yield
+        with _named(path):
+            os.replace(part, path)
+    finally:
+        with suppress(OSError):  # gone already, or its folder could not be made
+            part.unlink()
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write a file such that it is never seen half written; text as UTF-8.
+
+    Raises:
+        SinkError: the folder cannot be made, or the file cannot be written there.
+    """
+    with written_whole(path, data.encode() if isinstance(data, str) else data):
+        pass
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SinkError(f"{path} cannot be written: {error.strerror or error}.") from error

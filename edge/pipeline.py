@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from edge.backends.base import Pending
+from edge.decision.judge import Judge, Picture
+from edge.decision.verdict import STILL, VerdictSettings
 from edge.detector import Crops, Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, RegionError
-from edge.judge import Judge, Picture
 from edge.manifest import Calibration
 from edge.pace import Pacer
 from edge.sinks.base import DrawingSink, Sink
@@ -20,7 +21,6 @@ from edge.sinks.controls import Controls
 from edge.sources.base import Source
 from edge.summary import Summary
 from edge.types import Evidence, Frame, Image, Region, Result
-from edge.verdict import STILL, VerdictSettings
 
 T = TypeVar("T")
 

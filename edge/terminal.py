@@ -15,11 +15,11 @@ from rich.errors import LiveError
 from edge.backends import BackendChoice, open_backend
 from edge.config import BackendConfig
 from edge.detector import Detector
-from edge.engines.record import PRECISIONS, Sidecar
-from edge.engines.store import BuildEngine, EngineRequest, Progress
 from edge.errors import MissingDependency
 from edge.faces.finders import Faces, FaceSettings
 from edge.regions import SYNTAX, parse_region
+from edge.tensorrt.record import PRECISIONS, Sidecar
+from edge.tensorrt.store import BuildEngine, EngineRequest, Progress
 from edge.weights import DEFAULT, find_model
 
 

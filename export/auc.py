@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge.decision.verdict import judge_once
 from edge.errors import ModelError, RegionError, SourceError
 from edge.manifest import Calibration
 from edge.sources.images import is_image, read_image
 from edge.types import Image
-from edge.verdict import judge_once
 
 LARGEST_LOSS = 0.005
 """Of mean AUC per generator; what costs more is not used."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from edge.errors import UsageError
+from edge.files import written_whole
 from edge.manifest import Manifest
 from export import parity
 from export.fold import folded_module
@@ -15,7 +16,7 @@ from export.graph import Shape, embed, to_onnx
 from export.lint import check
 from export.parity import Parity
 from export.precision.parts import name_front
-from training.checkpoint import Card, written_whole
+from training.checkpoint import Card
 from training.models import AnyModel, PatchModel
 
 

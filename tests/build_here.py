@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.engines.record import EngineKey
-from edge.engines.store import EngineRequest, Progress
-from tests.edge.engines.made import make_sidecar
+from edge.tensorrt.record import EngineKey
+from edge.tensorrt.store import EngineRequest, Progress
+from tests.edge.tensorrt.made import make_sidecar
 
 
 class BuildHere:

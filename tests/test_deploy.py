@@ -27,7 +27,7 @@ import pytest
 import yaml
 
 from edge.config import load_config
-from edge.engines.cache import FOLDER_VARIABLE, default_folder
+from edge.tensorrt.cache import FOLDER_VARIABLE, default_folder
 from patchwatch import make_parser
 from tests.servers import motion_jpeg
 from training.faces.search_workers import STOP_WAIT_S

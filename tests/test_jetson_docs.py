@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from edge.commands.doctor import CHECKS
 from edge.config import RunConfig, build_config
-from edge.engines.board import read_board
-from edge.engines.record import PRECISIONS
 from edge.sources.devices import csi_pipeline
 from edge.sources.policy import CameraMode
+from edge.tensorrt.board import read_board
+from edge.tensorrt.record import PRECISIONS
 from patchwatch import COMMANDS, make_parser
 
 ROOT = Path(__file__).resolve().parents[1]

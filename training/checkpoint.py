@@ -6,10 +6,8 @@ holds weights alone, so its architecture and preprocessing are always told, neve
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,7 +18,8 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as dump_safetensors
 from torch import Tensor
 
-from edge.errors import ModelError, SinkError
+from edge.errors import ModelError
+from edge.files import written_whole
 from edge.manifest import Calibration, Figure, Preprocessing, RegionText, Training
 from training.models import AnyModel, PatchModel, ResNet18, build, build_any
 
@@ -166,38 +165,6 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ModelError: not such a file.
     """
     return _unwrapped(_unpickled(path), path)
-
-
-@contextmanager
-def written_whole(path: Path, data: bytes) -> Iterator[None]:
-    """Write a file aside at once, and put it in place at the end unless an error comes between.
-
-    Args:
-        path: the file; replaced if it exists, its folder made where it is absent.
-        data: all of it.
-
-    Raises:
-        SinkError: the folder cannot be made, or the file cannot be written there.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with _named(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(data)
-        yield
-        with _named(path):
-            os.replace(part, path)
-    finally:
-        with suppress(OSError):  # gone already, or its folder could not be made
-            part.unlink()
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SinkError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _require_suffix(path: Path) -> None:

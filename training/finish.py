@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,18 +45,6 @@ def finish(
 def auc_table(evaluation: Evaluation) -> dict[str, dict[str, float]]:
     """AUC per degradation and generator."""
     return {name: evaluation.generator_aucs(name) for name in evaluation.logits}
-
-
-def commit() -> str | None:
-    """The commit of this program, marked where files differ from it; None outside a checkout."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        found = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
 
 
 def _figures(evaluation: Evaluation, calibration: Calibration, view: str) -> tuple[Figure, ...]:

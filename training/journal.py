@@ -11,8 +11,8 @@ from typing import cast
 from rich.console import Console
 
 from edge.errors import MissingDependency, SinkError
+from edge.files import written_whole
 from training.board import Board
-from training.checkpoint import written_whole
 
 LOG = "log.jsonl"
 BOARD = "tensorboard"

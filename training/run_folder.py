@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from edge.errors import ConfigError, SinkError
-from training.checkpoint import written_whole
+from edge.files import written_whole
 
 CONFIG = "config.json"
 

@@ -19,7 +19,7 @@ from safetensors.torch import save as dump_safetensors
 from torch import Tensor
 
 from edge.errors import ModelError
-from training.checkpoint import written_whole
+from edge.files import written_whole
 
 STATE = "state.safetensors"
 _VERSION = 1

@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edge.commands.options import console
 from edge.errors import PatchwatchError, SinkError
 from edge.signals import Stopped, stop_signals
+from edge.terminal import console
 from training.degrade import UNTOUCHED
 from training.evaluation.metrics import AUC
 from training.evaluation.summary import read_summary

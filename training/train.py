@@ -28,15 +28,16 @@ import torch
 from rich.console import Console
 from torch.utils.data import Dataset
 
-from edge.commands.options import console, positive
 from edge.config import read_yaml
 from edge.errors import UsageError
 from edge.manifest import Training
+from edge.schema import code_commit
+from edge.terminal import console, positive
 from training.checkpoint import SUFFIX, Card, load_checkpoint, load_published
 from training.config import ModelConfig, TrainConfig, load_train_config
 from training.data.crops import Sample
 from training.data.samples import CropSamples
-from training.finish import commit, finish
+from training.finish import finish
 from training.labelled import LabelledTraining
 from training.loop import Trainer, progress_bar
 from training.models import PatchModel, build
@@ -272,7 +273,7 @@ def make_card(config: ModelConfig, data: TrainingData, model: PatchModel, licenc
         preprocessing=model.preprocessing,
         region=config.region
         or (f"resize:{config.data.resize}" if config.data.resize else "native"),
-        training=Training(data=f"{note}. {config.note}".rstrip(), commit=commit()),
+        training=Training(data=f"{note}. {config.note}".rstrip(), commit=code_commit()),
         licence=licence,
     )
 

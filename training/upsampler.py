@@ -23,11 +23,11 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from edge.commands.options import console, positive
 from edge.errors import SourceError
+from edge.files import written_whole
 from edge.sources.images import is_image, read_image
+from edge.terminal import console, positive
 from edge.types import Image
-from training.checkpoint import written_whole
 from training.data.crops import random_crop
 from training.program import run_program
 

@@ -19,13 +19,13 @@ from benchmarks.end_to_end.stamp import TURN_US, read_stamp
 from benchmarks.end_to_end.stream import live_stream, now_us
 from benchmarks.section import Row
 from benchmarks.stats import median, percentiles
+from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.pipeline import Pipeline
 from edge.sinks.controls import Controls
 from edge.sources import open_source
 from edge.sources.policy import RetryPolicy
 from edge.types import Image, Result
-from edge.verdict import VerdictSettings
 
 SETTLING_S = 1.0
 """What a stream sent while it was probed comes in a burst at first; told apart."""

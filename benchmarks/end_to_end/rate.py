@@ -26,13 +26,13 @@ from benchmarks.end_to_end.names import (
 )
 from benchmarks.section import Row
 from benchmarks.stats import median
+from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.pipeline import Pipeline, scored_evidence
 from edge.sinks.base import Sink
 from edge.sinks.video import VideoSink
 from edge.sources import open_source
 from edge.types import Batch, Image, Result
-from edge.verdict import VerdictSettings
 
 HELD_FRAMES = 24
 """Frames of a clip kept decoded for the model alone, spread over it and given in turn; all of a

@@ -14,12 +14,12 @@ import sys
 import time
 
 from edge.backends import open_backend
+from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.pace import Pacer
 from edge.pipeline import Pipeline, scored_evidence
 from edge.regions import parse_region
 from edge.sources import open_source
-from edge.verdict import VerdictSettings
 from edge.weights import find_model
 
 

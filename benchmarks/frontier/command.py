@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks.frontier.record import Frontier, frontier_text, is_frontier, read_frontier
 from benchmarks.frontier.table import snippet, stale_table, written
-from edge.commands.options import console
 from edge.errors import MissingDependency, UsageError
+from edge.terminal import console
 from training.evaluation.options import bar
 from training.evaluation.whole_files import write_all
 

@@ -12,8 +12,9 @@ from benchmarks.frontier.given import Given, assigned, macs_of, open_given
 from benchmarks.frontier.record import FRAME_HW, Frontier, Point, Quality, Work, sha256_of
 from edge.errors import UsageError
 from edge.regions import cut, parse_region
+from edge.schema import code_commit
 from training.evaluation.metrics import AUC
-from training.evaluation.record import code_commit, now
+from training.evaluation.record import now
 from training.evaluation.summary import ModelFigures, Summary, read_summary
 
 Watch = Callable[[Sequence[ModelFigures]], Iterable[ModelFigures]]

@@ -20,9 +20,9 @@ from benchmarks.latency.names import FOLDED, NAIVE
 from benchmarks.latency.subjects import HW, Subject
 from edge import backends
 from edge.backends.onnxruntime import OnnxRuntimeBackend
-from edge.engines.record import Shape
 from edge.errors import GpuError, MissingDependency, ModelError
 from edge.manifest import Precision
+from edge.tensorrt.record import Shape
 from edge.types import Batch
 from export.engine.process import build_engine
 from export.graph import INPUT, LOGIT, PATCH_LOGITS

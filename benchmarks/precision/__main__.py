@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks.precision.measure import measure, steps
 from benchmarks.precision.page import filled
-from edge.commands.options import console
 from edge.errors import PatchwatchError, UsageError
+from edge.terminal import console
 from training.evaluation.options import bar
 from training.evaluation.whole_files import write_all
 

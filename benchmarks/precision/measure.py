@@ -23,6 +23,7 @@ from benchmarks.stats import bootstrap_ratio, percentiles
 from edge.backends import open_backend
 from edge.manifest import Calibration, Precision
 from edge.regions import parse_region
+from edge.schema import code_commit
 from edge.sources.images import read_image
 from edge.types import Batch
 from edge.weights import shipped, variant
@@ -36,7 +37,7 @@ from export.precision.pictures import crops, read_pictures
 from export.precision.rounding import one_by_one
 from export.precision.variants import PRECISIONS, read_model_file, sign
 from training.degrade import COLUMNS, UNTOUCHED
-from training.evaluation.record import code_commit, now
+from training.evaluation.record import now
 
 SECONDS = 20.0
 """Of timing, per model."""

@@ -13,7 +13,8 @@ from benchmarks.section import Row
 from benchmarks.soak.growth import warm_up_s
 from benchmarks.soak.run import Seen, Soak
 from benchmarks.stats import median, percentiles
-from training.evaluation.record import code_commit, now
+from edge.schema import code_commit
+from training.evaluation.record import now
 
 THEME = "soak"
 SCHEMA = 1

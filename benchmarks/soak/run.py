@@ -18,16 +18,16 @@ from benchmarks.soak.scenery import CameraProcess, Trouble
 from benchmarks.soak.slow import SlowBackend
 from benchmarks.soak.watch import CameraClock, Watch
 from edge.backends import open_backend
+from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
+from edge.live.camera import Camera
+from edge.live.loop import Station, batch_that_pays
 from edge.regions import parse_region
 from edge.sinks.controls import Controls
 from edge.sinks.outlet import Outlet
 from edge.sources import open_source
 from edge.sources.live import Health, LiveSource
 from edge.sources.policy import Limits, RetryPolicy
-from edge.station.camera import Camera
-from edge.station.station import Station, batch_that_pays
-from edge.verdict import VerdictSettings
 from edge.weights import DEFAULT, find_model
 
 SIZES = {size.name: size for size in (Size("360p", 360, 640), HD, FULL_HD)}

@@ -13,12 +13,13 @@ from typing import Literal
 
 from edge.backends.base import Backend
 from edge.cuda import open_cuda
-from edge.engines.board import read_board
-from edge.engines.cache import default_folder
-from edge.engines.record import DEFAULT_PRECISION, machine_of, sha256_of
-from edge.engines.store import BuildEngine, EngineStore, OneEngine
 from edge.errors import GpuError, MissingDependency, ModelError, UsageError
+from edge.files import sha256_of
 from edge.manifest import Precision
+from edge.tensorrt.board import read_board
+from edge.tensorrt.cache import default_folder
+from edge.tensorrt.record import DEFAULT_PRECISION, machine_of
+from edge.tensorrt.store import BuildEngine, EngineStore, OneEngine
 from edge.weights import variant
 
 log = logging.getLogger(__name__)

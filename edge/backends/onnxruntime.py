@@ -27,10 +27,10 @@ from edge.backends.providers import (
     providers,
     reason_in,
 )
-from edge.engines.board import read_board
-from edge.engines.record import Shape
 from edge.errors import ContractError, GpuError, ManifestError, ModelError
 from edge.manifest import METADATA_KEY, Manifest, Precision, parse_manifest
+from edge.tensorrt.board import read_board
+from edge.tensorrt.record import Shape
 from edge.types import Batch, Evidence
 
 log = logging.getLogger(__name__)

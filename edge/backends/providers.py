@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from edge.engines.log_lines import Problem, explain
-from edge.engines.record import Shape
 from edge.errors import MissingDependency, UsageError
 from edge.manifest import Precision
+from edge.tensorrt.log_lines import Problem, explain
+from edge.tensorrt.record import Shape
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda", "tensorrt")

@@ -21,16 +21,16 @@ from edge.backends.base import MAX_BATCH, Pending
 from edge.cuda import Library, open_cuda
 from edge.cuda.base import Cuda
 from edge.cuda.front import Front
-from edge.engines.board import read_board
-from edge.engines.lane import Lane, Slot
-from edge.engines.owner import GpuOwner
-from edge.engines.record import Machine, Shape, machine_of
-from edge.engines.session import INPUT, Spans, version
-from edge.engines.store import Engines
 from edge.errors import StaleEngine
 from edge.manifest import Manifest
 from edge.pixels import refuse_odd
 from edge.regions import RegionSpec, place
+from edge.tensorrt.board import read_board
+from edge.tensorrt.lane import Lane, Slot
+from edge.tensorrt.owner import GpuOwner
+from edge.tensorrt.record import Machine, Shape, machine_of
+from edge.tensorrt.session import INPUT, Spans, version
+from edge.tensorrt.store import Engines
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
 
 Work = Callable[[Cuda], list[Evidence]]

@@ -16,6 +16,8 @@ from edge.commands.outputs import file_sinks, open_wall, placed
 from edge.config import CameraConfig, RunConfig, build_config
 from edge.detector import Detector
 from edge.errors import ConfigError, PatchwatchError, SinkError, SourceError
+from edge.live.camera import Camera
+from edge.live.loop import Station, batch_that_pays
 from edge.overlay.grid import Cell
 from edge.regions import parse_region
 from edge.sinks.base import Sink
@@ -25,8 +27,6 @@ from edge.sinks.status import StatusRow, StatusTable, SummaryRow
 from edge.sinks.wall import Wall
 from edge.sources import open_source
 from edge.sources.live import Health, LiveSource
-from edge.station.camera import Camera
-from edge.station.station import Station, batch_that_pays
 from edge.summary import Summary
 
 log = logging.getLogger(__name__)

@@ -18,17 +18,17 @@ from pathlib import Path
 
 from rich.table import Table
 
-from edge.commands.options import console, open_detector, show_notes
 from edge.commands.run import watch
 from edge.config import OutputConfig, RunConfig
+from edge.decision.verdict import judge_once
 from edge.demo.clip import FPS, Part, frames, load_parts
 from edge.errors import SinkError
 from edge.manifest import Calibration
 from edge.signals import Stopped, stop_signals
 from edge.sinks.progress import ProgressSink
 from edge.sinks.video import VideoSink
+from edge.terminal import console, open_detector, show_notes
 from edge.types import Frame, Result, Verdict
-from edge.verdict import judge_once
 from edge.weights import DEFAULT
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from typing import Literal
 from rich.console import Console
 
 from edge.errors import SinkError
-from edge.folders import cache_folder
+from edge.files import cache_folder
 from edge.weights import DEFAULT, shipped
 
 Status = Literal["ok", "missing"]
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _selftest(path: Path, run_it: Callable[[Path, Callable[[str], None]], Sequence[str]]) -> int:
-    from edge.commands.options import console
+    from edge.terminal import console
 
     try:
         with console().status("self-test") as status:

@@ -105,7 +105,7 @@ def _recording(output: OutputConfig, path: Path, fps: float | None) -> Sink:
 
 
 def _events(folder: Path, alerts: AlertConfig, threshold: float) -> Sink:
-    from edge.alerts import AlertSettings
+    from edge.decision.alerts import AlertSettings
     from edge.sinks.events import EventsSink
 
     settings = AlertSettings(alerts.states, alerts.debounce_s, alerts.cooldown_s)

@@ -26,19 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.commands.cameras import Seen, Watch, single
-from edge.commands.options import (
-    add_model_arguments,
-    backend_choice,
-    console,
-    from_zero,
-    open_detector,
-    positive,
-    show_notes,
-)
 from edge.commands.outputs import has_window, make_sinks, stdout_for_lines
 from edge.config import CaptureConfig, RunConfig, load_config, override, replace_sources
 from edge.detector import Detector
-from edge.engines.store import BuildEngine
 from edge.errors import SourceError, UsageError
 from edge.pace import Pacer
 from edge.pipeline import Pipeline
@@ -51,6 +41,16 @@ from edge.sources.base import Source
 from edge.sources.live import LiveSource
 from edge.sources.web import WebSource
 from edge.summary import Summary
+from edge.tensorrt.store import BuildEngine
+from edge.terminal import (
+    add_model_arguments,
+    backend_choice,
+    console,
+    from_zero,
+    open_detector,
+    positive,
+    show_notes,
+)
 
 log = logging.getLogger(__name__)
 

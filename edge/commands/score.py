@@ -21,19 +21,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge.commands.options import (
+from edge.decision.verdict import VerdictSettings, judge_once
+from edge.detector import NO_FACE, Detector, Stopwatch, combine
+from edge.errors import PatchwatchError, SourceError, UsageError
+from edge.sources import open_source
+from edge.sources.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from edge.terminal import (
     add_model_arguments,
     chosen,
     console,
     open_detector,
     positive,
 )
-from edge.detector import NO_FACE, Detector, Stopwatch, combine
-from edge.errors import PatchwatchError, SourceError, UsageError
-from edge.sources import open_source
-from edge.sources.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from edge.types import State
-from edge.verdict import VerdictSettings, judge_once
 from edge.weights import DEFAULT
 
 MARGIN = VerdictSettings().margin

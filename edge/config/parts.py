@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from edge.decision.verdict import VerdictSettings
 from edge.faces.base import LONGEST_SIDE
 from edge.faces.finders import EVERY, LEAST_SIDE, FaceSettings
 from edge.manifest import Calibration, Precision, RegionText
 from edge.sources.policy import CameraMode, Limits, RetryPolicy
 from edge.types import PixelFormat, State
-from edge.verdict import VerdictSettings
 
 
 def index_is_text(value: object) -> object:

@@ -27,7 +27,7 @@ from edge.cuda.owned import (
     nothing,
 )
 from edge.errors import GpuError, MissingDependency
-from edge.folders import cache_folder
+from edge.files import cache_folder
 
 VERSION: str = cuda.bindings.__version__
 

@@ -11,6 +11,7 @@ from collections import deque
 
 import numpy as np
 
+from edge.decision.verdict import VerdictSettings, VerdictTracker
 from edge.detector import Stopwatch, combine
 from edge.errors import SourceFault
 from edge.faces.verdicts import FaceVerdicts, leading
@@ -18,7 +19,6 @@ from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, Painter
 from edge.pixels import bgr_frame
 from edge.types import Evidence, Frame, Image, Region, Result, Verdict
-from edge.verdict import VerdictSettings, VerdictTracker
 
 log = logging.getLogger(__name__)
 

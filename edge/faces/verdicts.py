@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edge.decision.verdict import VerdictSettings, VerdictTracker
 from edge.manifest import Calibration
 from edge.types import Evidence, Region, Result, Verdict
-from edge.verdict import VerdictSettings, VerdictTracker
 
 
 class FaceVerdicts:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from edge.backends.base import Pending
+from edge.decision.judge import Judge, Picture
+from edge.decision.verdict import VerdictSettings
 from edge.detector import Crops, Detector, Stopwatch
 from edge.errors import PatchwatchError, RegionError, SourceFault
-from edge.judge import Judge, Picture
 from edge.manifest import Calibration
 from edge.sinks.controls import Controls
 from edge.sinks.outlet import Outlet
@@ -18,7 +19,6 @@ from edge.sources.live import LiveSource
 from edge.sources.supervisor import Silence, fault_of
 from edge.summary import Summary
 from edge.types import Frame, Region, Result
-from edge.verdict import VerdictSettings
 
 log = logging.getLogger(__name__)
 

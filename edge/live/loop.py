@@ -12,10 +12,10 @@ from typing_extensions import Self
 
 from edge.backends.base import MAX_BATCH, Backend, FrameBackend, Pending
 from edge.detector import Crops, Detector, finish_together
+from edge.live.camera import Camera, close_outlets, side_by_side
+from edge.live.scheduler import Rota
 from edge.sinks.controls import Controls
 from edge.sinks.outlet import Outlet
-from edge.station.camera import Camera, close_outlets, side_by_side
-from edge.station.rota import Rota
 
 log = logging.getLogger(__name__)
 

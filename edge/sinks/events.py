@@ -12,7 +12,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from edge.alerts import AlertSettings, AlertTracker, Event, SteadyClock, unix_time
+from edge.decision.alerts import AlertSettings, AlertTracker, Event, SteadyClock, unix_time
 from edge.errors import SinkError, SourceFault
 from edge.pixels import bgr_frame
 from edge.sinks.base import Draw

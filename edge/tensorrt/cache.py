@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.engines.record import EngineKey, Sidecar, parse_sidecar
 from edge.errors import EngineError
-from edge.folders import cache_folder
+from edge.files import cache_folder
+from edge.tensorrt.record import EngineKey, Sidecar, parse_sidecar
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import queue
 import numpy as np
 
 from edge.cuda.base import Cuda, DeviceMemory, HostMemory
-from edge.engines.cache import Engine
-from edge.engines.session import Memory, Session, Spans, quicker_mapped
+from edge.tensorrt.cache import Engine
+from edge.tensorrt.session import Memory, Session, Spans, quicker_mapped
 from edge.types import Evidence, Image
 
 DEPTH = 2

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge.engines.board import Board
 from edge.errors import EngineError
 from edge.manifest import Manifest, Precision
+from edge.tensorrt.board import Board
 
 SCHEMA_VERSION = 1
 
@@ -189,12 +188,3 @@ def parse_sidecar(text: str, where: str) -> Sidecar:
             f"{where}: not the record of an engine that this patchwatch reads ({field}: "
             f"{first['msg']}). Build the engine again: patchwatch export MODEL.onnx --engine."
         ) from error
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

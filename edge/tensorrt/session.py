@@ -21,9 +21,9 @@ import tensorrt as trt
 from typing_extensions import Self
 
 from edge.cuda.base import Cuda, DeviceMemory, HostMemory
-from edge.engines.log_lines import Doing, LogLines, Problem, explain
-from edge.engines.record import Shape
 from edge.errors import ContractError, EngineError, StaleEngine
+from edge.tensorrt.log_lines import Doing, LogLines, Problem, explain
+from edge.tensorrt.record import Shape
 from edge.types import Batch, Evidence
 
 INPUT, LOGIT, PATCH_LOGITS = "frames", "logit", "patch_logits"

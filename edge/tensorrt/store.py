@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edge.engines.cache import Engine, EngineCache, default_folder, read_engine
-from edge.engines.record import EngineKey, Machine, Shape, Sidecar, sha256_of
 from edge.errors import EngineError, ModelError
+from edge.files import sha256_of
 from edge.manifest import Manifest, Precision
+from edge.tensorrt.cache import Engine, EngineCache, default_folder, read_engine
+from edge.tensorrt.record import EngineKey, Machine, Shape, Sidecar
 from edge.weights import variant
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from typing import Any
 
 import tensorrt as trt
 
-from edge.engines.log_lines import explain
-from edge.engines.record import Shape
-from edge.engines.session import INPUT, logger
 from edge.errors import EngineError
+from edge.tensorrt.log_lines import explain
+from edge.tensorrt.record import Shape
+from edge.tensorrt.session import INPUT, logger
 from export.engine.plan import Capabilities, Plan
 
 Tell = Callable[[str], None]

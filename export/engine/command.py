@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.cuda import open_cuda
-from edge.engines.board import read_board
-from edge.engines.cache import EngineCache, default_folder, write_engine
-from edge.engines.record import DEFAULT_PRECISION, Machine, Shape, Sidecar, machine_of
-from edge.engines.store import EngineRequest, EngineStore
 from edge.errors import SinkError, UsageError
 from edge.manifest import Manifest, Precision
 from edge.regions import parse_region
+from edge.tensorrt.board import read_board
+from edge.tensorrt.cache import EngineCache, default_folder, write_engine
+from edge.tensorrt.record import DEFAULT_PRECISION, Machine, Shape, Sidecar, machine_of
+from edge.tensorrt.store import EngineRequest, EngineStore
 from edge.weights import find_model
 from export.auc import find_labelled
 from export.engine.process import build_engine

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from edge.backends.onnxruntime import OnnxRuntimeBackend
-from edge.engines.record import Loss, Shape
 from edge.errors import RegionError
 from edge.regions import GRID
+from edge.tensorrt.record import Loss, Shape
 from edge.types import Image
 from export.auc import compare
 from export.engine.proof import Infer

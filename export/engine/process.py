@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from edge.engines.record import Sidecar, parse_sidecar
-from edge.engines.store import EngineRequest, Progress
 from edge.errors import EngineError, GpuError, PatchwatchError
+from edge.tensorrt.record import Sidecar, parse_sidecar
+from edge.tensorrt.store import EngineRequest, Progress
 from export.engine.worker import PLAN, RECORD, Order, timing_cache_path
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ _TICK_S = 1.0
 
 
 def build_engine(request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
-    """Build and prove an engine; implements `edge.engines.store.BuildEngine`.
+    """Build and prove an engine; implements `edge.tensorrt.store.BuildEngine`.
 
     Ctrl-C ends the process; nothing is left behind.
 

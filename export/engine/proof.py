@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from edge.backends.onnxruntime import OnnxRuntimeBackend
-from edge.engines.record import Proof, Shape
+from edge.decision.verdict import judge_once
 from edge.manifest import Calibration, Manifest, Precision
+from edge.tensorrt.record import Proof, Shape
 from edge.types import Batch, Evidence, FloatArray
-from edge.verdict import judge_once
 from export.bounds import BOUNDS
 from export.engine.frames import COUNT, proof_frames
 

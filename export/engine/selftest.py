@@ -25,14 +25,14 @@ import numpy as np
 from edge.backends.base import Backend
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.detector import Detector, Stopwatch
-from edge.engines.board import read_board
-from edge.engines.cache import Engine
-from edge.engines.record import PRECISIONS, Machine, Shape
-from edge.engines.store import EngineRequest, EngineStore
 from edge.errors import PatchwatchError
 from edge.manifest import Manifest, Precision
 from edge.pixels import to_bgr
 from edge.regions import RegionSpec, cut, parse_region
+from edge.tensorrt.board import read_board
+from edge.tensorrt.cache import Engine
+from edge.tensorrt.record import PRECISIONS, Machine, Shape
+from edge.tensorrt.store import EngineRequest, EngineStore
 from edge.types import Image, PixelFormat
 from edge.weights import DEFAULT, find_model
 from export.engine.command import shape_of, this_machine

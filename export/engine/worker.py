@@ -21,9 +21,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from edge.engines.record import Build, EngineKey, Machine, Proof, Sidecar
 from edge.errors import EngineError, MissingDependency, PatchwatchError
 from edge.manifest import Manifest
+from edge.tensorrt.record import Build, EngineKey, Machine, Proof, Sidecar
 from export.auc import LARGEST_LOSS
 
 PLAN, RECORD = "engine.plan", "engine.json"
@@ -102,7 +102,7 @@ class _Attempt:
         return self._write(built.plan, record, proof, manifest)
 
     def _prove(self, plan: bytes) -> tuple[Proof, Manifest]:
-        from edge.engines.session import Session
+        from edge.tensorrt.session import Session
         from export.engine.proof import prove, read_manifest
 
         order = self._order

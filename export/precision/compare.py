@@ -11,11 +11,11 @@ import numpy.typing as npt
 from onnx import ModelProto
 from rich.table import Table
 
+from edge.decision.verdict import judge_once
 from edge.errors import ModelError, RegionError
 from edge.manifest import Calibration, Precision
 from edge.regions import parse_region
 from edge.types import Batch, Image
-from edge.verdict import judge_once
 from export import parity
 from export.bounds import BOUNDS
 from export.graph import INPUT, LOGIT, PATCH_LOGITS, Shape, manifest_in

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from onnx import GraphProto
 
-from edge.commands.options import require_opencv
 from edge.errors import SourceError
 from edge.manifest import Manifest
 from edge.regions import RegionSpec, cut, parse_region
 from edge.sources.images import is_image, read_image
+from edge.terminal import require_opencv
 from edge.types import Batch, Image
 
 MOST = 96

@@ -39,15 +39,15 @@ from benchmarks.soak.run import Seen, Soak, SoakPlan
 from benchmarks.soak.scenery import CameraProcess, Trouble
 from benchmarks.soak.slow import SlowBackend
 from benchmarks.soak.watch import CameraClock, Watch
+from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.errors import SourceEnded
+from edge.live.camera import Camera
 from edge.manifest import Calibration
 from edge.regions import parse_region
 from edge.sources.capture import Capture
 from edge.sources.live import LiveSource
-from edge.station.camera import Camera
 from edge.types import Evidence, Frame, Result, Verdict
-from edge.verdict import VerdictSettings
 from tests.fakes import FakeBackend, grey
 from tests.onnx_files import write_model
 

@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.alerts import LONGEST_GAP_S, AlertSettings, AlertTracker, Event, SteadyClock, unix_time
+from edge.decision.alerts import (
+    LONGEST_GAP_S,
+    AlertSettings,
+    AlertTracker,
+    Event,
+    SteadyClock,
+    unix_time,
+)
+from edge.decision.verdict import VerdictSettings, VerdictTracker
 from edge.manifest import Calibration
 from edge.types import Frame, State, Verdict
-from edge.verdict import VerdictSettings, VerdictTracker
 
 UNIX = 1_700_000_000.0
 SETTINGS = AlertSettings(("fake",), debounce_s=1.0, cooldown_s=10.0)

@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
+from edge.decision.judge import HISTORY_S, PLACEHOLDER_HW, Judge, Picture
+from edge.decision.verdict import VerdictSettings
 from edge.detector import Stopwatch
-from edge.judge import HISTORY_S, PLACEHOLDER_HW, Judge, Picture
 from edge.manifest import Calibration
 from edge.types import Evidence, Frame, Image, Region, Verdict
-from edge.verdict import VerdictSettings
 from tests.fakes import grey
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.1, min_frames=2)
@@ -51,7 +51,7 @@ def test_evidence_starts_anew_after_silence() -> None:
 
 def test_only_live_frames_have_an_age(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = make_judge()
-    monkeypatch.setattr("edge.judge.time.time", lambda: 1000.25)
+    monkeypatch.setattr("edge.decision.judge.time.time", lambda: 1000.25)
     assert judge.judge(frame(0), region(1.0), None, Stopwatch()).age_ms is None
     live = judge.judge(frame(1), region(1.0), None, Stopwatch(), live=True)
     assert live.age_ms == pytest.approx(250)

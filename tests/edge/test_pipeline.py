@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from edge.backends.base import Pending
+from edge.decision.judge import HISTORY_S
+from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.errors import SourceError
-from edge.judge import HISTORY_S
 from edge.pipeline import Pipeline
 from edge.pixels import to_bgr
 from edge.regions import RegionSpec, parse_region
@@ -19,7 +20,6 @@ from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
 from edge.sources.base import Source
 from edge.types import Evidence, Frame, Image, PixelFormat, Result
-from edge.verdict import VerdictSettings
 from tests.fakes import FakeBackend, FakeSink, FakeSource, grey
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.1, min_frames=2)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.decision.verdict import STILL, VerdictSettings, VerdictTracker, judge_once
 from edge.manifest import Calibration
-from edge.verdict import STILL, VerdictSettings, VerdictTracker, judge_once
 
 PLAIN = Calibration()
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.2, min_frames=3, margin=0.1)

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge.backends import open_backend
-from edge.engines.log_lines import Problem, explain
+from edge.tensorrt.log_lines import Problem, explain
 from tests.fake_tensorrt import (
     VERSIONS,
     Faults,
@@ -505,13 +505,13 @@ def test_a_second_logger_is_not_listened_to(bench: Bench) -> None:
 def test_nothing_is_left_behind() -> None:
     before = set(sys.modules)
     with installed():
-        import edge.engines.session
+        import edge.tensorrt.session
 
-        assert edge.engines.session.version() == "10.3.0"
+        assert edge.tensorrt.session.version() == "10.3.0"
     assert "tensorrt" not in sys.modules
-    assert "edge.engines.session" not in set(sys.modules) - before
+    assert "edge.tensorrt.session" not in set(sys.modules) - before
     with installed("8.6.1"):
-        import edge.engines.session as again
+        import edge.tensorrt.session as again
 
         assert again.version() == "8.6.1"
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from edge.live.scheduler import Rota
 from edge.sources.capture import Shot
 from edge.sources.slot import Slot
-from edge.station.rota import Rota
 from tests.fakes import grey
 
 HOUR_S = 3600.0

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.decision.verdict import judge_once
 from edge.errors import ModelError
 from edge.manifest import Calibration
-from edge.verdict import judge_once
 from tests.training.evaluation.made import made_evaluation
 from training.calibration import (
     alarm_share,

@@ -31,7 +31,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edge.commands.options import console, positive, show_notes
+from edge.terminal import console, positive, show_notes
 from training.data.dataset import DataSet, open_dataset
 from training.data.folders import LABEL_FOLDERS
 from training.data.layouts import AUTO, LAYOUTS, TRAIN, Labels

@@ -15,7 +15,7 @@ from types import TracebackType
 import PIL
 
 from edge.errors import UsageError
-from edge.folders import cache_folder
+from edge.files import cache_folder
 from training.data.probe import Known
 
 NAME = "pictures.sqlite"

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from edge.commands.options import console, positive
 from edge.errors import UsageError
 from edge.sources.images import read_image
+from edge.terminal import console, positive
 from edge.types import Image
 from training.degrade.chain import Chain
 from training.degrade.policy import Kind, Policy

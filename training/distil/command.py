@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge.commands.options import console
 from edge.manifest import Figure
+from edge.terminal import console
 from training.checkpoint import Card, load_checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.data.samples import CropSamples

@@ -24,10 +24,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from edge.commands.options import console, positive
 from edge.errors import ModelError
 from edge.manifest import Calibration, Figure
 from edge.signals import stop_signals
+from edge.terminal import console, positive
 from training.calibration import (
     FALSE_ALARMS,
     CrossFit,

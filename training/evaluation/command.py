@@ -23,11 +23,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
 
-from edge.commands.options import console, positive
 from edge.errors import UsageError
 from edge.manifest import Preprocessing
 from edge.regions import SYNTAX
 from edge.signals import stop_signals
+from edge.terminal import console, positive
 from edge.weights import shipped
 from training.evaluation.card import stale, write_card
 from training.evaluation.columns import COLUMNS, choose_columns

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from edge.errors import ModelError, RegionError, SourceError
+from edge.schema import code_commit
 from training.data.folders import LABEL_WORDS
 from training.evaluation.degraded import Versions, prepared
 from training.evaluation.material import Material
-from training.evaluation.record import Item, Judged, Record, code_commit, now
+from training.evaluation.record import Item, Judged, Record, now
 from training.evaluation.scorers import Scorer
 
 Frame = dict[str, float]

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge.commands.options import console
+from edge.terminal import console
 from training.data.layouts import AUTO, LAYOUTS, TEST, VAL
 from training.evaluation.material import Material, open_material, open_photographs
 

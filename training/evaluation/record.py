@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from itertools import accumulate
@@ -152,18 +151,6 @@ def write_text(record: Record) -> str:
 def now() -> str:
     """The time, UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def code_commit() -> str | None:
-    """Commit of this code, with `-dirty` where it was edited; None outside a checkout."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        found = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
 
 
 def _mean(logits: Logits) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ from typing_extensions import Self
 from edge.backends import ENGINE_SUFFIX, open_backend
 from edge.detector import Detector, Stopwatch, combine
 from edge.errors import MissingDependency, ModelError, UsageError
+from edge.files import sha256_of
 from edge.manifest import Calibration
 from edge.regions import RegionSpec, cut, parse_region
 from edge.types import Image
@@ -246,6 +246,6 @@ def _tell_apart(scorers: Sequence[Scorer]) -> None:
 
 def _sha256(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -17,9 +17,9 @@ from typing import Any
 
 from edge.errors import SinkError, SourceError
 from edge.faces import Face, FaceFinder, crop_face, square_box
-from edge.folders import cache_folder
+from edge.files import cache_folder, sha256_of
 from edge.signals import uninterrupted
-from training.faces.files import folder_whole, save_picture, sha256_of, write_json, writing
+from training.faces.files import folder_whole, save_picture, write_json, writing
 from training.faces.progress import video_bar
 from training.faces.sampling import DECODER, Sampled, sampled
 from training.faces.sets import FACES, crops_of

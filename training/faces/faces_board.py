@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import MissingDependency
+from edge.files import written_whole
 from training.board import Board
-from training.checkpoint import written_whole
 from training.evaluation.plots import COLOURS, INK
 from training.journal import BOARD, LOG
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -119,24 +118,6 @@ def save_picture(path: Path, image: Image) -> None:
             picture.save(path, compress_level=1)
         else:
             picture.save(path, quality=JPEG_QUALITY, subsampling=0)
-
-
-def sha256_of(path: Path, on_chunk: Callable[[], None] = lambda: None) -> str:
-    """The hash of a file, in hexadecimal.
-
-    Args:
-        path: of the file.
-        on_chunk: called between pieces of it.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            on_chunk()
-    return digest.hexdigest()
 
 
 def files_below(folder: Path) -> Iterator[Path]:

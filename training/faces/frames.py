@@ -24,9 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge.commands.options import console, positive
 from edge.errors import SinkError, SourceError, UsageError
 from edge.signals import Stopped, stop_signals, uninterrupted
+from edge.terminal import console, positive
 from training.faces.files import files_below, folder_whole, is_video, save_picture, writing
 from training.faces.progress import video_bar
 from training.faces.sampling import DECODER, sampled

@@ -22,13 +22,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from edge.commands.options import console, positive
 from edge.errors import SinkError, SourceError, UsageError
 from edge.regions import parse_region
+from edge.schema import code_commit
 from edge.signals import stop_signals
+from edge.terminal import console, positive
 from training.evaluation.bootstrap import DRAWS
 from training.evaluation.options import bar, results_console
-from training.evaluation.record import code_commit, now
+from training.evaluation.record import now
 from training.evaluation.report import require_matplotlib
 from training.evaluation.whole_files import write_all
 from training.faces.matrix_figures import (

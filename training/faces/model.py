@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edge.errors import ModelError, UsageError
-from edge.folders import cache_folder
+from edge.files import cache_folder
 from edge.sources.images import read_image
 from edge.types import Batch, Image
 from training.checkpoint import SUFFIX, load_resnet18, read_state_dict

@@ -23,10 +23,10 @@ from typing import Any
 
 from rich.console import Console
 
-from edge.commands.options import console, positive
 from edge.errors import PatchwatchError, SinkError, SourceError, UsageError
 from edge.faces import open_finder
 from edge.signals import Stopped, stop_signals
+from edge.terminal import console, positive
 from training.faces import faceforensics, youtube
 from training.faces.clips import Clip, Tree, named, without_copies
 from training.faces.combine import combined

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge.commands.options import console
+from edge.terminal import console
 
 
 class VideoBar:

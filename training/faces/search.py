@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from edge.commands.options import console, positive
 from edge.config import checked, read_yaml
 from edge.errors import SourceError, UsageError
+from edge.terminal import console, positive
 from training.evaluation.options import results_console
 from training.faces.dashboard import serve
 from training.faces.sets import FaceSet, load_set

@@ -17,11 +17,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from edge.commands.options import console
 from edge.errors import ModelError, UsageError
+from edge.files import written_whole
 from edge.manifest import Calibration, Figure, Training
+from edge.schema import code_commit
+from edge.terminal import console
 from training.calibration import alarm_share, calibrate
-from training.checkpoint import Card, card_path, load_resnet18, save_checkpoint, written_whole
+from training.checkpoint import Card, card_path, load_resnet18, save_checkpoint
 from training.config import load_config
 from training.data.folders import Picture
 from training.evaluation import Evaluation
@@ -30,7 +32,6 @@ from training.faces.faces_board import AUC, BALANCED, LOSS, FacesBoard
 from training.faces.grid import as_png, draw_grid
 from training.faces.model import first_model, read_face
 from training.faces.objective import Chosen, FaceSamples, FaceTraining, SetFigures, choose
-from training.finish import commit
 from training.loop import Trainer, Validated, progress_bar
 from training.models.resnet18 import ResNet18
 from training.run_folder import begin, require_usable
@@ -297,7 +298,7 @@ def make_card(config: FacesConfig, chosen: Chosen, model: ResNet18, licence: str
         architecture=model.architecture,
         preprocessing=model.preprocessing,
         region=f"faces:{config.size}",
-        training=Training(data=f"{note}. {config.note}".rstrip(), commit=commit()),
+        training=Training(data=f"{note}. {config.note}".rstrip(), commit=code_commit()),
         licence=licence,
     )
 

@@ -12,7 +12,8 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as dump_safetensors
 
 from edge.errors import ModelError
-from training.checkpoint import SUFFIX, card_path, written_whole
+from edge.files import written_whole
+from training.checkpoint import SUFFIX, card_path
 from training.pairs.autoencoders import Autoencoder, AutoencoderSpec
 
 

@@ -22,8 +22,8 @@ from PIL import Image as PillowImage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.errors import SinkError, SourceError
+from edge.files import written_whole
 from edge.types import Image
-from training.checkpoint import written_whole
 from training.data.folders import LABEL_FOLDERS
 
 LINES, MANIFEST = "pairs.jsonl", "pairs.json"

@@ -20,13 +20,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from edge.commands.options import console, positive
 from edge.errors import SourceError, UsageError
+from edge.schema import code_commit
 from edge.signals import Stopped, stop_signals, uninterrupted
 from edge.sources.images import read_image
+from edge.terminal import console, positive
 from edge.types import Image
 from training.data.folders import Picture, Rejected
-from training.finish import commit
 from training.loop import progress_bar
 from training.pairs.folder import (
     MANIFEST,
@@ -240,7 +240,7 @@ def _manifest(
         multiple=multiple,
         seed=args.seed,
         limit=args.limit,
-        commit=commit(),
+        commit=code_commit(),
         decoders={
             **(before.decoders if before else {}),
             **{d.name: DecoderFigures(made_by=d.made_by) for d in decoders},

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from edge.commands.options import console, positive
 from edge.errors import UsageError
+from edge.files import written_whole
 from edge.sources.images import read_image
+from edge.terminal import console, positive
 from edge.types import Image
-from training.checkpoint import written_whole
 from training.data.crops import centre_crop
 from training.pairs.folder import Pair, read_pairs
 

@@ -19,11 +19,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from edge.commands.options import console, positive
 from edge.errors import ConfigError, UsageError
+from edge.files import written_whole
+from edge.schema import code_commit
 from edge.signals import Stopped, stop_signals, uninterrupted
-from training.checkpoint import SUFFIX, card_path, written_whole
-from training.finish import commit
+from edge.terminal import console, positive
+from training.checkpoint import SUFFIX, card_path
 from training.loop import progress_bar
 from training.pairs.autoencoders import SPECS
 from training.pairs.decoder_file import DecoderCard, save_decoder
@@ -195,7 +196,7 @@ def _finish(name: str, fit: Fit, work: Work) -> None:
         crop=settings.crop,
         batch=settings.batch,
         seed=settings.seed,
-        commit=commit(),
+        commit=code_commit(),
     )
     save_decoder(_weights(work.folder, name), fit.model, card)
     work.out.print(

@@ -26,10 +26,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from edge.commands.options import console, positive
+from edge.files import written_whole
 from edge.signals import Stopped, stop_signals
 from edge.sources.images import read_image
-from training.checkpoint import SUFFIX, save_checkpoint, written_whole
+from edge.terminal import console, positive
+from training.checkpoint import SUFFIX, save_checkpoint
 from training.config import load_config
 from training.data.folders import Picture
 from training.data.samples import CropSamples

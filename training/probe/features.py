@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from edge.errors import ModelError
+from edge.files import written_whole
 from edge.types import Batch, FloatArray
-from training.checkpoint import written_whole
 from training.data.crops import Sample, normalised
 from training.loading_process import leave_signals_to_parent
 from training.models import PatchModel

@@ -16,7 +16,6 @@ from onnx import TensorProto
 from edge.backends import open_backend
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.backends.providers import NAMES, Device
-from edge.engines.record import Shape
 from edge.errors import (
     ContractError,
     GpuError,
@@ -25,6 +24,7 @@ from edge.errors import (
     ModelError,
     UsageError,
 )
+from edge.tensorrt.record import Shape
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
 

@@ -14,9 +14,9 @@ from edge.backends.providers import (
     providers,
     reason_in,
 )
-from edge.engines.record import Shape
 from edge.errors import MissingDependency, UsageError
 from edge.manifest import Precision
+from edge.tensorrt.record import Shape
 
 GPU_BUILD = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 CPU_BUILD = ["AzureExecutionProvider", "CPUExecutionProvider"]

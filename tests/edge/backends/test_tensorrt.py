@@ -17,11 +17,12 @@ from edge.backends.base import MAX_BATCH
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.cuda import Library
 from edge.detector import Detector, Stopwatch
-from edge.engines.cache import EngineCache, write_engine
-from edge.engines.record import EngineKey, Machine, Shape, sha256_of
-from edge.engines.store import EngineRequest, EngineStore, OneEngine
 from edge.errors import ContractError, EngineError, GpuError
+from edge.files import sha256_of
 from edge.regions import parse_region
+from edge.tensorrt.cache import EngineCache, write_engine
+from edge.tensorrt.record import EngineKey, Machine, Shape
+from edge.tensorrt.store import EngineRequest, EngineStore, OneEngine
 from edge.types import Image
 from tests.build_here import BuildHere
 from tests.fake_tensorrt import VERSIONS, Installed, installed

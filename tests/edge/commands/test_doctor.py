@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge.commands.doctor import CHECKS
-from edge.folders import cache_folder
+from edge.files import cache_folder
 from patchwatch import main
 
 

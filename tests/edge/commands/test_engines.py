@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from edge.engines.cache import sidecar_path
-from edge.engines.record import parse_sidecar
+from edge.tensorrt.cache import sidecar_path
+from edge.tensorrt.record import parse_sidecar
 from tests.edge.sources.clips import write_clip
 from tests.fake_tensorrt import Faults, site_environment
 from tests.onnx_files import write_model

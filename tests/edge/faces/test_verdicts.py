@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from edge.decision.verdict import STILL, VerdictSettings
 from edge.faces.verdicts import FaceVerdicts, evidence_of_faces, faces_of, leading
 from edge.manifest import Calibration
 from edge.types import Evidence, Frame, Region, Result, Verdict
-from edge.verdict import STILL, VerdictSettings
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.2, min_frames=3)
 BLACK = np.zeros((4, 6, 3), np.uint8)

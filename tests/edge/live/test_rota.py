@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from edge.station.rota import Rota
+from edge.live.scheduler import Rota
 
 
 def share_out(

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.errors import ModelError, NetworkError, SinkError
+from edge.live.camera import Camera
+from edge.live.loop import Station, batch_that_pays
 from edge.regions import parse_region
 from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
 from edge.sinks.outlet import Outlet
 from edge.sources.live import LiveSource
 from edge.sources.policy import Limits, RetryPolicy
-from edge.station.camera import Camera
-from edge.station.station import Station, batch_that_pays
 from edge.types import Batch, Evidence, Image, Result
-from edge.verdict import VerdictSettings
 from tests.fakes import FakeBackend, FakeCamera, FakeSink, Step, Turn, grey
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.0, min_frames=2)

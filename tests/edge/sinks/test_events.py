@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.alerts import AlertSettings, Event
+from edge.decision.alerts import AlertSettings, Event
 from edge.errors import SinkError, SourceFault
 from edge.sinks.base import Draw, DrawingSink
 from edge.sinks.events import EventsSink, to_event_record, told

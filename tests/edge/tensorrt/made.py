@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from edge.engines.record import Build, EngineKey, Machine, Proof, Shape, Sidecar
+from edge.tensorrt.record import Build, EngineKey, Machine, Proof, Shape, Sidecar
 from tests.fakes import make_manifest
 
 

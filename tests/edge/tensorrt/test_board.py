@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.engines.board import Board, read_board
+from edge.tensorrt.board import Board, read_board
 
 ORIN = (
     "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, "

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from edge.engines.cache import (
+from edge.errors import EngineError
+from edge.tensorrt.cache import (
     EngineCache,
     default_folder,
     read_engine,
     sidecar_path,
     write_engine,
 )
-from edge.errors import EngineError
-from tests.edge.engines.made import make_key, make_machine, make_sidecar
+from tests.edge.tensorrt.made import make_key, make_machine, make_sidecar
 
 PLAN = b"ptrt" + bytes(range(256)) * 64
 

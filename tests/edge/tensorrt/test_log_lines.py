@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from edge.engines.log_lines import Doing, Line, LogLines, Problem, explain
+from edge.tensorrt.log_lines import Doing, Line, LogLines, Problem, explain
 
 LINES: list[tuple[Doing, Problem, str, str]] = [
     (

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 
 from edge.cuda.base import Cuda
-from edge.engines.owner import GpuOwner
 from edge.errors import GpuError
-from tests.edge.engines.fake_cuda import ORIN, ThreadsOfCuda
+from edge.tensorrt.owner import GpuOwner
+from tests.edge.tensorrt.fake_cuda import ORIN, ThreadsOfCuda
 
 
 def thread(cuda: Cuda) -> int:

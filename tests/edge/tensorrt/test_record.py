@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.engines.board import Board
-from edge.engines.record import Shape, machine_of, parse_sidecar, sha256_of
 from edge.errors import EngineError
-from tests.edge.engines.made import make_key, make_machine, make_proof, make_sidecar
+from edge.files import sha256_of
+from edge.tensorrt.board import Board
+from edge.tensorrt.record import Shape, machine_of, parse_sidecar
+from tests.edge.tensorrt.made import make_key, make_machine, make_proof, make_sidecar
 
 
 def test_a_sidecar_survives_its_file() -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.engines.cache import EngineCache, write_engine
-from edge.engines.record import Shape, Sidecar
-from edge.engines.store import EngineRequest, EngineStore, OneEngine, Progress
 from edge.errors import EngineError, ModelError
-from tests.edge.engines.made import make_key, make_machine, make_sidecar
+from edge.tensorrt.cache import EngineCache, write_engine
+from edge.tensorrt.record import Shape, Sidecar
+from edge.tensorrt.store import EngineRequest, EngineStore, OneEngine, Progress
+from tests.edge.tensorrt.made import make_key, make_machine, make_sidecar
 from tests.fakes import make_manifest
 
 SHAPE = Shape(batch=1, height=64, width=96)

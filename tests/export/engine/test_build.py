@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge.engines.record import Shape
 from edge.errors import EngineError
 from edge.manifest import Precision
+from edge.tensorrt.record import Shape
 from edge.weights import find_model, variant
 from tests.fake_tensorrt import VERSIONS, Installed, installed
 from tests.onnx_files import write_model

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.engines.record import Loss, Shape
 from edge.errors import EngineError, SourceError
+from edge.tensorrt.record import Loss, Shape
 from edge.types import Batch, Evidence
 from export.engine.loss import measure_loss, middle
 from export.engine.worker import _require
-from tests.edge.engines.made import make_proof
+from tests.edge.tensorrt.made import make_proof
 from tests.onnx_files import write_model
 
 SHAPE = Shape(batch=1, height=16, width=24)

@@ -13,13 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.engines.record import EngineKey, Shape, Sidecar, sha256_of
-from edge.engines.store import EngineRequest
 from edge.errors import EngineError, GpuError
+from edge.files import sha256_of
 from edge.manifest import Precision
+from edge.tensorrt.record import EngineKey, Shape, Sidecar
+from edge.tensorrt.store import EngineRequest
 from edge.weights import find_model, variant
 from export.engine.process import build_engine
-from tests.edge.engines.made import make_machine
+from tests.edge.tensorrt.made import make_machine
 from tests.fake_tensorrt import VERSIONS, Faults, site_environment
 from tests.onnx_files import write_model
 from tests.software_cuda import environment

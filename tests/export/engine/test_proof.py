@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge.backends.onnxruntime import OnnxRuntimeBackend
-from edge.engines.record import Shape
+from edge.tensorrt.record import Shape
 from edge.types import Batch, Evidence
 from export.bounds import BOUNDS
 from export.engine.frames import COUNT

@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edge.engines.cache import write_engine
-from edge.engines.record import EngineKey, Shape
-from edge.engines.store import EngineRequest
 from edge.errors import ModelError, RegionError, UsageError
 from edge.manifest import Calibration, Training
+from edge.tensorrt.cache import write_engine
+from edge.tensorrt.record import EngineKey, Shape
+from edge.tensorrt.store import EngineRequest
 from export.engine.command import this_machine
 from tests.build_here import BuildHere
 from tests.fake_tensorrt import installed

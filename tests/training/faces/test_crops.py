@@ -12,13 +12,13 @@ import pytest
 from PIL import Image as PillowImage
 
 from edge.faces import Face, crop_face, square_box
+from edge.files import sha256_of
 from edge.types import Box
 from tests.training.faces import made_videos
 from tests.training.faces.fake_finder import FakeFinder
 from tests.training.faces.made_videos import person_frames, truncated, write_video
 from training.faces import crops
 from training.faces.crops import HASHES, CropCache, Cut, Recipe
-from training.faces.files import sha256_of
 from training.faces.sampling import sampled
 from training.faces.sets import FACES, crops_of
 

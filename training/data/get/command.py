@@ -31,9 +31,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from edge.commands.options import console
 from edge.errors import UsageError
 from edge.signals import Stopped, stop_signals
+from edge.terminal import console
 from training.data.get.errors import AddressError, FetchError
 from training.data.get.fetch import OnBytes
 from training.data.get.folder import FetchedFolder, Watch

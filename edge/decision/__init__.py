@@ -1,0 +1,1 @@
+"""From evidence to a verdict: calibration, smoothing, alerts. Nothing here draws."""
