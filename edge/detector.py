@@ -67,13 +67,13 @@ class Detector:
     def warm_up(self) -> None:
         """Run the model once where the region fixes the size that it will see.
 
-        The first real frame is then as quick as the next; at `native` nobody knows its size yet.
+        The first real frame is then as fast as the next. `native` and `fit` leave the size open.
 
         Raises:
             RegionError: the region is smaller than one patch of the model.
         """
-        if self.region.size:
-            self._refuse_tiny(self.region.size, self.region.size)
+        if side := self.region.fixed_side:
+            self._refuse_tiny(side, side)
             # An engine is built for one size of batch, and tiles fill the largest.
             batches: tuple[int, ...] = (1,)
             if isinstance(self.backend, FrameBackend):
@@ -81,7 +81,7 @@ class Detector:
                     self.region.kind, batches
                 )
             for batch in batches:
-                self.backend.warm_up(self.region.size, self.region.size, batch)
+                self.backend.warm_up(side, side, batch)
 
     @property
     def works_ahead(self) -> bool:

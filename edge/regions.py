@@ -4,11 +4,13 @@
 - `center:N`: the central N×N pixels, or the frame where it is smaller. Its corner lies on a
   multiple of 8, so that the grids of JPEG blocks and of up-sampling keep their phase.
 - `resize:N`: the whole frame resized to N×N, antialiased.
+- `fit:N`: the whole frame, its aspect kept, reduced by the same filter until its shorter side is N
+  pixels; a smaller frame stays as it is.
 - `tiles:N`: the whole frame cut into N×N tiles; the last of a row or column is shifted inward, so
   that every pixel is seen and every tile has the same size.
-- `faces:N`: every face, a square about it resized to N×N; `faces` alone is `faces:224`. Where they
-  are only a finder knows, and `edge.faces` looks for them. To the functions here a picture is one
-  that was cut to a face already, as sets of faces hold them, and is resized to N×N.
+- `faces:N`: every face, a square around it resized to N×N; `faces` alone is `faces:224`.
+  `edge.faces` finds them. The functions here take a picture that is already cut to a face, as sets
+  of faces hold them, and resize it to N×N.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ from PIL import Image as PillowImage
 from edge.errors import UsageError
 from edge.types import Box, Image
 
-RegionKind = Literal["native", "center", "resize", "tiles", "faces"]
-_SPEC = re.compile(r"(native|faces)|(center|resize|tiles|faces):([1-9]\d{0,4})")
+RegionKind = Literal["native", "center", "resize", "fit", "tiles", "faces"]
+_SPEC = re.compile(r"(native|faces)|(center|resize|fit|tiles|faces):([1-9]\d{0,4})")
 GRID = 8
 FACE_SIZE = 224
-"""Side in pixels of a face's crop where none is said."""
+"""Default side in pixels of a face's crop."""
 
-SYNTAX = "native, center:N, resize:N, tiles:N, faces or faces:N, with N in pixels"
+SYNTAX = "native, center:N, resize:N, fit:N, tiles:N, faces or faces:N, with N in pixels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class RegionSpec:
 
     def __str__(self) -> str:
         return self.kind if self.kind == "native" else f"{self.kind}:{self.size}"
+
+    @property
+    def fixed_side(self) -> int:
+        """Side of the square that the model sees; 0 where it depends on the frame's size."""
+        return 0 if self.kind in ("native", "fit") else self.size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +67,7 @@ class Crop:
 
 
 def parse_region(text: str) -> RegionSpec:
-    """Parse `native`, `center:N`, `resize:N`, `tiles:N`, `faces` or `faces:N`.
+    """Parse a region, for instance `native`, `center:512` or `faces`.
 
     Raises:
         UsageError: anything else.
@@ -87,7 +94,7 @@ def cut(image: Image, spec: RegionSpec) -> list[Crop]:
     boxes, input_hw = place(image.shape[0], image.shape[1], spec)
     if spec.kind == "native":
         return [Crop(boxes[0], image)]
-    if spec.kind in ("resize", "faces"):
+    if spec.kind in ("resize", "fit", "faces"):
         return [Crop(boxes[0], resize_antialiased(image, *input_hw))]
     return [_crop(image, box) for box in boxes]
 
@@ -107,6 +114,8 @@ def place(height: int, width: int, spec: RegionSpec) -> tuple[list[Box], tuple[i
         return [(0, 0, width, height)], (height, width)
     if spec.kind in ("resize", "faces"):
         return [(0, 0, width, height)], (spec.size, spec.size)
+    if spec.kind == "fit":
+        return [(0, 0, width, height)], _fitted(height, width, spec.size)
     boxes = (
         [_centre_box(height, width, spec.size)]
         if spec.kind == "center"
@@ -119,7 +128,7 @@ def place(height: int, width: int, spec: RegionSpec) -> tuple[list[Box], tuple[i
 def resize_antialiased(image: Image, height: int, width: int) -> Image:
     """Resize with the antialiased bilinear (triangle) filter that the papers evaluate with.
 
-    Pillow's filter, in fixed point; it treats channels alike, so BGR stays BGR.
+    Pillow's filter, in fixed point; each channel on its own, so BGR stays BGR.
     """
     if image.shape[:2] == (height, width):
         return image
@@ -130,6 +139,16 @@ def resize_antialiased(image: Image, height: int, width: int) -> Image:
 def _crop(image: Image, box: Box) -> Crop:
     left, top, right, bottom = box
     return Crop(box, image[top:bottom, left:right])
+
+
+def _fitted(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Height and width with that shorter side, in whole pixels; never enlarged."""
+    least = min(height, width)
+    if least <= shorter:
+        return height, width
+    return (2 * height * shorter + least) // (2 * least), (2 * width * shorter + least) // (
+        2 * least
+    )
 
 
 def _centre_box(height: int, width: int, size: int) -> Box:

@@ -229,7 +229,7 @@ def batch_that_pays(detector: Detector) -> int:
     """
     if isinstance(detector.backend, FrameBackend):
         return MAX_BATCH
-    side = detector.region.size
+    side = detector.region.fixed_side
     if not side or detector.region.kind == "tiles":
         return 1
     one, many = (_least_s(detector.backend, side, batch) for batch in (1, _TRIAL))

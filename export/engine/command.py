@@ -67,7 +67,7 @@ def shape_of(manifest: Manifest, static: tuple[int, int, int] | None) -> Shape:
     if static is not None:
         return Shape(batch=static[0], height=static[1], width=static[2])
     region = parse_region(manifest.region)
-    if not region.size:
+    if not region.fixed_side:
         raise UsageError(
             f"{manifest.name} looks at whole frames, and an engine takes one size: give it, for "
             "instance --static 1x1080x1920."

@@ -24,6 +24,13 @@ def test_gives_regions_in_pixels_of_the_frame_and_of_the_model() -> None:
     assert region.evidence.logit == 10.0
 
 
+def test_a_reduced_frame_is_scored_as_one_region_with_its_own_patches() -> None:
+    detector = Detector(FakeBackend(), parse_region("fit:20"))
+    (region,) = detector.detect(grey(138, 40, 60), Stopwatch())
+    assert (region.xyxy, region.input_hw) == ((0, 0, 60, 40), (20, 30))
+    assert region.evidence.patch_logits is not None
+
+
 def test_tiles_are_batched_within_bounds_and_averaged() -> None:
     backend = FakeBackend()
     image = grey(128, 50, 50)
@@ -61,6 +68,7 @@ def test_warms_up_at_the_size_that_the_region_fixes() -> None:
     sizes: list[tuple[int, int]] = []
     Detector(Backend(), parse_region("resize:64")).warm_up()
     Detector(Backend(), parse_region("native")).warm_up()
+    Detector(Backend(), parse_region("fit:64")).warm_up()
     assert sizes == [(64, 64)]
 
 

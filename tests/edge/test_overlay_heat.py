@@ -80,6 +80,7 @@ def footprint(region: Region, grid: PatchGrid, row: int, column: int) -> tuple[f
         ("center:320", 0, (480, 640)),
         ("resize:256", 0, (480, 640)),
         ("resize:700", 0, (480, 640)),
+        ("fit:301", 0, (480, 853)),
         ("tiles:200", 2, (480, 640)),
         ("tiles:200", 2, (477, 597)),
     ],

@@ -13,7 +13,9 @@ def picture(height: int, width: int) -> np.ndarray[tuple[int, int, int], np.dtyp
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-@pytest.mark.parametrize("text", ["native", "center:256", "resize:224", "tiles:64", "faces:96"])
+@pytest.mark.parametrize(
+    "text", ["native", "center:256", "resize:224", "fit:720", "tiles:64", "faces:96"]
+)
 def test_parses_and_prints_the_same(text: str) -> None:
     assert str(parse_region(text)) == text
 
@@ -74,6 +76,42 @@ def test_resize_covers_the_whole_frame() -> None:
     (crop,) = cut(picture(100, 300), RegionSpec("resize", 64))
     assert crop.image.shape == (64, 64, 3)
     assert crop.xyxy == (0, 0, 300, 100)
+
+
+@pytest.mark.parametrize(
+    ("frame_hw", "input_hw"),
+    [
+        ((1080, 1920), (720, 1280)),
+        ((1920, 1080), (1280, 720)),
+        ((1440, 1920), (720, 960)),
+        ((1081, 1923), (720, 1281)),
+        ((720, 1280), (720, 1280)),
+        ((480, 10_000), (480, 10_000)),
+        ((721, 5000), (720, 4993)),
+    ],
+)
+def test_fit_keeps_the_aspect_and_never_enlarges(
+    frame_hw: tuple[int, int], input_hw: tuple[int, int]
+) -> None:
+    height, width = frame_hw
+    assert place(height, width, RegionSpec("fit", 720)) == ([(0, 0, width, height)], input_hw)
+
+
+def test_fit_reduces_as_resize_does() -> None:
+    image = picture(90, 160)
+    (crop,) = cut(image, RegionSpec("fit", 45))
+    assert crop.xyxy == (0, 0, 160, 90)
+    assert np.array_equal(crop.image, resize_antialiased(image, 45, 80))
+    (same,) = cut(image, RegionSpec("fit", 90))
+    assert same.image is image
+
+
+@given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 500))
+def test_fit_rounds_both_sides_to_the_nearest_pixel(height: int, width: int, size: int) -> None:
+    _, (h, w) = place(height, width, RegionSpec("fit", size))
+    scale = min(1.0, size / min(height, width))
+    assert abs(h - height * scale) <= 0.5 and abs(w - width * scale) <= 0.5
+    assert min(h, w) == min(size, height, width)
 
 
 def test_resize_is_antialiased_as_a_triangle_filter() -> None:

@@ -98,7 +98,17 @@ def test_gives_the_evidence_of_onnx_runtime(
 @pytest.mark.parametrize("mapped", [False, True])
 @pytest.mark.parametrize("pixel_format", ["bgr", "nv12"])
 @pytest.mark.parametrize(
-    "region", ["native", "center:40", "center:500", "resize:48", "resize:200", "tiles:40"]
+    "region",
+    [
+        "native",
+        "center:40",
+        "center:500",
+        "resize:48",
+        "resize:200",
+        "fit:48",
+        "fit:96",
+        "tiles:40",
+    ],
 )
 def test_cuts_regions_as_the_cpu_does(
     one_version: Installed,

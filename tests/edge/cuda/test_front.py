@@ -99,7 +99,7 @@ def difference(one: Image, other: Image) -> int:
 
 
 @pytest.mark.parametrize("pixel_format", FORMATS)
-@pytest.mark.parametrize("region", ["native", "center:256", "tiles:224", "resize:224"])
+@pytest.mark.parametrize("region", ["native", "center:256", "tiles:224", "resize:224", "fit:360"])
 def test_it_gives_what_the_regions_give(cuda: Cuda, region: str, pixel_format: PixelFormat) -> None:
     image = scene(722, 1002, pixel_format)
     boxes, input_hw = place(722, 1002, parse_region(region))
