@@ -1,4 +1,4 @@
-"""Flags that several commands share, and how they are turned into objects."""
+"""What commands share at the terminal: the console, notes, argument types, opening a detector."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.errors import LiveError
 
 from edge.backends import BackendChoice, open_backend
-from edge.config import BackendConfig
+from edge.config import RunConfig
 from edge.detector import Detector
 from edge.errors import MissingDependency
-from edge.faces.finders import Faces, FaceSettings
-from edge.regions import SYNTAX, parse_region
-from edge.tensorrt.record import PRECISIONS, Sidecar
+from edge.faces.finders import Faces
+from edge.regions import parse_region
+from edge.tensorrt.record import Sidecar
 from edge.tensorrt.store import BuildEngine, EngineRequest, Progress
-from edge.weights import DEFAULT, find_model
+from edge.weights import find_model
 
 
 @functools.cache
@@ -43,54 +43,7 @@ def show_notes(quiet: bool = False) -> None:
     logging.basicConfig(level=level, handlers=[_Notes()], force=True)
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, default_model: str | None) -> None:
-    """Add --model, --region, --threads and what chooses the runtime."""
-    parser.add_argument(
-        "--model",
-        default=default_model,
-        metavar="M",
-        help=f"a shipped model's name or a model file (default: {DEFAULT})",
-    )
-    parser.add_argument("--region", metavar="R", help=f"{SYNTAX} (default: the model's own)")
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads per operator (default: all cores)"
-    )
-    parser.add_argument(
-        "--backend",
-        choices=("onnxruntime", "tensorrt"),
-        help="what runs the model (default: onnxruntime); tensorrt builds an engine at first",
-    )
-    parser.add_argument(
-        "--device",
-        choices=("cpu", "cuda", "tensorrt"),
-        help="what ONNX Runtime runs on (default: cpu)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        help="of the arithmetic (default: fp16 with TensorRT, fp32 elsewhere)",
-    )
-
-
-def backend_choice(config: BackendConfig, build: BuildEngine | None) -> BackendChoice:
-    """The choice that a configuration makes.
-
-    Args:
-        config: its part on the backend.
-        build: builds engines; None if nothing can.
-    """
-    return BackendChoice(**config.model_dump(), build=build and shown(build))
-
-
-def chosen(args: argparse.Namespace) -> BackendChoice:
-    """The choice that the flags of `add_model_arguments` make, without a configuration file."""
-    flags = {"name": args.backend, "device": args.device, "precision": args.precision}
-    given = {key: value for key, value in flags.items() if value is not None}
-    config = BackendConfig.model_validate({"threads": args.threads, **given})
-    return backend_choice(config, getattr(args, "build_engine", None))
-
-
-def shown(build: BuildEngine) -> BuildEngine:
+def _shown(build: BuildEngine) -> BuildEngine:
     """The same builder, its progress shown on the terminal."""
 
     def showing(request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
@@ -113,55 +66,33 @@ def shown(build: BuildEngine) -> BuildEngine:
 
 def positive(text: str) -> int:
     """An argparse type: a whole number from 1 on."""
-    return _whole(text, 1)
-
-
-def from_zero(text: str) -> int:
-    """An argparse type: a whole number from 0 on."""
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number from {least} on, found {text!r}."
-        )
-    return value
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}.")
+    return int(text)
 
 
 @contextmanager
-def open_detector(
-    model: str,
-    region: str | None,
-    choice: BackendChoice | None = None,
-    faces: FaceSettings | None = None,
-) -> Iterator[Detector]:
+def open_detector(config: RunConfig, build: BuildEngine | None = None) -> Iterator[Detector]:
     """A detector on an open backend, warmed up.
 
     Args:
-        model: a shipped model's name or a file.
-        region: as on the command line; None for the manifest's.
-        choice: of the runtime; ONNX Runtime on the CPU if None.
-        faces: how they are found, where the region is faces; as usual if None.
+        config: its model, region, backend and faces.
+        build: builds a TensorRT engine that does not exist yet; None where nothing can.
 
     Raises:
-        UsageError: the region is not known.
         ModelError: the model cannot be used, or the one that finds faces.
-        MissingDependency: faces are to be found, and dlib is not installed.
-        GpuError: a GPU is needed, and none answers.
+        MissingDependency: a library that they need is not installed.
+        GpuError: a GPU is needed, and none responds.
     """
-    spec = parse_region(region) if region else None
-    path = find_model(model)
+    path = find_model(config.model)
     require_opencv()
+    choice = BackendChoice(**config.backend.model_dump(), build=build and _shown(build))
     with (
         open_backend(path, choice=choice) as backend,
-        Faces(faces or FaceSettings()) as finding,
+        Faces(config.faces.settings()) as faces,
     ):
-        detector = Detector(backend, spec or parse_region(backend.manifest.region), finding)
+        region = parse_region(config.region or backend.manifest.region)
+        detector = Detector(backend, region, faces)
         detector.warm_up()
         yield detector
 

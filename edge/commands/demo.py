@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     except Stopped as stopped:
         log.info("interrupted; everything written so far was finished")
         return stopped.exit_code
-    with open_detector(args.model, None) as detector:
+    with open_detector(config) as detector:
         calibration = detector.backend.manifest.calibration
     table = _table(parts, args.output / "frames.jsonl", calibration)
     out = console()

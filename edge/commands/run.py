@@ -27,7 +27,15 @@ from rich.table import Table
 
 from edge.commands.cameras import Seen, Watch, single
 from edge.commands.outputs import has_window, make_sinks, stdout_for_lines
-from edge.config import CaptureConfig, RunConfig, load_config, override, replace_sources
+from edge.config import (
+    CaptureConfig,
+    RunConfig,
+    add_flags,
+    flags_in,
+    load_config,
+    override,
+    replace_sources,
+)
 from edge.detector import Detector
 from edge.errors import SourceError, UsageError
 from edge.pace import Pacer
@@ -42,15 +50,7 @@ from edge.sources.live import LiveSource
 from edge.sources.web import WebSource
 from edge.summary import Summary
 from edge.tensorrt.store import BuildEngine
-from edge.terminal import (
-    add_model_arguments,
-    backend_choice,
-    console,
-    from_zero,
-    open_detector,
-    positive,
-    show_notes,
-)
+from edge.terminal import console, open_detector, show_notes
 
 log = logging.getLogger(__name__)
 
@@ -60,34 +60,8 @@ PERCENTILES = (50, 90, 95, 99)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch run`."""
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="what to watch")
-    add_model_arguments(parser, default_model=None)
-    parser.add_argument(
-        "--save",
-        metavar="OUT.mp4",
-        help="write the annotated video (H.264); of several, put {camera} into its name",
-    )
-    parser.add_argument("--json", metavar="OUT.jsonl", help="one JSON object per frame; - = stdout")
-    parser.add_argument("--images", metavar="DIR", help="write annotated pictures into a folder")
-    parser.add_argument(
-        "--alerts", metavar="DIR", help="write an event and a picture for each incident"
-    )
-    parser.add_argument(
-        "--threshold", type=float, metavar="T", help="call scores above T fake (0..1)"
-    )
-    parser.add_argument(
-        "--retries",
-        type=from_zero,
-        metavar="N",
-        help="open a camera or stream that failed N times more (default: for ever)",
-    )
-    parser.add_argument(
-        "--loop", action="store_true", help="play a video again and again, at its own speed"
-    )
-    parser.add_argument("--snapshots", metavar="DIR", help="folder for the window's snapshots")
-    parser.add_argument("--headless", action="store_true", help="open no window")
-    parser.add_argument("--no-heat-map", action="store_true", help="start with the heat map off")
-    parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML; a flag overrides a key")
+    add_flags(parser)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML; flags override its keys")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
@@ -134,12 +108,7 @@ def watch(
     lines_alone = str(config.output.json_lines) == STDOUT
     with (
         stdout_for_lines() if lines_alone else nullcontext(),
-        open_detector(
-            config.model,
-            config.region,
-            backend_choice(config.backend, build),
-            config.faces.settings(),
-        ) as detector,
+        open_detector(config, build) as detector,
     ):
         if config.source is None:
             return _watch_cameras(config, detector, progress, reread)
@@ -187,26 +156,7 @@ def _watch_recording(
 
 def _configure(args: argparse.Namespace) -> RunConfig:
     config = load_config(args.config) if args.config else RunConfig()
-    flags = {
-        "model": args.model,
-        "region": args.region,
-        "max_frames": args.frames,
-        "verdict.threshold": args.threshold,
-        "capture.retry.retries": args.retries,
-        "capture.loop": True if args.loop else None,
-        "backend.threads": args.threads,
-        "backend.name": args.backend,
-        "backend.device": args.device,
-        "backend.precision": args.precision,
-        "output.save": args.save,
-        "output.json_lines": args.json,
-        "output.images": args.images,
-        "output.snapshots": args.snapshots,
-        "output.window": False if args.headless else None,
-        "output.heat_map": False if args.no_heat_map else None,
-        "alerts.folder": args.alerts,
-    }
-    return override(replace_sources(config, args.sources), flags)
+    return override(replace_sources(config, args.sources), flags_in(args))
 
 
 def _exit_code(seen: Sequence[Seen]) -> int:

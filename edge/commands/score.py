@@ -21,20 +21,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge.config import RunConfig, add_flags, flags_in, override
 from edge.decision.verdict import VerdictSettings, judge_once
 from edge.detector import NO_FACE, Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, SourceError, UsageError
 from edge.sources import open_source
 from edge.sources.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from edge.terminal import (
-    add_model_arguments,
-    chosen,
-    console,
-    open_detector,
-    positive,
-)
+from edge.terminal import console, open_detector, positive
 from edge.types import State
-from edge.weights import DEFAULT
 
 MARGIN = VerdictSettings().margin
 
@@ -63,7 +57,7 @@ class FileScore:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch score`."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
-    add_model_arguments(parser, default_model=DEFAULT)
+    add_flags(parser, "model", "region", "backend")
     parser.add_argument(
         "--format", choices=("table", "json", "csv"), default="table", help="json: one per line"
     )
@@ -75,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score every file; see the module's text for the exit codes."""
+    config = override(RunConfig(), flags_in(args))
     files = list(find_files(args.paths))
     if not files:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
@@ -84,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         )
     counts: Counter[str] = Counter()
     with (
-        open_detector(args.model, args.region, chosen(args)) as detector,
+        open_detector(config, getattr(args, "build_engine", None)) as detector,
         _progress(args.no_progress) as progress,
     ):
         emit = _emitter(args.format, progress)

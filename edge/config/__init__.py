@@ -1,45 +1,255 @@
 """Configuration: YAML, validated, unknown keys refused with the nearest known one.
 
-A value may hold `${NAME}` or `${NAME:-default}`, replaced from the environment.
+A value may hold `${NAME}` or `${NAME:-default}`, replaced from the environment. A key that has a
+flag declares it beside its type; `add_flags` derives the command line from that.
 """
 
-from edge.config.files import checked, read_yaml
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
+from pydantic.fields import FieldInfo
+from typing_extensions import Self
+
+from edge.config.files import checked, model_in, read_yaml
 from edge.config.parts import (
     AlertConfig,
     BackendConfig,
     BatchConfig,
     CameraConfig,
     CaptureConfig,
+    FacesConfig,
+    Flag,
     OutputConfig,
-    RetryConfig,
+    SourceText,
     VerdictConfig,
 )
-from edge.config.run import (
-    PLACE,
-    RunConfig,
-    build_config,
-    json_schema,
-    load_config,
-    override,
-    replace_sources,
-)
+from edge.manifest import RegionText
+from edge.regions import SYNTAX
+from edge.schema import Strict
+from edge.sinks.paths import file_stem
+from edge.weights import DEFAULT
 
 __all__ = [
     "PLACE",
     "AlertConfig",
     "BackendConfig",
-    "BatchConfig",
     "CameraConfig",
     "CaptureConfig",
     "OutputConfig",
-    "RetryConfig",
     "RunConfig",
-    "VerdictConfig",
+    "add_flags",
     "build_config",
     "checked",
+    "flags_in",
     "json_schema",
     "load_config",
     "override",
     "read_yaml",
     "replace_sources",
 ]
+
+PLACE = "{camera}"
+"""In the name of a file: becomes the name of the camera."""
+
+_COMMON = ("region", "capture", "verdict", "output", "alerts")
+"""What may be set for all cameras, and for each of them."""
+
+
+class RunConfig(Strict):
+    """The configuration of `patchwatch run`."""
+
+    source: SourceText | None = Field(
+        default=None, description="Camera, stream, file, folder or glob."
+    )
+    cameras: tuple[CameraConfig, ...] = Field(
+        default=(),
+        description="Several at once, in place of source; each may differ from the rest.",
+    )
+    model: Annotated[str, Flag("--model", "M")] = Field(
+        default=DEFAULT,
+        description=f"A shipped model's name, or a model file (default: {DEFAULT}).",
+    )
+    region: Annotated[RegionText | None, Flag("--region", "R")] = Field(
+        default=None, description=f"{SYNTAX} (default: the model's own)."
+    )
+    max_frames: Annotated[int | None, Flag("--frames", "N")] = Field(
+        default=None, gt=0, description="Stop after N frames (default: all)."
+    )
+    capture: CaptureConfig = CaptureConfig()
+    backend: BackendConfig = BackendConfig()
+    faces: FacesConfig = FacesConfig()
+    verdict: VerdictConfig = VerdictConfig()
+    output: OutputConfig = OutputConfig()
+    alerts: AlertConfig = AlertConfig()
+    batch: BatchConfig = BatchConfig()
+
+    @model_validator(mode="after")
+    def _cameras_differ(self) -> Self:
+        if self.cameras and self.source is not None:
+            raise ValueError("both source and cameras are set. Expected one of them.")
+        names = Counter(file_stem(camera.name) for camera in self.cameras)
+        for name, count in names.items():
+            if count > 1:
+                raise ValueError(
+                    f"{count} cameras are called {name!r}, at least in names of files. Give each "
+                    "a name of its own."
+                )
+        files = Counter(path for camera in self.each_camera() for path in _files(camera))
+        for path, count in files.items():
+            if count > 1:
+                raise ValueError(
+                    f"{count} cameras would write {path}. Put {PLACE} into its name, which becomes "
+                    "the camera's."
+                )
+        return self
+
+    def each_camera(self) -> tuple[CameraConfig, ...]:
+        """The cameras, each completed by what is set for all."""
+        common = self.model_dump(exclude_unset=True, include=set(_COMMON))
+        return tuple(
+            CameraConfig.model_validate(_merged(common, camera.model_dump(exclude_unset=True)))
+            for camera in self.cameras
+        )
+
+
+def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of both, sections merged; where both have a value, the camera's own."""
+    merged = dict(common)
+    for key, value in own.items():
+        shared = merged.get(key)
+        if isinstance(value, dict) and isinstance(shared, dict):
+            value = _merged(shared, value)
+        merged[key] = value
+    return merged
+
+
+def _files(camera: CameraConfig) -> list[str]:
+    """The files and folders that a camera alone may write, under its name."""
+    paths = (camera.output.save, camera.output.images)
+    return [str(path).replace(PLACE, file_stem(camera.name)) for path in paths if path is not None]
+
+
+def json_schema() -> str:
+    """The JSON Schema of a configuration file."""
+    return json.dumps(RunConfig.model_json_schema(), indent=2)
+
+
+def load_config(path: Path, environment: Mapping[str, str] | None = None) -> RunConfig:
+    """Read and check a configuration file.
+
+    Args:
+        path: a YAML file.
+        environment: for `${NAME}`; the process's if None.
+
+    Raises:
+        ConfigError: unreadable, not YAML, an unknown key, a wrong value or an unset variable.
+    """
+    return build_config(read_yaml(path, environment), str(path))
+
+
+def build_config(data: object, where: str = "command line") -> RunConfig:
+    """Check a configuration that was read already.
+
+    Args:
+        data: nested mappings.
+        where: what to name in messages, for instance the file.
+
+    Raises:
+        ConfigError: an unknown key or a wrong value.
+    """
+    return checked(RunConfig, data, where)
+
+
+def replace_sources(config: RunConfig, sources: Sequence[str]) -> RunConfig:
+    """The same configuration for other sources.
+
+    Args:
+        config: from a file, or the defaults.
+        sources: several become cameras, called cam1, cam2 and so on. Empty changes nothing.
+
+    Raises:
+        ConfigError: the configuration does not fit several sources.
+    """
+    if not sources:
+        return config
+    data = config.model_dump(exclude_unset=True, exclude={"source", "cameras"})
+    if len(sources) == 1:
+        return build_config({**data, "source": sources[0]})
+    cameras = [{"name": f"cam{n}", "source": source} for n, source in enumerate(sources, start=1)]
+    return build_config({**data, "cameras": cameras})
+
+
+def override(config: RunConfig, values: Mapping[str, object]) -> RunConfig:
+    """The same configuration with some values replaced.
+
+    Args:
+        config: from a file, or the defaults.
+        values: dotted key → value.
+
+    Raises:
+        ConfigError: a wrong value; names the key's flag.
+    """
+    data = config.model_dump(exclude_unset=True)
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        section = data
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value
+    flags = {key: flag.name for key, flag, _ in _flags(RunConfig) if key in values}
+    return checked(RunConfig, data, "command line", flags)
+
+
+def add_flags(parser: argparse.ArgumentParser, *sections: str) -> None:
+    """Declare the flags that set keys; a value is checked when it is merged by `override`.
+
+    Args:
+        parser: of a command.
+        sections: keys or sections at the top of the configuration; all of them if empty.
+    """
+    for key, flag, field in _flags(RunConfig):
+        if sections and key.split(".")[0] not in sections:
+            continue
+        text = flag.help or _as_help(field.description or "")
+        options: dict[str, Any] = {"dest": key, "default": argparse.SUPPRESS, "help": text}
+        if field.annotation is bool:
+            options |= {"action": "store_const", "const": not field.default}
+        else:
+            options |= {"metavar": flag.metavar, "choices": _choices(field)}
+        parser.add_argument(flag.name, **options)
+
+
+def flags_in(args: argparse.Namespace) -> dict[str, object]:
+    """The flags that were given, dotted key → value, as `override` takes them."""
+    given = vars(args)
+    return {key: given[key] for key, _, _ in _flags(RunConfig) if key in given}
+
+
+def _flags(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Flag, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        section = model_in(field.annotation)
+        if section is not None and name != "cameras":
+            yield from _flags(section, f"{prefix}{name}.")
+        for flag in field.metadata:
+            if isinstance(flag, Flag):
+                yield prefix + name, flag, field
+
+
+def _choices(field: FieldInfo) -> list[str] | None:
+    kind: Any = field.annotation
+    schema = TypeAdapter(kind).json_schema()
+    return next((s["enum"] for s in (schema, *schema.get("anyOf", ())) if "enum" in s), None)
+
+
+def _as_help(description: str) -> str:
+    """A description in the style of a help text: no capital, no full stop; % is special there."""
+    first, rest = description[:1], description[1:]
+    text = description if rest[:1].isupper() else first.lower() + rest
+    return text.rstrip(".").replace("%", "%%")

@@ -27,19 +27,22 @@ def read_yaml(path: Path, environment: Mapping[str, str] | None = None) -> objec
         environment: for `${NAME}`; the process's if None.
 
     Raises:
-        ConfigError: unreadable, not YAML, a key that stands twice, or an unset variable.
+        ConfigError: unreadable, not YAML, a key that appears twice, or an unset variable.
     """
     found = os.environ if environment is None else environment
     return _expand(_parse_yaml(path), found, str(path))
 
 
-def checked(model: type[Model], data: object, where: str) -> Model:
+def checked(
+    model: type[Model], data: object, where: str, names: Mapping[str, str] | None = None
+) -> Model:
     """Check keys and values that were read already against any model of a configuration.
 
     Args:
         model: what they should be.
         data: nested mappings.
         where: what to name in messages, for instance the file.
+        names: dotted key → what to call it in messages instead.
 
     Raises:
         ConfigError: an unknown key or a wrong value.
@@ -49,11 +52,11 @@ def checked(model: type[Model], data: object, where: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error, model)}") from error
+        raise ConfigError(f"{where}: {_explain(error, model, names or {})}") from error
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, where YAML would let the last one win."""
+    """Refuses a key that appears twice, where YAML would let the last one win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
@@ -61,7 +64,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"the key {key!r} stands twice (line {line})")
+                raise yaml.YAMLError(f"the key {key!r} appears twice (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -102,10 +105,10 @@ def _expand(value: object, environment: Mapping[str, str], where: str) -> object
     return _VARIABLE.sub(replace, value)
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def _explain(error: ValidationError, model: type[BaseModel], names: Mapping[str, str]) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    key = ".".join(path)
+    key = names.get(dotted := ".".join(path), dotted)
     if first["type"] == "value_error":  # one of our own sentences, which says what was found
         return f"{key}: {first['ctx']['error']}" if key else f"{first['ctx']['error']}"
     if first["type"] == "missing":
@@ -121,12 +124,13 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         if part in model.model_fields:  # else an index, in a list of what the last part named
-            model = _model_in(model.model_fields[part].annotation) or model
+            model = model_in(model.model_fields[part].annotation) or model
     return list(model.model_fields)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a type is, or holds; None where there is none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = (_model_in(inner) for inner in get_args(annotation))
+    found = (model_in(inner) for inner in get_args(annotation))
     return next((model for model in found if model is not None), None)
