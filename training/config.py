@@ -13,7 +13,7 @@ from typing_extensions import Self
 from edge.config import checked, read_yaml
 from edge.errors import ConfigError
 from edge.manifest import Preprocessing, RegionText
-from training.data.layouts import AUTO, LAYOUTS
+from training.data.config import DataConfig
 from training.data.samples import SampleSettings
 from training.degrade import COLUMNS, H264_23, JPEG_75, JPEG_90, UNTOUCHED, Policy
 from training.models import ARCHITECTURES
@@ -25,47 +25,6 @@ Config = TypeVar("Config", bound=BaseModel)
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataConfig(_Part):
-    """Which pictures, under the folder that --data names."""
-
-    path: Path | None = Field(default=None, description="The folder; --data goes before it.")
-    layout: str = Field(
-        default=AUTO, description=f"How the folder is laid out: {AUTO}, {', '.join(LAYOUTS)}."
-    )
-    classes: tuple[str, ...] = Field(
-        default=(), description="Which to learn from, where the layout has classes; empty for all."
-    )
-    train: str = Field(default="train", description="Split to learn from.")
-    val: str = Field(default="val", description="Split to choose, calibrate and report on.")
-    labelled: bool = Field(default=True, description="Learn from the labelled pictures.")
-    pairs: tuple[Path, ...] = Field(
-        default=(), description="Folders of photographs with their reconstructions."
-    )
-    pairs_share: float = Field(
-        default=0.5, ge=0, le=1, description="Of the samples that come from pairs, if any."
-    )
-    first_compression: bool = Field(
-        default=True,
-        description="Give lossless pictures a first JPEG, as photographs had.",
-    )
-    flip: bool = Field(default=True, description="Mirror half of the samples, left to right.")
-    resize: int | None = Field(
-        default=None, gt=0, description="Resize to a square of so many pixels first; null: never."
-    )
-    crop: int = Field(default=128, gt=0, description="Side of a sample in pixels.")
-    cache_mb: int = Field(
-        default=1024, ge=0, description="Memory for decoded pictures, over all loading processes."
-    )
-
-    @field_validator("layout")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in {AUTO, *LAYOUTS}:
-            known = ", ".join([AUTO, *LAYOUTS])
-            raise ValueError(f"{name!r} is not known; expected one of {known}.")
-        return name
 
 
 class ValidationConfig(_Part):
@@ -141,14 +100,6 @@ class ModelConfig(BaseModel):
             raise ValueError(f"{name!r} is not known; expected one of {', '.join(ARCHITECTURES)}.")
         return name
 
-    @model_validator(mode="after")
-    def _data_fits(self) -> Self:
-        if not (self.data.labelled or self.data.pairs):
-            raise ValueError("data: labelled is false and there are no pairs; give either.")
-        if self.data.resize is not None and self.data.resize < self.data.crop:
-            raise ValueError(f"data: a crop of {self.data.crop} px does not fit into resize.")
-        return self
-
     def samples(self, workers: int) -> SampleSettings:
         """The settings of the samples, for so many loading processes."""
         data = self.data
@@ -159,6 +110,8 @@ class ModelConfig(BaseModel):
             policy=self.policy,
             first_compression=data.first_compression,
             pairs_share=data.pairs_share,
+            reduced_share=data.reduced_share,
+            reduced_rows=data.reduced_rows,
             cache_mb=data.cache_mb // max(workers, 1),
             seed=self.seed,
         )

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from edge.errors import SourceError, UsageError
-from training.config import ModelConfig
+from training.data.config import DataConfig
 from training.data.folders import PictureFolder, Rejected, find_pictures, index_pictures
 from training.data.layouts import Plan, plan_splits
 from training.data.ledger import Ledger
 from training.data.samples import AlignedPair
-from training.loop import progress_bar
 from training.pairs.folder import read_pairs
+from training.progress import progress_bar
+
+if TYPE_CHECKING:
+    from training.config import ModelConfig
 
 SHOWN_REJECTED = 5
 
@@ -45,10 +49,17 @@ class TrainingData:
 def find_data(
     config: ModelConfig, folder: Path | None, smallest: int, out: Console
 ) -> TrainingData:
+    """See `find_pictures_of`."""
+    return find_pictures_of(config.data, folder, smallest, out)
+
+
+def find_pictures_of(
+    data: DataConfig, folder: Path | None, smallest: int, out: Console
+) -> TrainingData:
     """Find all pictures; those that are too small or unreadable are left out with a word.
 
     Args:
-        config: says which.
+        data: says which.
         folder: goes before the configuration's path.
         smallest: least side of a validation picture in pixels.
         out: where people read.
@@ -57,7 +68,6 @@ def find_data(
         UsageError: no folder is named, or the layout has no such class.
         SourceError: a folder is missing, has another layout, or has nothing to use.
     """
-    data = config.data
     folder = folder or data.path
     if folder is None:
         raise UsageError("no pictures are named. Give --data PATH, or data.path in the file.")

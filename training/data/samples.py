@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
-from torch.utils.data import Dataset
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from typing_extensions import NotRequired
 
+from edge.regions import resize_antialiased
 from edge.sources.images import read_image
 from edge.types import Image
 from training.data.cache import PictureCache
-from training.data.crops import Sample, part_at, resized
+from training.data.crops import part_at, resized
 from training.data.folders import LABEL_FOLDERS, Picture
 from training.data.sampling import BalancedDraw
 from training.degrade import Chain, Policy, first_jpeg
@@ -24,13 +30,7 @@ _LABELS = len(LABEL_FOLDERS)
 
 
 class AlignedPair(Protocol):
-    """A photograph and its reconstruction, pixel on pixel.
-
-    Attributes:
-        real: file of the photograph.
-        fake: file of the reconstruction, of the same size.
-        decoder: what made it.
-    """
+    """A photograph and its reconstruction by a decoder: two files, pixel on pixel."""
 
     @property
     def real(self) -> Path: ...
@@ -40,6 +40,15 @@ class AlignedPair(Protocol):
 
     @property
     def decoder(self) -> str: ...
+
+
+class Sample(TypedDict):
+    """One crop, uint8 [size, size, 3] BGR, its label, and the place of its source's name."""
+
+    frames: Image
+    label: int
+    source: int
+    clean: NotRequired[Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +63,12 @@ class SampleSettings:
         first_compression: give pictures from lossless files a first JPEG, as nearly every
             photograph has had one.
         pairs_share: of the samples that come from pairs, if there are any.
+        reduced_share: of the samples that show the picture reduced as a whole; it is degraded
+            before, as the device reduces what it receives.
+        reduced_rows: shorter side of a reduced picture, least and most.
         mirror: fill pictures up by mirroring where they are too small for a crop and what is done
             to it; if not, the sample is smaller.
+        clean: give the crop from before its degradations too.
         cache_mb: mebibytes of decoded pictures that one loading process keeps.
         seed: of every random choice.
     """
@@ -66,12 +79,15 @@ class SampleSettings:
     policy: Policy | None = None
     first_compression: bool = True
     pairs_share: float = 0.5
+    reduced_share: float = 0.0
+    reduced_rows: tuple[int, int] = (256, 512)
     mirror: bool = True
+    clean: bool = False
     cache_mb: int = 0
     seed: int = 0
 
 
-class CropSamples(Dataset[Sample]):
+class PictureSamples(Dataset[Sample]):
     """An endless, reproducible sequence of samples.
 
     Sample i has label i mod 2 and depends on the seed and i alone, not on who loads it. Samples
@@ -83,6 +99,9 @@ class CropSamples(Dataset[Sample]):
         pictures: both labels occur; may be empty where there are pairs.
         pairs: may be empty where there are pictures.
         settings: of the samples.
+
+    Attributes:
+        sources: names at the place that a sample's `source` says.
     """
 
     def __init__(
@@ -92,51 +111,119 @@ class CropSamples(Dataset[Sample]):
         settings: SampleSettings,
     ) -> None:
         self._draw = BalancedDraw(pictures) if pictures else None
-        self._decoders = _by_decoder(pairs)
+        by_decoder: defaultdict[str, list[AlignedPair]] = defaultdict(list)
+        for pair in pairs:
+            by_decoder[pair.decoder].append(pair)
+        self._decoders = [by_decoder[name] for name in sorted(by_decoder)]
+        names = self._draw.source_names if self._draw else ()
+        self.sources = (*names, *(n for n in sorted(by_decoder) if n not in names))
+        self._places = {name: place for place, name in enumerate(self.sources)}
         share = settings.pairs_share if pictures else 1.0
         self._share = share if pairs else 0.0
         self._settings = settings
         self._cache = PictureCache(settings.cache_mb, self._read)
 
     def __getitem__(self, index: int) -> Sample:
-        """The crop, uint8 [size, size, 3] BGR, and its label; size is `crop`, see `mirror`."""
         slot, label = divmod(index, _LABELS)
         seed = self._settings.seed
         common = np.random.default_rng((seed, slot))
         if common.random() < self._share:
-            pair = self._draw_pair(common)
-            return self._sample(pair.fake if label else pair.real, common), label
+            pairs = self._decoders[int(common.integers(len(self._decoders)))]
+            pair = pairs[int(common.integers(len(pairs)))]
+            path = pair.fake if label else pair.real
+            return self._sample(path, label, self._places[pair.decoder], common)
         own = np.random.default_rng((seed, slot, 1 + label))
         assert self._draw is not None  # the share is 1 without pictures
-        return self._sample(self._draw.draw(label, own).path, own), label
+        picture = self._draw.draw(label, own)
+        return self._sample(picture.path, label, self._places[picture.source], own)
 
-    def _draw_pair(self, rng: np.random.Generator) -> AlignedPair:
-        pairs = self._decoders[int(rng.integers(len(self._decoders)))]
-        return pairs[int(rng.integers(len(pairs)))]
-
-    def _sample(self, path: Path, rng: np.random.Generator) -> Image:
+    def _sample(self, path: Path, label: int, source: int, rng: Generator) -> Sample:
+        """All that is drawn here is drawn for both sides of a pair in the same order."""
         settings = self._settings
         chain = settings.policy.draw(rng) if settings.policy else Chain()
         at, flip = (rng.random(), rng.random()), rng.random() < 0.5
+        reduced = rng.random() < settings.reduced_share
+        rows = int(rng.integers(*settings.reduced_rows, endpoint=True))
         picture = self._cache.read(path)
+        shorter = min(picture.shape[:2])
         size = settings.crop
         if not settings.mirror:
-            size = chain.left_of(min(picture.shape[:2]), size)
-        part = part_at(picture, chain.needed(size), at)
+            size = chain.left_of(shorter, size)
+        seen = max(size, round(size * shorter / rows)) if reduced else size
+        part = part_at(picture, chain.needed(seen), at)
         if settings.first_compression and path.suffix.lower() not in _LOSSY_FILES:
             # Else compressed once against twice would be a label of its own. Last of what is
             # drawn, so that a pair of a JPEG and a lossless file still agrees in everything else.
             part = first_jpeg(part, rng)
         if settings.flip and flip:
             part = part[:, ::-1]
-        return chain.crop(part, size)
+
+        def shown(crop: Image) -> Image:
+            return crop if seen == size else resize_antialiased(crop, size, size)
+
+        sample: Sample = {
+            "frames": shown(chain.crop(part, seen)),
+            "label": label,
+            "source": source,
+        }
+        if settings.clean:
+            sample["clean"] = shown(chain.clean_crop(part, seen))
+        return sample
 
     def _read(self, path: Path) -> Image:
         return resized(read_image(path), self._settings.resize)
 
 
-def _by_decoder(pairs: Sequence[AlignedPair]) -> list[list[AlignedPair]]:
-    groups: defaultdict[str, list[AlignedPair]] = defaultdict(list)
-    for pair in pairs:
-        groups[pair.decoder].append(pair)
-    return [groups[name] for name in sorted(groups)]
+class Share(NamedTuple):
+    """Which process of how many draws from a sampler."""
+
+    rank: int = 0
+    world: int = 1
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Indices of endless samples, batch after batch, of which each process takes its share.
+
+    Args:
+        batch: samples of a step, over all processes; a multiple of twice their number, so that
+            both sides of a pair are in one share.
+        start: first step, where a training is resumed.
+        share: of this process.
+    """
+
+    def __init__(self, batch: int, start: int = 0, share: Share | None = None) -> None:
+        self._batch, self._start, self._share = batch, start, share or Share()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        own = self._batch // self._share.world
+        for step in count(self._start):
+            first = step * self._batch + self._share.rank * own
+            yield list(range(first, first + own))
+
+
+def collated(samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """A batch: frames and clean uint8 [N, H, W, 3] BGR, label float32 [N], source int64 [N]."""
+    batch = {
+        "frames": torch.from_numpy(np.stack([sample["frames"] for sample in samples])),
+        "label": torch.tensor([sample["label"] for sample in samples], dtype=torch.float32),
+        "source": torch.tensor([sample["source"] for sample in samples]),
+    }
+    if "clean" in samples[0]:
+        batch["clean"] = torch.from_numpy(np.stack([sample["clean"] for sample in samples]))
+    return batch
+
+
+class CropSamples(Dataset[tuple[Image, int]]):
+    """The same as pairs of a crop and a label; the crop is [2, size, size, 3] with a clean one."""
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        pairs: Sequence[AlignedPair],
+        settings: SampleSettings,
+    ) -> None:
+        self._samples = PictureSamples(pictures, pairs, settings)
+
+    def __getitem__(self, index: int) -> tuple[Image, int]:
+        sample = self._samples[index]
+        return sample["frames"], sample["label"]

@@ -30,6 +30,11 @@ class BalancedDraw:
         for label, start, stop in _runs(self._pictures, self._order):
             self._groups.setdefault(label, []).append((start, stop))
 
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Of all sources, whatever their label."""
+        return self._pictures.source_names
+
     def draw(self, label: int, rng: np.random.Generator) -> Picture:
         """One picture of a label.
 

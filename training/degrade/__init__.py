@@ -1,4 +1,4 @@
-"""What happens to pictures on their way to a detector, done to both classes alike."""
+"""What happens to pictures on their way to a detector, the same for both classes."""
 
 from training.degrade.chain import Chain
 from training.degrade.clips import h264
@@ -14,17 +14,5 @@ from training.degrade.columns import (
 from training.degrade.policy import Policy
 from training.degrade.stills import first_jpeg, jpeg
 
-__all__ = [
-    "COLUMNS",
-    "H264_23",
-    "JPEG_75",
-    "JPEG_90",
-    "RESIZED_JPEG_85",
-    "UNTOUCHED",
-    "Chain",
-    "Degradation",
-    "Policy",
-    "first_jpeg",
-    "h264",
-    "jpeg",
-]
+__all__ = ["COLUMNS", "H264_23", "JPEG_75", "JPEG_90", "RESIZED_JPEG_85", "UNTOUCHED", "Chain"]
+__all__ += ["Degradation", "Policy", "first_jpeg", "h264", "jpeg"]

@@ -6,22 +6,13 @@ import math
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from edge.schema import Strict
 from edge.types import Image
+from training.degrade import stills
 from training.degrade.clips import VideoCodec, moving_clip
-from training.degrade.stills import (
-    Chroma,
-    Filter,
-    JpegEncoder,
-    blur,
-    gaussian_noise,
-    jpeg,
-    mjpeg,
-    poisson_noise,
-    resize,
-    webp,
-)
+from training.degrade.stills import Chroma, Filter, JpegEncoder
 
 GRID = 16
 """Pixels after which a codec's blocks repeat, with colour halved."""
@@ -29,11 +20,10 @@ GRID = 16
 Quality = Annotated[int, Field(ge=1, le=100)]
 Offset = Annotated[int, Field(ge=0, lt=GRID)]
 Grid = tuple[Offset, Offset]
+Move = Annotated[int, Field(ge=0)]
 
 
-class _Step(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Step(Strict):
     def __call__(self, image: Image) -> Image:
         """Degrade uint8 [H, W, 3] BGR."""
         raise NotImplementedError
@@ -42,19 +32,28 @@ class _Step(BaseModel):
         """The side of a picture of which at least `size` is left."""
         return size
 
+    def moved(self, image: Image) -> Image:
+        """The pixels that the result shows, as they were before."""
+        return image
+
 
 class _Coded(_Step):
     """A step with blocks: a rim is cut off its result, so that they begin anywhere."""
 
     grid: Grid = Field(default=(0, 0), description="Rows and columns cut off at top and left.")
 
-    def _cut(self, image: Image) -> Image:
-        (top, left), (height, width) = self.grid, image.shape[:2]
-        rim = GRID - 1
-        return image[top : height - rim + top, left : width - rim + left]
+    def __call__(self, image: Image) -> Image:
+        return _part(self.code(image), self.grid, GRID - 1)
+
+    def code(self, image: Image) -> Image:
+        """Encode and decode."""
+        raise NotImplementedError
 
     def needed(self, size: int) -> int:
         return size + GRID - 1
+
+    def moved(self, image: Image) -> Image:
+        return _part(image, self.grid, GRID - 1)
 
 
 class Jpeg(_Coded):
@@ -65,9 +64,9 @@ class Jpeg(_Coded):
     encoder: JpegEncoder = "libjpeg"
     chroma: Chroma = "4:2:0"
 
-    def __call__(self, image: Image) -> Image:
-        encode = jpeg if self.encoder == "libjpeg" else mjpeg
-        return self._cut(encode(image, self.quality, self.chroma))
+    def code(self, image: Image) -> Image:
+        encode = stills.jpeg if self.encoder == "libjpeg" else stills.mjpeg
+        return encode(image, self.quality, self.chroma)
 
 
 class Webp(_Coded):
@@ -76,8 +75,8 @@ class Webp(_Coded):
     kind: Literal["webp"] = "webp"
     quality: Quality
 
-    def __call__(self, image: Image) -> Image:
-        return self._cut(webp(image, self.quality))
+    def code(self, image: Image) -> Image:
+        return stills.webp(image, self.quality)
 
 
 class Clip(_Coded):
@@ -87,7 +86,7 @@ class Clip(_Coded):
     codec: VideoCodec
     crf: float = Field(ge=0, le=51)
     preset: str = "veryfast"
-    moves: tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...] = Field(
+    moves: tuple[tuple[Move, Move], ...] = Field(
         min_length=2, description="Top and left of the window, per frame."
     )
     taken: int = Field(ge=1, description="Index of the frame that is kept.")
@@ -98,16 +97,22 @@ class Clip(_Coded):
             raise ValueError(f"frame {self.taken} of {len(self.moves)} cannot be taken")
         return self
 
-    def __call__(self, image: Image) -> Image:
-        frame = moving_clip(image, self.codec, self.crf, self.preset, self.moves, self.taken)
-        return self._cut(frame)
+    @property
+    def _reach(self) -> int:
+        return max(map(max, self.moves))
+
+    def code(self, image: Image) -> Image:
+        return moving_clip(image, self.codec, self.crf, self.preset, self.moves, self.taken)
 
     def needed(self, size: int) -> int:
-        return super().needed(size) + max(map(max, self.moves))
+        return super().needed(size) + self._reach
+
+    def moved(self, image: Image) -> Image:
+        return super().moved(_part(image, self.moves[self.taken], self._reach))
 
 
 class Resize(_Step):
-    """Both sides times a factor."""
+    """Both sides times a factor. The only step that moves pixels to places between pixels."""
 
     kind: Literal["resize"] = "resize"
     scale: float = Field(gt=0)
@@ -115,13 +120,16 @@ class Resize(_Step):
 
     def __call__(self, image: Image) -> Image:
         height, width = image.shape[:2]
-        return resize(image, self._scaled(height), self._scaled(width), self.filter)
+        return stills.resize(image, self._scaled(height), self._scaled(width), self.filter)
 
     def needed(self, size: int) -> int:
         side = max(math.floor(size / self.scale) - 1, 1)
         while self._scaled(side) < size:
             side += 1
         return side
+
+    def moved(self, image: Image) -> Image:
+        raise ValueError("a resized picture has no clean crop of the same pixels")
 
     def _scaled(self, side: int) -> int:
         return max(round(side * self.scale), 1)
@@ -134,7 +142,7 @@ class Blur(_Step):
     sigma: float = Field(gt=0, description="In pixels.")
 
     def __call__(self, image: Image) -> Image:
-        return blur(image, self.sigma)
+        return stills.blur(image, self.sigma)
 
 
 class GaussianNoise(_Step):
@@ -145,7 +153,7 @@ class GaussianNoise(_Step):
     seed: int = Field(ge=0)
 
     def __call__(self, image: Image) -> Image:
-        return gaussian_noise(image, self.sigma, self.seed)
+        return stills.gaussian_noise(image, self.sigma, self.seed)
 
 
 class PoissonNoise(_Step):
@@ -156,7 +164,7 @@ class PoissonNoise(_Step):
     seed: int = Field(ge=0)
 
     def __call__(self, image: Image) -> Image:
-        return poisson_noise(image, self.photons, self.seed)
+        return stills.poisson_noise(image, self.photons, self.seed)
 
 
 Step = Annotated[
@@ -164,25 +172,17 @@ Step = Annotated[
 ]
 
 
-class Chain(BaseModel):
+class Chain(Strict):
     """Degradations one after the other, with all their numbers.
 
     It draws nothing: two aligned pictures of one size get the same offsets, frames and noise.
     JSON with `model_dump_json` and `model_validate_json`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     steps: tuple[Step, ...] = ()
 
     def __call__(self, image: Image) -> Image:
-        """Degrade a picture.
-
-        Args:
-            image: uint8 [H, W, 3] BGR.
-
-        Returns:
-            The same type; smaller by the rim and the margin that steps need, or resized.
+        """Degrade uint8 [H, W, 3] BGR; the result is smaller by rims and margins, or resized.
 
         Raises:
             ValueError: a side is below `needed(1)`.
@@ -220,17 +220,36 @@ class Chain(BaseModel):
         Returns:
             uint8 [size, size, 3] BGR.
         """
+        return _middle(self(self._taken(image, size, at)), size)
+
+    def clean_crop(self, image: Image, size: int, at: tuple[float, float] = (0.5, 0.5)) -> Image:
+        """The pixels that `crop` of the same arguments shows, not degraded.
+
+        Raises:
+            ValueError: a step resizes.
+        """
+        part = self._taken(image, size, at)
+        for step in self.steps:
+            part = step.moved(part)
+        return _middle(part, size)
+
+    def _taken(self, image: Image, size: int, at: tuple[float, float]) -> Image:
         side = self.needed(size)
-        part = _window(_mirrored(image, side), side, at)
-        return np.ascontiguousarray(_window(self(part), size, (0.5, 0.5)))
+        lacks = [max(side - n, 0) for n in image.shape[:2]]
+        if any(lacks):
+            pads = [(n // 2, n - n // 2) for n in lacks]
+            image = np.pad(image, [*pads, (0, 0)], mode="symmetric")
+        return _window(image, side, at)
 
 
-def _mirrored(image: Image, side: int) -> Image:
-    lacks = [max(side - n, 0) for n in image.shape[:2]]
-    if not any(lacks):
-        return image
-    pads = [(n // 2, n - n // 2) for n in lacks]
-    return np.pad(image, [*pads, (0, 0)], mode="symmetric")
+def _part(image: Image, origin: tuple[int, int], less: int) -> Image:
+    """A part that begins at `origin` and has `less` fewer rows and columns."""
+    (top, left), (height, width) = origin, image.shape[:2]
+    return image[top : top + height - less, left : left + width - less]
+
+
+def _middle(image: Image, size: int) -> Image:
+    return np.ascontiguousarray(_window(image, size, (0.5, 0.5)))
 
 
 def _window(image: Image, side: int, at: tuple[float, float]) -> Image:

@@ -1,4 +1,4 @@
-"""The degradations under which a detector is reported."""
+"""The degradations under which a detector is judged, each of a whole picture."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from functools import partial
 from types import MappingProxyType
 
 from edge.types import Image
+from training.degrade.chain import Resize
 from training.degrade.clips import h264
-from training.degrade.stills import jpeg, resize
+from training.degrade.stills import jpeg
 
 Degradation = Callable[[Image], Image]
 
@@ -18,19 +19,13 @@ JPEG_75 = "JPEG 75"
 H264_23 = "H.264 CRF 23"
 RESIZED_JPEG_85 = "resized 0.75 + JPEG 85"
 
-
-def _resized_jpeg(image: Image, scale: float, quality: int) -> Image:
-    height, width = (max(round(side * scale), 1) for side in image.shape[:2])
-    return jpeg(resize(image, height, width, "bicubic"), quality)
-
-
 COLUMNS: MappingProxyType[str, Degradation] = MappingProxyType(
     {
         UNTOUCHED: lambda image: image,
         JPEG_90: partial(jpeg, quality=90),
         JPEG_75: partial(jpeg, quality=75),
         H264_23: partial(h264, crf=23),
-        RESIZED_JPEG_85: partial(_resized_jpeg, scale=0.75, quality=85),
+        RESIZED_JPEG_85: lambda image: jpeg(Resize(scale=0.75)(image), quality=85),
     }
 )
 """By the name that a report uses; the resizing is antialiased bicubic and changes the size."""

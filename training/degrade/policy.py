@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from numpy.random import Generator
+from pydantic import Field, field_validator, model_validator
 
+from edge.schema import Strict
 from training.degrade.chain import (
     GRID,
     Blur,
@@ -17,29 +21,25 @@ from training.degrade.chain import (
     Grid,
     Jpeg,
     PoissonNoise,
+    Quality,
     Resize,
     Step,
     Webp,
 )
 from training.degrade.clips import VideoCodec
-from training.degrade.stills import Chroma, Filter, JpegEncoder
+from training.degrade.stills import Filter
 
 Kind = Literal["jpeg", "webp", "h264", "h265", "resize", "blur", "gaussian_noise", "poisson_noise"]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
-Quality = Annotated[int, Field(ge=1, le=100)]
 RateFactor = Annotated[float, Field(ge=0, le=51)]
 Above0 = Annotated[float, Field(gt=0)]
 Frames = Annotated[int, Field(ge=2, le=32)]
 Item = TypeVar("Item")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Pair(_Part):
+class Pair(Strict):
     """A chain of two, drawn in proportion to its weight."""
 
     first: Kind = Field(description="What happens first.")
@@ -70,7 +70,7 @@ _PAIRS = (
 )
 
 
-class Policy(_Part):
+class Policy(Strict):
     """Shares and ranges of the degradations; ranges are inclusive, `[low, high]`."""
 
     untouched: Share = Field(default=0.2, description="Share of samples left as they are.")
@@ -113,7 +113,12 @@ class Policy(_Part):
     @field_validator("*")
     @classmethod
     def _range_rises(cls, value: object) -> object:
-        if isinstance(value, tuple) and len(value) == 2 and _numbers(value) and value[0] > value[1]:
+        if (
+            isinstance(value, tuple)
+            and len(value) == 2
+            and all(isinstance(number, int | float) for number in value)
+            and value[0] > value[1]
+        ):
             raise ValueError(f"expected [low, high], found {list(value)}")
         return value
 
@@ -127,7 +132,14 @@ class Policy(_Part):
             raise ValueError("single degradations are wanted and none has a weight")
         return self
 
-    def draw(self, rng: np.random.Generator) -> Chain:
+    @property
+    def resizes(self) -> bool:
+        """Whether a step that moves pixels to places between pixels can be drawn."""
+        single = self.untouched + self.two < 1 and self.single.get("resize", 0) > 0
+        pairs = [pair for pair in self.pairs if pair.weight > 0 and self.two > 0]
+        return single or any("resize" in (pair.first, pair.then) for pair in pairs)
+
+    def draw(self, rng: Generator) -> Chain:
         """A chain with all its numbers."""
         share = rng.random()
         if share < self.untouched:
@@ -138,76 +150,93 @@ class Policy(_Part):
         kind = _weighted(list(self.single), list(self.single.values()), rng)
         return Chain(steps=(self.step(kind, rng),))
 
-    def step(self, kind: Kind, rng: np.random.Generator) -> Step:
+    def step(self, kind: Kind, rng: Generator) -> Step:
         """One degradation with all its numbers."""
-        if kind == "jpeg":
-            return self._jpeg(rng)
-        if kind == "webp":
-            return Webp(quality=_whole(self.webp_quality, rng), grid=_grid(rng))
-        if kind == "h264" or kind == "h265":
-            return self._clip(kind, rng)
-        if kind == "resize":
-            chosen = self.filters[int(rng.integers(len(self.filters)))]
-            return Resize(scale=_real(self.scale, rng), filter=chosen)
-        return self._soft(kind, rng)
-
-    def _soft(
-        self, kind: Literal["blur", "gaussian_noise", "poisson_noise"], rng: np.random.Generator
-    ) -> Step:
-        if kind == "blur":
-            return Blur(sigma=_real(self.blur_sigma, rng))
-        seed = int(rng.integers(2**32))
-        if kind == "gaussian_noise":
-            return GaussianNoise(sigma=_real(self.noise_sigma, rng), seed=seed)
-        low, high = np.log(self.noise_photons)
-        return PoissonNoise(photons=float(np.exp(rng.uniform(low, high))), seed=seed)
-
-    def _jpeg(self, rng: np.random.Generator) -> Jpeg:
-        encoder: JpegEncoder = "mjpeg" if rng.random() < self.mjpeg_share else "libjpeg"
-        chroma: Chroma = "4:4:4" if rng.random() < self.full_chroma_share else "4:2:0"
-        quality = _whole(self.jpeg_quality, rng)
-        return Jpeg(quality=quality, encoder=encoder, chroma=chroma, grid=_grid(rng))
-
-    def _clip(self, codec: VideoCodec, rng: np.random.Generator) -> Clip:
-        h264 = codec == "h264"
-        presets = self.h264_presets if h264 else self.h265_presets
-        frames = _whole(self.h264_frames if h264 else self.h265_frames, rng)
-        return Clip(
-            codec=codec,
-            crf=round(_real(self.h264_crf if h264 else self.h265_crf, rng), 1),
-            preset=presets[int(rng.integers(len(presets)))],
-            moves=self._moves(frames, rng),
-            taken=int(rng.integers(1, frames)),
-            grid=_grid(rng),
-        )
-
-    def _moves(self, frames: int, rng: np.random.Generator) -> tuple[tuple[int, int], ...]:
-        if rng.random() < self.pan_share:
-            velocity = rng.integers(-self.speed, self.speed, 2, endpoint=True)
-            places = np.arange(frames)[:, None] * velocity
-        else:
-            places = rng.integers(0, self.speed, (frames, 2), endpoint=True)
-        places = places - places.min(axis=0)
-        return tuple((int(top), int(left)) for top, left in places)
+        return _DRAWS[kind](self, rng)
 
 
-def _numbers(values: Sequence[object]) -> bool:
-    return all(isinstance(value, int | float) for value in values)
+def _jpeg(policy: Policy, rng: Generator) -> Jpeg:
+    return Jpeg(
+        encoder="mjpeg" if rng.random() < policy.mjpeg_share else "libjpeg",
+        chroma="4:4:4" if rng.random() < policy.full_chroma_share else "4:2:0",
+        quality=_whole(policy.jpeg_quality, rng),
+        grid=_grid(rng),
+    )
 
 
-def _grid(rng: np.random.Generator) -> Grid:
+def _webp(policy: Policy, rng: Generator) -> Webp:
+    return Webp(quality=_whole(policy.webp_quality, rng), grid=_grid(rng))
+
+
+def _clip(policy: Policy, rng: Generator, *, codec: VideoCodec) -> Clip:
+    h264 = codec == "h264"
+    presets = policy.h264_presets if h264 else policy.h265_presets
+    frames = _whole(policy.h264_frames if h264 else policy.h265_frames, rng)
+    return Clip(
+        codec=codec,
+        crf=round(rng.uniform(*(policy.h264_crf if h264 else policy.h265_crf)), 1),
+        preset=_evenly(presets, rng),
+        moves=_moves(policy, frames, rng),
+        taken=int(rng.integers(1, frames)),
+        grid=_grid(rng),
+    )
+
+
+def _moves(policy: Policy, frames: int, rng: Generator) -> tuple[tuple[int, int], ...]:
+    if rng.random() < policy.pan_share:
+        velocity = rng.integers(-policy.speed, policy.speed, 2, endpoint=True)
+        places = np.arange(frames)[:, None] * velocity
+    else:
+        places = rng.integers(0, policy.speed, (frames, 2), endpoint=True)
+    places = places - places.min(axis=0)
+    return tuple((int(top), int(left)) for top, left in places)
+
+
+def _resize(policy: Policy, rng: Generator) -> Resize:
+    return Resize(filter=_evenly(policy.filters, rng), scale=rng.uniform(*policy.scale))
+
+
+def _gaussian_noise(policy: Policy, rng: Generator) -> GaussianNoise:
+    return GaussianNoise(seed=_seed(rng), sigma=rng.uniform(*policy.noise_sigma))
+
+
+def _poisson_noise(policy: Policy, rng: Generator) -> PoissonNoise:
+    photons = float(np.exp(rng.uniform(*np.log(policy.noise_photons))))
+    return PoissonNoise(seed=_seed(rng), photons=photons)
+
+
+_DRAWS: Mapping[Kind, Callable[[Policy, Generator], Step]] = MappingProxyType(
+    {
+        "jpeg": _jpeg,
+        "webp": _webp,
+        "h264": partial(_clip, codec="h264"),
+        "h265": partial(_clip, codec="h265"),
+        "resize": _resize,
+        "blur": lambda policy, rng: Blur(sigma=rng.uniform(*policy.blur_sigma)),
+        "gaussian_noise": _gaussian_noise,
+        "poisson_noise": _poisson_noise,
+    }
+)
+"""How the numbers of each kind are drawn."""
+
+
+def _grid(rng: Generator) -> Grid:
     top, left = rng.integers(0, GRID, 2)
     return int(top), int(left)
 
 
-def _whole(bounds: tuple[int, int], rng: np.random.Generator) -> int:
+def _seed(rng: Generator) -> int:
+    return int(rng.integers(2**32))
+
+
+def _whole(bounds: tuple[int, int], rng: Generator) -> int:
     return int(rng.integers(*bounds, endpoint=True))
 
 
-def _real(bounds: tuple[float, float], rng: np.random.Generator) -> float:
-    return float(rng.uniform(*bounds))
+def _evenly(items: Sequence[Item], rng: Generator) -> Item:
+    return items[int(rng.integers(len(items)))]
 
 
-def _weighted(items: Sequence[Item], weights: Sequence[float], rng: np.random.Generator) -> Item:
+def _weighted(items: Sequence[Item], weights: Sequence[float], rng: Generator) -> Item:
     limits = np.cumsum(weights)
     return items[int(np.searchsorted(limits, rng.random() * limits[-1], side="right"))]

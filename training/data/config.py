@@ -1,0 +1,76 @@
+"""Which pictures a training learns from, and what becomes of them: the part `data` of its YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
+
+from edge.schema import Strict
+from training.data.layouts import AUTO, LAYOUTS
+
+Rows = Annotated[int, Field(gt=0)]
+
+
+class DataConfig(Strict):
+    """Which pictures, under the folder that --data names."""
+
+    path: Path | None = Field(default=None, description="The folder; --data goes before it.")
+    layout: str = Field(
+        default=AUTO, description=f"How the folder is laid out: {AUTO}, {', '.join(LAYOUTS)}."
+    )
+    classes: tuple[str, ...] = Field(
+        default=(), description="Which to learn from, where the layout has classes; empty for all."
+    )
+    train: str = Field(default="train", description="Split to learn from.")
+    val: str = Field(default="val", description="Split to choose, calibrate and report on.")
+    labelled: bool = Field(default=True, description="Learn from the labelled pictures.")
+    pairs: tuple[Path, ...] = Field(
+        default=(), description="Folders of photographs with their reconstructions."
+    )
+    pairs_share: float = Field(
+        default=0.5, ge=0, le=1, description="Of the samples that come from pairs, if any."
+    )
+    first_compression: bool = Field(
+        default=True, description="Give lossless pictures a first JPEG, as photographs had."
+    )
+    flip: bool = Field(default=True, description="Mirror half of the samples, left to right.")
+    resize: int | None = Field(
+        default=None, gt=0, description="Resize to a square of so many pixels first; null: never."
+    )
+    reduced_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Of the samples that are cut from the picture reduced as a whole, as the "
+        "region fit:N looks at it; the others are cut at native pixels.",
+    )
+    reduced_rows: tuple[Rows, Rows] = Field(
+        default=(256, 512), description="Shorter side of a reduced picture, [least, most]."
+    )
+    crop: int = Field(default=128, gt=0, description="Side of a sample in pixels.")
+    cache_mb: int = Field(
+        default=1024, ge=0, description="Memory for decoded pictures, over all loading processes."
+    )
+
+    @field_validator("layout")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in {AUTO, *LAYOUTS}:
+            known = ", ".join([AUTO, *LAYOUTS])
+            raise ValueError(f"{name!r} is not known; expected one of {known}.")
+        return name
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not (self.labelled or self.pairs):
+            raise ValueError("labelled is false and there are no pairs; give either.")
+        if self.resize is not None and self.resize < self.crop:
+            raise ValueError(f"a crop of {self.crop} px does not fit into resize.")
+        if self.resize is not None and self.reduced_share:
+            raise ValueError("reduced_share has no meaning where resize is given.")
+        if self.reduced_rows[0] > self.reduced_rows[1]:
+            raise ValueError(f"reduced_rows: expected [least, most], found {self.reduced_rows}.")
+        return self
