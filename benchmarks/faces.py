@@ -46,7 +46,7 @@ from edge.schema import code_commit
 from edge.sinks.video import VideoSink
 from edge.sources import open_source
 from edge.terminal import console, positive
-from edge.types import Frame, Image, Result, Verdict
+from edge.types import Frame, Image, Picture, Result, Verdict
 from training.evaluation.record import now
 from training.evaluation.whole_files import write_all
 
@@ -171,7 +171,7 @@ def write_clip(path: Path, scene: Scene, frames: int) -> Path:
     with VideoSink(path, FPS) as video:
         for index in range(frames):
             frame = Frame(scene.picture(index), index, index / FPS, "scene", pts=index / FPS)
-            video.write(Result(frame, None, Verdict("real", 0.0)), frame.image)
+            video.write(Result(frame, None, Verdict("real", 0.0)), Picture.of(frame.image))
     return path
 
 

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from edge.backends.base import Pending
-from edge.decision.judge import Judge, Picture
+from edge.decision.judge import Judge
 from edge.decision.verdict import STILL, VerdictSettings
 from edge.detector import Crops, Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, RegionError
 from edge.manifest import Calibration
+from edge.overlay import Painter
 from edge.pace import Pacer
-from edge.sinks.base import DrawingSink, Sink
+from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
 from edge.sources.base import Source
 from edge.summary import Summary
-from edge.types import Evidence, Frame, Image, Region, Result
+from edge.types import Evidence, Frame, Image, Picture, Region, Result
 
 T = TypeVar("T")
 
@@ -47,11 +48,13 @@ class _Job:
     """A judged frame whose sinks are still to be served.
 
     Attributes:
-        picture: of its result; being drawn already if a sink wants it.
+        result: of the frame.
+        picture: of the result; being drawn already if a sink wants it.
         watch: its stages so far; `overlay` is what the loop waited for the picture.
         began: when it was captured, on the clock of `time.perf_counter`.
     """
 
+    result: Result
     picture: Picture
     watch: Stopwatch
     began: float
@@ -93,12 +96,11 @@ class Pipeline:
         self._max_frames = max_frames
         self._pacer = pacer
         manifest = detector.backend.manifest
-        self._judge = Judge(
-            source.name,
-            calibration or manifest.calibration,
-            manifest.patches,
-            STILL if source.kind == "stills" else settings,
-        )
+        calibration = calibration or manifest.calibration
+        settings = STILL if source.kind == "stills" else settings
+        faces = detector.region.kind == "faces"
+        self._judge = Judge(source.name, calibration, settings, faces)
+        self._painter = Painter(calibration, manifest.patches)
         self._taken = 0
         self.summary = Summary()
 
@@ -131,7 +133,7 @@ class Pipeline:
                 started = job.began if started is None else started
                 self._serve(job)
                 self.summary.elapsed_s = time.perf_counter() - started
-                yield job.picture.result
+                yield job.result
 
     def _in_order(self, pool: ThreadPoolExecutor) -> Iterator[_Job]:
         """Judged frames, each handed on when its picture has had time to be drawn."""
@@ -142,11 +144,10 @@ class Pipeline:
         ahead = self._detector.works_ahead
         for begun in _one_behind(self._begun(), lambda: ahead and self._source.kind == "file"):
             result = self._result(begun)
-            hud = self._judge.hud(self._controls.heat_map)
-            picture = Picture(self._judge, result, hud)
+            picture = self._painter.picture(result, self._controls.heat_map)
             if any(sink.wants_picture for sink in self._sinks):
                 pool.submit(picture)
-            yield _Job(picture, begun.watch, begun.began)
+            yield _Job(result, picture, begun.watch, begun.began)
 
     def _begun(self) -> Iterator[_Begun]:
         frames = iter(self._source)
@@ -185,7 +186,8 @@ class Pipeline:
         if begun.frame is None:
             return self._judge.silence()
         if self._source.kind == "stills":
-            self._judge.start_anew()
+            self._judge.reset()
+            self._painter.reset()
         regions, error = self._evidence(begun)
         live = self._source.kind == "live"
         return self._judge.judge(begun.frame, regions, error, begun.watch, live)
@@ -196,17 +198,12 @@ class Pipeline:
         return self._detector.finish(begun.work, begun.watch), None
 
     def _serve(self, job: _Job) -> None:
-        image: Image | None = None
         if any(sink.wants_picture for sink in self._sinks):
             with job.watch.stage("overlay"):
-                image = job.picture()
+                job.picture()
         for sink in self._sinks:
             with job.watch.stage(sink.name):
-                if isinstance(sink, DrawingSink):
-                    sink.write_drawn(job.picture.result, job.picture)
-                else:
-                    sink.write(job.picture.result, image)
-        self._judge.served()
+                sink.write(job.result, job.picture)
 
 
 def _one_behind(items: Iterator[T], hold: Callable[[], bool]) -> Iterator[T]:

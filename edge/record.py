@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from edge.faces.verdicts import faces_of
 from edge.types import Region, Result
 
 
@@ -51,7 +50,7 @@ def to_record(result: Result) -> dict[str, object]:
 
 
 def _regions(result: Result) -> list[dict[str, object]] | None:
-    if len(result.regions) < 2 or faces_of(result) is not None:
+    if len(result.regions) < 2 or result.faces is not None:
         return None
     return [
         {"xyxy": [int(edge) for edge in region.xyxy], "logit": _finite(region.evidence.logit)}
@@ -60,8 +59,7 @@ def _regions(result: Result) -> list[dict[str, object]] | None:
 
 
 def _faces(result: Result) -> list[dict[str, object]] | None:
-    faces = faces_of(result)
-    return None if faces is None else [_face(face) for face in faces]
+    return None if result.faces is None else [_face(face) for face in result.regions]
 
 
 def _face(face: Region) -> dict[str, object]:

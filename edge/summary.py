@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from edge.faces.verdicts import faces_of
 from edge.types import Result, Verdict
 
 TIMING_FRAMES = 10_000
@@ -54,7 +53,7 @@ class Summary:
         self.frames += 1
         if result.error is not None:
             self.errors[result.error] += 1
-        elif faces_of(result) == ():
+        elif result.faces == 0:
             self.faceless += 1
         else:
             self.scored += 1

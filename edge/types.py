@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.errors import SourceFault
+
+if TYPE_CHECKING:
+    from edge.overlay.hud import Hud
 
 Image = npt.NDArray[np.uint8]
 """One picture: uint8, [H, W, 3], BGR (OpenCV's order), 0..255."""
@@ -119,6 +123,8 @@ class Result:
         error: why this frame gave no evidence, or why none comes.
         fault: without signal, what kind of failure that is.
         age_ms: of a live frame, from its capture to its verdict.
+        faces: how many faces are in the frame, which are its regions then; None where none were
+            looked for, or where they could not be.
     """
 
     frame: Frame
@@ -129,3 +135,37 @@ class Result:
     error: str | None = None
     fault: SourceFault | None = None
     age_ms: float | None = None
+    faces: int | None = None
+
+
+class Picture:
+    """The annotated picture of a result, drawn when it is first asked for, once for all who ask.
+
+    Args:
+        draw: draws it; called once, in the thread that asks first.
+        hud: as below.
+
+    Attributes:
+        hud: what it shows besides the result, for a view that draws at a size of its own; None
+            where the picture was not drawn by the overlay.
+    """
+
+    __slots__ = ("_draw", "_image", "_lock", "hud")
+
+    def __init__(self, draw: Callable[[], Image], hud: Hud | None = None) -> None:
+        self.hud = hud
+        self._draw = draw
+        self._lock = threading.Lock()
+        self._image: Image | None = None
+
+    @classmethod
+    def of(cls, image: Image) -> Picture:
+        """One that needs no drawing: uint8 [H, W, 3] BGR."""
+        return cls(lambda: image)
+
+    def __call__(self) -> Image:
+        """The picture, uint8 [H, W, 3] BGR; not to be changed. From any thread."""
+        with self._lock:
+            if self._image is None:
+                self._image = self._draw()
+            return self._image

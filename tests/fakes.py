@@ -15,7 +15,7 @@ from edge.errors import NetworkError, SourceEnded
 from edge.manifest import Manifest, PatchGrid, Training
 from edge.sources.base import SourceKind
 from edge.sources.capture import Shot
-from edge.types import Batch, Evidence, Frame, Image, Result
+from edge.types import Batch, Evidence, Frame, Image, Picture, Result
 
 
 def make_manifest(**changes: object) -> Manifest:
@@ -119,10 +119,10 @@ class FakeSink:
     def __exit__(self, *_: object) -> None:
         self.closed = True
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         """Keep it."""
         self.results.append(result)
-        self.pictures.append(picture)
+        self.pictures.append(picture() if self.wants_picture else None)
 
 
 def grey(value: int, height: int = 32, width: int = 48) -> Image:

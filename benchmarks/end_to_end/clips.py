@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.sinks.video import VideoSink
-from edge.types import Frame, Image, Result, Verdict
+from edge.types import Frame, Image, Picture, Result, Verdict
 from export.parity import textured
 
 FPS = 30.0
@@ -79,7 +79,7 @@ def write_clip(path: Path, size: Size, frames: int, seed: int = 0) -> Path:
     """
     with VideoSink(path, FPS) as video:
         for frame in _frames(size, frames, seed):
-            video.write(Result(frame, None, Verdict("uncertain")), frame.image)
+            video.write(Result(frame, None, Verdict("uncertain")), Picture.of(frame.image))
     return path
 
 

@@ -25,7 +25,7 @@ from edge.pipeline import Pipeline
 from edge.sinks.controls import Controls
 from edge.sources import open_source
 from edge.sources.policy import RetryPolicy
-from edge.types import Image, Result
+from edge.types import Picture, Result
 
 SETTLING_S = 1.0
 """What a stream sent while it was probed comes in a burst at first; told apart."""
@@ -66,7 +66,7 @@ class Glass:
         trace: TracebackType | None,
     ) -> None: ...
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         """Note how old the picture is now that its verdict is there."""
         judged_us = now_us()
         if self._began_us is None:

@@ -32,7 +32,7 @@ from edge.pipeline import Pipeline, scored_evidence
 from edge.sinks.base import Sink
 from edge.sinks.video import VideoSink
 from edge.sources import open_source
-from edge.types import Batch, Image, Result
+from edge.types import Batch, Picture, Result
 
 HELD_FRAMES = 24
 """Frames of a clip kept decoded for the model alone, spread over it and given in turn; all of a
@@ -55,7 +55,7 @@ class Dropped:
         trace: TracebackType | None,
     ) -> None: ...
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         """Take it and let it go."""
 
 

@@ -24,7 +24,7 @@ from edge.live.camera import Camera
 from edge.live.loop import Station, batch_that_pays
 from edge.regions import parse_region
 from edge.sinks.controls import Controls
-from edge.sinks.outlet import Outlet
+from edge.sinks.worker import SinkWorker
 from edge.sources import open_source
 from edge.sources.live import Health, LiveSource
 from edge.sources.policy import Limits, RetryPolicy
@@ -172,7 +172,7 @@ def _seen(name: str, process: CameraProcess, plan: SoakPlan, detector: Detector)
     watch = Watch(CameraClock(process.fps, process.zero_s, PICTURES, process.offset))
     source = _source(name, process, plan)
     calibration = detector.backend.manifest.calibration
-    outlets = [Outlet(watch)]
+    outlets = [SinkWorker(watch)]
     return Seen(
         Camera(name, source, detector, VerdictSettings(), calibration, outlets=outlets), watch
     )

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from benchmarks.end_to_end.stamp import read_stamp
-from edge.types import Image, Result
+from edge.types import Picture, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Watch:
         trace: TracebackType | None,
     ) -> None: ...
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         """Note one result."""
         if result.evidence is None or result.age_ms is None:
             self.silent += 1

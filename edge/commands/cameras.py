@@ -22,9 +22,9 @@ from edge.overlay.grid import Cell
 from edge.regions import parse_region
 from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
-from edge.sinks.outlet import CAPACITY, Outlet
 from edge.sinks.status import StatusRow, StatusTable, SummaryRow
 from edge.sinks.wall import Wall
+from edge.sinks.worker import CAPACITY, SinkWorker
 from edge.sources import open_source
 from edge.sources.live import Health, LiveSource
 from edge.summary import Summary
@@ -80,7 +80,7 @@ class Watch:
         self._console = console
         self._reread = reread
         self._controls = Controls(heat_map=config.output.heat_map)
-        self._lines: dict[Path, Outlet] = {}
+        self._lines: dict[Path, SinkWorker] = {}
         self._asked = False
         self._station: Station | None = None
         self._gone: list[Camera] = []
@@ -164,7 +164,7 @@ class Watch:
             max_frames=self._config.max_frames,
         )
 
-    def _outlets(self, config: CameraConfig) -> tuple[list[Outlet], list[Outlet]]:
+    def _outlets(self, config: CameraConfig) -> tuple[list[SinkWorker], list[SinkWorker]]:
         """Its own, and those of several cameras."""
         own = [own_outlet(sink, config.name) for sink in self._own_sinks(config)]
         lines = config.output.json_lines
@@ -179,10 +179,10 @@ class Watch:
         calibration = config.verdict.calibration(self._detector.backend.manifest.calibration)
         return file_sinks(config.output, config.alerts, config.name, calibration.threshold)
 
-    def _lines_outlet(self, path: Path) -> Outlet:
+    def _lines_outlet(self, path: Path) -> SinkWorker:
         from edge.sinks.jsonl import JsonLinesSink
 
-        return Outlet(
+        return SinkWorker(
             JsonLinesSink(path),
             name=str(path),
             capacity=CAPACITY * max(2, len(self._wanted)),
@@ -259,7 +259,7 @@ def live_source(config: CameraConfig) -> LiveSource:
     return source
 
 
-def own_outlet(sink: Sink, name: str) -> Outlet:
+def own_outlet(sink: Sink, name: str) -> SinkWorker:
     """The outlet of a sink of `file_sinks`.
 
     Args:
@@ -267,7 +267,7 @@ def own_outlet(sink: Sink, name: str) -> Outlet:
         name: of the camera.
     """
     called = {"encode": "recording"}.get(sink.name, sink.name)
-    return Outlet(sink, name=f"{name}: {called}", restart=lambda: sink)
+    return SinkWorker(sink, name=f"{name}: {called}", restart=lambda: sink)
 
 
 def try_sinks(sinks: Sequence[Sink]) -> None:
@@ -284,8 +284,10 @@ def try_sinks(sinks: Sequence[Sink]) -> None:
 
 def cell_of(camera: Camera) -> Cell:
     """What the window shows of a camera."""
-    shown = camera.shown
-    return Cell(camera.name) if shown is None else Cell(camera.name, shown.result, shown.hud)
+    if camera.shown is None:
+        return Cell(camera.name)
+    result, picture = camera.shown
+    return Cell(camera.name, result, picture.hud)
 
 
 def _title(cameras: Sequence[Camera]) -> str:

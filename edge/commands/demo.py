@@ -28,7 +28,7 @@ from edge.signals import Stopped, stop_signals
 from edge.sinks.progress import ProgressSink
 from edge.sinks.video import VideoSink
 from edge.terminal import console, open_detector, show_notes
-from edge.types import Frame, Result, Verdict
+from edge.types import Frame, Picture, Result, Verdict
 from edge.weights import DEFAULT
 
 log = logging.getLogger(__name__)
@@ -87,8 +87,9 @@ def write_clip(path: Path, parts: Sequence[Part]) -> None:
         for index, picture in enumerate(pictures):
             frame = Frame(picture, index, index / FPS, "demo", pts=index / FPS)
             result = Result(frame, None, Verdict("uncertain"))
-            video.write(result, picture)
-            bar.write(result, None)
+            shown = Picture.of(picture)
+            video.write(result, shown)
+            bar.write(result, shown)
 
 
 def _table(parts: Sequence[Part], lines: Path, calibration: Calibration) -> Table:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from edge.decision.verdict import VerdictSettings, VerdictTracker
 from edge.manifest import Calibration
-from edge.types import Evidence, Region, Result, Verdict
+from edge.types import Evidence, Region, Verdict
 
 
 class FaceVerdicts:
@@ -60,15 +60,6 @@ class FaceVerdicts:
         self._last_s[region.track] = time_s
         verdict = self._trackers[region.track].update(time_s, region.evidence.logit)
         return replace(region, verdict=verdict)
-
-
-def faces_of(result: Result) -> tuple[Region, ...] | None:
-    """The faces of a frame; None where nobody looked for any, or nobody could."""
-    if any(region.track is not None for region in result.regions):
-        return result.regions
-    # Every other kind of region has parts in every frame, unless an error says why not.
-    nothing = not result.regions and result.evidence is None and result.error is None
-    return () if nothing and result.verdict == Verdict("uncertain") else None
 
 
 def leading(regions: Sequence[Region]) -> Region | None:

@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 
 from edge.backends.base import Pending
-from edge.decision.judge import Judge, Picture
+from edge.decision.judge import Judge
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Crops, Detector, Stopwatch
 from edge.errors import PatchwatchError, RegionError, SourceFault
 from edge.manifest import Calibration
+from edge.overlay import Painter
 from edge.sinks.controls import Controls
-from edge.sinks.outlet import Outlet
+from edge.sinks.worker import SinkWorker
 from edge.sources.live import LiveSource
 from edge.sources.supervisor import Silence, fault_of
 from edge.summary import Summary
-from edge.types import Frame, Region, Result
+from edge.types import Frame, Picture, Region, Result
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Camera:
     Attributes:
         source: as given.
         summary: what it did so far.
-        shown: its newest result, to be drawn; None before the first.
+        shown: its newest result and its picture; None before the first.
         failed: why it was given up; None while it was not.
     """
 
@@ -73,8 +74,8 @@ class Camera:
         detector: Detector,
         settings: VerdictSettings,
         calibration: Calibration,
-        outlets: Sequence[Outlet] = (),
-        shared: Sequence[Outlet] = (),
+        outlets: Sequence[SinkWorker] = (),
+        shared: Sequence[SinkWorker] = (),
         controls: Controls | None = None,
         max_frames: int | None = None,
     ) -> None:
@@ -84,9 +85,10 @@ class Camera:
         self.outlets = tuple(outlets)
         self.shared = tuple(shared)
         self.summary = Summary()
-        self.shown: Picture | None = None
+        self.shown: tuple[Result, Picture] | None = None
         self.failed: PatchwatchError | None = None
-        self._judge = Judge(name, calibration, detector.backend.manifest.patches, settings)
+        self._judge = Judge(name, calibration, settings, detector.region.kind == "faces")
+        self._painter = Painter(calibration, detector.backend.manifest.patches)
         self._controls = controls or Controls()
         self._began_s = time.perf_counter()
         self._max_frames = max_frames
@@ -124,7 +126,7 @@ class Camera:
     @property
     def fps(self) -> float | None:
         """Frames per second that were scored lately; None while unknown."""
-        return self._judge.fps
+        return self._painter.fps
 
     @property
     def silent_share(self) -> float | None:
@@ -173,15 +175,14 @@ class Camera:
         """The verdict on a frame, delivered to its outlets."""
         error = str(taken.work) if isinstance(taken.work, RegionError) else None
         result = self._judge.judge(taken.frame, regions, error, taken.watch, live=True)
-        self._judge.served()
         return self._deliver(result)
 
     def _silence(self, error: str | None, fault: SourceFault | None) -> Result:
         return self._deliver(self._judge.silence(error, fault))
 
     def _deliver(self, result: Result) -> Result:
-        picture = Picture(self._judge, result, self._judge.hud(self._controls.heat_map))
-        self.shown = picture
+        picture = self._painter.picture(result, self._controls.heat_map)
+        self.shown = result, picture
         self._count_silence(result.verdict.state == "no_signal")
         for outlet in (*self.outlets, *self.shared):
             outlet.put(result, picture)
@@ -198,7 +199,7 @@ class Camera:
             self._silent_since_s = None
 
 
-def close_outlets(outlets: Sequence[Outlet], within_s: float = CLOSE_S) -> None:
+def close_outlets(outlets: Sequence[SinkWorker], within_s: float = CLOSE_S) -> None:
     """Finish outlets side by side; one that takes longer is left behind, and told."""
     for outlet in outlets:
         outlet.begin_close()

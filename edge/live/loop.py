@@ -15,7 +15,7 @@ from edge.detector import Crops, Detector, finish_together
 from edge.live.camera import Camera, close_outlets, side_by_side
 from edge.live.scheduler import Rota
 from edge.sinks.controls import Controls
-from edge.sinks.outlet import Outlet
+from edge.sinks.worker import SinkWorker
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Station:
     ) -> None:
         self.cameras = tuple(cameras)
         self._backend: Backend = cameras[0].detector.backend
-        self._shared: list[Outlet] = []
+        self._shared: list[SinkWorker] = []
         self._controls = controls or Controls()
         self._batch = batch
         self._wait_s = wait_s

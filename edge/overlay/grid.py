@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.overlay.compose import draw_evidence, draw_words
 from edge.overlay.hud import Hud
-from edge.overlay.painter import Painter
+from edge.overlay.painter import HeatCache
 from edge.overlay.sprites import Colour
 from edge.overlay.style import FAINT_TEXT, LEAST_SIDE, PAPER, STATE_COLOURS, layout_for
 from edge.overlay.tag import draw_tag
@@ -129,7 +129,7 @@ class Grid:
 
     def __init__(self) -> None:
         self._boxes: dict[int, Box] = {}
-        self._painters: dict[str, Painter] = {}
+        self._heats: dict[str, HeatCache] = {}
         self._drawn: dict[str, tuple[tuple[object, ...], Image]] = {}
 
     def compose(
@@ -168,7 +168,7 @@ class Grid:
 
     def _forget(self, cells: Sequence[Cell]) -> None:
         names = {cell.name for cell in cells}
-        self._painters = {n: painter for n, painter in self._painters.items() if n in names}
+        self._heats = {n: heat for n, heat in self._heats.items() if n in names}
         self._drawn = {n: drawn for n, drawn in self._drawn.items() if n in names}
 
     def _card(self, cell: Cell, size_hw: tuple[int, int], tag: str) -> Image:
@@ -176,8 +176,8 @@ class Grid:
         key = (cell.result, size_hw, tag, heat_map)
         if cell.name in self._drawn and self._drawn[cell.name][0] == key:
             return self._drawn[cell.name][1]
-        painter = self._painters.setdefault(cell.name, Painter())
-        card = _drawn(cell, size_hw, tag, painter)
+        heat = self._heats.setdefault(cell.name, HeatCache())
+        card = _drawn(cell, size_hw, tag, heat)
         self._drawn[cell.name] = key, card
         return card
 
@@ -190,7 +190,7 @@ def tag_of(cells: Sequence[Cell], index: int) -> str:
     return f"{index + 1}  {name}" if index < 9 else name
 
 
-def _drawn(cell: Cell, size_hw: tuple[int, int], tag: str, painter: Painter) -> Image:
+def _drawn(cell: Cell, size_hw: tuple[int, int], tag: str, heat: HeatCache) -> Image:
     """A cell's picture in the middle of its paper, with all that is said of it."""
     card = _plain(*size_hw, PAPER)
     if cell.result is None or cell.hud is None:
@@ -204,7 +204,7 @@ def _drawn(cell: Cell, size_hw: tuple[int, int], tag: str, painter: Painter) -> 
         result = scaled(cell.result, height, width)
         view = card[top : top + height, left : left + width]
         view[:] = result.frame.image
-        draw_evidence(view, result, painter.heat(result, cell.hud))
+        draw_evidence(view, result, heat.of(result, cell.hud))
     draw_words(card, cell.result, cell.hud, tag)
     return card
 

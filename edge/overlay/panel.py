@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from edge.faces.verdicts import faces_of
 from edge.overlay.chart import draw_chart
 from edge.overlay.chip import chip_height, draw_chip, draw_wording, wording
 from edge.overlay.hud import Hud
@@ -35,11 +34,11 @@ def draw_panel(picture: Image, result: Result, hud: Hud, layout: Layout) -> None
     body = 2 * layout.pad + chart + len(rows) * layout.row_height
     chip = chip_height(layout.head)
     if chip + body > _MOST_OF_HEIGHT * height or layout.panel_width > _MOST_OF_WIDTH * width:
-        draw_chip(picture, result.verdict, layout, faces_of(result) == ())
+        draw_chip(picture, result.verdict, layout, result.faces == 0)
         return
     x, y = layout.margin, height - layout.accent - layout.margin - chip - body
     _draw_card(picture, x, y, body, STATE_COLOURS[result.verdict.state], layout)
-    said = wording(result.verdict, faces_of(result) == ())
+    said = wording(result.verdict, result.faces == 0)
     draw_wording(picture, said, (x, y), layout.panel_width, layout.head)
     left, right = x + layout.pad, x + layout.panel_width - layout.pad
     y += chip + layout.pad
@@ -50,8 +49,8 @@ def draw_panel(picture: Image, result: Result, hud: Hud, layout: Layout) -> None
 
 
 def _rows(result: Result, hud: Hud) -> list[Row]:
-    faces = faces_of(result)
-    measured = [f"{len(faces)} {'face' if len(faces) == 1 else 'faces'}"] if faces else []
+    faces = result.faces
+    measured = [f"{faces} {'face' if faces == 1 else 'faces'}"] if faces else []
     if hud.fps is not None and math.isfinite(hud.fps):
         measured.append(f"{_short(hud.fps)} fps")
     if "model" in result.timings_ms:

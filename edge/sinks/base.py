@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from typing_extensions import Self
 
-from edge.types import Image, Result
-
-Draw = Callable[[], Image]
-"""Gives the annotated picture, uint8 [H, W, 3] BGR; from any thread, drawn once for all who ask."""
+from edge.types import Picture, Result
 
 
 class Sink(Protocol):
@@ -19,8 +15,8 @@ class Sink(Protocol):
 
     Attributes:
         name: its stage in `timings_ms`, for instance "encode" or "show".
-        wants_picture: whether `write` needs the annotated picture; if no sink of a run does,
-            none is drawn.
+        wants_picture: whether it asks for the picture of every result, so that it can be drawn
+            while the next frame is computed.
     """
 
     name: str
@@ -43,26 +39,14 @@ class Sink(Protocol):
         """Finish what was written so that it can be used, also after an error or Ctrl-C."""
         ...
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         """Take one result.
 
         Args:
             result: the frame and all that is known about it.
-            picture: the annotated frame, uint8 [H, W, 3] BGR; None if nobody wants one.
+            picture: gives the annotated frame; drawn when it is first called, from any thread.
 
         Raises:
             SinkError: it can no longer be written (disk full, for instance).
         """
-        ...
-
-
-@runtime_checkable
-class DrawingSink(Sink, Protocol):
-    """A sink that seldom needs the picture and asks for it when it does.
-
-    Its `wants_picture` is False; where nobody can draw for it, `write` does without.
-    """
-
-    def write_drawn(self, result: Result, draw: Draw) -> None:
-        """As `write`, with something to draw the picture by."""
         ...

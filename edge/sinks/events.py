@@ -14,12 +14,10 @@ from typing_extensions import Self
 
 from edge.decision.alerts import AlertSettings, AlertTracker, Event, SteadyClock, unix_time
 from edge.errors import SinkError, SourceFault
-from edge.pixels import bgr_frame
-from edge.sinks.base import Draw
 from edge.sinks.images import encode_image
 from edge.sinks.paths import file_stem, make_folder, sink_error
 from edge.sinks.stamped import free_name, local_stamp
-from edge.types import Image, Result
+from edge.types import Picture, Result
 
 _log = logging.getLogger(__name__)
 
@@ -84,17 +82,7 @@ class EventsSink:
             for event in self._tracker.finish():
                 self._end(event)
 
-    def write(self, result: Result, picture: Image | None) -> None:
-        """Take a result where nobody draws on demand; without a picture the bare frame is saved.
-
-        Raises:
-            SinkError: an event cannot be written (disk full, for instance).
-        """
-        self.write_drawn(
-            result, lambda: bgr_frame(result.frame).image if picture is None else picture
-        )
-
-    def write_drawn(self, result: Result, draw: Draw) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         """Take a result; a picture is drawn only if an event is raised.
 
         Raises:
@@ -105,10 +93,10 @@ class EventsSink:
             if event.over:
                 self._end(event)
             else:
-                self._raise(event, result, draw)
+                self._raise(event, result, picture)
 
-    def _raise(self, event: Event, result: Result, draw: Draw) -> None:
-        data = self._snapshot(draw) if self._wants_snapshot else None
+    def _raise(self, event: Event, result: Result, picture: Picture) -> None:
+        data = self._snapshot(picture) if self._wants_snapshot else None
         stem = file_stem(result.frame.source)
         base = f"{local_stamp(event.began)}_{stem}_{event.state}"
         with _naming:
@@ -124,9 +112,9 @@ class EventsSink:
         if entry is not None:
             entry.write(event)
 
-    def _snapshot(self, draw: Draw) -> bytes | None:
+    def _snapshot(self, picture: Picture) -> bytes | None:
         try:
-            return encode_image(draw(), ".jpg")
+            return encode_image(picture(), ".jpg")
         except Exception as error:
             # The event is worth more than its picture.
             _log.warning("No picture for an event: %s", error)

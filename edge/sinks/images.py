@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from edge.errors import SinkError
 from edge.sinks.paths import file_stem, make_folder, sink_error
-from edge.types import Frame, Image, Result
+from edge.types import Frame, Image, Picture, Result
 
 ImageSuffix = Literal[".jpg", ".png"]
 JPEG_QUALITY = 95
@@ -49,14 +49,13 @@ class ImagesSink:
     def __exit__(self, *_: object) -> None:
         """Nothing is left open between results."""
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         """Write one picture; the bare frame where no annotated one was drawn.
 
         Raises:
             SinkError: it cannot be written (disk full, for instance).
         """
-        image = result.frame.image if picture is None else picture
-        data = encode_image(image, self._suffix)
+        data = encode_image(picture(), self._suffix)
         try:
             with self._create(result.frame) as file:
                 _write_whole(file, data)

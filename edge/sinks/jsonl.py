@@ -16,7 +16,7 @@ from typing_extensions import Self
 from edge.record import to_record
 from edge.signals import uninterrupted
 from edge.sinks.paths import open_unharmed, refuse_source, sink_error
-from edge.types import Image, Result
+from edge.types import Picture, Result
 
 STDOUT = "-"
 
@@ -71,7 +71,7 @@ class JsonLinesSink:
             if error is None and not self._started and not self._append:
                 _empty(file)
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         """Write one line; the picture is not used.
 
         Raises:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import Self
 
-from edge.types import Image, Result
+from edge.types import Picture, Result
 
 
 class ProgressSink:
@@ -42,7 +42,7 @@ class ProgressSink:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         """Count a frame; a `no_signal` is shown and not counted."""
         score = result.verdict.score
         text = result.verdict.state + (f" {100 * score:.0f} %" if score is not None else "")

@@ -17,7 +17,7 @@ from edge.signals import uninterrupted
 from edge.sinks.paths import refuse_source
 from edge.sinks.stamped import free_name, local_stamp
 from edge.sinks.video import TICKS_PER_S, Timeline, VideoSink, usual_fps
-from edge.types import Frame, Image, Result
+from edge.types import Frame, Picture, Result
 
 _log = logging.getLogger(__name__)
 
@@ -90,14 +90,14 @@ class RecordingSink:
         elif error is None and not self._began:
             _log.warning("No picture came, so nothing was recorded as %s.", self._path)
 
-    def write(self, result: Result, picture: Image | None) -> None:
-        """Record one picture; the bare frame where no annotated one was drawn.
+    def write(self, result: Result, picture: Picture) -> None:
+        """Record one picture.
 
         Raises:
             SinkError: it cannot be written (disk full, for instance), or is the source itself.
         """
         silent = result.verdict.state == "no_signal"
-        height, width = (result.frame.image if picture is None else picture).shape[:2]
+        height, width = result.frame.size_hw
         if self._part is not None and self._is_full(
             self._part, result.frame, None if silent else (height, width)
         ):

@@ -19,7 +19,7 @@ from typing_extensions import Self
 from edge.errors import MissingDependency, SinkError
 from edge.signals import uninterrupted
 from edge.sinks.paths import open_unharmed, refuse_source, sink_error
-from edge.types import Frame, Image, Result
+from edge.types import Frame, Image, Picture, Result
 
 try:
     import av
@@ -125,16 +125,16 @@ class VideoSink:
             if not isinstance(error, SinkError):
                 _log.warning("%s", self._in_words(failure))
 
-    def write(self, result: Result, picture: Image | None) -> None:
-        """Encode one picture; the bare frame where no annotated one was drawn.
+    def write(self, result: Result, picture: Picture) -> None:
+        """Encode one picture.
 
         Raises:
             SinkError: it cannot be written (disk full, for instance), or is the source itself.
         """
-        image = result.frame.image if picture is None else picture
+        if self._encoder is None and result.verdict.state == "no_signal":
+            return
+        image = picture()
         if self._encoder is None:
-            if result.verdict.state == "no_signal":
-                return
             refuse_source(self._path, result.frame.source)
             self._encoder = _Encoder(self._path, canvas_hw(*image.shape[:2]), self._fps)
         try:

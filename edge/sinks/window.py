@@ -15,7 +15,7 @@ from edge.sinks.controls import Controls
 from edge.sinks.images import encode_image
 from edge.sinks.paths import file_stem, sink_error
 from edge.sinks.windowing import Screen, display_problem, explain, shrink, window_wh
-from edge.types import Image, Result
+from edge.types import Image, Picture, Result
 
 __all__ = ["KEYS", "WindowSink", "display_problem", "explain", "shrink", "window_wh"]
 
@@ -79,8 +79,8 @@ class WindowSink:
             self._wait_for_a_key()
         self._screen.close()
 
-    def write(self, result: Result, picture: Image | None) -> None:
-        """Show one picture (the bare frame where no annotated one was drawn) and obey the keys.
+    def write(self, result: Result, picture: Picture) -> None:
+        """Show one picture and obey the keys.
 
         Returns when a pause, or the time of a still picture, ends. After a stop nothing is shown.
 
@@ -89,7 +89,7 @@ class WindowSink:
         """
         if self._controls.stop:
             return
-        image = result.frame.image if picture is None else picture
+        image = picture()
         try:
             self._show(image)
             self._obey(self._key(1), result, image)

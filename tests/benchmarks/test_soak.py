@@ -48,6 +48,7 @@ from edge.regions import parse_region
 from edge.sources.capture import Capture
 from edge.sources.live import LiveSource
 from edge.types import Evidence, Frame, Result, Verdict
+from edge.types import Picture as Drawn
 from tests.fakes import FakeBackend, grey
 from tests.onnx_files import write_model
 
@@ -197,9 +198,9 @@ def test_a_watch_keeps_true_ages_beside_told_ones() -> None:
     watch = Watch(CameraClock(10.0, time.monotonic() - 2.0, 100))
     image = grey(0, 64, 384)
     draw_stamp(image, 15)
-    watch.write(scored(image, 123.0), None)
-    watch.write(scored(grey(0, 64, 384), 5.0), None)
-    watch.write(Result(Frame(image, 0, 0.0, "x"), None, Verdict("no_signal")), None)
+    watch.write(scored(image, 123.0), Drawn.of(image))
+    watch.write(scored(grey(0, 64, 384), 5.0), Drawn.of(image))
+    watch.write(Result(Frame(image, 0, 0.0, "x"), None, Verdict("no_signal")), Drawn.of(image))
     assert (watch.scored, watch.unreadable, watch.silent) == (2, 1, 1)
     assert list(watch.told_ms) == [123.0]
     assert watch.ages_ms[0] == pytest.approx(500, abs=100)

@@ -85,7 +85,9 @@ def test_regions_are_told_only_where_there_are_several() -> None:
 def test_faces_are_told_with_all_that_is_known_of_each() -> None:
     judged = Region((1, 0, 3, 4), (224, 224), Evidence(2.0), Verdict("fake", 0.9), 7)
     unknown = Region((0, 0, 2, 4), (224, 224), Evidence(math.nan), Verdict("uncertain"), 8)
-    result = Result(frame(), Evidence(2.0), Verdict("fake", 0.9), regions=(judged, unknown))
+    result = Result(
+        frame(), Evidence(2.0), Verdict("fake", 0.9), regions=(judged, unknown), faces=2
+    )
     record = json.loads(json.dumps(to_record(result), allow_nan=False))
     assert record["faces"] == [
         {"xyxy": [1, 0, 3, 4], "track": 7, "logit": 2.0, "score": 0.9, "verdict": "fake"},
@@ -95,7 +97,7 @@ def test_faces_are_told_with_all_that_is_known_of_each() -> None:
 
 
 def test_that_there_is_no_face_is_told_and_only_where_somebody_looked() -> None:
-    record = to_record(Result(frame(), None, Verdict("uncertain")))
+    record = to_record(Result(frame(), None, Verdict("uncertain"), faces=0))
     assert record["faces"] == [] and record["score"] is None and "error" not in record
     others = (
         Result(frame(), None, Verdict("uncertain"), error="the frame is too small"),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edge.sinks.video import VideoSink
-from edge.types import Frame, Image, Result, Verdict
+from edge.types import Frame, Image, Picture, Result, Verdict
 from patchwatch import main
 from tests.fakes import grey
 from tests.onnx_files import write_model
@@ -32,7 +32,7 @@ def write_clip(path: Path, images: list[Image], fps: float = 25.0) -> Path:
     with VideoSink(path) as video:
         for index, image in enumerate(images):
             frame = Frame(image, index, index / fps, "made", pts=index / fps)
-            video.write(Result(frame, None, Verdict("uncertain")), image)
+            video.write(Result(frame, None, Verdict("uncertain")), Picture.of(image))
     return path
 
 

@@ -3,10 +3,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 
 from edge.decision.verdict import STILL, VerdictSettings
-from edge.faces.verdicts import FaceVerdicts, evidence_of_faces, faces_of, leading
+from edge.faces.verdicts import FaceVerdicts, evidence_of_faces, leading
 from edge.manifest import Calibration
 from edge.types import Evidence, Frame, Region, Result, Verdict
 
@@ -90,19 +89,3 @@ def test_the_highest_score_leads_and_a_fake_face_before_all() -> None:
 def test_evidence_of_faces_leans_to_fake_and_prefers_what_is_finite() -> None:
     assert evidence_of_faces([face(1, -2.0), face(2, 3.0), face(3, math.nan)]).logit == 3.0
     assert math.isnan(evidence_of_faces([face(1, math.nan)]).logit)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        result(verdict=Verdict("no_signal")),
-        result(verdict=Verdict("fake", 0.9)),
-        result(Region((0, 0, 4, 4), (4, 4), Evidence(1.0))),
-        Result(Frame(BLACK, 0, 0.0, "clip"), None, Verdict("uncertain"), error="too small"),
-    ],
-)
-def test_a_frame_that_nobody_searched_has_no_faces_rather_than_none(other: Result) -> None:
-    assert faces_of(other) is None
-    assert faces_of(result()) == ()
-    one = face(1, 2.0)
-    assert faces_of(result(one)) == (one,)

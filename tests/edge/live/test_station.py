@@ -14,10 +14,10 @@ from edge.live.loop import Station, batch_that_pays
 from edge.regions import parse_region
 from edge.sinks.base import Sink
 from edge.sinks.controls import Controls
-from edge.sinks.outlet import Outlet
+from edge.sinks.worker import SinkWorker
 from edge.sources.live import LiveSource
 from edge.sources.policy import Limits, RetryPolicy
-from edge.types import Batch, Evidence, Image, Result
+from edge.types import Batch, Evidence, Picture, Result
 from tests.fakes import FakeBackend, FakeCamera, FakeSink, Step, Turn, grey
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.0, min_frames=2)
@@ -40,7 +40,7 @@ def make_camera(
         Detector(backend, parse_region("native")),
         QUICK,
         backend.manifest.calibration,
-        outlets=[Outlet(sink) for sink in sinks],
+        outlets=[SinkWorker(sink) for sink in sinks],
         **more,  # type: ignore[arg-type]  # passed on
     )
 
@@ -138,7 +138,7 @@ class Slow(FakeSink):
         super().__init__()
         self.seconds = seconds
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         time.sleep(self.seconds)
         super().write(result, picture)
 
@@ -156,7 +156,7 @@ def test_a_slow_sink_loses_results_and_holds_nobody_up() -> None:
 
 
 class Throws(FakeSink):
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         raise SinkError("the disk is full.")
 
 
@@ -180,8 +180,8 @@ def test_frames_of_different_cameras_are_given_to_the_model_together() -> None:
     assert max(backend.batches) == 4
     assert sum(backend.batches) == sum(camera.summary.scored for camera in cameras)
     for value, camera in enumerate(cameras):
-        assert camera.shown is not None and camera.shown.result.evidence is not None
-        assert camera.shown.result.evidence.logit == value - 128
+        assert camera.shown is not None and camera.shown[0].evidence is not None
+        assert camera.shown[0].evidence.logit == value - 128
 
 
 def test_a_lone_frame_is_not_kept_waiting_for_long() -> None:
@@ -310,7 +310,7 @@ class Hangs(FakeSink):
         super().__init__()
         self.gate = gate
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         self.gate.wait()
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edge.types import Evidence, Frame, Image, Result, State, Verdict
+from edge.sinks.base import Sink
+from edge.types import Evidence, Frame, Image, Picture, Result, State, Verdict
 
 
 def make_result(
@@ -35,3 +36,8 @@ def moving(height: int, width: int, count: int) -> Iterator[Image]:
     image = coarse.repeat(8, 0).repeat(8, 1)[:height, :width]
     for index in range(count):
         yield np.ascontiguousarray(np.roll(image, 3 * index, axis=1))
+
+
+def give(sink: Sink, result: Result, image: Image | None = None) -> None:
+    """Write a result with a picture; the bare frame if None."""
+    sink.write(result, Picture.of(result.frame.image if image is None else image))

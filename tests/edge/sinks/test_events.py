@@ -18,11 +18,10 @@ import pytest
 
 from edge.decision.alerts import AlertSettings, Event
 from edge.errors import SinkError, SourceFault
-from edge.sinks.base import Draw, DrawingSink
 from edge.sinks.events import EventsSink, to_event_record, told
-from edge.sinks.outlet import Outlet
-from edge.types import Frame, Image, Result, State, Verdict
-from tests.edge.sinks.results import moving, plain
+from edge.sinks.worker import SinkWorker
+from edge.types import Frame, Image, Picture, Result, State, Verdict
+from tests.edge.sinks.results import give, moving, plain
 
 BEGAN = 1_700_000_000.123456
 QUICK = AlertSettings(("fake",), debounce_s=1.0, cooldown_s=2.0)
@@ -61,9 +60,9 @@ def red() -> Image:
     return plain(48, 64, (0, 0, 255))
 
 
-def feed(sink: EventsSink, results: Iterable[Result], draw: Draw = red) -> None:
+def feed(sink: EventsSink, results: Iterable[Result], draw: Callable[[], Image] = red) -> None:
     for each in results:
-        sink.write_drawn(each, draw)
+        sink.write(each, Picture(draw))
 
 
 def names(folder: Path) -> list[str]:
@@ -129,29 +128,6 @@ def test_the_picture_is_that_of_the_moment_it_was_raised(tmp_path: Path) -> None
     picture = cv2.imread(str(path))
     assert picture is not None and picture.shape == (48, 64, 3)
     assert np.abs(picture.astype(int) - (0, 0, 255)).max() <= 3
-
-
-def test_where_nobody_draws_on_demand_what_was_drawn_is_saved_else_the_frame(
-    tmp_path: Path,
-) -> None:
-    nv12 = np.full((96, 64), 128, np.uint8)
-    blue = plain(48, 64, (255, 0, 0))
-    expected = []
-    with EventsSink(tmp_path, AlertSettings(("fake",), 0.0, 0.0)) as sink:
-        for at, picture in ((0, blue), (10, None), (20, None)):
-            image = nv12 if at == 20 else None
-            shown = result(at, "fake", image=image)
-            if image is not None:
-                frame = Frame(nv12, 0, BEGAN + at, "door", 5.0 + at, "nv12")
-                shown = Result(frame, None, Verdict("fake", 0.9))
-            sink.write(shown, picture)
-            sink.write(result(at + 5, "real"), None)
-            expected.append(f"{stamp(BEGAN + at)}_door_fake.jpg")
-    assert sorted(path.name for path in tmp_path.glob("*.jpg")) == sorted(expected)
-    means = [cv2.imread(str(tmp_path / name)).mean((0, 1)) for name in expected]  # type: ignore[union-attr]  # None would fail the test as it should
-    assert means[0] == pytest.approx([255, 0, 0], abs=3)
-    assert means[1] == pytest.approx([40, 80, 120], abs=3)
-    assert means[2] == pytest.approx([130, 130, 130], abs=3)
 
 
 def test_no_signal_says_why(tmp_path: Path) -> None:
@@ -248,7 +224,7 @@ def fail() -> Image:
     ids=["drawing", "encoding"],
 )
 def test_an_event_is_worth_more_than_its_picture(
-    tmp_path: Path, draw: Draw, reason: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, draw: Callable[[], Image], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EventsSink(tmp_path, QUICK) as sink:
         feed(sink, spell("fake", 0, 3), draw)
@@ -362,7 +338,7 @@ def test_strange_values_are_strict_json(tmp_path: Path) -> None:
     settings = AlertSettings(("fake",), 0.0, 1.0)
     with EventsSink(tmp_path, settings, snapshot=False) as sink:
         frame = Frame(plain(4, 4, (0, 0, 0)), 0, float("nan"), source)
-        sink.write(Result(frame, None, Verdict("fake", 0.5)), None)
+        give(sink, Result(frame, None, Verdict("fake", 0.5)))
     (path,) = tmp_path.iterdir()
     assert strict(path)["source"] == source
     assert abs(strict(path)["began"] - time.time()) < 3600
@@ -385,17 +361,16 @@ def test_a_place_that_does_not_do(tmp_path: Path) -> None:
 
 def test_behind_an_outlet_pictures_are_drawn_for_events_alone(tmp_path: Path) -> None:
     sink = EventsSink(tmp_path, QUICK)
-    assert isinstance(sink, DrawingSink)
     drawn: list[int] = []
 
     def draw() -> Image:
         drawn.append(threading.get_ident())
         return red()
 
-    outlet = Outlet(sink, capacity=100)
+    outlet = SinkWorker(sink, capacity=100)
     outlet.open()
     for each in spell("real", 0, 2) + spell("fake", 2, 6) + spell("real", 6, 12):
-        outlet.put(each, draw)
+        outlet.put(each, Picture(draw))
     assert outlet.close(PATIENCE_S)
     assert outlet.health().written == 24
     assert len(drawn) == 1 and drawn[0] != threading.get_ident()
@@ -410,14 +385,14 @@ def test_after_a_failure_it_goes_on_behind_an_outlet(tmp_path: Path) -> None:
         if away.is_dir():
             away.rename(folder)
 
-    outlet = Outlet(sink, capacity=100, restart=lambda: sink, wait=wait)
+    outlet = SinkWorker(sink, capacity=100, restart=lambda: sink, wait=wait)
     outlet.open()
     for index in range(4):
         if index == 1:
             folder.rename(away)
         for each in (result(5.0 * index, "fake"), result(5.0 * index + 1, "real")):
             before = outlet.health()
-            outlet.put(each, undrawn)
+            outlet.put(each, Picture(undrawn))
             deadline = time.monotonic() + PATIENCE_S
             while outlet.health().written + outlet.health().dropped == (
                 before.written + before.dropped

@@ -11,7 +11,7 @@ import pytest
 
 from edge.errors import SinkError
 from edge.sinks.images import ImagesSink, ImageSuffix
-from tests.edge.sinks.results import make_result, moving, plain
+from tests.edge.sinks.results import give, make_result, moving, plain
 
 
 def names(folder: Path) -> list[str]:
@@ -23,7 +23,7 @@ def test_pictures_come_back(tmp_path: Path, suffix: ImageSuffix, tolerance: int)
     folder = tmp_path / "new" / "folder"
     picture = plain(33, 47, (20, 120, 220))
     with ImagesSink(folder, suffix) as sink:
-        sink.write(make_result(index=12, source="/clips/cat.mp4"), picture)
+        give(sink, make_result(index=12, source="/clips/cat.mp4"), picture)
     assert names(folder) == [f"cat_000012{suffix}"]
     back = cv2.imread(str(folder / f"cat_000012{suffix}"))
     assert back is not None and back.shape == picture.shape
@@ -32,7 +32,7 @@ def test_pictures_come_back(tmp_path: Path, suffix: ImageSuffix, tolerance: int)
 
 def test_the_bare_frame_where_no_picture_was_drawn(tmp_path: Path) -> None:
     with ImagesSink(tmp_path, ".png") as sink:
-        sink.write(make_result(plain(8, 9, (1, 2, 3))), None)
+        give(sink, make_result(plain(8, 9, (1, 2, 3))))
     back = cv2.imread(str(tmp_path / "camera-0_000000.png"))
     assert back is not None and (back == (1, 2, 3)).all()
 
@@ -42,7 +42,7 @@ def test_one_stem_from_two_folders_does_not_collide(tmp_path: Path) -> None:
         for index in range(2):
             for folder, level in (("a", 10), ("b", 20)):
                 result = make_result(plain(4, 4, (level,) * 3), index, f"{folder}/cat.png")
-                sink.write(result, None)
+                give(sink, result)
     pictures = {path.name: int(cv2.imread(str(path)).max()) for path in tmp_path.iterdir()}  # type: ignore[union-attr]  # None would fail the test as it should
     assert pictures == {
         "cat_000000.png": 10,
@@ -56,7 +56,7 @@ def test_nothing_that_exists_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "camera-0_000000.jpg").write_bytes(b"precious")
     with ImagesSink(tmp_path) as sink:
         for index in range(2):
-            sink.write(make_result(index=index), None)
+            give(sink, make_result(index=index))
     assert (tmp_path / "camera-0_000000.jpg").read_bytes() == b"precious"
     assert names(tmp_path)[:2] == ["camera-0-2_000000.jpg", "camera-0-2_000001.jpg"]
 
@@ -82,7 +82,7 @@ def test_a_disk_without_room_leaves_no_half_picture(tmp_path: Path) -> None:
         with ImagesSink(tmp_path, ".png") as sink:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
             with pytest.raises(SinkError, match="largest size allowed"):
-                sink.write(make_result(next(moving(200, 300, 1))), None)
+                give(sink, make_result(next(moving(200, 300, 1))))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
@@ -91,5 +91,5 @@ def test_a_disk_without_room_leaves_no_half_picture(tmp_path: Path) -> None:
 
 def test_a_picture_that_the_format_cannot_hold(tmp_path: Path) -> None:
     with ImagesSink(tmp_path) as sink, pytest.raises(SinkError, match="70000×1"):
-        sink.write(make_result(plain(1, 70_000, (0, 0, 0))), None)
+        give(sink, make_result(plain(1, 70_000, (0, 0, 0))))
     assert names(tmp_path) == []

@@ -10,7 +10,7 @@ import pytest
 
 from edge.errors import SinkError
 from edge.sinks.jsonl import JsonLinesSink
-from tests.edge.sinks.results import make_result
+from tests.edge.sinks.results import give, make_result
 
 ROOT = Path(__file__).parents[3]
 
@@ -19,7 +19,7 @@ def test_one_object_per_line_readable_while_the_run_goes_on(tmp_path: Path) -> N
     path = tmp_path / "out.jsonl"
     with JsonLinesSink(path) as sink:
         for index in range(3):
-            sink.write(make_result(index=index, source="Küche"), None)
+            give(sink, make_result(index=index, source="Küche"))
             lines = path.read_text(encoding="utf-8").splitlines()
             assert [json.loads(line)["index"] for line in lines] == list(range(index + 1))
     assert json.loads(lines[0])["latency_ms"] == {"infer": 1.235}
@@ -29,7 +29,7 @@ def test_one_object_per_line_readable_while_the_run_goes_on(tmp_path: Path) -> N
 def test_a_name_that_is_not_utf8_stays_json(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     with JsonLinesSink(path) as sink:
-        sink.write(make_result(source="odd\udcff.png"), None)
+        give(sink, make_result(source="odd\udcff.png"))
     assert json.loads(path.read_bytes())["source"] == "odd\udcff.png"
 
 
@@ -38,7 +38,7 @@ def test_an_existing_file_is_replaced_by_the_first_result(tmp_path: Path) -> Non
     path.write_text("old\n" * 1000)
     with JsonLinesSink(path) as sink:
         assert path.read_text() == "old\n" * 1000
-        sink.write(make_result(), None)
+        give(sink, make_result())
     assert len(path.read_text().splitlines()) == 1
 
 
@@ -70,7 +70,7 @@ def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
         pytest.raises(SinkError, match="is the source itself"),
         JsonLinesSink(photo) as sink,
     ):
-        sink.write(make_result(source=str(photo)), None)
+        give(sink, make_result(source=str(photo)))
     assert photo.read_bytes() == b"pixels"
 
 
@@ -80,17 +80,17 @@ def test_a_full_disk_is_said_in_a_sentence() -> None:
         pytest.raises(SinkError, match="/dev/full cannot be written: the disk is full"),
         JsonLinesSink("/dev/full") as sink,
     ):
-        sink.write(make_result(), None)
+        give(sink, make_result())
 
 
 def test_standard_output_and_a_reader_that_goes() -> None:
     script = (
         "from edge.sinks.jsonl import JsonLinesSink\n"
-        "from tests.edge.sinks.results import make_result\n"
+        "from tests.edge.sinks.results import give, make_result\n"
         "print('before')\n"
         "with JsonLinesSink('-') as sink:\n"
         "    for index in range(100_000):\n"
-        "        sink.write(make_result(index=index), None)\n"
+        "        give(sink, make_result(index=index))\n"
     )
     run = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT

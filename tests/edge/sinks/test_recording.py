@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from edge.errors import SinkError
-from edge.sinks.outlet import Outlet
 from edge.sinks.recording import RecordingSink, earlier_files
-from edge.types import Image, Result
-from tests.edge.sinks.results import make_result, moving, plain
+from edge.sinks.worker import SinkWorker
+from edge.types import Image, Picture, Result
+from tests.edge.sinks.results import give, make_result, moving, plain
 from tests.edge.sinks.test_video import (
     PLAIN,
     boxes,
@@ -67,7 +67,7 @@ def captured(results: Iterable[Result]) -> list[Result]:
 def write_all(sink: RecordingSink, results: Iterable[Result]) -> None:
     with sink:
         for result in results:
-            sink.write(result, None)
+            give(sink, result)
 
 
 def playable(path: Path) -> int:
@@ -103,7 +103,7 @@ def test_every_file_is_plain_once_the_next_has_begun(tmp_path: Path) -> None:
     sink = RecordingSink(tmp_path / "door.mp4", 10.0, rotate_s=2.0)
     with sink:
         for result in captured(clip(70)):
-            sink.write(result, None)
+            give(sink, result)
         first, second, third, last = sorted(tmp_path.iterdir())
         assert [boxes(path) for path in (first, second, third)] == [PLAIN] * 3
         assert len(decode(third)[0]) == 20
@@ -140,15 +140,6 @@ def test_a_frame_of_another_size_begins_a_new_file(tmp_path: Path) -> None:
         (4, (64, 96)),
     ]
     assert min(picture.min() for part in parts for picture in part) > 190
-
-
-def test_the_picture_decides_the_size_not_the_frame(tmp_path: Path) -> None:
-    sink = RecordingSink(tmp_path / "door.mp4", rotate_s=60.0)
-    with sink:
-        for result in live(range(3)):
-            sink.write(result, plain(32, 48, (0, 0, 200)))
-    (path,) = tmp_path.iterdir()
-    assert decode(path)[1][0].shape == (32, 48, 3)
 
 
 def test_names_that_exist_get_a_number_and_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -192,12 +183,12 @@ def test_a_file_ends_in_a_silence_and_the_next_begins_with_the_picture(tmp_path:
     results = live([0, 1, 6, 11, 16, 21, 22], silent=[2, 3, 4])
     with sink:
         for result in results[:4]:
-            sink.write(result, None)
+            give(sink, result)
         (first,) = tmp_path.iterdir()
         assert decode(first)[0] == pytest.approx([0, 1, 6], abs=0.001)
         finished = first.read_bytes()
         for result in results[4:]:
-            sink.write(result, None)
+            give(sink, result)
         assert first.read_bytes() == finished
     assert names(tmp_path) == [f"door_{stamp(BEGAN + s)}.mp4" for s in (0, 21)]
     assert decode(sorted(tmp_path.iterdir())[1])[0] == pytest.approx([0, 1], abs=0.001)
@@ -262,7 +253,7 @@ def test_only_its_own_oldest_files_are_deleted_those_of_earlier_runs_too(tmp_pat
     with sink:
         left = [set(names(tmp_path)) - others]
         for result in captured(clip(25)):
-            sink.write(result, None)
+            give(sink, result)
             if (now := set(names(tmp_path)) - others) != left[-1]:
                 left.append(now)
     mine = [f"door_{stamp(BEGAN + s)}.mp4" for s in (0, 1, 2)]
@@ -320,7 +311,7 @@ def test_a_file_that_cannot_be_deleted_ends_nothing(
     with sink:
         monkeypatch.setattr(Path, "unlink", refuse)
         for result in live(i / 5 for i in range(4)):
-            sink.write(result, None)
+            give(sink, result)
         monkeypatch.undo()
     assert len(names(tmp_path)) == 2
     assert f"{old} was not deleted: Permission denied." in caplog.text
@@ -330,7 +321,7 @@ def test_one_that_a_person_deleted_is_not_missed(tmp_path: Path) -> None:
     sink = RecordingSink(tmp_path / "door.mp4", 10.0, rotate_s=1.0, keep_files=2)
     with sink:
         for index, result in enumerate(captured(clip(45))):
-            sink.write(result, None)
+            give(sink, result)
             if index == 15:
                 min(tmp_path.iterdir()).unlink()
     assert names(tmp_path) == [f"door_{stamp(BEGAN + s)}.mp4" for s in (3, 4)]
@@ -343,15 +334,15 @@ def test_a_file_that_cannot_be_written_costs_no_older_one(tmp_path: Path) -> Non
     results = captured(clip(40))
     with pytest.raises(SinkError, match="there is no folder"), sink:
         for result in results[:20]:
-            sink.write(result, None)
+            give(sink, result)
         folder.rename(away)
         for result in results[20:]:
-            sink.write(result, None)
+            give(sink, result)
     away.rename(folder)
     assert [len(decode(path)[0]) for path in sorted(folder.iterdir())] == [10, 10]
     with sink:  # and goes on
         for result in results[25:]:
-            sink.write(result, None)
+            give(sink, result)
     assert names(folder) == [f"door_{stamp(BEGAN + s)}.mp4" for s in (2.5, 3.5)]
 
 
@@ -384,6 +375,7 @@ ENDLESS = """
 import dataclasses, sys
 from pathlib import Path
 from edge.sinks.recording import RecordingSink
+from tests.edge.sinks.results import give
 from tests.edge.sinks.test_video import clip
 fps = float(sys.argv[2])
 results = clip(40)
@@ -394,7 +386,7 @@ with RecordingSink(Path(sys.argv[1]), fps, rotate_s=float(sys.argv[3])) as sink:
         frame = dataclasses.replace(
             shown.frame, index=index, pts=time_s, captured_at=1.7e9 + time_s
         )
-        sink.write(dataclasses.replace(shown, frame=frame), None)
+        give(sink, dataclasses.replace(shown, frame=frame))
         print(index, flush=True)
 """
 
@@ -438,13 +430,13 @@ def fill(folder: Path) -> None:
     """Record until there is no room, behind an outlet; prints what that says of it."""
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     sink = RecordingSink(folder / "door.mp4", 10.0, rotate_s=3.0)
-    outlet = Outlet(sink, name="door: recording", capacity=2, restart=lambda: sink)
+    outlet = SinkWorker(sink, name="door: recording", capacity=2, restart=lambda: sink)
     outlet.open()
     pictures = list(moving(240, 320, 40))
     for index, image in enumerate(itertools.islice(itertools.cycle(pictures), 2000)):
         before = outlet.health()
         result = make_result(image, index, pts=index / 10, captured_at=BEGAN + index / 10)
-        outlet.put(result, lambda i=image: i)  # type: ignore[misc]  # mypy does not infer it
+        outlet.put(result, Picture.of(image))
         while outlet.health().written + outlet.health().dropped == before.written + before.dropped:
             time.sleep(0.0005)
         if outlet.health().state == "stopped":
@@ -490,7 +482,7 @@ def test_a_file_that_may_not_grow_further_is_left_and_another_begun(tmp_path: Pa
     folder = tmp_path / "parts"
     folder.mkdir()
     sink = RecordingSink(folder / "door.mp4", 10.0, rotate_s=60.0)
-    outlet = Outlet(sink, capacity=200, restart=lambda: sink, wait=lambda *_: None)
+    outlet = SinkWorker(sink, capacity=200, restart=lambda: sink, wait=lambda *_: None)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(
         resource.RLIMIT_FSIZE, ((tmp_path / "whole.mp4").stat().st_size // 2, before[1])
@@ -498,7 +490,7 @@ def test_a_file_that_may_not_grow_further_is_left_and_another_begun(tmp_path: Pa
     try:
         outlet.open()
         for result in results:
-            outlet.put(result, lambda image=result.frame.image: image)  # type: ignore[misc]  # mypy does not infer it
+            outlet.put(result, Picture.of(result.frame.image))
         deadline = time.monotonic() + 60
         while outlet.health().written + outlet.health().dropped < 100:
             assert time.monotonic() < deadline

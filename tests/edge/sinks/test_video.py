@@ -20,7 +20,7 @@ from edge.errors import SinkError
 from edge.sinks import video
 from edge.sinks.video import Timeline, VideoSink, canvas_hw, fit
 from edge.types import Image, Result
-from tests.edge.sinks.results import make_result, moving, plain
+from tests.edge.sinks.results import give, make_result, moving, plain
 
 ROOT = Path(__file__).parents[3]
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
@@ -29,7 +29,7 @@ RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 def record(path: Path, results: Iterable[Result]) -> None:
     with VideoSink(path) as sink:
         for result in results:
-            sink.write(result, None)
+            give(sink, result)
 
 
 def decode(path: Path) -> tuple[list[float], list[Image]]:
@@ -272,13 +272,14 @@ ENDLESS = """
 import sys
 from pathlib import Path
 from edge.sinks.video import VideoSink
+from tests.edge.sinks.results import give
 from tests.edge.sinks.test_video import clip
 results = clip(40)
 with VideoSink(Path(sys.argv[1])) as sink:
     for index in range(100_000):
         result = results[index % len(results)]
         frame = type(result.frame)(result.frame.image, index, 0.0, "clip", index / 10)
-        sink.write(type(result)(frame, None, result.verdict), None)
+        give(sink, type(result)(frame, None, result.verdict))
         print(index, flush=True)
 """
 
@@ -358,11 +359,11 @@ def test_a_failure_at_the_end_does_not_hide_ctrl_c(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(KeyboardInterrupt), VideoSink(path) as sink:
-            sink.write(make_result(), None)
+            give(sink, make_result())
             resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
             raise KeyboardInterrupt
         with pytest.raises(SinkError, match="largest size"), VideoSink(path) as sink:
-            sink.write(make_result(), None)
+            give(sink, make_result())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "largest size" in caplog.text
@@ -394,7 +395,7 @@ def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     record(path, clip(3))
     with pytest.raises(SinkError, match="is the source itself"), VideoSink(path) as sink:
-        sink.write(make_result(source=str(path), pts=0.0), None)
+        give(sink, make_result(source=str(path), pts=0.0))
     assert len(decode(path)[0]) == 3
 
 

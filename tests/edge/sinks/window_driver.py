@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge.sinks.controls import Controls
 from edge.sinks.window import WindowSink
-from tests.edge.sinks.results import make_result, plain
+from tests.edge.sinks.results import give, make_result, plain
 
 TITLE = "Patchwatch test"
 BGR = (0, 128, 255)
@@ -29,11 +29,11 @@ def main(snapshots: str, height: str, width: str, *mode: str) -> None:
     stills = "stills" in mode
     with WindowSink(controls, TITLE, Path(snapshots), stills) as sink:
         while not controls.stop and not (stills and index == 2):
-            sink.write(make_result(picture, index, "clip.mp4"), picture)
+            give(sink, make_result(picture, index, "clip.mp4"), picture)
             print(index, controls.heat_map, flush=True)
             index += 1
             time.sleep(0.02)
-        sink.write(make_result(picture, index), picture)
+        give(sink, make_result(picture, index), picture)
     print("clean end", flush=True)
 
 

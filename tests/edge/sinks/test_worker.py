@@ -14,19 +14,18 @@ import pytest
 from typing_extensions import Self
 
 from edge.errors import SinkError
-from edge.sinks.base import Draw, DrawingSink
 from edge.sinks.images import ImagesSink
 from edge.sinks.jsonl import JsonLinesSink
-from edge.sinks.outlet import (
-    LONGEST_PAUSE_S,
-    Backoff,
-    Outlet,
-    OutletState,
-    is_for_good,
-)
 from edge.sinks.paths import sink_error
 from edge.sinks.video import VideoSink
-from edge.types import Image, Result
+from edge.sinks.worker import (
+    LONGEST_PAUSE_S,
+    Backoff,
+    SinkWorker,
+    WorkerState,
+    is_for_good,
+)
+from edge.types import Image, Picture, Result
 from tests.edge.sinks.results import make_result, moving, plain
 from tests.fakes import FakeSink
 
@@ -59,7 +58,7 @@ class Steered(FakeSink):
         assert error is None or isinstance(error, BaseException)
         self.exits.append(error)
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         self.busy.set()
         assert self.let.wait(PATIENCE_S)
         failure = self.failures.pop(0) if self.failures else None
@@ -75,7 +74,7 @@ class Steered(FakeSink):
 class Forgetful(Steered):
     """Keeps no result."""
 
-    def write(self, result: Result, picture: Image | None) -> None:
+    def write(self, result: Result, picture: Picture) -> None:
         super().write(result, picture)
         self.results.clear()
         self.pictures.clear()
@@ -100,8 +99,11 @@ class Pauses:
         self.now_s += seconds
 
 
-def undrawn() -> Image:
+def fail() -> Image:
     raise AssertionError("nobody wanted a picture")
+
+
+undrawn = Picture(fail)
 
 
 def broken(reason: str = "Input/output error", number: int = errno.EIO) -> SinkError:
@@ -118,16 +120,16 @@ def until(happened: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def reaches(outlet: Outlet, state: OutletState) -> None:
+def reaches(outlet: SinkWorker, state: WorkerState) -> None:
     until(lambda: outlet.health().state == state)
 
 
-def put(outlet: Outlet, *indices: int) -> None:
+def put(outlet: SinkWorker, *indices: int) -> None:
     for index in indices:
         outlet.put(make_result(index=index), undrawn)
 
 
-def put_and_wait(outlet: Outlet, *indices: int) -> None:
+def put_and_wait(outlet: SinkWorker, *indices: int) -> None:
     """One by one, each once the one before is dealt with."""
     for index in indices:
         before = outlet.health()
@@ -135,17 +137,17 @@ def put_and_wait(outlet: Outlet, *indices: int) -> None:
         until(lambda: done(outlet) > before.written + before.dropped)  # noqa: B023 — within the turn
 
 
-def done(outlet: Outlet) -> int:
+def done(outlet: SinkWorker) -> int:
     health = outlet.health()
     return health.written + health.dropped
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[[Outlet], Outlet]]:
+def opened() -> Iterator[Callable[[SinkWorker], SinkWorker]]:
     """Opens outlets, and closes them at the end of a test."""
-    outlets: list[Outlet] = []
+    outlets: list[SinkWorker] = []
 
-    def add(outlet: Outlet) -> Outlet:
+    def add(outlet: SinkWorker) -> SinkWorker:
         outlets.append(outlet)
         outlet.open()
         return outlet
@@ -155,12 +157,12 @@ def opened() -> Iterator[Callable[[Outlet], Outlet]]:
         assert outlet.close(PATIENCE_S)
 
 
-Opened = Callable[[Outlet], Outlet]
+Opened = Callable[[SinkWorker], SinkWorker]
 
 
 def test_results_come_in_order_and_the_sink_is_finished(opened: Opened) -> None:
     sink = Steered()
-    outlet = opened(Outlet(sink, name="door: lines", capacity=100))
+    outlet = opened(SinkWorker(sink, name="door: lines", capacity=100))
     put(outlet, *range(50))
     assert outlet.close(PATIENCE_S)
     assert sink.indices == list(range(50))
@@ -173,7 +175,7 @@ def test_results_come_in_order_and_the_sink_is_finished(opened: Opened) -> None:
 def test_a_slow_sink_holds_nobody_up_and_sees_the_newest(opened: Opened) -> None:
     sink = Steered()
     sink.let.clear()
-    outlet = opened(Outlet(sink, capacity=3))
+    outlet = opened(SinkWorker(sink, capacity=3))
     put(outlet, 0)
     assert sink.busy.wait(PATIENCE_S)
     put(outlet, *range(1, 100))  # returns, though the sink does not
@@ -184,9 +186,9 @@ def test_a_slow_sink_holds_nobody_up_and_sees_the_newest(opened: Opened) -> None
 
 
 @pytest.mark.parametrize("state", ["open", "waiting"])
-def test_no_more_results_are_held_than_it_was_told(opened: Opened, state: OutletState) -> None:
+def test_no_more_results_are_held_than_it_was_told(opened: Opened, state: WorkerState) -> None:
     sink = Forgetful(*([broken()] if state == "waiting" else []))
-    outlet = opened(Outlet(sink, capacity=4, restart=lambda: sink, wait=Pauses(most=0).wait))
+    outlet = opened(SinkWorker(sink, capacity=4, restart=lambda: sink, wait=Pauses(most=0).wait))
     if state == "waiting":
         put(outlet, 0)
         reaches(outlet, "waiting")
@@ -207,19 +209,19 @@ def test_no_more_results_are_held_than_it_was_told(opened: Opened, state: Outlet
 
 def test_it_needs_room_for_one_in_hand_and_one_that_waits() -> None:
     with pytest.raises(ValueError, match="2 or more"):
-        Outlet(Steered(), capacity=1)
+        SinkWorker(Steered(), capacity=1)
 
 
 def test_a_picture_is_drawn_for_a_sink_that_wants_one_in_the_outlets_thread(opened: Opened) -> None:
     sink = Steered(wants_picture=True)
-    outlet = opened(Outlet(sink))
+    outlet = opened(SinkWorker(sink))
     drawers: list[int] = []
 
     def draw() -> Image:
         drawers.append(threading.get_ident())
         return plain(2, 2, (1, 2, 3))
 
-    outlet.put(make_result(), draw)
+    outlet.put(make_result(), Picture(draw))
     until(lambda: outlet.health().written == 1)
     (picture,) = sink.pictures
     assert picture is not None and picture.shape == (2, 2, 3)
@@ -229,15 +231,15 @@ def test_a_picture_is_drawn_for_a_sink_that_wants_one_in_the_outlets_thread(open
 def test_what_is_dropped_is_never_drawn(opened: Opened) -> None:
     sink = Steered(wants_picture=True)
     sink.let.clear()
-    outlet = opened(Outlet(sink, capacity=2))
+    outlet = opened(SinkWorker(sink, capacity=2))
     drawn: list[int] = []
 
-    def draw(index: int) -> Draw:
+    def draw(index: int) -> Picture:
         def picture() -> Image:
             drawn.append(index)
             return plain(2, 2, (0, 0, 0))
 
-        return picture
+        return Picture(picture)
 
     outlet.put(make_result(index=0), draw(0))
     assert sink.busy.wait(PATIENCE_S)
@@ -251,29 +253,33 @@ def test_what_is_dropped_is_never_drawn(opened: Opened) -> None:
 class Seldom(Steered):
     """Draws at every third result."""
 
-    def write_drawn(self, result: Result, draw: Draw) -> None:
-        self.write(result, draw() if result.frame.index % 3 == 0 else None)
+    def write(self, result: Result, picture: Picture) -> None:
+        if result.frame.index % 3 == 0:
+            picture()
+        super().write(result, picture)
 
 
 def test_a_sink_may_draw_when_it_needs_to(opened: Opened) -> None:
-    sink = Seldom()
-    assert isinstance(sink, DrawingSink) and not isinstance(Steered(), DrawingSink)
-    outlet = opened(Outlet(sink, capacity=10))
+    drawn: list[int] = []
+
+    def picture(index: int) -> Picture:
+        return Picture(lambda: drawn.append(index) or plain(2, 2, (0, 0, 0)))  # type: ignore[func-returns-value]  # short
+
+    outlet = opened(SinkWorker(Seldom(), capacity=10))
     for index in range(6):
-        image = plain(2, 2, (0, 0, 0)) if index % 3 == 0 else None
-        outlet.put(make_result(index=index), undrawn if image is None else lambda i=image: i)  # type: ignore[misc]  # mypy does not infer it
+        outlet.put(make_result(index=index), picture(index))
     until(lambda: outlet.health().written == 6)
-    assert [picture is not None for picture in sink.pictures] == [True, False, False] * 2
+    assert drawn == [0, 3]
 
 
 def test_a_picture_that_cannot_be_drawn_costs_no_file(
     opened: Opened, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = Steered(wants_picture=True)
-    outlet = opened(Outlet(sink, name="door: recording"))
+    outlet = opened(SinkWorker(sink, name="door: recording"))
     for _ in range(3):
         outlet.put(make_result(), undrawn)
-    outlet.put(make_result(index=7), lambda: plain(2, 2, (0, 0, 0)))
+    outlet.put(make_result(index=7), Picture.of(plain(2, 2, (0, 0, 0))))
     until(lambda: done(outlet) == 4)
     assert sink.indices == [7] and sink.exits == []
     assert outlet.health().dropped == 3
@@ -289,7 +295,7 @@ def test_a_sink_that_failed_is_closed_and_opened_again(
     sink = Steered(None, failure := broken())
     pauses = Pauses()
     outlet = opened(
-        Outlet(sink, name="door: lines", restart=lambda: sink, now=pauses.now, wait=pauses.wait)
+        SinkWorker(sink, name="door: lines", restart=lambda: sink, now=pauses.now, wait=pauses.wait)
     )
     put_and_wait(outlet, 0, 1, 2, 3)
     assert len(caplog.records) == 1
@@ -315,14 +321,14 @@ def test_a_sink_that_cannot_even_be_closed_is_opened_again(opened: Opened) -> No
                 raise broken()
 
     sink = Stubborn(broken())
-    outlet = opened(Outlet(sink, restart=lambda: sink, wait=Pauses().wait))
+    outlet = opened(SinkWorker(sink, restart=lambda: sink, wait=Pauses().wait))
     put_and_wait(outlet, 0, 1)
     assert sink.indices == [1] and len(sink.exits) == 1
 
 
 def test_any_exception_of_a_sink_is_survived(opened: Opened) -> None:
     sink = Steered(ZeroDivisionError("division by zero"))
-    outlet = opened(Outlet(sink, restart=lambda: sink, wait=Pauses().wait))
+    outlet = opened(SinkWorker(sink, restart=lambda: sink, wait=Pauses().wait))
     put_and_wait(outlet, 0, 1)
     assert sink.indices == [1]
     assert outlet.health().error == "ZeroDivisionError: division by zero"
@@ -333,7 +339,7 @@ def test_a_trouble_that_lasts_is_said_once_and_tried_ever_more_slowly(
 ) -> None:
     sink = Steered(broken())
     pauses = Pauses()
-    outlet = opened(Outlet(sink, restart=lambda: sink, now=pauses.now, wait=pauses.wait))
+    outlet = opened(SinkWorker(sink, restart=lambda: sink, now=pauses.now, wait=pauses.wait))
     sink.refusals = [broken() for _ in range(8)]
     put_and_wait(outlet, 0, 1)
     assert pauses.taken == [1, 2, 4, 8, 16, 32, 60, 60, 60]
@@ -348,7 +354,7 @@ def test_a_sink_that_fails_again_and_again_is_said_once(
     caplog.set_level(logging.INFO)
     sink = Steered(*[broken(), None] * 10)
     pauses = Pauses()
-    outlet = opened(Outlet(sink, restart=lambda: sink, now=pauses.now, wait=pauses.wait))
+    outlet = opened(SinkWorker(sink, restart=lambda: sink, now=pauses.now, wait=pauses.wait))
     put_and_wait(outlet, *range(20))
     assert sink.indices == list(range(1, 20, 2))
     assert pauses.taken == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
@@ -357,7 +363,7 @@ def test_a_sink_that_fails_again_and_again_is_said_once(
 
 def test_another_trouble_is_said_too(opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
     sink = Steered(broken())
-    outlet = opened(Outlet(sink, restart=lambda: sink, wait=Pauses().wait))
+    outlet = opened(SinkWorker(sink, restart=lambda: sink, wait=Pauses().wait))
     sink.refusals = [broken(), broken("No such device", errno.ENODEV), broken()]
     put_and_wait(outlet, 0, 1)
     reasons = [record.message.rpartition(": ")[2] for record in caplog.records]
@@ -368,7 +374,7 @@ def test_after_a_pause_the_newest_results_are_written(opened: Opened) -> None:
     over = threading.Event()
     sink = Steered(broken())
     outlet = opened(
-        Outlet(sink, capacity=4, restart=lambda: sink, wait=lambda *_: over.wait(PATIENCE_S))
+        SinkWorker(sink, capacity=4, restart=lambda: sink, wait=lambda *_: over.wait(PATIENCE_S))
     )
     put(outlet, 0)
     reaches(outlet, "waiting")
@@ -381,7 +387,7 @@ def test_after_a_pause_the_newest_results_are_written(opened: Opened) -> None:
 
 def test_a_pause_ends_when_it_is_closed(opened: Opened) -> None:
     sink = Steered(broken())
-    outlet = opened(Outlet(sink, restart=lambda: sink, wait=Pauses(most=0).wait))
+    outlet = opened(SinkWorker(sink, restart=lambda: sink, wait=Pauses(most=0).wait))
     put(outlet, 0)
     reaches(outlet, "waiting")
     put(outlet, *range(1, 10))
@@ -405,7 +411,7 @@ def test_what_only_a_person_can_change_stops_it_with_one_line(
 ) -> None:
     caplog.set_level(logging.INFO)
     sink = Steered(None, failure)
-    outlet = opened(Outlet(sink, name="recording", restart=lambda: sink, wait=Pauses().wait))
+    outlet = opened(SinkWorker(sink, name="recording", restart=lambda: sink, wait=Pauses().wait))
     put_and_wait(outlet, 0, 1)
     reaches(outlet, "stopped")
     put(outlet, *range(2, 100))
@@ -423,7 +429,7 @@ def test_a_sink_that_must_not_be_opened_again_stops_at_any_failure(
     opened: Opened, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = Steered(broken())
-    outlet = opened(Outlet(sink))
+    outlet = opened(SinkWorker(sink))
     put(outlet, 0)
     reaches(outlet, "stopped")
     assert "stopped, and detection goes on" in caplog.text
@@ -431,7 +437,7 @@ def test_a_sink_that_must_not_be_opened_again_stops_at_any_failure(
 
 def test_a_disk_that_is_full_when_it_is_opened_again_stops_it(opened: Opened) -> None:
     sink = Steered(broken())
-    outlet = opened(Outlet(sink, restart=lambda: sink, wait=Pauses().wait))
+    outlet = opened(SinkWorker(sink, restart=lambda: sink, wait=Pauses().wait))
     sink.refusals = [broken(), broken("No space left on device", errno.ENOSPC)]
     put(outlet, 0)
     reaches(outlet, "stopped")
@@ -453,7 +459,7 @@ def test_the_reader_of_standard_output_left(
     gone = threading.Event()
     with open(writing, "w", encoding="utf-8") as stdout:
         monkeypatch.setattr("sys.stdout", stdout)
-        outlet = opened(Outlet(JsonLinesSink("-"), on_gone=gone.set))
+        outlet = opened(SinkWorker(JsonLinesSink("-"), on_gone=gone.set))
         put(outlet, 0)
         until(lambda: outlet.health().written == 1)
         assert os.read(reading, 100_000).endswith(b"}\n")
@@ -472,14 +478,14 @@ def test_the_reader_of_standard_output_left(
 def test_a_reader_that_left_is_told_where_nobody_asked(
     opened: Opened, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outlet = opened(Outlet(sink := Steered(BrokenPipeError()), restart=lambda: sink))
+    outlet = opened(SinkWorker(sink := Steered(BrokenPipeError()), restart=lambda: sink))
     put(outlet, 0)
     reaches(outlet, "stopped")
     assert "stopped, and detection goes on: whoever read it has gone." in caplog.text
 
 
 def test_a_wrong_path_is_told_before_the_run(tmp_path: Path) -> None:
-    outlet = Outlet(VideoSink(tmp_path / "absent" / "out.mp4"))
+    outlet = SinkWorker(VideoSink(tmp_path / "absent" / "out.mp4"))
     with pytest.raises(SinkError, match="there is no folder"):
         outlet.open()
     assert outlet.health().state == "new"
@@ -489,14 +495,14 @@ def test_a_wrong_path_is_told_before_the_run(tmp_path: Path) -> None:
 
 
 def test_one_that_was_never_opened_can_be_closed() -> None:
-    outlet = Outlet(sink := Steered())
+    outlet = SinkWorker(sink := Steered())
     outlet.begin_close()
     assert outlet.join(0.0)
     assert sink.exits == []
 
 
 def test_it_is_opened_once(opened: Opened) -> None:
-    outlet = opened(Outlet(Steered()))
+    outlet = opened(SinkWorker(Steered()))
     with pytest.raises(ValueError, match="once"):
         outlet.open()
 
@@ -504,7 +510,7 @@ def test_it_is_opened_once(opened: Opened) -> None:
 def test_a_sink_that_does_not_return_is_left_behind() -> None:
     sink = Steered()
     sink.let.clear()
-    outlet = Outlet(sink)
+    outlet = SinkWorker(sink)
     outlet.open()
     put(outlet, 0, 1, 2)
     assert sink.busy.wait(PATIENCE_S)
@@ -521,13 +527,13 @@ def test_closing_writes_what_waits_while_the_time_allows() -> None:
     pauses = Pauses()
 
     class Slow(Steered):
-        def write(self, result: Result, picture: Image | None) -> None:
+        def write(self, result: Result, picture: Picture) -> None:
             super().write(result, picture)
             pauses.now_s += 1.0
 
     sink = Slow()
     sink.let.clear()
-    outlet = Outlet(sink, capacity=10, now=pauses.now)
+    outlet = SinkWorker(sink, capacity=10, now=pauses.now)
     outlet.open()
     put(outlet, *range(10))
     assert sink.busy.wait(PATIENCE_S)
@@ -547,7 +553,7 @@ def test_many_close_side_by_side() -> None:
         def __exit__(self, *args: object) -> None:
             together.wait()  # returns only while all four are at it
 
-    outlets = [Outlet(Meeting()) for _ in range(4)]
+    outlets = [SinkWorker(Meeting()) for _ in range(4)]
     for outlet in outlets:
         outlet.open()
     for outlet in outlets:
@@ -560,7 +566,7 @@ def test_a_file_that_cannot_be_finished_is_told(caplog: pytest.LogCaptureFixture
         def __exit__(self, *args: object) -> None:
             raise broken("No space left on device", errno.ENOSPC)
 
-    outlet = Outlet(Unfinished(), name="recording")
+    outlet = SinkWorker(Unfinished(), name="recording")
     outlet.open()
     assert outlet.close(PATIENCE_S)
     assert "recording was not finished: out.mp4 cannot be written: the disk is full" in caplog.text
@@ -575,12 +581,12 @@ def test_a_folder_that_went_away_and_came_back(opened: Opened, tmp_path: Path) -
             super().wait(closing, seconds)
             away.rename(folder)
 
-    outlet = opened(Outlet(sink, restart=lambda: sink, wait=Back().wait))
+    outlet = opened(SinkWorker(sink, restart=lambda: sink, wait=Back().wait))
     picture = next(moving(32, 32, 1))
     for index in range(4):
         if index == 2:
             folder.rename(away)
-        outlet.put(make_result(index=index), lambda: picture)
+        outlet.put(make_result(index=index), Picture.of(picture))
         until(lambda index=index: done(outlet) == index + 1)  # type: ignore[misc]  # mypy does not infer it
     assert sorted(path.name for path in folder.iterdir()) == [
         f"camera-0_{index:06d}.png" for index in (0, 1, 3)

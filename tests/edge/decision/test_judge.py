@@ -1,21 +1,19 @@
 from __future__ import annotations
 
-import threading
-
 import pytest
 
-from edge.decision.judge import HISTORY_S, PLACEHOLDER_HW, Judge, Picture
+from edge.decision.judge import PLACEHOLDER_HW, Judge
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Stopwatch
 from edge.manifest import Calibration
-from edge.types import Evidence, Frame, Image, Region, Verdict
+from edge.types import Evidence, Frame, Region, Verdict
 from tests.fakes import grey
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.1, min_frames=2)
 
 
-def make_judge() -> Judge:
-    return Judge("door", Calibration(), None, QUICK)
+def make_judge(faces: bool = False) -> Judge:
+    return Judge("door", Calibration(), QUICK, faces)
 
 
 def frame(index: int, captured_at: float = 1000.0) -> Frame:
@@ -60,48 +58,6 @@ def test_only_live_frames_have_an_age(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ahead.age_ms == 0.0
 
 
-def test_the_history_is_bounded_and_has_gaps_for_silence_without_presentation_times() -> None:
-    judge = make_judge()
-    for index in range(400):
-        judge.judge(frame(index), region(0.0), None, Stopwatch())
-    history = judge.hud(True).history
-    assert len(history) == int(HISTORY_S * 10) + 1
-
-
-def test_the_rate_is_unknown_until_two_frames_and_after_silence() -> None:
-    judge = make_judge()
-    rates = []
-    for happens in (judge.served, judge.served, judge.silence):
-        happens()
-        rates.append(judge.fps)
-    assert rates[0] is None and rates[2] is None
-    assert rates[1] is not None and rates[1] > 0
-
-
-def test_a_picture_is_drawn_once_for_all_who_ask() -> None:
-    judge = make_judge()
-    result = judge.judge(frame(0), region(1.0), None, Stopwatch())
-    drawn = []
-    paint = judge.paint
-
-    def counted(*given: object) -> object:
-        drawn.append(threading.current_thread().name)
-        return paint(*given)  # type: ignore[arg-type]  # passed on
-
-    judge.paint = counted  # type: ignore[method-assign,assignment]
-    picture = Picture(judge, result, judge.hud(True))
-    images: list[Image] = []
-    threads = [threading.Thread(target=lambda: images.append(picture())) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(drawn) == 1
-    assert len(images) == 8 and all(image is images[0] for image in images)
-    assert (images[0] != 7).any()
-    assert (result.frame.image == 7).all()
-
-
 def faces(*logits: float, first: int = 1) -> tuple[Region, ...]:
     """Faces with numbers in a row."""
     return tuple(
@@ -111,18 +67,18 @@ def faces(*logits: float, first: int = 1) -> tuple[Region, ...]:
 
 
 def test_each_face_has_its_verdict_and_the_frame_that_of_the_face_that_leads() -> None:
-    judge = make_judge()
+    judge = make_judge(faces=True)
     for i in range(4):
         result = judge.judge(frame(i), faces(-9.0, 8.0, 2.0), None, Stopwatch())
     verdicts = [region.verdict for region in result.regions]
     assert [verdict and verdict.state for verdict in verdicts] == ["real", "fake", "fake"]
     assert result.verdict == verdicts[1]
     assert result.evidence is result.regions[1].evidence
-    assert judge.hud(True).history[-1][1] == result.verdict.score
+    assert result.faces == 3
 
 
 def test_a_face_that_is_new_does_not_hide_one_that_is_fake() -> None:
-    judge = make_judge()
+    judge = make_judge(faces=True)
     for i in range(4):
         judge.judge(frame(i), faces(3.0), None, Stopwatch())
     result = judge.judge(frame(4), faces(3.0, 9.0), None, Stopwatch())
@@ -131,19 +87,19 @@ def test_a_face_that_is_new_does_not_hide_one_that_is_fake() -> None:
 
 
 def test_a_frame_without_a_face_is_uncertain_and_has_no_score() -> None:
-    judge = make_judge()
+    judge = make_judge(faces=True)
     for i in range(4):
         judge.judge(frame(i), faces(9.0), None, Stopwatch())
     result = judge.judge(frame(4), (), None, Stopwatch())
     assert (result.verdict, result.evidence, result.error) == (Verdict("uncertain"), None, None)
-    assert judge.hud(True).history[-1][1] is None
+    assert result.faces == 0
     # The face comes back with its number, and what was known of it.
     assert judge.judge(frame(5), faces(9.0), None, Stopwatch()).verdict.state == "fake"
 
 
-@pytest.mark.parametrize("forget", ["silence", "start_anew"])
+@pytest.mark.parametrize("forget", ["silence", "reset"])
 def test_what_is_known_of_faces_is_forgotten_with_all_else(forget: str) -> None:
-    judge = make_judge()
+    judge = make_judge(faces=True)
     for i in range(4):
         judge.judge(frame(i), faces(9.0), None, Stopwatch())
     getattr(judge, forget)()
@@ -151,13 +107,22 @@ def test_what_is_known_of_faces_is_forgotten_with_all_else(forget: str) -> None:
 
 
 def test_faces_without_finite_evidence_are_told() -> None:
-    result = make_judge().judge(frame(0), faces(float("nan")), None, Stopwatch())
+    result = make_judge(faces=True).judge(frame(0), faces(float("nan")), None, Stopwatch())
     assert result.verdict == Verdict("uncertain")
     assert result.error == "the model gave a logit that is not finite"
 
 
+def test_faces_are_counted_only_where_they_were_looked_for() -> None:
+    assert make_judge().judge(frame(0), region(1.0), None, Stopwatch()).faces is None
+    judge = make_judge(faces=True)
+    assert judge.judge(frame(0), faces(1.0, float("nan")), None, Stopwatch()).faces == 2
+    assert judge.judge(frame(1), (), None, Stopwatch()).faces == 0
+    assert judge.judge(frame(2), (), "too small", Stopwatch()).faces is None
+    assert judge.silence().faces is None
+
+
 def test_an_error_that_lasts_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    judge = make_judge()
+    judge = make_judge(faces=True)
     for index in range(5):
         judge.judge(frame(index), (), "too small", Stopwatch())
     judge.judge(frame(5), region(1.0), None, Stopwatch())

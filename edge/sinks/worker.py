@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge.errors import PatchwatchError, SinkError
-from edge.sinks.base import Draw, DrawingSink, Sink
-from edge.types import Image, Result
+from edge.sinks.base import Sink
+from edge.types import Picture, Result
 
 _log = logging.getLogger(__name__)
 
-OutletState = Literal["new", "open", "waiting", "stopped", "closed"]
+WorkerState = Literal["new", "open", "waiting", "stopped", "closed"]
 
 CAPACITY = 4
 CLOSE_S = 3.0
@@ -38,7 +38,7 @@ _FOR_GOOD = (
 
 
 @dataclass(frozen=True, slots=True)
-class OutletHealth:
+class WorkerHealth:
     """How an outlet fares.
 
     Attributes:
@@ -52,14 +52,14 @@ class OutletHealth:
     """
 
     name: str
-    state: OutletState
+    state: WorkerState
     written: int
     dropped: int
     restarts: int
     error: str | None
 
 
-class Outlet:
+class SinkWorker:
     """Feeds one sink from a bounded queue, in a thread of its own.
 
     A sink that fails is closed, so that its file is finished as far as it goes, and after a pause
@@ -104,7 +104,7 @@ class Outlet:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         # Written by the outlet's thread alone once that runs.
-        self._state: OutletState = "new"
+        self._state: WorkerState = "new"
         self._written = self._lost = self._restarts = 0
         self._error: str | None = None
         self._told: str | None = None
@@ -126,7 +126,7 @@ class Outlet:
         self._thread = threading.Thread(target=self._run, name="patchwatch-outlet", daemon=True)
         self._thread.start()
 
-    def put(self, result: Result, picture: Draw) -> None:
+    def put(self, result: Result, picture: Picture) -> None:
         """Hand over a result; never blocks. If there is no room, the oldest that waits is dropped.
 
         Args:
@@ -156,10 +156,10 @@ class Outlet:
         self.begin_close(timeout_s)
         return self.join(timeout_s)
 
-    def health(self) -> OutletHealth:
+    def health(self) -> WorkerHealth:
         """How it fares now."""
         dropped = self._lost + self._queue.dropped
-        return OutletHealth(
+        return WorkerHealth(
             self.name, self._state, self._written, dropped, self._restarts, self._error
         )
 
@@ -186,15 +186,11 @@ class Outlet:
         self._lost += not written
         return self._state != "stopped"
 
-    def _serve(self, sink: Sink, result: Result, picture: Draw) -> bool:
+    def _serve(self, sink: Sink, result: Result, picture: Picture) -> bool:
         try:
-            if isinstance(sink, DrawingSink):
-                sink.write_drawn(result, picture)
-            else:
-                image = None
-                if sink.wants_picture and (image := self._drawn(picture)) is None:
-                    return False
-                sink.write(result, image)
+            if sink.wants_picture and not self._drawn(picture):
+                return False
+            sink.write(result, picture)
         except BrokenPipeError as error:
             self._let_go(sink, error)
             self._leave()
@@ -206,15 +202,16 @@ class Outlet:
         self._tell_good_news()
         return True
 
-    def _drawn(self, picture: Draw) -> Image | None:
-        """The picture, or None where drawing failed, which is no reason to close the sink."""
+    def _drawn(self, picture: Picture) -> bool:
+        """Whether the picture can be drawn; if not, that is no reason to close the sink."""
         try:
-            return picture()
+            picture()
         except Exception as error:
             if self._undrawn != (sentence := _in_words(error)):
                 self._undrawn = sentence
                 _log.warning("%s: a picture that cannot be drawn: %s", self.name, sentence)
-            return None
+            return False
+        return True
 
     def _let_go(self, sink: Sink, error: Exception) -> None:
         self._sink = None
@@ -312,7 +309,7 @@ class _Queue:
             raise ValueError("an outlet holds the result being written and the next: 2 or more")
         self._capacity = capacity
         self._now = now
-        self._waiting: deque[tuple[Result, Draw]] = deque()
+        self._waiting: deque[tuple[Result, Picture]] = deque()
         self._in_hand = 0
         self._changed = threading.Condition()
         self._is_open = False
@@ -323,7 +320,7 @@ class _Queue:
         with self._changed:
             self._is_open = self._until_s is None
 
-    def put(self, result: Result, picture: Draw) -> None:
+    def put(self, result: Result, picture: Picture) -> None:
         with self._changed:
             if not self._is_open:
                 self.dropped += 1
@@ -334,7 +331,7 @@ class _Queue:
             self._waiting.append((result, picture))
             self._changed.notify()
 
-    def take(self) -> tuple[Result, Draw] | None:
+    def take(self) -> tuple[Result, Picture] | None:
         """The oldest, when there is one; None once it is closed and nothing may be taken."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._is_open)

@@ -45,7 +45,7 @@ def result(regions: Sequence[Region], image: Image | None = None) -> Result:
     verdict = regions[0].verdict if regions else Verdict("uncertain")
     assert verdict is not None
     evidence = regions[0].evidence if regions else None
-    return Result(frame, evidence, verdict, regions=tuple(regions))
+    return Result(frame, evidence, verdict, regions=tuple(regions), faces=len(regions))
 
 
 def core(box: Box) -> Box:

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from edge.manifest import Calibration, PatchGrid
+from edge.overlay import Hud, draw
+from edge.overlay.painter import HISTORY_S, HOLD_S, HeatCache, Painter
+from edge.types import Evidence, Frame, Image, Picture, Region, Result, Verdict
+from tests.fakes import grey
+
+HUD = Hud(PatchGrid(receptive_field=5, stride=2), Calibration())
+
+
+def result(hot: str, pts: float, source: str = "clip", state: str = "fake") -> Result:
+    patches = np.full((118, 158), -4.0, np.float32)
+    patches[:, : 60 if hot == "left" else 158][:, 0 if hot == "left" else 100 :] = 8.0
+    region = Region((0, 0, 320, 240), (240, 320), Evidence(1.0, patches))
+    frame = Frame(grey(90, 240, 320), 0, 0.0, source, pts)
+    verdict = Verdict(state, 0.9)  # type: ignore[arg-type]  # one of the four
+    return Result(frame, region.evidence, verdict, {}, (region,))
+
+
+def paint(cache: HeatCache, item: Result, hud: Hud) -> Image:
+    return draw(item, hud, cache.of(item, hud))
+
+
+def same(one: Image, other: Image) -> bool:
+    return np.array_equal(one, other)
+
+
+def test_a_heat_map_is_held_for_a_moment_and_then_made_anew() -> None:
+    cache = HeatCache()
+    first = paint(cache, result("left", 0.0), HUD)
+    assert same(first, draw(result("left", 0.0), HUD))
+    held = paint(cache, result("right", HOLD_S * 0.9), HUD)
+    assert same(held, first)
+    assert same(paint(cache, result("right", HOLD_S * 1.1), HUD), draw(result("right", 0.2), HUD))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: (result("right", 0.01, source="other.png"), HUD),
+        lambda: (result("right", -1.0), HUD),
+        lambda: (result("right", 0.01), Hud(HUD.patches, Calibration(), heat_map=False)),
+        lambda: (result("right", 0.01, state="no_signal"), HUD),
+    ],
+    ids=["another source", "a clock that jumps back", "switched off", "no signal"],
+)
+def test_a_heat_map_is_not_held_over_a_change(change) -> None:  # type: ignore[no-untyped-def]  # a lambda
+    cache = HeatCache()
+    paint(cache, result("left", 0.0), HUD)
+    item, hud = change()
+    assert same(paint(cache, item, hud), draw(item, hud))
+
+
+def plain(index: int, state: str = "real", pts: float | None = None) -> Result:
+    frame = Frame(grey(7, 120, 160), index, 1000.0 + index / 10, "door", pts)
+    return Result(frame, None, Verdict(state, None if state == "no_signal" else 0.2))  # type: ignore[arg-type]  # one of the four
+
+
+def history(painter: Painter, result: Result) -> list[float | None]:
+    hud = painter.picture(result).hud
+    assert hud is not None
+    return [score for _, score in hud.history]
+
+
+def test_the_history_is_bounded_in_time_and_begins_again_where_the_clock_does() -> None:
+    painter = Painter(Calibration(), None)
+    for index in range(400):
+        scores = history(painter, plain(index, pts=index / 10))
+    assert scores == [0.2] * (int(HISTORY_S * 10) + 1)
+    assert history(painter, plain(0, pts=0.0)) == [0.2]
+    painter.picture(plain(1, pts=0.1))
+    painter.reset()
+    assert history(painter, plain(2, pts=0.2)) == [0.2]
+
+
+def test_silence_is_a_gap_in_the_history_only_on_the_clock_of_the_frames() -> None:
+    painter = Painter(Calibration(), None)
+    painter.picture(plain(0))
+    assert history(painter, plain(1, "no_signal")) == [0.2, None]
+    painter = Painter(Calibration(), None)
+    painter.picture(plain(0, pts=0.0))
+    assert history(painter, plain(1, "no_signal")) == [0.2]
+
+
+def test_the_rate_is_unknown_until_two_frames_and_after_silence() -> None:
+    painter = Painter(Calibration(), None)
+    rates = []
+    for index, state in enumerate(("real", "real", "no_signal")):
+        painter.picture(plain(index, state))
+        rates.append(painter.fps)
+    assert rates[0] is None and rates[2] is None
+    assert rates[1] is not None and rates[1] > 0
+
+
+def test_a_picture_is_drawn_once_for_all_who_ask() -> None:
+    drawn = []
+
+    def draw_slowly() -> Image:
+        drawn.append(threading.current_thread().name)
+        return shown()
+
+    item = plain(0)
+    shown = Painter(Calibration(), None).picture(item)
+    picture = Picture(draw_slowly)
+    images: list[Image] = []
+    threads = [threading.Thread(target=lambda: images.append(picture())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(drawn) == 1
+    assert len(images) == 8 and all(image is images[0] for image in images)
+    assert (images[0] != 7).any() and (item.frame.image == 7).all()
