@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from edge.errors import SourceError
 from edge.sources.images import read_image
 from edge.types import Batch, Image
 from training.data.crops import random_crop
 from training.data.folders import LABEL_FOLDERS, Part, Picture, Rejected, find_pictures
+from training.data.samples import Sample
 
 KEPT_SIDE = 256
 """Of what is kept in memory of each photograph, in pixels; 192 KiB."""
@@ -108,6 +110,26 @@ class Pool:
         """Random parts of random photographs, uint8 [count, side, side, 3] BGR."""
         places = rng.integers(len(self.learned), size=count)
         return np.stack([random_crop(self.learned[int(i)], side, rng) for i in places])
+
+
+class PoolCrops(Dataset[Sample]):
+    """Crops of a pool without end, as `training.data.samples.collated` takes them.
+
+    Item i depends on the seed and i alone.
+
+    Args:
+        pool: photographs.
+        side: of a crop in pixels.
+        seed: of what is drawn.
+    """
+
+    def __init__(self, pool: Pool, side: int, seed: int) -> None:
+        self._pool, self._side, self._seed = pool, side, seed
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng((self._seed, index))
+        frames = self._pool.crops(1, self._side, rng)[0]
+        return {"frames": frames, "label": 0, "source": 0}
 
 
 def read_pool(
