@@ -1,13 +1,13 @@
 """From logits of known pictures to a score that means P(fake), and to a threshold.
 
-A threshold fitted to photographs lets through the share of them that it was told to, and says
-nothing of the next camera. `cross_fit` asks instead what it does to a source that it has not seen.
+A threshold fitted to photographs passes the share of them that it was asked for, and says nothing
+of the next camera. `cross_fit` measures instead what it does to a source that it has not seen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,6 @@ Fit = Callable[[Evaluation, float], Calibration]
 
 FALSE_ALARMS = 0.05
 MOST_SCORE = 0.999
-NEWTON_STEPS = 50
 RIDGE = 1e-4
 """Keeps the slope finite where the classes separate without error."""
 
@@ -40,18 +39,54 @@ def calibrate(evaluation: Evaluation, false_alarms: float = FALSE_ALARMS) -> Cal
             degradation; 0 to less than 1.
 
     Raises:
-        ModelError: a class has no finite logit, or the logits do not tell the classes apart.
+        ModelError: a class has no finite logit, or the logits do not separate the classes.
     """
     evaluation = evaluation.finite()
     _require_both(evaluation)
-    reals = np.concatenate([evaluation.of_label(name, 0) for name in evaluation.logits])
-    fakes = np.concatenate([evaluation.of_label(name, 1) for name in evaluation.logits])
-    temperature, bias = fit_platt(reals, fakes)
-    limit = max(
-        threshold_logit(evaluation.of_label(name, 0), false_alarms) for name in evaluation.logits
+    reals, fakes = (
+        np.concatenate([evaluation.of_label(name, label) for name in evaluation.logits])
+        for label in (0, 1)
     )
-    score = Calibration(temperature=temperature, bias=bias).score(limit)
-    return Calibration(temperature=temperature, bias=bias, threshold=min(score, MOST_SCORE))
+    limits = [threshold_logit(evaluation.of_label(c, 0), false_alarms) for c in evaluation.logits]
+    return _calibration(*fit_platt(reals, fakes), max(limits))
+
+
+def calibrate_by_source(
+    evaluation: Evaluation,
+    false_alarms: float = FALSE_ALARMS,
+    false_alarms_of: Mapping[str, float] | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> Calibration:
+    """As `calibrate`, each source of a label counting alike, however many pictures it has.
+
+    Args:
+        evaluation: with logits of heads that have not seen the source.
+        false_alarms: mean over photograph sources of their share above the threshold.
+        false_alarms_of: group → another share for the sources of that group.
+        groups: photograph source → its group.
+
+    Raises:
+        ModelError: as `calibrate`.
+    """
+    evaluation = evaluation.finite()
+    _require_both(evaluation)
+    platt: list[tuple[Logits, Logits]] = []
+    for label in (0, 1):
+        logits = np.concatenate([evaluation.of_label(c, label) for c in evaluation.logits])
+        names = [p.source for p in evaluation.pictures if p.label == label]
+        platt.append((logits, np.tile(_evened(names), len(evaluation.logits))))
+    groups, shares = groups or {}, false_alarms_of or {}
+    parts: dict[float, dict[str, list[str]]] = {}
+    for name in evaluation.source_names(0):
+        group = groups.get(name, "") if groups.get(name) in shares else ""
+        parts.setdefault(shares.get(group, false_alarms), {}).setdefault(group, []).append(name)
+    limits = [
+        _limit_by_source(evaluation, column, members, share)
+        for share, by_group in parts.items()
+        for members in by_group.values()
+        for column in evaluation.logits
+    ]
+    return _calibration(*fit_platt(platt[0][0], platt[1][0], platt[0][1], platt[1][1]), max(limits))
 
 
 def with_threshold(
@@ -78,28 +113,45 @@ def with_threshold(
     if score > MOST_SCORE:
         raise ModelError(
             f"more than {false_alarms:.3g} of the photographs score above {MOST_SCORE}, where no "
-            "threshold can part them from anything. Calibrate with generated pictures as well."
+            "threshold can separate them from anything. Calibrate with generated pictures as well."
         )
     # One step above, as a verdict on a single picture counts a score at the threshold as well.
     threshold = max(math.nextafter(score, 1.0), 1 - MOST_SCORE)
     return calibration.model_copy(update={"threshold": threshold})
 
 
-def fit_platt(reals: Logits, fakes: Logits) -> tuple[float, float]:
+def fit_platt(
+    reals: Logits,
+    fakes: Logits,
+    real_weights: Logits | None = None,
+    fake_weights: Logits | None = None,
+) -> tuple[float, float]:
     """Temperature and bias that make sigmoid((logit − bias) / temperature) likeliest.
 
     Platt, Probabilistic Outputs for Support Vector Machines, 1999; both classes weigh the same,
     as nothing is known of how often fakes are met.
 
+    Args:
+        reals: finite logits.
+        fakes: likewise.
+        real_weights: how much each of the reals counts among them; None for alike.
+        fake_weights: likewise.
+
     Raises:
         ModelError: the likeliest temperature is not positive.
     """
+    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+
     logits = np.concatenate([reals, fakes])
-    labels = np.concatenate([np.zeros(len(reals)), np.ones(len(fakes))])
-    weights = np.where(labels > 0, 0.5 / len(fakes), 0.5 / len(reals))
+    labels = np.repeat([0, 1], [len(reals), len(fakes)])
+    sides = ((reals, real_weights), (fakes, fake_weights))
+    given = [np.ones(len(x)) if w is None else w for x, w in sides]
+    weights = np.concatenate([w / w.sum() / 2 for w in given])
     # Standardised, so that one ridge serves logits of any size.
     centre, spread = float(logits.mean()), float(logits.std()) + 1e-12
-    slope, intercept = _logistic((logits - centre) / spread, labels, weights)
+    regression = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-8)
+    regression.fit(((logits - centre) / spread)[:, None], labels, weights)
+    slope, intercept = float(regression.coef_[0, 0]), float(regression.intercept_[0])
     if slope <= 0:
         raise ModelError(
             "the logits of the generated pictures are not above those of the photographs, so that "
@@ -108,21 +160,35 @@ def fit_platt(reals: Logits, fakes: Logits) -> tuple[float, float]:
     return spread / slope, centre - intercept * spread / slope
 
 
-def threshold_logit(reals: Logits, false_alarms: float) -> float:
+def threshold_logit(reals: Logits, false_alarms: float, weights: Logits | None = None) -> float:
     """A logit that at most a share `false_alarms` of the photographs lies above.
 
     It lies midway between two photographs, so that the last bits of another runtime move none of
     them across; where none may lie above, it is the highest itself.
+
+    Args:
+        reals: finite logits, at least one.
+        false_alarms: 0 to less than 1.
+        weights: how much each photograph counts; None for alike.
     """
-    ordered = np.sort(reals)
-    last_below = len(ordered) - 1 - math.floor(false_alarms * len(ordered))
+    order = np.argsort(reals, kind="stable")
+    ordered = reals[order]
+    counts = np.ones(len(reals)) if weights is None else weights[order]
+    above = counts.sum() - np.cumsum(counts)
+    last_below = int(np.argmax(above <= false_alarms * counts.sum() * (1 + 1e-12)))
     return float(ordered[last_below : last_below + 2].mean())
 
 
 def alarm_share(logits: Logits, calibration: Calibration) -> float:
     """Share of the finite logits whose score is above the threshold; NaN where there is none."""
-    flags = _alarms(logits[np.isfinite(logits)], calibration)
+    flags = alarms(logits[np.isfinite(logits)], calibration)
     return float(flags.mean()) if len(flags) else math.nan
+
+
+def alarms(logits: Logits, calibration: Calibration) -> Flags:
+    """Whether the score of each finite logit is above the threshold."""
+    scores = np.array([calibration.score(float(x)) for x in logits], dtype=np.float64)
+    return scores > calibration.threshold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,43 +233,37 @@ def cross_fit(
     Raises:
         ModelError: no fit without one of the sources.
     """
-    alarms, found = (
-        _held_out(fitted, judged, label, lambda rest: fit(rest, false_alarms))
-        if len(fitted.source_names(label)) > 1
-        else {}
-        for label in (0, 1)
-    )
-    return CrossFit(*(_by_column(judged, flags) for flags in (alarms, found)))
+    flags: list[dict[str, dict[str, Flags]]] = []
+    for label in (0, 1):
+        sources = fitted.source_names(label)
+        flags.append({column: {} for column in judged.logits})
+        for source in sources if len(sources) > 1 else ():
+            try:
+                calibration = fit(fitted.without_source(label, source), false_alarms)
+            except ModelError as error:
+                raise ModelError(f"Without {source}: {error}") from error
+            for column in judged.logits:
+                logits = judged.of_source(column, label, source)
+                flags[label][column][source] = alarms(logits[np.isfinite(logits)], calibration)
+    return CrossFit(*flags)
 
 
-def _held_out(
-    fitted: Evaluation, judged: Evaluation, label: int, fit: Callable[[Evaluation], Calibration]
-) -> dict[str, dict[str, Flags]]:
-    held: dict[str, dict[str, Flags]] = {}
-    for source in fitted.source_names(label):
-        try:
-            calibration = fit(fitted.without_source(label, source))
-        except ModelError as error:
-            raise ModelError(f"Without {source}: {error}") from error
-        held[source] = {}
-        for column in judged.logits:
-            logits = judged.of_source(column, label, source)
-            held[source][column] = _alarms(logits[np.isfinite(logits)], calibration)
-    return held
+def _calibration(temperature: float, bias: float, limit: float) -> Calibration:
+    score = Calibration(temperature=temperature, bias=bias).score(limit)
+    return Calibration(temperature=temperature, bias=bias, threshold=min(score, MOST_SCORE))
 
 
-def _by_column(
-    judged: Evaluation, held: Mapping[str, Mapping[str, Flags]]
-) -> dict[str, dict[str, Flags]]:
-    return {
-        column: {source: flags[column] for source, flags in held.items()}
-        for column in judged.logits
-    }
+def _limit_by_source(
+    evaluation: Evaluation, column: str, sources: Sequence[str], false_alarms: float
+) -> float:
+    parts = [evaluation.of_source(column, 0, name) for name in sources]
+    weights = np.concatenate([np.full(len(x), 1 / len(x)) for x in parts])
+    return threshold_logit(np.concatenate(parts), false_alarms, weights)
 
 
-def _alarms(logits: Logits, calibration: Calibration) -> Flags:
-    scores = np.array([calibration.score(float(x)) for x in logits], dtype=np.float64)
-    return scores > calibration.threshold
+def _evened(names: Sequence[str]) -> Logits:
+    _, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
+    return (1 / counts)[inverse]
 
 
 def _require_both(evaluation: Evaluation) -> None:
@@ -213,15 +273,3 @@ def _require_both(evaluation: Evaluation) -> None:
                 f"no finite logits of {word}, so that nothing can be calibrated. Expected pictures "
                 "of both classes that the model can judge."
             )
-
-
-def _logistic(x: Logits, labels: Logits, weights: Logits) -> tuple[float, float]:
-    # Newton's method on the weighted cross-entropy of sigmoid(slope · x + intercept).
-    design = np.stack([x, np.ones_like(x)], axis=1)
-    line = np.zeros(2)
-    for _ in range(NEWTON_STEPS):
-        likely = 0.5 + 0.5 * np.tanh(0.5 * (design @ line))
-        gradient = design.T @ (weights * (likely - labels)) + RIDGE * line
-        curvature = (design.T * (weights * likely * (1 - likely))) @ design + RIDGE * np.eye(2)
-        line -= np.linalg.solve(curvature, gradient)
-    return float(line[0]), float(line[1])

@@ -34,9 +34,10 @@ def figures(
         view: what the model saw of each picture, for people; "" for all of it.
     """
     data = f"validation pictures ({evaluation.describe()}){f', {view}' if view else ''}"
+    columns = dict.fromkeys((*evaluation.logits, *(crossed.alarms if crossed else ())))
     return tuple(
         Figure(data=data, degradation=column, metric=metric, value=round(value, DIGITS))
-        for column in evaluation.logits
+        for column in columns
         for metric, value in _values(evaluation, calibration, crossed, column)
         if math.isfinite(value)
     )
@@ -50,10 +51,11 @@ def independent_of_threshold(known: Iterable[Figure]) -> tuple[Figure, ...]:
 def _values(
     evaluation: Evaluation, calibration: Calibration, crossed: CrossFit | None, column: str
 ) -> Iterator[tuple[str, float]]:
-    yield MEAN_AUC, evaluation.mean_auc([column])
-    yield FALSE_ALARMS, alarm_share(evaluation.of_label(column, 0), calibration)
-    yield FOUND, alarm_share(evaluation.of_label(column, 1), calibration)
-    if crossed is None:
+    if column in evaluation.logits:
+        yield MEAN_AUC, evaluation.mean_auc([column])
+        yield FALSE_ALARMS, alarm_share(evaluation.of_label(column, 0), calibration)
+        yield FOUND, alarm_share(evaluation.of_label(column, 1), calibration)
+    if crossed is None or column not in crossed.alarms:
         return
     alarms, found = crossed.false_alarms(column), crossed.found_share(column)
     if alarms:

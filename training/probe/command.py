@@ -1,13 +1,18 @@
 """Fit a linear head on the features of a trunk that stays as it is.
 
-CONFIG is a YAML file as configs/training/probe-lite0.yaml. Each sample passes the trunk once; its
-mean features are kept in RUN/features, so that --resume after a kill loses fewer than 256 of them.
-Every combination of pair_shares, strengths and whitenings is tried; the best by the mean AUC on the
-validation pictures is kept as NAME.safetensors with its card, and all stand in RUN/tried.json.
-It runs on the CPU.
+CONFIG is a YAML file as configs/training/probe-lite0.yaml. Every training picture gives the samples
+of 'views', each of which passes the trunk once; its mean features are kept in a memory-mapped file
+in RUN/features, or in the folder that --features names, by the content of the picture. The same
+command goes on after a kill, and another head on the same trunk and pictures takes seconds. Labels
+and sources of a label count alike in the fit. Every combination of pair_shares, strengths and
+whitenings is tried; the best by the mean AUC on the validation pictures is kept as NAME.safetensors
+with its card, and all are in RUN/tried.json. Score and threshold come from heads that were fitted
+without the sources that they judge (folds). It runs on the CPU.
 
     patchwatch probe configs/training/probe-lite0.yaml --data pictures/ --output runs/first \\
         --licence TEXT --set 'data.pairs=[pairs]'
+    patchwatch probe configs/training/probe-lite0.yaml --data pictures/ --output runs/second \\
+        --licence TEXT --features runs/first/features --set 'strengths=[4]' 'whitenings=[300]'
 """
 
 from __future__ import annotations
@@ -16,7 +21,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -26,22 +33,22 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from edge.files import written_whole
+from edge.files import sha256_of, write_whole
+from edge.manifest import Calibration
 from edge.signals import Stopped, stop_signals
-from edge.sources.images import read_image
 from edge.terminal import console, positive
+from training.calibration import CrossFit, alarms, calibrate, calibrate_by_source
 from training.checkpoint import SUFFIX, save_checkpoint
 from training.config import load_config
 from training.data.folders import Picture
-from training.data.samples import CropSamples
-from training.degrade import COLUMNS
 from training.evaluation import Evaluation
-from training.finish import auc_table, finish
+from training.evaluation.figures import figures
+from training.evaluation.sources import SourceFacts, facts_of, read_sources
 from training.loop import progress_bar
 from training.models import PatchModel
 from training.probe.config import ProbeConfig
-from training.probe.features import Features, SampleFeatures, mean_features
-from training.probe.fit import Head, HeadFit, Samples
+from training.probe.features import FeatureStore, Job, Look, Reported, Sample
+from training.probe.fit import Head, HeadFit, Rows
 from training.program import run_program
 from training.run_folder import begin, require_usable
 from training.train import first_model, make_card
@@ -49,6 +56,9 @@ from training.training_data import TrainingData, find_data
 from training.validation import limited
 
 TRIED = "tried.json"
+FEATURES = "features"
+SAMPLES = "training samples"
+"""Stands for a degradation where logits are of degraded training samples."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,15 +71,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, metavar="RUN", help="folder for the results"
     )
     parser.add_argument(
+        "--features", type=Path, metavar="DIR", help="where features are kept (RUN/features)"
+    )
+    parser.add_argument(
+        "--sources",
+        type=Path,
+        metavar="F.json",
+        help="list of sources with their groups, for weights and false_alarms_of",
+    )
+    parser.add_argument(
         "--licence", required=True, metavar="TEXT", help="of the weights, for the card"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with RUN's features")
+    parser.add_argument("--resume", action="store_true", help="go on with RUN")
     parser.add_argument(
         "--set",
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="over the file, the value as YAML: --set labelled_samples=2000 'strengths=[1]'",
+        help="over the file, the value as YAML: --set per_source=20 'strengths=[1]'",
     )
     parser.add_argument(
         "--workers",
@@ -93,34 +112,42 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: the flags or the configuration are wrong.
         SourceError: the pictures cannot be had.
-        ModelError: the first weights, a block of features or the calibration fail.
+        ModelError: the first weights or the calibration fail.
         SinkError: RUN cannot be used or written to.
     """
     out = console()
     config = load_config(ProbeConfig, args.config, args.set, args.seed)
+    sources = read_sources(args.sources) if args.sources else {}
     require_usable(args.output, config, args.resume)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(config.seed)
-    model = first_model(config)
+    model = first_model(config).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = find_data(config, args.data, model.grid.smallest_input(), out)
     if not args.resume:
         begin(args.output, config)
-    probe = Probe(config, data, _placed(model), args.output, args.workers, out)
+    probe = Probe(config, data, model, sources, out)
     try:
         with stop_signals():
-            tried, evaluations = probe.tried()
+            probe.load(args.features or args.output / FEATURES, args.workers)
+            tried = probe.tried()
+            best = max(tried, key=lambda one: one.score)
+            calibration, crossed = probe.calibrated(best)
     except Stopped as stopped:
         out.print("Stopped; the features so far are kept. Go on with --resume.")
         return stopped.exit_code
-    best = max(tried, key=lambda one: one.score)
     _print_tried(tried, best, config.validation.columns, out)
-    _write_tried(args.output / TRIED, tried)
-    path = args.output / f"{config.name}{SUFFIX}"
+    rows = [{**t.penalty._asdict(), "score": t.score, "auc": t.aucs()} for t in tried]
+    write_whole(args.output / TRIED, json.dumps(rows, indent=2) + "\n")
     best.head.put_into(model)
-    save_checkpoint(path, model, make_card(config, data, model, args.licence))
-    evaluation = evaluations[tried.index(best)]
-    finish(path, evaluation, config.validation.calibration, config.view().describe(), out)
+    path = args.output / f"{config.name}{SUFFIX}"
+    measured = figures(best.evaluation, calibration, crossed, probe.view())
+    card = make_card(config, data, model, args.licence)
+    update = {"calibration": calibration, "validation": measured}
+    save_checkpoint(path, model, card.model_copy(update=update))
+    for figure in measured:
+        out.print(f"{figure.metric}, {figure.degradation}: {figure.value:.3f}", markup=False)
+    out.print(f"{path}: threshold {calibration.threshold:.3f}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -134,19 +161,23 @@ class Penalty(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tried:
-    """One head and what it is worth.
+    """One head and its worth.
 
     Attributes:
         penalty: that it was fitted with.
         head: what was fitted.
+        evaluation: on the validation pictures.
         score: mean AUC over the columns that choose.
-        aucs: per degradation and generator.
     """
 
     penalty: Penalty
     head: Head
+    evaluation: Evaluation
     score: float
-    aucs: dict[str, dict[str, float]]
+
+    def aucs(self) -> dict[str, dict[str, float]]:
+        """AUC per degradation and generator."""
+        return {c: self.evaluation.generator_aucs(c) for c in self.evaluation.logits}
 
 
 class Probe:
@@ -156,8 +187,7 @@ class Probe:
         config: of the probe.
         data: what is learned from, and what it is judged on.
         model: with the trunk's weights, in evaluation mode.
-        folder: of the run.
-        workers: processes that prepare samples.
+        sources: what is known of them.
         out: where people read.
     """
 
@@ -166,90 +196,142 @@ class Probe:
         config: ProbeConfig,
         data: TrainingData,
         model: PatchModel,
-        folder: Path,
-        workers: int,
+        sources: dict[str, SourceFacts],
         out: Console,
     ) -> None:
-        self._config, self._data, self._model = config, data, model
-        self._folder, self._workers, self._out = folder / "features", workers, out
+        self._config, self._model, self._out = config, model, out
+        self._train = limited(data.train.pictures, config.per_source) if data.train else ()
+        self._val = limited(data.val.pictures, config.validation.per_source)
+        self._pairs = data.pairs
+        self._region = config.region or "native"
+        names = {picture.source for picture in self._train}
+        self._groups = {n: f.group for n, f in facts_of(sources, names).items()}
 
-    def tried(self) -> tuple[list[Tried], list[Evaluation]]:
-        """Every head of the grid, judged on the validation pictures, and its evaluation."""
-        labelled, pairs = self._samples(pairs=False), self._samples(pairs=True)
-        pictures = limited(self._data.val.pictures, self._config.validation.per_source)
-        features = self._validation_features(pictures)
-        tried, evaluations = [], []
-        grid = list(self._grid(pairs is not None))
-        fit = HeadFit(labelled, pairs)
+    def view(self) -> str:
+        """What the model saw of each validation picture, for people."""
+        return f"{self._config.view().describe()}, region {self._region}"
+
+    def load(self, folder: Path, workers: int) -> None:
+        """Compute the features that are missing, and take all of them into memory."""
+        paths = [p.path for p in self._train]
+        sides = [side for pair in self._pairs for side in (pair.real, pair.fake)]
+        digests = self._digests([*paths, *sides, *(p.path for p in self._val)])
+        # Both sides of a pair draw from the photograph's content.
+        seeds = {p: digests[p] for p in paths} | {
+            side: digests[pair.real] for pair in self._pairs for side in (pair.real, pair.fake)
+        }
+        jobs = [Job(p, digests[p], tuple(self._samples(seeds[p]))) for p in [*paths, *sides]]
+        columns = self._config.validation.reported()
+        looks = tuple(self._reported(column) for column in columns)
+        val = [Job(p.path, digests[p.path], looks) for p in self._val]
+        store = FeatureStore(folder, self._model)
+        try:
+            for name, some in (("training samples", jobs), ("validation pictures", val)):
+                with progress_bar(self._out) as progress:
+                    task = progress.add_task(name, total=sum(len(j.looks) for j in some), note="")
+                    store.compute(some, workers, partial(progress.advance, task))
+        finally:
+            store.close()
+        self._rows = self._labelled(store.take(jobs))
+        found = store.take(val).reshape(len(val), len(columns), -1)
+        self._val_features = {name: found[:, i] for i, name in enumerate(columns)}
+
+    def tried(self) -> list[Tried]:
+        """Every head of the grid, judged on the validation pictures."""
+        config = self._config
+        self._fit = HeadFit(self._rows, self._factors())
+        shares = config.pair_shares if self._pairs and self._train else (0.0,)
+        grid = list(product(shares, config.strengths, config.whitenings))
+        tried = []
         with progress_bar(self._out) as progress:
             task = progress.add_task("fitting", total=len(grid), note="")
-            for penalty in grid:
-                head = fit.head(penalty.share, penalty.strength, penalty.whitening)
-                logits = {name: head.logits(x) for name, x in features.items()}
-                evaluation = Evaluation(pictures, logits)
-                score = evaluation.mean_auc(self._config.validation.columns)
-                tried.append(Tried(penalty, head, score, auc_table(evaluation)))
-                evaluations.append(evaluation)
+            for penalty in map(Penalty._make, grid):
+                head = self._fit.head(*penalty)
+                logits = {name: head.logits(x) for name, x in self._val_features.items()}
+                evaluation = Evaluation(tuple(self._val), logits)
+                score = evaluation.mean_auc(config.validation.columns)
+                tried.append(Tried(penalty, head, evaluation, score))
                 progress.advance(task)
-        return tried, evaluations
+        return tried
 
-    def _grid(self, with_pairs: bool) -> Iterator[Penalty]:
+    def calibrated(self, best: Tried) -> tuple[Calibration, CrossFit | None]:
+        """Score and threshold, and what they do to the samples of sources that were left out."""
         config = self._config
-        shares = config.pair_shares if with_pairs else (0.0,)
-        for numbers in product(shares, config.strengths, config.whitenings):
-            yield Penalty(*numbers)
-
-    def _samples(self, *, pairs: bool) -> Samples | None:
-        train = self._data.train
-        pictures = train.pictures if train and not pairs else ()
-        chosen = self._data.pairs if pairs else ()
-        count = self._config.pair_samples if pairs else self._config.labelled_samples
-        if not count or not (pictures or chosen):
-            return None
-        settings = replace(
-            self._config.samples(self._workers), pairs_share=float(pairs), mirror=False
+        if not config.folds or not self._train:
+            chosen = best.evaluation.restricted_to(config.validation.calibration)
+            return calibrate(chosen, config.false_alarms), None
+        with self._out.status("fitting without each part of the sources"):
+            logits = self._fit.cross_fitted(*best.penalty, config.folds, config.seed)
+        rows = self._shipped_view() & np.isfinite(logits)
+        pictures = (
+            Picture(Path(), int(label), str(source))
+            for label, source in zip(self._rows.labels[rows], self._rows.sources[rows], strict=True)
         )
-        samples = CropSamples(pictures, chosen, settings)
-        name = "pairs" if pairs else "labelled"
-        store = SampleFeatures(self._model, samples, count, self._folder / name, self._workers)
-        with progress_bar(self._out) as progress:
-            task = progress.add_task(f"features of {name} samples", total=count, note="")
-            features, labels = store.compute(lambda done: progress.update(task, completed=done))
-        return Samples(features, labels)
+        left = Evaluation(tuple(pictures), {SAMPLES: logits[rows]})
+        calibration = calibrate_by_source(
+            left, config.false_alarms, config.false_alarms_of, self._groups
+        )
+        flags = [
+            {
+                n: alarms(left.of_source(SAMPLES, label, n), calibration)
+                for n in left.source_names(label)
+            }
+            for label in (0, 1)
+        ]
+        return calibration, CrossFit(*({SAMPLES: f} for f in flags))
 
-    def _validation_features(self, pictures: Sequence[Picture]) -> dict[str, Features]:
-        columns, view = self._config.validation.reported(), self._config.view()
-        rows: dict[str, list[Features]] = {name: [] for name in columns}
-        with progress_bar(self._out) as progress:
-            task = progress.add_task("validation pictures", total=len(pictures), note="")
-            for picture in pictures:
-                image = view.of(read_image(picture.path))
-                for name in columns:
-                    rows[name].append(mean_features(self._model, COLUMNS[name](image)[None]))
-                progress.advance(task)
-        return {name: np.concatenate(row) for name, row in rows.items()}
+    def _digests(self, paths: Sequence[Path]) -> dict[Path, str]:
+        with self._out.status("reading the pictures"), ThreadPoolExecutor() as pool:
+            return dict(zip(paths, pool.map(sha256_of, paths), strict=True))
 
+    def _samples(self, seed: str) -> Iterator[Look]:
+        config = self._config
+        for view in config.views:
+            for number in range(view.count):
+                yield Sample(
+                    view=view,
+                    policy=config.policy,
+                    first_compression=config.data.first_compression,
+                    flip=config.data.flip,
+                    seed=(config.seed, number, int(seed[:16], 16)),
+                )
 
-def _placed(model: PatchModel) -> PatchModel:
-    model.eval()
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch types no such form
+    def _reported(self, column: str) -> Look:
+        view = self._config.view()
+        return Reported(column, self._region, view.resize, view.crop)
+
+    def _labelled(self, features: np.ndarray) -> Rows:
+        each = sum(view.count for view in self._config.views)
+        labels = [p.label for p in self._train] + [0, 1] * len(self._pairs)
+        names = [p.source for p in self._train] + [""] * (2 * len(self._pairs))
+        return Rows(features, np.repeat(labels, each), np.repeat(np.array(names, str), each))
+
+    def _shipped_view(self) -> np.ndarray:
+        """Flags of the samples that show what the device looks at; all, where none does."""
+        views = self._config.views
+        shipped = [
+            v.region == self._region and v.crop is None for v in views for _ in range(v.count)
+        ]
+        shipped = shipped if any(shipped) else [True] * len(shipped)
+        return np.tile(shipped, len(self._rows.labels) // len(shipped))
+
+    def _factors(self) -> dict[str, float]:
+        weights = self._config.weights
+        names = {picture.source for picture in self._train}
+        unknown = weights.keys() - names - set(self._groups.values())
+        if unknown:
+            self._out.print(f"weights: no source or group {', '.join(sorted(unknown))} in train.")
+        return {n: weights.get(n, weights.get(self._groups.get(n, ""), 1.0)) for n in names}
 
 
 def _print_tried(tried: Sequence[Tried], best: Tried, columns: Sequence[str], out: Console) -> None:
-    table = Table("pairs", "strength", "whitening", *best.aucs, "score")
+    table = Table("pairs", "strength", "whitening", *best.evaluation.logits, "score")
     for one in tried:
-        means = [f"{np.mean(list(aucs.values())):.3f}" for aucs in one.aucs.values()]
+        means = [f"{one.evaluation.mean_auc([c]):.3f}" for c in one.evaluation.logits]
         style = "bold" if one is best else ""
-        penalty = [f"{number:g}" for number in one.penalty]
-        table.add_row(*penalty, *means, f"{one.score:.3f}", style=style)
+        table.add_row(*(f"{n:g}" for n in one.penalty), *means, f"{one.score:.3f}", style=style)
     table.title = "Mean AUC per generator; the score is their mean over " + ", ".join(columns)
     out.print(table)
-
-
-def _write_tried(path: Path, tried: Sequence[Tried]) -> None:
-    rows = [{**one.penalty._asdict(), "score": one.score, "auc": one.aucs} for one in tried]
-    with written_whole(path, (json.dumps(rows, indent=2) + "\n").encode()):
-        pass
 
 
 if __name__ == "__main__":

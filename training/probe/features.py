@@ -1,11 +1,18 @@
-"""Mean features of samples, computed once and kept in blocks that a killed run goes on from."""
+"""Mean features of looks at pictures, computed once and kept in a memory-mapped file.
+
+A row's key is the digest of the picture's content and of all that was done to it, and the file's
+name that of the trunk: another head, strength or selection of pictures computes nothing twice, and
+a killed run loses fewer than `BLOCK` rows.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+import fcntl
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +20,200 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from edge.errors import ModelError
-from edge.files import written_whole
-from edge.types import Batch, FloatArray
-from training.data.crops import Sample, normalised
+from edge.errors import SinkError
+from edge.regions import cut, parse_region, resize_antialiased
+from edge.sources.images import read_image
+from edge.types import Batch, Image
+from training.data.crops import centre_crop, normalised, part_at, resized
+from training.degrade import COLUMNS, Policy, first_jpeg
 from training.loading_process import leave_signals_to_parent
 from training.models import PatchModel
+from training.probe.config import ViewConfig
 
 BLOCK = 256
-"""Samples in one file; a killed run loses fewer than so many."""
+"""Rows written at once."""
+
+VERSION = 1
+"""Of the way from a picture to its features; another one invalidates the rows."""
+
+_LOSSY_FILES = frozenset({".jpg", ".jpeg"})
 
 Features = npt.NDArray[np.float32]
+
+
+class Look(Protocol):
+    """What the model is shown of a picture; its `repr` says everything that matters."""
+
+    def __call__(self, image: Image, path: Path) -> list[Image]:
+        """Crops of one size, uint8 [h, w, 3] BGR, whose features are averaged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A degraded training sample; both sides of a pair have equal samples.
+
+    Attributes:
+        view: what of the picture.
+        policy: of the degradations; None for none.
+        first_compression: give lossless files a first JPEG, as nearly every photograph has had one.
+        flip: mirror every other sample.
+        seed: of every random number.
+    """
+
+    view: ViewConfig
+    policy: Policy | None
+    first_compression: bool
+    flip: bool
+    seed: tuple[int, ...]
+
+    def __call__(self, image: Image, path: Path) -> list[Image]:
+        rng = np.random.default_rng(self.seed)
+        at, mirrored, share = (rng.random(), rng.random()), rng.random() < 0.5, rng.random()
+        image = _reduced(image, self.view.shorter_side, share)
+        chain = self.policy.draw(rng) if self.policy else None
+        size = self.view.crop
+        if size is not None:
+            size = chain.left_of(min(image.shape[:2]), size) if chain else size
+            image = part_at(image, chain.needed(size) if chain else size, at)
+        if self.first_compression and path.suffix.lower() not in _LOSSY_FILES:
+            image = first_jpeg(image, rng)
+        if self.flip and mirrored:
+            image = image[:, ::-1]
+        image = np.ascontiguousarray(image)
+        if chain is not None and min(image.shape[:2]) >= chain.needed(1):
+            image = chain(image) if size is None else chain.crop(image, size)
+        return [crop.image for crop in cut(image, parse_region(self.view.region))]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A picture under a column of the report, as the device looks at it.
+
+    Attributes:
+        column: a name in `COLUMNS`.
+        region: of the model.
+        resize, crop: what is done to a picture first; see `training.validation.View`.
+    """
+
+    column: str
+    region: str
+    resize: int | None = None
+    crop: int | None = None
+
+    def __call__(self, image: Image, path: Path) -> list[Image]:
+        image = resized(image, self.resize)
+        image = centre_crop(image, self.crop) if self.crop else image
+        return [c.image for c in cut(COLUMNS[self.column](image), parse_region(self.region))]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The looks at one file.
+
+    Attributes:
+        path: the file.
+        digest: of its content.
+        looks: at least one.
+    """
+
+    path: Path
+    digest: str
+    looks: tuple[Look, ...]
+
+    def digests(self) -> list[bytes]:
+        """A key for each look, 32 ASCII characters."""
+        texts = (f"{VERSION} {self.digest} {look!r}" for look in self.looks)
+        return [hashlib.sha256(text.encode()).hexdigest()[:32].encode() for text in texts]
+
+
+class FeatureStore:
+    """The rows of one trunk.
+
+    Args:
+        folder: made where it is absent; may be shared by runs, one after another.
+        model: in evaluation mode, on the CPU; its head reads nothing but mean features.
+
+    Raises:
+        SinkError: the file cannot be written, or another process is writing it.
+    """
+
+    def __init__(self, folder: Path, model: PatchModel) -> None:
+        self._model = model
+        self._row = np.dtype([("key", "S32"), ("features", "<f4", (model.fc.in_features,))])
+        self.path = folder / f"{_trunk_digest(model)}.rows"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            whole = self._file.tell() // self._row.itemsize
+            self._file.truncate(whole * self._row.itemsize)  # what a killed run left half written
+        except BlockingIOError as error:
+            raise SinkError(
+                f"{self.path} is in use by another run. Name another folder."
+            ) from error
+        except OSError as error:
+            raise SinkError(f"{self.path} cannot be written: {error.strerror}.") from error
+        self._places = {key: place for place, key in enumerate(self._rows()["key"].tolist())}
+
+    def close(self) -> None:
+        """Let another run have the file."""
+        self._file.close()
+
+    def compute(
+        self, jobs: Sequence[Job], workers: int, on_rows: Callable[[int], None] = lambda n: None
+    ) -> None:
+        """Compute the rows that are not there yet.
+
+        Args:
+            jobs: the looks at each file.
+            workers: processes that read and degrade; 0 for none.
+            on_rows: called with the number of looks that are done, those found included.
+
+        Raises:
+            SourceError: a file cannot be read any more.
+        """
+        missing = [_without(job, self._places) for job in jobs]
+        todo = [job for job in missing if job.looks]
+        on_rows(sum(len(job.looks) for job in jobs) - sum(len(job.looks) for job in todo))
+        loader: DataLoader[Any] = DataLoader(
+            _Looks(todo),
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=leave_signals_to_parent,
+        )
+        block: list[tuple[bytes, Features]] = []
+        try:
+            for keys, crops in loader:
+                for key, images in zip(keys, crops, strict=True):
+                    block.append((key, mean_features(self._model, images).mean(0)))
+                on_rows(len(keys))
+                if len(block) >= BLOCK:
+                    self._append(block)
+                    block = []
+        finally:
+            self._append(block)
+
+    def take(self, jobs: Sequence[Job]) -> Features:
+        """The features of all looks, job by job: float32 [looks, channels]."""
+        places = [self._places[key] for job in jobs for key in job.digests()]
+        return np.ascontiguousarray(self._rows()["features"][places])
+
+    def _rows(self) -> Any:
+        if not self.path.stat().st_size:
+            return np.empty(0, self._row)
+        return np.memmap(self.path, self._row, mode="r")
+
+    def _append(self, block: Sequence[tuple[bytes, Features]]) -> None:
+        rows = np.array(block, dtype=self._row) if block else np.empty(0, self._row)
+        try:
+            self._file.write(rows.tobytes())
+            self._file.flush()
+        except OSError as error:
+            raise SinkError(f"{self.path} cannot be written: {error.strerror}.") from error
+        start = len(self._places)
+        self._places |= {key: start + i for i, (key, _) in enumerate(block)}
 
 
 @torch.no_grad()
@@ -43,85 +233,43 @@ def mean_features(model: PatchModel, crops: Batch) -> Features:
     return means
 
 
-class SampleFeatures:
-    """Features and labels of the first samples of a sequence.
+class _Looks(Dataset[Any]):
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
 
-    Args:
-        model: as of `mean_features`.
-        samples: sample i depends on i alone.
-        count: how many of them.
-        folder: for the blocks; made where it is absent.
-        workers: processes that prepare samples; 0 for none.
-    """
+    def __len__(self) -> int:
+        return len(self._jobs)
 
-    def __init__(
-        self,
-        model: PatchModel,
-        samples: Dataset[Sample],
-        count: int,
-        folder: Path,
-        workers: int,
-    ) -> None:
-        self._model, self._samples, self._count = model, samples, count
-        self._folder, self._workers = folder, workers
-
-    def compute(self, on_samples: Callable[[int], None]) -> tuple[Features, FloatArray]:
-        """Compute what is missing, read the rest.
-
-        Args:
-            on_samples: called with how many samples are there now.
-
-        Returns:
-            float32 [count, channels], and labels, float32 [count].
-
-        Raises:
-            ModelError: a block cannot be read, or is of another model.
-            SinkError: a block cannot be written.
-        """
-        blocks, labels = [], []
-        for start in range(0, self._count, BLOCK):
-            path = self._folder / f"{start:07d}.npy"
-            if not path.is_file():
-                self._write(path, start, min(start + BLOCK, self._count))
-            block = self._read(path)
-            blocks.append(block[:, 1:])
-            labels.append(block[:, 0])
-            on_samples(min(start + BLOCK, self._count))
-        return np.concatenate(blocks), np.concatenate(labels)
-
-    def _write(self, path: Path, start: int, end: int) -> None:
-        loader: DataLoader[Sample] = DataLoader(
-            self._samples,
-            batch_size=None,  # one by one, as their sizes differ
-            sampler=range(start, end),
-            num_workers=self._workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=leave_signals_to_parent,
-        )
-        rows = [
-            np.concatenate([[label], mean_features(self._model, crop[None])[0]])
-            for crop, label in loader
-        ]
-        data = io.BytesIO()
-        np.save(data, np.stack(rows).astype(np.float32), allow_pickle=False)
-        with written_whole(path, data.getvalue()):
-            pass
-
-    def _read(self, path: Path) -> Features:
-        try:
-            block = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ModelError(f"{path} cannot be read ({error}). Delete it and resume.") from error
-        expected = self._model.fc.in_features + 1
-        if block.ndim != 2 or block.shape[1] != expected:
-            raise ModelError(
-                f"{path}: expected rows of {expected} numbers, found shape {block.shape}. Name "
-                "another folder for this run."
-            )
-        found: Features = block
-        return found
+    def __getitem__(self, index: int) -> tuple[list[bytes], list[Batch]]:
+        job = self._jobs[index]
+        image = read_image(job.path)
+        return job.digests(), [np.stack(look(image, job.path)) for look in job.looks]
 
 
-def _as_it_is(sample: Any) -> Any:  # torch types it as of a list alone
-    # An array, where the loader would make a tensor of it.
+def _without(job: Job, known: dict[bytes, int]) -> Job:
+    missing = [look for look, key in zip(job.looks, job.digests(), strict=True) if key not in known]
+    return Job(job.path, job.digest, tuple(missing))
+
+
+def _reduced(image: Image, sides: tuple[int, int] | None, share: float) -> Image:
+    if sides is None:
+        return image
+    low, high = np.log(sides)
+    shorter, least = round(float(np.exp(low + share * (high - low)))), min(image.shape[:2])
+    if shorter >= least:
+        return image
+    height, width = (max(round(n * shorter / least), 1) for n in image.shape[:2])
+    return resize_antialiased(image, height, width)
+
+
+def _trunk_digest(model: PatchModel) -> str:
+    digest = hashlib.sha256(f"{model.architecture} {model.preprocessing}".encode())
+    for name, value in sorted(model.state_dict().items()):
+        if not name.startswith("fc."):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _as_it_is(sample: Any) -> Any:  # arrays, where the loader would make tensors of them
     return sample

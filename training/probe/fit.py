@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 from edge.errors import UsageError
-from edge.types import FloatArray
 from training.models import PatchModel
 from training.probe.features import Features
 
@@ -46,81 +44,147 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """What a head is fitted to.
+class Rows:
+    """What heads are fitted to.
 
     Attributes:
         features: float32 [N, channels].
-        labels: float32 [N]; both occur.
+        labels: [N], 0 or 1; both occur.
+        sources: [N], names; "" for rows of pairs, which stand apart from the sources.
     """
 
     features: Features
-    labels: FloatArray
+    labels: npt.NDArray[np.int64]
+    sources: npt.NDArray[np.str_]
+
+    def weights(self, share: float, factors: dict[str, float]) -> Floats:
+        """How much each row counts: labels alike, of a label each source alike.
+
+        Args:
+            share: of the whole that pairs get, where there are both.
+            factors: source → how much more it counts; 1 where it is not named.
+
+        Returns:
+            float64 [N] of mean 1.
+        """
+        paired = self.sources == ""
+        weights: Floats = np.zeros(len(self.labels))
+        for label in (0, 1):
+            names, inverse, counts = np.unique(
+                self.sources[(self.labels == label) & ~paired],
+                return_inverse=True,
+                return_counts=True,
+            )
+            each = np.array([factors.get(str(name), 1.0) for name in names]) / counts
+            if len(names):
+                weights[(self.labels == label) & ~paired] = (each / (each * counts).sum())[inverse]
+        if paired.any():
+            share = share if not paired.all() else 1.0
+            weights *= 1 - share
+            weights[paired] = 2 * share / paired.sum()
+        weights *= len(weights) / weights.sum()
+        return weights
 
 
 class HeadFit:
-    """Fits heads to the same samples under different penalties.
+    """Fits heads to the same rows under different penalties.
 
     Features are standardised; then directions in which pictures of one class already differ from
-    each other (content, cameras, compression) are shrunk, as they tell the classes apart on the
+    each other (content, cameras, compression) are shrunk, as they separate the classes on the
     training pictures alone. With `whitening` 0 this is logistic regression with a ridge; as it
     grows, it tends to linear discriminant analysis, whose within-class covariance S is whitened
     (Fisher, 1936): the features are mapped by (I + whitening·S / mean diagonal of S)^-½.
 
     Args:
-        labelled: crops of labelled pictures; None where there are only pairs.
-        pairs: both sides of each pair; None for none.
+        rows: what is fitted to.
+        factors: see `Rows.weights`.
 
     Raises:
-        UsageError: neither is there.
+        UsageError: there is no row of one of the labels.
     """
 
-    def __init__(self, labelled: Samples | None, pairs: Samples | None) -> None:
-        first = labelled or pairs
-        if first is None:
+    def __init__(self, rows: Rows, factors: dict[str, float] | None = None) -> None:
+        if len(set(rows.labels.tolist())) < 2:
             raise UsageError("there are no samples to fit a head to. Name pictures or pairs.")
-        self._labelled, self._pairs = labelled, pairs
-        features = first.features.astype(np.float64)
-        self._centre, self._spread = features.mean(0), features.std(0) + LEAST_SPREAD
-        covariance = _within_classes((features - self._centre) / self._spread, first.labels)
-        values, self._vectors = np.linalg.eigh(covariance)
+        self._rows, self._factors = rows, factors or {}
+        weights = rows.weights(0.5, self._factors)
+        # Means and squares in double precision: features may differ by six orders of magnitude.
+        self._centre = np.average(rows.features, 0, weights).astype(np.float64)
+        square = np.average(np.square(rows.features - self._centre.astype(np.float32)), 0, weights)
+        self._spread: Floats = np.sqrt(square.astype(np.float64)) + LEAST_SPREAD
+        standard = ((rows.features - self._centre) / self._spread).astype(np.float32)
+        values, self._vectors = np.linalg.eigh(_within_classes(standard, rows.labels, weights))
         self._values: Floats = np.maximum(values, 0) / max(float(values.mean()), LEAST_SPREAD)
+        self._turned: Features = standard @ self._vectors.astype(np.float32)
 
-    def head(self, share: float, strength: float, whitening: float) -> Head:
+    def head(
+        self,
+        share: float,
+        strength: float,
+        whitening: float,
+        kept: npt.NDArray[np.bool_] | None = None,
+    ) -> Head:
         """Fit one head.
 
         Args:
             share: of the loss that pairs make up, where there are both.
             strength: C of the ridge penalty, in scikit-learn's sense.
             whitening: 0 or more.
+            kept: flags of the rows that are fitted to; None for all.
         """
-        parts = list(_weighted(self._labelled, self._pairs, share))
-        shrink = self._vectors / np.sqrt(1 + whitening * self._values)
-        features = np.concatenate([part.features for part, _ in parts]).astype(np.float64)
-        labels = np.concatenate([part.labels for part, _ in parts])
-        weight = np.concatenate([np.full(len(part.labels), each) for part, each in parts])
+        shrink = 1 / np.sqrt(1 + whitening * self._values)
+        weights = self._rows.weights(share, self._factors)
+        kept = weights > 0 if kept is None else kept & (weights > 0)
         regression = LogisticRegression(C=strength, max_iter=MOST_ITERATIONS)
-        regression.fit((features - self._centre) / self._spread @ shrink, labels, weight)
-        slope: Floats = shrink @ regression.coef_[0] / self._spread
+        turned = self._turned[kept] * shrink.astype(np.float32)
+        regression.fit(turned, self._rows.labels[kept], weights[kept])
+        coefficients = regression.coef_[0].astype(np.float64)
+        slope: Floats = self._vectors @ (shrink * coefficients) / self._spread
         return Head(slope, float(regression.intercept_[0] - self._centre @ slope))
 
+    def cross_fitted(
+        self, share: float, strength: float, whitening: float, folds: int, seed: int
+    ) -> Floats:
+        """Logits of heads that were fitted without the sources that they judge.
 
-def _within_classes(features: Floats, labels: FloatArray) -> Floats:
-    # Both classes count alike, however many samples each has.
-    covariances = [np.cov(features[labels == label].T) for label in (0, 1)]
-    mean: Floats = (covariances[0] + covariances[1]) / 2
-    return mean
+        The sources of each label are dealt into parts at random; rows of pairs stay in every fit.
+
+        Returns:
+            float64 [N]; NaN for rows of pairs.
+
+        Raises:
+            UsageError: a label has fewer sources than there are folds.
+        """
+        part = self._parts(folds, seed)
+        logits = np.full(len(part), np.nan)
+        for fold in range(folds):
+            left = part == fold
+            head = self.head(share, strength, whitening, ~left)
+            logits[left] = head.logits(self._rows.features[left])
+        return logits
+
+    def _parts(self, folds: int, seed: int) -> npt.NDArray[np.int64]:
+        rng = np.random.default_rng(seed)
+        part = np.full(len(self._rows.labels), -1)
+        for label in (0, 1):
+            mine = (self._rows.labels == label) & (self._rows.sources != "")
+            names, inverse = np.unique(self._rows.sources[mine], return_inverse=True)
+            if len(names) < folds:
+                raise UsageError(
+                    f"folds: expected at most one for each source of a label, found {folds} for "
+                    f"{len(names)}. Set folds lower, or to 0."
+                )
+            part[mine] = (rng.permutation(len(names)) % folds)[inverse]
+        return part
 
 
-def _weighted(
-    labelled: Samples | None, pairs: Samples | None, share: float
-) -> Iterator[tuple[Samples, float]]:
-    # The weights sum to the number of labelled samples, whatever the share.
-    if labelled is None or pairs is None:
-        share, both = float(labelled is None), labelled or pairs
-        count = len(both.labels) if both else 0
-    else:
-        count = len(labelled.labels)
-    for part, portion in ((labelled, 1 - share), (pairs, share)):
-        if part is not None and portion > 0:
-            yield part, portion * count / len(part.labels)
+def _within_classes(
+    standard: Features, labels: npt.NDArray[np.int64], weights: Floats
+) -> npt.NDArray[np.float64]:
+    total = np.zeros((standard.shape[1],) * 2)
+    for label in (0, 1):
+        mine = (labels == label) & (weights > 0)
+        weight = (weights[mine] / weights[mine].sum()).astype(np.float32)[:, None]
+        centred = standard[mine] - (weight * standard[mine]).sum(0)
+        total += (centred * weight).T @ centred / 2
+    return total

@@ -18,8 +18,9 @@ CONFIG = """
 name: probed
 architecture: fine_s
 preprocessing: raw
-labelled_samples: 64
-pair_samples: 0
+views: [{crop: 40, count: 2}, {region: 'fit:36'}]
+region: fit:36
+folds: 2
 strengths: [0.1, 1]
 whitenings: [0, 10]
 policy: {untouched: 1, two: 0}
@@ -70,7 +71,10 @@ def test_a_head_on_an_untrained_trunk_learns_an_easy_difference(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("labelled_samples=7", "an even number"),
+        ("labelled_samples=7", "was removed: every picture now gives the samples"),
+        ("views=[{region: 'fit:9', crop: 8}]", "crop is for region native"),
+        ("folds=1", "at least 2 parts"),
+        ("folds=3", "at most one for each source"),
         ("strengths=[0]", "above 0"),
         ("whitenings=[-1]", "0 or more"),
         ("pair_shares=[1.5]", "shares from 0 to below 1"),

@@ -4,67 +4,128 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch.utils.data import Dataset
+from PIL import Image as PillowImage
 
-from edge.errors import ModelError
-from training.data.crops import Sample
+from edge.errors import SinkError
+from edge.files import sha256_of
+from tests.training.pictures import smooth_noise
+from training.degrade import JPEG_75, UNTOUCHED, Policy
 from training.models import PatchModel, build
 from training.probe import features
-from training.probe.features import SampleFeatures, mean_features
+from training.probe.config import ViewConfig
+from training.probe.features import FeatureStore, Job, Reported, Sample, mean_features
+
+WHOLE = Reported(UNTOUCHED, "native")
 
 
-class Noise(Dataset[Sample]):
-    """Sample i is noise of its own; counts how many were asked for."""
-
-    def __init__(self) -> None:
-        self.drawn: list[int] = []
-
-    def __getitem__(self, index: int) -> Sample:
-        self.drawn.append(index)
-        image = np.random.default_rng(index).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        return image, index % 2
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model() -> PatchModel:
     return build("fine_s", "raw").eval()
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "BLOCK", 4)
+    monkeypatch.setattr(features, "BLOCK", 2)
 
 
-def _store(model: PatchModel, samples: Noise, folder: Path) -> SampleFeatures:
-    return SampleFeatures(model, samples, 10, folder, workers=0)
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Job]:
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{index}.png" for index in range(3)]
+    for path in paths:
+        PillowImage.fromarray(smooth_noise(rng)).save(path)
+    looks = (WHOLE, Reported(JPEG_75, "fit:40"))
+    return [Job(path, sha256_of(path), looks) for path in paths]
 
 
-def test_features_of_samples_are_those_of_their_crops(model: PatchModel, tmp_path: Path) -> None:
-    told: list[int] = []
-    found, labels = _store(model, Noise(), tmp_path).compute(told.append)
-    crops = np.stack([Noise()[index][0] for index in range(10)])
-    np.testing.assert_allclose(found, mean_features(model, crops), atol=1e-5)
-    assert labels.tolist() == [0, 1] * 5
-    assert told == [4, 8, 10]
+def _computed(model: PatchModel, jobs: list[Job], folder: Path) -> tuple[np.ndarray, list[int]]:
+    done: list[int] = []
+    store = FeatureStore(folder, model)
+    store.compute(jobs, 0, done.append)
+    store.close()
+    return store.take(jobs), done
 
 
-def test_a_killed_run_computes_only_what_is_missing(model: PatchModel, tmp_path: Path) -> None:
-    whole, _ = _store(model, Noise(), tmp_path).compute(lambda _: None)
-    (tmp_path / "0000004.npy").unlink()
-    samples = Noise()
-    again, _ = _store(model, samples, tmp_path).compute(lambda _: None)
-    assert samples.drawn == [4, 5, 6, 7]
+def test_rows_are_the_features_of_each_look(
+    model: PatchModel, jobs: list[Job], tmp_path: Path
+) -> None:
+    found, done = _computed(model, jobs, tmp_path)
+    image = np.asarray(PillowImage.open(jobs[1].path))[..., ::-1]
+    np.testing.assert_allclose(found[2], mean_features(model, image[None])[0], atol=1e-5)
+    reduced = jobs[1].looks[1](image, jobs[1].path)[0]
+    assert reduced.shape == (40, 40, 3) and len(found) == 6
+    np.testing.assert_allclose(found[3], mean_features(model, reduced[None])[0], atol=1e-5)
+    assert sum(done) == 6 and done[0] == 0
+
+
+def test_what_is_there_is_not_computed_again(
+    model: PatchModel, jobs: list[Job], tmp_path: Path
+) -> None:
+    whole, _ = _computed(model, jobs, tmp_path)
+    (rows,) = tmp_path.glob("*.rows")
+    data = rows.read_bytes()
+    rows.write_bytes(data[: len(data) // 2 + 7])  # as a run killed while it wrote leaves it
+    again, done = _computed(model, jobs, tmp_path)
+    assert done[0] == 3 and sum(done) == 6
     np.testing.assert_array_equal(whole, again)
+    # By content: neither another name nor another order of the files matters.
+    moved = [Job(job.path.rename(job.path.with_suffix(".moved.png")), *_rest(job)) for job in jobs]
+    found, done = _computed(model, moved[::-1], tmp_path)
+    assert done == [6]
+    np.testing.assert_array_equal(found[:2], whole[4:])
 
 
-def test_a_broken_block_is_named(model: PatchModel, tmp_path: Path) -> None:
-    _store(model, Noise(), tmp_path).compute(lambda _: None)
-    (tmp_path / "0000000.npy").write_bytes(b"\x93NUMPY broken")
-    with pytest.raises(ModelError, match=r"0000000\.npy cannot be read"):
-        _store(model, Noise(), tmp_path).compute(lambda _: None)
+def _rest(job: Job) -> tuple[str, tuple[features.Look, ...]]:
+    return job.digest, job.looks
 
 
-def test_a_block_of_another_model_is_named(model: PatchModel, tmp_path: Path) -> None:
-    np.save(tmp_path / "0000000.npy", np.zeros((4, 7), np.float32))
-    with pytest.raises(ModelError, match="expected rows of"):
-        _store(model, Noise(), tmp_path).compute(lambda _: None)
+def test_another_trunk_has_another_file_and_another_head_has_not(
+    model: PatchModel, jobs: list[Job], tmp_path: Path
+) -> None:
+    _computed(model, jobs[:1], tmp_path)
+    other = build("fine_s", "raw").eval()
+    other.load_state_dict(model.state_dict())
+    other.fc.weight.data += 1
+    assert _computed(other, jobs[:1], tmp_path)[1] == [2]
+    next(other.features.__self__.parameters()).data += 1  # type: ignore[attr-defined]
+    _computed(other, jobs[:1], tmp_path)
+    assert len(list(tmp_path.glob("*.rows"))) == 2
+
+
+def test_a_file_in_use_is_left_alone(model: PatchModel, tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, model)
+    with pytest.raises(SinkError, match="in use by another run"):
+        FeatureStore(tmp_path, model)
+    store.close()
+
+
+def _sample(view: ViewConfig, seed: int, policy: Policy | None = None) -> Sample:
+    return Sample(view, policy, first_compression=False, flip=False, seed=(seed,))
+
+
+def test_samples_depend_on_the_seed_alone_and_show_what_the_view_says() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    policy = Policy(untouched=0)
+    for view in (
+        ViewConfig(crop=48),
+        ViewConfig(region="fit:64"),
+        ViewConfig(region="fit:64", shorter_side=(70, 90)),
+    ):
+        shown = [_sample(view, seed, policy)(image, Path("a.png"))[0] for seed in (1, 1, 2)]
+        np.testing.assert_array_equal(shown[0], shown[1])
+        assert shown[0].shape != shown[2].shape or (shown[0] != shown[2]).any()
+    crop = _sample(ViewConfig(crop=48), 3)(image, Path("a.png"))[0]
+    assert crop.shape == (48, 48, 3)
+    sides = [
+        _sample(ViewConfig(shorter_side=(70, 90)), seed)(image, Path("a.png"))[0].shape[0]
+        for seed in range(20)
+    ]
+    assert 70 <= min(sides) < max(sides) <= 90
+    enlarged = _sample(ViewConfig(shorter_side=(200, 300)), 0)(image, Path("a.png"))[0]
+    np.testing.assert_array_equal(enlarged, image)
+
+
+def test_pictures_too_small_for_their_degradation_are_shown_all_the_same() -> None:
+    tiny = np.zeros((9, 9, 3), np.uint8)
+    for seed in range(20):
+        _sample(ViewConfig(region="fit:8"), seed, Policy(untouched=0))(tiny, Path("a.png"))

@@ -5,41 +5,55 @@ import pytest
 import torch
 
 from edge.errors import UsageError
+from training.evaluation import auc
 from training.models import build
-from training.probe.fit import Head, HeadFit, Samples
+from training.probe.fit import Head, HeadFit, Rows
 
 
-def _samples(direction: list[float], count: int = 400, seed: int = 0) -> Samples:
+def _rows(direction: list[float], count: int = 400, seed: int = 0, source: str = "s") -> Rows:
     rng = np.random.default_rng(seed)
-    labels = (np.arange(count) % 2).astype(np.float32)
+    labels = np.arange(count) % 2
     noise = rng.normal(0, 1, (count, len(direction)))
-    return Samples((noise + np.outer(labels - 0.5, direction)).astype(np.float32), labels)
+    features = (noise + np.outer(labels - 0.5, direction)).astype(np.float32)
+    return Rows(features, labels, np.full(count, source))
+
+
+def _joined(*parts: Rows) -> Rows:
+    return Rows(
+        np.concatenate([p.features for p in parts]),
+        np.concatenate([p.labels for p in parts]),
+        np.concatenate([p.sources for p in parts]),
+    )
 
 
 def test_the_head_finds_the_direction_that_separates_whatever_its_scale() -> None:
-    samples = _samples([3.0, 0.0])
-    stretched = Samples(samples.features * np.array([1000, 0.01], np.float32), samples.labels)
-    head = HeadFit(stretched, None).head(0.0, 1.0, 0.0)
+    rows = _rows([3.0, 0.0])
+    stretched = Rows(rows.features * np.array([1000, 0.01], np.float32), rows.labels, rows.sources)
+    head = HeadFit(stretched).head(0.0, 1.0, 0.0)
     logits = head.logits(stretched.features)
     assert ((logits > 0) == (stretched.labels > 0)).mean() > 0.9
     assert abs(head.weight[0] * 1000) > 5 * abs(head.weight[1] * 0.01)
 
 
 def test_pairs_turn_the_head_as_far_as_their_share() -> None:
-    labelled, pairs = _samples([2.0, 0.0]), _samples([0.0, 2.0], count=100, seed=1)
-    fit = HeadFit(labelled, pairs)
+    labelled, pairs = _rows([2.0, 0.0]), _rows([0.0, 2.0], count=100, seed=1, source="")
+    fit = HeadFit(_joined(labelled, pairs))
     weights = [fit.head(share, 1.0, 0.0).weight for share in (0.0, 0.2, 0.8)]
     ratios = [weight[1] / weight[0] for weight in weights]
     assert ratios[0] < 0.3 < ratios[1] < 1 < ratios[2]
-    alone = HeadFit(None, pairs).head(0.0, 1.0, 0.0).weight
+    alone = HeadFit(pairs).head(0.0, 1.0, 0.0).weight
     assert alone[1] > 3 * abs(alone[0])
 
 
-def test_a_share_of_nothing_is_a_fit_without_pairs() -> None:
-    labelled, pairs = _samples([2.0, 0.0]), _samples([0.0, 2.0], seed=1)
-    with_pairs = HeadFit(labelled, pairs).head(0.0, 1.0, 10.0)
-    without = HeadFit(labelled, None).head(0.3, 1.0, 10.0)
-    np.testing.assert_array_equal(with_pairs.weight, without.weight)
+def test_labels_and_sources_count_alike_and_a_factor_more() -> None:
+    labels = np.array([0] * 9 + [1] * 3)
+    sources = np.array(["many"] * 8 + ["one"] + ["g", "g", "h"])
+    rows = Rows(np.zeros((12, 1), np.float32), labels, sources)
+    weights = rows.weights(0.0, {})
+    assert weights.sum() == pytest.approx(12) and weights[:9].sum() == pytest.approx(6)
+    assert weights[8] == pytest.approx(weights[:8].sum()) == pytest.approx(3)
+    heavy = rows.weights(0.0, {"one": 3.0})
+    assert heavy[8] == pytest.approx(3 * heavy[:8].sum()) == pytest.approx(4.5)
 
 
 def test_a_model_with_the_head_gives_its_logits() -> None:
@@ -56,19 +70,40 @@ def test_whitening_turns_the_head_away_from_what_differs_within_a_class() -> Non
     # The first two features carry the same evidence; the second is drowned in content that the
     # third carries as well.
     rng = np.random.default_rng(0)
-    labels = (np.arange(2000) % 2).astype(np.float32)
+    labels = np.arange(2000) % 2
     content = rng.normal(0, 3, 2000)
     clean = labels + rng.normal(0, 1, 2000)
     features = np.stack([clean, labels + content + rng.normal(0, 0.5, 2000), content], 1)
-    fit = HeadFit(Samples(features.astype(np.float32), labels), None)
+    fit = HeadFit(Rows(features.astype(np.float32), labels, np.full(2000, "s")))
     fisher = np.linalg.solve(
         sum(np.cov(features[labels == label].T) for label in (0, 1)),
         features[labels == 1].mean(0) - features[labels == 0].mean(0),
     )
     whitened = fit.head(0.0, 1e6, 1e6).weight
-    assert np.dot(whitened, fisher) > 0.999 * np.linalg.norm(whitened) * np.linalg.norm(fisher)
+    assert np.dot(whitened, fisher) > 0.998 * np.linalg.norm(whitened) * np.linalg.norm(fisher)
 
 
-def test_nothing_to_fit_to_is_one_sentence() -> None:
+def test_a_source_is_judged_by_a_head_that_has_not_seen_it() -> None:
+    # Every source has a feature of its own, by which a head knows the label of those it has seen.
+    rng = np.random.default_rng(0)
+    source = np.repeat(np.arange(12), 20)
+    features = rng.normal(0, 0.1, (240, 13))
+    features[np.arange(240), source] += 1
+    labels = source % 2
+    features[:, 12] += 0.05 * labels
+    rows = Rows(features.astype(np.float32), labels, source.astype(str))
+    fit = HeadFit(rows)
+    seen = fit.head(0.0, 10.0, 0.0).logits(rows.features)
+    unseen = fit.cross_fitted(0.0, 10.0, 0.0, folds=3, seed=0)
+    aucs = [auc(x[labels == 0], x[labels == 1]) for x in (seen, unseen)]
+    assert aucs[0] == 1.0 and aucs[1] < 0.9
+    assert np.array_equal(unseen, fit.cross_fitted(0.0, 10.0, 0.0, folds=3, seed=0))
+
+
+def test_what_cannot_be_fitted_is_one_sentence() -> None:
+    rows = _rows([1.0])
+    real = Rows(rows.features, np.zeros(400, int), rows.sources)
     with pytest.raises(UsageError, match="no samples"):
-        HeadFit(None, None)
+        HeadFit(real)
+    with pytest.raises(UsageError, match="at most one for each source of a label, found 2 for 1"):
+        HeadFit(rows).cross_fitted(0.0, 1.0, 0.0, folds=2, seed=0)
