@@ -224,16 +224,13 @@ class Probe:
         columns = self._config.validation.reported()
         looks = tuple(self._reported(column) for column in columns)
         val = [Job(p.path, digests[p.path], looks) for p in self._val]
-        store = FeatureStore(folder, self._model)
-        try:
+        with FeatureStore(folder, self._model) as store:
             for name, some in (("training samples", jobs), ("validation pictures", val)):
                 with progress_bar(self._out) as progress:
                     task = progress.add_task(name, total=sum(len(j.looks) for j in some), note="")
                     store.compute(some, workers, partial(progress.advance, task))
-        finally:
-            store.close()
-        self._rows = self._labelled(store.take(jobs))
-        found = store.take(val).reshape(len(val), len(columns), -1)
+            self._rows = self._labelled(store.take(jobs))
+            found = store.take(val).reshape(len(val), len(columns), -1)
         self._val_features = {name: found[:, i] for i, name in enumerate(columns)}
 
     def tried(self) -> list[Tried]:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
+from typing_extensions import Self
 
 from edge.errors import SinkError
 from edge.regions import cut, parse_region, resize_antialiased
@@ -128,7 +130,7 @@ class Job:
 
 
 class FeatureStore:
-    """The rows of one trunk.
+    """The rows of one trunk; a context manager that owns its file.
 
     Args:
         folder: made where it is absent; may be shared by runs, one after another.
@@ -142,23 +144,18 @@ class FeatureStore:
         self._model = model
         self._row = np.dtype([("key", "S32"), ("features", "<f4", (model.fc.in_features,))])
         self.path = folder / f"{_trunk_digest(model)}.rows"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with ExitStack() as stack:
+            self._file = stack.enter_context(_opened(self.path))
             whole = self._file.tell() // self._row.itemsize
             self._file.truncate(whole * self._row.itemsize)  # what a killed run left half written
-        except BlockingIOError as error:
-            raise SinkError(
-                f"{self.path} is in use by another run. Name another folder."
-            ) from error
-        except OSError as error:
-            raise SinkError(f"{self.path} cannot be written: {error.strerror}.") from error
-        self._places = {key: place for place, key in enumerate(self._rows()["key"].tolist())}
+            self._places = {key: place for place, key in enumerate(self._rows()["key"].tolist())}
+            self._stack = stack.pop_all()
 
-    def close(self) -> None:
-        """Let another run have the file."""
-        self._file.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def compute(
         self, jobs: Sequence[Job], workers: int, on_rows: Callable[[int], None] = lambda n: None
@@ -214,6 +211,20 @@ class FeatureStore:
             raise SinkError(f"{self.path} cannot be written: {error.strerror}.") from error
         start = len(self._places)
         self._places |= {key: start + i for i, (key, _) in enumerate(block)}
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise SinkError(f"{path} cannot be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise SinkError(f"{path} is in use by another run. Name another folder.") from error
+    return file
 
 
 @torch.no_grad()

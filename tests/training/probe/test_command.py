@@ -18,8 +18,8 @@ CONFIG = """
 name: probed
 architecture: fine_s
 preprocessing: raw
-views: [{crop: 40, count: 2}, {region: 'fit:36'}]
-region: fit:36
+views: [{crop: 40, count: 2}, {region: 'fit:64'}]
+region: fit:64
 folds: 2
 strengths: [0.1, 1]
 whitenings: [0, 10]

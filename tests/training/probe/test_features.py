@@ -8,6 +8,7 @@ from PIL import Image as PillowImage
 
 from edge.errors import SinkError
 from edge.files import sha256_of
+from edge.sources.images import read_image
 from tests.training.pictures import smooth_noise
 from training.degrade import JPEG_75, UNTOUCHED, Policy
 from training.models import PatchModel, build
@@ -15,6 +16,9 @@ from training.probe import features
 from training.probe.config import ViewConfig
 from training.probe.features import FeatureStore, Job, Reported, Sample, mean_features
 
+TRUNK_WEIGHT = next(
+    name for name, _ in build("fine_s", "raw").named_parameters() if "fc" not in name
+)
 WHOLE = Reported(UNTOUCHED, "native")
 
 
@@ -40,17 +44,16 @@ def jobs(tmp_path: Path) -> list[Job]:
 
 def _computed(model: PatchModel, jobs: list[Job], folder: Path) -> tuple[np.ndarray, list[int]]:
     done: list[int] = []
-    store = FeatureStore(folder, model)
-    store.compute(jobs, 0, done.append)
-    store.close()
-    return store.take(jobs), done
+    with FeatureStore(folder, model) as store:
+        store.compute(jobs, 0, done.append)
+        return store.take(jobs), done
 
 
 def test_rows_are_the_features_of_each_look(
     model: PatchModel, jobs: list[Job], tmp_path: Path
 ) -> None:
     found, done = _computed(model, jobs, tmp_path)
-    image = np.asarray(PillowImage.open(jobs[1].path))[..., ::-1]
+    image = read_image(jobs[1].path)
     np.testing.assert_allclose(found[2], mean_features(model, image[None])[0], atol=1e-5)
     reduced = jobs[1].looks[1](image, jobs[1].path)[0]
     assert reduced.shape == (40, 40, 3) and len(found) == 6
@@ -87,16 +90,17 @@ def test_another_trunk_has_another_file_and_another_head_has_not(
     other.load_state_dict(model.state_dict())
     other.fc.weight.data += 1
     assert _computed(other, jobs[:1], tmp_path)[1] == [2]
-    next(other.features.__self__.parameters()).data += 1  # type: ignore[attr-defined]
+    dict(other.named_parameters())[TRUNK_WEIGHT].data += 1
     _computed(other, jobs[:1], tmp_path)
     assert len(list(tmp_path.glob("*.rows"))) == 2
 
 
 def test_a_file_in_use_is_left_alone(model: PatchModel, tmp_path: Path) -> None:
-    store = FeatureStore(tmp_path, model)
-    with pytest.raises(SinkError, match="in use by another run"):
+    with (
+        FeatureStore(tmp_path, model),
+        pytest.raises(SinkError, match="in use by another run"),
+    ):
         FeatureStore(tmp_path, model)
-    store.close()
 
 
 def _sample(view: ViewConfig, seed: int, policy: Policy | None = None) -> Sample:
