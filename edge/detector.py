@@ -104,7 +104,11 @@ class Detector:
         return self.finish(self.begin(image, watch), watch)
 
     def begin(
-        self, image: Image, watch: Stopwatch, pixel_format: PixelFormat = "bgr"
+        self,
+        image: Image,
+        watch: Stopwatch,
+        pixel_format: PixelFormat = "bgr",
+        source: str | None = None,
     ) -> Crops | Pending:
         """Cut the region out of a frame, or give the frame to a backend that does so itself.
 
@@ -113,20 +117,21 @@ class Detector:
                 only if the detector works ahead.
             watch: takes the stage `region`, and where it is faces, the stage `faces` before.
             pixel_format: which of both.
+            source: name of the source that it comes from, for the backend.
 
         Raises:
             RegionError: the frame is smaller than one patch of the model.
             ModelError: the backend cannot take it.
         """
         if self._watch is not None:
-            return self._begin_faces(self._watch, to_bgr(image, pixel_format), watch)
+            return self._begin_faces(self._watch, to_bgr(image, pixel_format), watch, source)
         with watch.stage("region"):
             rows, width = image.shape[:2]
             height = rows * 2 // 3 if pixel_format == "nv12" else rows
             self._refuse_tiny(*place(height, width, self.region)[1])
             if isinstance(self.backend, FrameBackend):
-                return self.backend.submit(image, pixel_format, self.region)
-            return Crops(cut(to_bgr(image, pixel_format), self.region))
+                return self.backend.submit(image, pixel_format, self.region, source)
+            return Crops(cut(to_bgr(image, pixel_format), self.region), source)
 
     def finish(self, begun: Crops | Pending, watch: Stopwatch) -> tuple[Region, ...]:
         """The evidence of a frame that was begun.
@@ -146,15 +151,17 @@ class Detector:
         with watch.stage("model"):
             if isinstance(begun, Pending):
                 return _regions_of(begun, begun.evidence())
-            evidence = _infer(self.backend, begun.crops)
+            evidence = _infer(self.backend, begun.crops, begun.source)
             return tuple(map(_region_of, begun.crops, evidence))
 
-    def _begin_faces(self, faces: FaceWatch, image: Image, watch: Stopwatch) -> Crops:
+    def _begin_faces(
+        self, faces: FaceWatch, image: Image, watch: Stopwatch, source: str | None
+    ) -> Crops:
         self._refuse_tiny(self.region.size, self.region.size)
         with watch.stage("faces"):
             faces.follow(image)
         with watch.stage("region"):
-            return Crops(faces.crops(image))
+            return Crops(faces.crops(image), source)
 
     def _refuse_tiny(self, height: int, width: int) -> None:
         patches = self.backend.manifest.patches
@@ -171,6 +178,7 @@ class Crops:
     """A frame that was cut and waits for the model."""
 
     crops: list[Crop]
+    source: str | None = None
 
 
 def finish_together(
@@ -195,7 +203,9 @@ def finish_together(
     start = time.perf_counter()
     pending = [item for item in begun if isinstance(item, Pending)]
     crops = [crop for item in begun if isinstance(item, Crops) for crop in item.crops]
-    evidence = iter(_infer_by_size(backend, crops))
+    sources = {item.source for item in begun if isinstance(item, Crops)}
+    source = sources.pop() if len(sources) == 1 else None
+    evidence = iter(_infer_by_size(backend, crops, source))
     parts = {id(item): item.evidence() for item in pending}
     regions = [
         _regions_of(item, parts[id(item)])
@@ -219,22 +229,23 @@ def _regions_of(pending: Pending, evidence: Sequence[Evidence]) -> tuple[Region,
     )
 
 
-def _infer_by_size(backend: Backend, crops: Sequence[Crop]) -> list[Evidence]:
+def _infer_by_size(backend: Backend, crops: Sequence[Crop], source: str | None) -> list[Evidence]:
     by_size: dict[tuple[int, int], list[int]] = {}
     for index, crop in enumerate(crops):
         by_size.setdefault(_hw(crop.image), []).append(index)
     found: dict[int, Evidence] = {}
     for indices in by_size.values():
-        found.update(zip(indices, _infer(backend, [crops[i] for i in indices]), strict=True))
+        evidence = _infer(backend, [crops[i] for i in indices], source)
+        found.update(zip(indices, evidence, strict=True))
     return [found[index] for index in range(len(crops))]
 
 
-def _infer(backend: Backend, crops: Sequence[Crop]) -> list[Evidence]:
+def _infer(backend: Backend, crops: Sequence[Crop], source: str | None) -> list[Evidence]:
     evidence: list[Evidence] = []
     for start in range(0, len(crops), MAX_BATCH):
         images = [crop.image for crop in crops[start : start + MAX_BATCH]]
         batch = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
-        evidence += backend.infer(batch)
+        evidence += backend.infer(batch, source)
     return evidence
 
 

@@ -1,21 +1,28 @@
 """The manifest: what a reader must know of a model file, carried inside it.
 
-In ONNX it is one JSON text under the key `patchwatch` of `metadata_props`.
+In ONNX it is one JSON text under the key `patchwatch` of `metadata_props`, and is read from there
+without ONNX or a runtime.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from edge.errors import ManifestError, UsageError
+from edge.errors import ManifestError, ModelError, UsageError
 from edge.regions import parse_region
+from edge.schema import Strict
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "patchwatch"
+
+# Numbers of fields in onnx.proto: ModelProto.metadata_props, and in each entry its key and value.
+_METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
 
 Preprocessing = Literal["raw", "NPR", "x_grad", "y_grad", "left_diag", "right_diag"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -33,15 +40,11 @@ RegionText = Annotated[str, AfterValidator(_known_region)]
 """An input region as text, checked to be one that `parse_region` takes."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class PatchGrid(_Part):
+class PatchGrid(Strict):
     """Where patch (i, j) lies on the model's input, preprocessing included.
 
     It covers rows `offset + i·stride` to `offset + i·stride + receptive_field` (exclusive), and
-    columns alike; a negative offset reaches into the zero border of a padded filter.
+    columns likewise; a negative offset reaches into the zero border of a padded filter.
     """
 
     receptive_field: int = Field(gt=0, description="Side of a patch in input pixels.")
@@ -53,7 +56,7 @@ class PatchGrid(_Part):
         return self.receptive_field + 2 * self.offset
 
 
-class Calibration(_Part):
+class Calibration(Strict):
     """From a logit to a score: sigmoid((logit − bias) / temperature) (Platt scaling)."""
 
     temperature: float = Field(default=1.0, gt=0)
@@ -68,7 +71,7 @@ class Calibration(_Part):
         return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
 
 
-class Figure(_Part):
+class Figure(Strict):
     """One measured figure of quality."""
 
     data: str = Field(description="The set it was measured on.")
@@ -77,14 +80,14 @@ class Figure(_Part):
     value: float
 
 
-class Training(_Part):
+class Training(Strict):
     """Where the weights come from."""
 
     data: str = Field(description="What it was trained on.")
     commit: str | None = Field(default=None, description="Commit of the training code.")
 
 
-class Manifest(_Part):
+class Manifest(Strict):
     """What a reader must know of a model file."""
 
     schema_version: Literal[1] = 1
@@ -103,6 +106,70 @@ class Manifest(_Part):
     def to_json(self) -> str:
         """The text that is embedded in a model file."""
         return self.model_dump_json()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of an ONNX file.
+
+    Raises:
+        ModelError: no such file, or not an ONNX model.
+        ManifestError: no manifest, a broken one or one of a newer schema.
+    """
+    try:
+        model = memoryview(path.read_bytes())
+        entries = [dict(_fields(entry)) for n, entry in _fields(model) if n == _METADATA_PROPS]
+        texts = {str(e.get(_KEY, b""), "utf-8"): str(e.get(_VALUE, b""), "utf-8") for e in entries}
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{path}: no such model file. 'patchwatch models' lists the shipped ones."
+        ) from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except ValueError as error:
+        raise ModelError(
+            f"{path}: not an ONNX model, or one that is cut short. Copy or export it again."
+        ) from error
+    if METADATA_KEY not in texts:
+        raise ManifestError(
+            f"{path}: carries no patchwatch manifest, so its preprocessing and calibration are "
+            "unknown. Export the model with 'patchwatch export'."
+        )
+    return parse_manifest(texts[METADATA_KEY], str(path))
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and content of the fields of a protobuf message that have a length.
+
+    Raises:
+        ValueError: it is none.
+    """
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        number, kind = divmod(tag, 8)
+        if number == 0 or kind not in (0, 1, 2, 5):
+            raise ValueError(f"field {number} of type {kind}")
+        size, at = _varint(message, at) if kind in (0, 2) else ({1: 8, 5: 4}[kind], at)
+        if kind == 0:
+            continue
+        if at + size > len(message):
+            raise ValueError(f"field {number} is longer than its message")
+        if kind == 2:
+            yield number, message[at : at + size]
+        at += size
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number of seven bits to a byte, the lowest first, and where it ends."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if at >= len(message):
+            break
+        value |= (message[at] & 0x7F) << shift
+        at += 1
+        if message[at - 1] < 0x80:
+            return value, at
+    raise ValueError("a number without an end")
 
 
 def parse_manifest(text: str, where: str) -> Manifest:

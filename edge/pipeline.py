@@ -167,7 +167,7 @@ class Pipeline:
         if self._source.kind == "stills":
             self._detector.start_anew()
         try:
-            return self._detector.begin(frame.image, watch, frame.pixel_format)
+            return self._detector.begin(frame.image, watch, frame.pixel_format, frame.source)
         except RegionError as error:
             return error
 

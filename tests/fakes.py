@@ -59,7 +59,7 @@ class FakeBackend:
     def warm_up(self, height: int, width: int, batch: int = 1) -> None:
         """Nothing to warm."""
 
-    def infer(self, frames: Batch) -> list[Evidence]:
+    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
         """One evidence per picture."""
         self.batches.append(len(frames))
         return [self._evidence(image) for image in frames]

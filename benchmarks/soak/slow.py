@@ -39,9 +39,9 @@ class SlowBackend:
         """As the other does."""
         self._backend.warm_up(height, width, batch)
 
-    def infer(self, frames: Batch) -> list[Evidence]:
+    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
         """As the other does, and late."""
         until = time.monotonic() + len(frames) * self._least_s
-        evidence = self._backend.infer(frames)
+        evidence = self._backend.infer(frames, source)
         time.sleep(max(0.0, until - time.monotonic()))
         return evidence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,12 +10,37 @@ from typing import Protocol, runtime_checkable
 
 from typing_extensions import Self
 
-from edge.manifest import Manifest
+from edge.manifest import Manifest, Precision
 from edge.regions import RegionSpec
+from edge.tensorrt.store import BuildEngine
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
 
 MAX_BATCH = 8
 """Crops given to a model at once; bounds the memory of `tiles` on large frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendChoice:
+    """Which backend, and its settings; each takes those that mean something to it.
+
+    Attributes:
+        name: a row of `edge.backends.BACKENDS`.
+        device: what it runs on.
+        precision: None for the backend's default.
+        threads: per operator on the CPU; None for every core.
+        zero_copy: whether the GPU reads frames from the CPU's memory; None to measure it.
+        build: builds an engine that does not exist yet; None if nothing can.
+        progress: called with the progress of a build, in a few words.
+    """
+
+    name: str = "onnxruntime"
+    device: str = "cpu"
+    precision: Precision | None = None
+    threads: int | None = None
+    cuda_library: str | None = None
+    zero_copy: bool | None = None
+    build: BuildEngine | None = None
+    progress: Callable[[str], None] = lambda text: None
 
 
 class Backend(Protocol):
@@ -42,11 +67,12 @@ class Backend(Protocol):
         """Run once on an empty batch of that shape, so that the first real frame is not slow."""
         ...
 
-    def infer(self, frames: Batch) -> list[Evidence]:
+    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
         """Score a batch.
 
         Args:
             frames: uint8 [N, H, W, 3] BGR.
+            source: name of the source that all of them come from; None if unknown or several.
 
         Returns:
             N items, in order. Not checked for NaN; the verdict does that.
@@ -59,7 +85,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """A frame that a backend was given and is at work on.
+    """A frame that a backend is working on.
 
     Attributes:
         boxes: the parts of the frame that the model sees, xyxy in pixels of the frame.
@@ -85,13 +111,20 @@ class Pending:
 class FrameBackend(Backend, Protocol):
     """A backend that cuts the region out of a frame itself, and works while the caller goes on."""
 
-    def submit(self, image: Image, pixel_format: PixelFormat, region: RegionSpec) -> Pending:
+    def submit(
+        self,
+        image: Image,
+        pixel_format: PixelFormat,
+        region: RegionSpec,
+        source: str | None = None,
+    ) -> Pending:
         """Take a frame; its memory may be used again once this returns.
 
         Args:
             image: uint8, [H, W, 3] BGR or [H·3/2, W] NV12.
             pixel_format: which of both.
-            region: what the model shall see of it.
+            region: what the model sees of it.
+            source: name of the source that it comes from; None if unknown.
 
         Raises:
             EngineError: there is no engine for frames of this size, and none can be built.

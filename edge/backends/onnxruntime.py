@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import os
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,17 @@ import numpy as np
 import onnxruntime as ort
 from typing_extensions import Self
 
-from edge.backends.providers import (
-    NAMES,
-    Device,
-    Provider,
-    cache_folder_of,
-    explain_gpu,
-    providers,
-    reason_in,
-)
-from edge.errors import ContractError, GpuError, ManifestError, ModelError
-from edge.manifest import METADATA_KEY, Manifest, Precision, parse_manifest
+from edge.backends.base import BackendChoice
+from edge.backends.providers import NAMES, Provider, explain_gpu, providers, reason_in
+from edge.cuda import open_cuda
+from edge.errors import ContractError, GpuError, MissingDependency, ModelError
+from edge.files import sha256_of
+from edge.manifest import Manifest, Precision, read_manifest
 from edge.tensorrt.board import read_board
-from edge.tensorrt.record import Shape
+from edge.tensorrt.cache import default_folder
+from edge.tensorrt.record import machine_of
 from edge.types import Batch, Evidence
+from edge.weights import variant
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +41,61 @@ _CONTRACT = (
 )
 
 
+def open_model(path: Path, choice: BackendChoice) -> OnnxRuntimeBackend:
+    """The backend of a choice; see `edge.backends.open_backend`."""
+    precision = choice.precision or "fp32"
+    own = path if precision == "fp32" else variant(path, precision)
+    if choice.device == "cpu" and own is None:
+        raise ModelError(
+            f"{path}: no {precision} variant beside it. Make one where torch is installed: "
+            f"patchwatch export {path.name} -o {path.name} --precision {precision}."
+        )
+    return OnnxRuntimeBackend(
+        own or path,
+        choice.threads,
+        device=choice.device,
+        precision=precision,
+        typed=own is not None,
+        engines=_engines_folder(own or path, precision) if choice.device == "tensorrt" else None,
+    )
+
+
+def _engines_folder(path: Path, precision: Precision) -> Path | None:
+    """Where engines of ONNX Runtime's provider are kept: one folder for all that they depend on.
+
+    None where the GPU is not known or the folder cannot be made, which is logged.
+    """
+    try:
+        with open_cuda() as cuda:
+            gpu = cuda.gpu
+    except (MissingDependency, GpuError) as error:
+        log.warning("engines will be built at every start, as the GPU is not known: %s", error)
+        return None
+    runtime = f"{_version('tensorrt')} in onnxruntime {_version('onnxruntime-gpu', 'onnxruntime')}"
+    machine = machine_of(runtime, gpu.name, gpu.compute_capability, gpu.driver, read_board())
+    parts = (machine.model_dump_json(), precision, sha256_of(path))
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    folder = default_folder() / f"onnxruntime-{key}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning(
+            "engines cannot be kept in %s (%s), and will be built at every start. Make that folder "
+            "writable, or name another.",
+            folder,
+            error.strerror or error,
+        )
+        return None
+    return folder
+
+
+def _version(*names: str) -> str:
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return "of the system"
+
+
 class OnnxRuntimeBackend:
     """Runs `model.onnx`; the session exists from construction on, so a bad file fails at once.
 
@@ -50,14 +104,12 @@ class OnnxRuntimeBackend:
         threads: threads inside an operator on the CPU; None lets ONNX Runtime use every core.
         device: what runs it. With "tensorrt" TensorRT builds an engine first, which takes from
             seconds to minutes.
-        precision: in which the network shall compute.
+        precision: that the network computes in.
         typed: whether the file itself holds that precision's types; see `providers`.
-        cache_key: of all that such an engine depends on; see `providers`.
-        cache_folder: where engines are kept; None to build anew each time.
-        shapes: the frames that will come; None if nobody knows.
+        engines: folder for such engines of this model on this machine; None to keep none.
 
     Attributes:
-        device: what runs it: never another than was asked for.
+        device: what runs it, never another than the requested one.
 
     Raises:
         ModelError: missing, not ONNX, or refused by the runtime; or ONNX Runtime would have run it
@@ -76,29 +128,24 @@ class OnnxRuntimeBackend:
         path: Path,
         threads: int | None = None,
         *,
-        device: Device = "cpu",
+        device: str = "cpu",
         precision: Precision = "fp32",
         typed: bool = True,
-        cache_key: str | None = None,
-        cache_folder: Path | None = None,
-        shapes: Shape | None = None,
+        engines: Path | None = None,
     ) -> None:
         self._path = path
-        self.device: Device = device
-        folder = _made(cache_folder_of(cache_folder, cache_key)) and cache_folder
+        self.device = device
         wanted = providers(
             device,
             ort.get_available_providers(),
             precision,
-            folder,
-            cache_key,
             typed=typed,
-            shapes=shapes,
+            engines=engines,
             runtime=_runtime_version(),
             jetson=device != "cpu" and read_board().l4t is not None,
         )
+        self.manifest = read_manifest(path)
         self._session = _open_session(path, threads, device, wanted)
-        self.manifest = read_manifest(self._session, path)
         self._outputs = _check_contract(self._session, self.manifest, path)
         shape = self._session.get_inputs()[0].shape
         self._fixed_hw = tuple(d if isinstance(d, int) else None for d in shape[1:3])
@@ -113,7 +160,7 @@ class OnnxRuntimeBackend:
         """Run once on black frames of that shape; allocates what later runs need."""
         self.infer(np.zeros((batch, height, width, 3), np.uint8))
 
-    def infer(self, frames: Batch) -> list[Evidence]:
+    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
         """Score uint8 [N, H, W, 3] BGR frames; see `Backend.infer`.
 
         Raises:
@@ -146,26 +193,9 @@ class OnnxRuntimeBackend:
             )
 
 
-def read_manifest(session: ort.InferenceSession, path: Path) -> Manifest:
-    """The manifest that a session's file carries.
-
-    Raises:
-        ManifestError: none, a broken one or one of a newer schema.
-    """
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise ManifestError(
-            f"{path}: carries no patchwatch manifest, so its preprocessing and calibration are "
-            "unknown. Export the model with 'patchwatch export'."
-        )
-    return parse_manifest(text, str(path))
-
-
 def _open_session(
-    path: Path, threads: int | None, device: Device, wanted: Sequence[Provider]
+    path: Path, threads: int | None, device: str, wanted: Sequence[Provider]
 ) -> ort.InferenceSession:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file. 'patchwatch models' lists the shipped ones.")
     options = ort.SessionOptions()
     options.log_severity_level = 4
     if threads is not None:
@@ -183,7 +213,7 @@ def _open_session(
 
 
 def _open_on_gpu(
-    path: Path, options: ort.SessionOptions, device: Device, wanted: Sequence[Provider]
+    path: Path, options: ort.SessionOptions, device: str, wanted: Sequence[Provider]
 ) -> ort.InferenceSession:
     """Open a session, and refuse one that ONNX Runtime put on something else without asking."""
     try:
@@ -224,7 +254,7 @@ def _not_loaded(path: Path, error: Exception) -> ModelError:
     )
 
 
-def _fell_back(path: Path, device: Device, found: str, reason: str) -> ModelError:
+def _fell_back(path: Path, device: str, found: str, reason: str) -> ModelError:
     why = f" ({reason})" if reason else ""
     return ModelError(
         f"{path}: expected ONNX Runtime to run it with --device {device}, found that it would use "
@@ -232,7 +262,7 @@ def _fell_back(path: Path, device: Device, found: str, reason: str) -> ModelErro
     )
 
 
-def _raise_gpu_error(path: Path, device: Device, text: str, error: Exception | None = None) -> None:
+def _raise_gpu_error(path: Path, device: str, text: str, error: Exception | None = None) -> None:
     """Raise what a text says of the GPU, if it says anything.
 
     Raises:
@@ -286,23 +316,6 @@ def _stderr_into(heard: _Heard) -> Iterator[None]:
             os.close(saved)
             file.seek(0)
             heard.raw = file.read()
-
-
-def _made(folder: Path | None) -> Path | None:
-    """The folder, made; None if it cannot be, which is told."""
-    if folder is None:
-        return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        log.warning(
-            "engines cannot be kept in %s (%s), and will be built each time. Make that folder "
-            "writable, or name another.",
-            folder,
-            error.strerror or error,
-        )
-        return None
-    return folder
 
 
 def _runtime_version() -> tuple[int, int]:

@@ -13,30 +13,48 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from typing_extensions import Self
 
-from edge.backends.base import MAX_BATCH, Pending
+from edge.backends import ENGINE_SUFFIX
+from edge.backends.base import MAX_BATCH, BackendChoice, Pending
 from edge.cuda import Library, open_cuda
 from edge.cuda.base import Cuda
 from edge.cuda.front import Front
-from edge.errors import StaleEngine
-from edge.manifest import Manifest
+from edge.errors import StaleEngine, UsageError
+from edge.manifest import Manifest, read_manifest
 from edge.pixels import refuse_odd
 from edge.regions import RegionSpec, place
 from edge.tensorrt.board import read_board
 from edge.tensorrt.lane import Lane, Slot
 from edge.tensorrt.owner import GpuOwner
-from edge.tensorrt.record import Machine, Shape, machine_of
+from edge.tensorrt.record import DEFAULT_PRECISION, Machine, Shape, machine_of
 from edge.tensorrt.session import INPUT, Spans, version
-from edge.tensorrt.store import Engines
+from edge.tensorrt.store import Engines, EngineStore, OneEngine
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
 
 Work = Callable[[Cuda], list[Evidence]]
 
 MOST_LANES = 3
 """Sizes of frames whose engines are held at once; the one not used for longest goes."""
+
+
+def open_model(path: Path, choice: BackendChoice) -> TensorRTBackend:
+    """The backend of a choice; see `edge.backends.open_backend`."""
+    library: Any = choice.cuda_library
+    if path.suffix == ENGINE_SUFFIX:
+        engine = OneEngine(path)
+        built = engine.engine.sidecar.key.precision
+        if choice.precision not in (None, built):
+            raise UsageError(f"--precision {choice.precision}: {path} was built for {built}.")
+        return TensorRTBackend(engine, engine.manifest, library, choice.zero_copy)
+    manifest = read_manifest(path)
+    precision = choice.precision or DEFAULT_PRECISION
+    store = EngineStore(path, manifest, precision, choice.build, progress=choice.progress)
+    return TensorRTBackend(store, manifest, library, choice.zero_copy)
 
 
 class TensorRTBackend:
@@ -84,7 +102,7 @@ class TensorRTBackend:
         """Find or build the engine for that size, and run it once."""
         self.infer(np.zeros((batch, height, width, 3), np.uint8))
 
-    def infer(self, frames: Batch) -> list[Evidence]:
+    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
         """Score uint8 [N, H, W, 3] BGR frames; see `Backend.infer`.
 
         Raises:
@@ -95,7 +113,13 @@ class TensorRTBackend:
         futures = [self._give(part) for part in parts]
         return [item for future in futures for item in future.result()]
 
-    def submit(self, image: Image, pixel_format: PixelFormat, region: RegionSpec) -> Pending:
+    def submit(
+        self,
+        image: Image,
+        pixel_format: PixelFormat,
+        region: RegionSpec,
+        source: str | None = None,
+    ) -> Pending:
         """Take a frame and cut the region out of it; see `FrameBackend.submit`.
 
         What only needs cutting is cut by the copy into page-locked memory. What needs resizing or

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from edge.backends import BackendName, Device
 from edge.decision.verdict import VerdictSettings
 from edge.faces.base import LONGEST_SIDE
 from edge.faces.finders import EVERY, LEAST_SIDE, FaceSettings
@@ -108,11 +109,11 @@ class CaptureConfig(Strict):
 class BackendConfig(Strict):
     """What runs the model file."""
 
-    name: Annotated[Literal["onnxruntime", "tensorrt"], Flag("--backend")] = Field(
+    name: Annotated[BackendName, Flag("--backend")] = Field(
         default="onnxruntime",
         description="The runtime (default: onnxruntime); tensorrt builds an engine first.",
     )
-    device: Annotated[Literal["cpu", "cuda", "tensorrt"], Flag("--device")] = Field(
+    device: Annotated[Device, Flag("--device")] = Field(
         default="cpu", description="What ONNX Runtime runs on (default: cpu)."
     )
     precision: Annotated[Precision | None, Flag("--precision")] = Field(

@@ -166,7 +166,7 @@ class Camera:
         if not isinstance(frame, Frame):
             return None
         try:
-            work = self.detector.begin(frame.image, watch, frame.pixel_format)
+            work = self.detector.begin(frame.image, watch, frame.pixel_format, frame.source)
         except RegionError as error:
             return Taken(frame, watch, error)
         return Taken(frame, watch, work)

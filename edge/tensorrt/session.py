@@ -17,14 +17,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorrt as trt
 from typing_extensions import Self
 
 from edge.cuda.base import Cuda, DeviceMemory, HostMemory
-from edge.errors import ContractError, EngineError, StaleEngine
+from edge.errors import ContractError, EngineError, MissingDependency, StaleEngine
 from edge.tensorrt.log_lines import Doing, LogLines, Problem, explain
 from edge.tensorrt.record import Shape
 from edge.types import Batch, Evidence
+
+try:
+    import tensorrt as trt
+except (ImportError, OSError) as error:
+    raise MissingDependency(
+        f"TensorRT ({error})",
+        "run an engine",
+        "sudo apt install python3-libnvinfer on a Jetson, in a virtual environment made with "
+        "--system-site-packages; elsewhere pip install tensorrt-cu12",
+    ) from error
 
 INPUT, LOGIT, PATCH_LOGITS = "frames", "logit", "patch_logits"
 

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
+import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edge.errors import ManifestError
-from edge.manifest import PatchGrid, parse_manifest
+from edge.errors import ManifestError, ModelError
+from edge.manifest import METADATA_KEY, PatchGrid, parse_manifest, read_manifest
+from edge.weights import FOLDER
 from tests.fakes import make_manifest
+from tests.onnx_files import write_model
 
 
 def changed(**fields: object) -> str:
@@ -50,3 +59,77 @@ def test_a_model_without_patches_must_say_so() -> None:
 
 def test_smallest_input_counts_the_border_that_padding_adds() -> None:
     assert PatchGrid(receptive_field=7, stride=2, offset=-1).smallest_input() == 5
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.onnx")), ids=lambda path: path.name)
+def test_a_file_is_read_as_onnx_reads_it(path: Path) -> None:
+    props = {p.key: p.value for p in onnx.load(path).metadata_props}
+    assert read_manifest(path) == parse_manifest(props[METADATA_KEY], "onnx")
+
+
+def test_other_metadata_beside_it_and_a_text_of_any_length_are_read(tmp_path: Path) -> None:
+    manifest = make_manifest(name="ü" * 20_000)
+    path = write_model(tmp_path / "m.onnx", manifest)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"a": "", METADATA_KEY: manifest.to_json(), "z": "{}"})
+    model.doc_string = "x" * 300
+    onnx.save(model, path)
+    assert read_manifest(path) == manifest
+
+
+def test_neither_onnx_nor_a_runtime_is_started(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    script = f"""
+        import sys
+        sys.modules["onnx"] = sys.modules["onnxruntime"] = sys.modules["google"] = None
+        from pathlib import Path
+        from edge.manifest import read_manifest
+        print(read_manifest(Path({str(path)!r})).name)
+    """
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == make_manifest().name
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no such model file\. 'patchwatch models' lists"):
+        read_manifest(tmp_path / "absent.onnx")
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"not onnx at all", b"\x08\x08" + bytes(200), b"\xff" * 20])
+def test_a_corrupt_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"m\.onnx: not an ONNX model.* Copy or export it again"):
+        read_manifest(path)
+
+
+@given(st.integers(1, 2_000))
+def test_a_truncated_file_is_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    path = write_model(tmp_path_factory.mktemp("cut") / "m.onnx")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -min(cut, len(whole))])
+    with pytest.raises(ModelError, match=r"m\.onnx"):
+        read_manifest(path)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_model_without_manifest_or_none(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError):
+        read_manifest(path)
+
+
+def test_a_file_without_manifest_or_with_a_newer_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="carries no patchwatch manifest"):
+        read_manifest(write_model(tmp_path / "m.onnx", ""))
+    with pytest.raises(ManifestError, match="schema 99 is newer"):
+        read_manifest(write_model(tmp_path / "m.onnx", '{"schema_version": 99}'))

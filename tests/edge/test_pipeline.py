@@ -168,7 +168,13 @@ class AheadBackend(FakeBackend):
         super().__init__()
         self.seen: list[str] = []
 
-    def submit(self, image: Image, pixel_format: PixelFormat, region: RegionSpec) -> Pending:
+    def submit(
+        self,
+        image: Image,
+        pixel_format: PixelFormat,
+        region: RegionSpec,
+        source: str | None = None,
+    ) -> Pending:
         number = len([text for text in self.seen if text.startswith("take")])
         self.seen.append(f"take {number}")
         part: Future[list[Evidence]] = Future()

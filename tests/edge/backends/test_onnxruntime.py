@@ -15,16 +15,14 @@ from onnx import TensorProto
 
 from edge.backends import open_backend
 from edge.backends.onnxruntime import OnnxRuntimeBackend
-from edge.backends.providers import NAMES, Device
+from edge.backends.providers import NAMES
 from edge.errors import (
     ContractError,
     GpuError,
-    ManifestError,
     MissingDependency,
     ModelError,
     UsageError,
 )
-from edge.tensorrt.record import Shape
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
 
@@ -39,12 +37,6 @@ def test_scores_a_batch_in_order(tmp_path: Path) -> None:
     assert all(patch is not None and patch.shape == (6, 9) for patch in maps)
 
 
-def test_reads_the_manifest(tmp_path: Path) -> None:
-    manifest = make_manifest(name="from the file")
-    with open_backend(write_model(tmp_path / "m.onnx", manifest)) as backend:
-        assert backend.manifest == manifest
-
-
 def test_a_model_without_patches_gives_no_map(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx", make_manifest(patches=None), outputs=("logit",))
     with open_backend(path) as backend:
@@ -52,23 +44,11 @@ def test_a_model_without_patches_gives_no_map(tmp_path: Path) -> None:
     assert evidence.patch_logits is None
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such model file"):
-        open_backend(tmp_path / "absent.onnx")
-
-
-@pytest.mark.parametrize("content", [b"", b"not onnx at all", b"\x08\x08" + bytes(200)])
-def test_a_corrupt_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "m.onnx"
-    path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"(?s)m\.onnx.*(Copy or export it again|manifest)"):
-        open_backend(path)
-
-
-def test_a_truncated_file_is_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_onnx_runtime_refuses_is_one_sentence(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx")
-    path.write_bytes(path.read_bytes()[:120])
-    with pytest.raises(ModelError, match=r"m\.onnx"):
+    entry = path.read_bytes()[-len(make_manifest().to_json()) - 20 :]
+    path.write_bytes(b"\x08\x08" + entry[entry.index(b"\x72") :])  # a manifest, and no graph
+    with pytest.raises(ModelError, match=r"m\.onnx: not an ONNX model .*Copy or export it again"):
         open_backend(path)
 
 
@@ -82,16 +62,6 @@ def test_another_contract_says_what_was_expected_and_found(tmp_path: Path) -> No
     path = write_model(tmp_path / "c.onnx", outputs=("logit",))
     with pytest.raises(ContractError, match="patch_logits"):
         open_backend(path)
-
-
-def test_a_file_without_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="carries no patchwatch manifest"):
-        open_backend(write_model(tmp_path / "m.onnx", ""))
-
-
-def test_a_newer_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="schema 99 is newer"):
-        open_backend(write_model(tmp_path / "m.onnx", '{"schema_version": 99}'))
 
 
 def test_a_fixed_size_is_told_with_the_way_out(tmp_path: Path) -> None:
@@ -168,7 +138,7 @@ def test_the_cpu_is_what_runs_by_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_this_build_has_no_gpu_and_says_what_to_install(tmp_path: Path, device: Device) -> None:
+def test_this_build_has_no_gpu_and_says_what_to_install(tmp_path: Path, device: str) -> None:
     path = write_model(tmp_path / "m.onnx")
     if NAMES[device] in ort.get_available_providers():
         pytest.skip("this ONNX Runtime is built for GPUs")
@@ -240,24 +210,14 @@ def test_the_gpus_own_failures_are_one_sentence(
         other.warm_up(4, 4)
 
 
-def test_engines_are_kept_where_they_were_told_to_be(
-    tmp_path: Path,
-    pretend: Callable[..., Pretending],
-    caplog: pytest.LogCaptureFixture,
+def test_engines_are_kept_where_it_is_asked_to(
+    tmp_path: Path, pretend: Callable[..., Pretending]
 ) -> None:
     runtime = pretend(runs_on="TensorrtExecutionProvider")
-    path, folder = write_model(tmp_path / "m.onnx"), tmp_path / "engines"
-    shapes = Shape(batch=8, height=4, width=6)
-    how: dict[str, Any] = {"device": "tensorrt", "cache_key": "k", "shapes": shapes}
-    with OnnxRuntimeBackend(path, cache_folder=folder, **how):
+    path = write_model(tmp_path / "m.onnx")
+    with OnnxRuntimeBackend(path, device="tensorrt", engines=tmp_path):
         options = dict(runtime.asked)["TensorrtExecutionProvider"]
-        assert options["trt_engine_cache_path"] == str(folder / "onnxruntime-k")
-        assert (folder / "onnxruntime-k").is_dir()
-        assert options["trt_profile_max_shapes"] == "frames:8x4x6x3"
-    with OnnxRuntimeBackend(path, cache_folder=path, **how):
-        options = dict(runtime.asked)["TensorrtExecutionProvider"]
-        assert "trt_engine_cache_enable" not in options
-        assert "engines cannot be kept in" in caplog.text
+    assert options["trt_engine_cache_path"] == str(tmp_path)
 
 
 def test_a_float32_file_with_another_precision_is_refused(tmp_path: Path) -> None:

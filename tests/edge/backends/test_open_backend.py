@@ -7,11 +7,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edge import backends
-from edge.backends import BackendChoice, of_precision, open_backend
+from edge.backends import BACKENDS, BackendChoice, BackendEntry, open_backend
+from edge.backends.base import Backend
+from edge.backends.onnxruntime import _engines_folder
 from edge.errors import EngineError, MissingDependency, ModelError, UsageError
 from tests.fake_tensorrt import installed
-from tests.fakes import make_manifest
+from tests.fakes import FakeBackend, make_manifest
 from tests.onnx_files import write_model
 from tests.software_cuda import SoftwareGpu
 from tests.software_cuda.fixtures import software_cuda as software_cuda
@@ -41,16 +42,31 @@ def test_without_tensorrt_it_says_where_it_comes_from(
 
 
 def test_a_device_of_onnx_runtime_does_not_go_with_engines(model: Path) -> None:
-    with pytest.raises(UsageError, match="--device chooses what ONNX Runtime runs on"):
+    with pytest.raises(
+        UsageError, match="cuda does not go with the backend tensorrt, which takes cpu"
+    ):
         open_backend(model, choice=BackendChoice("tensorrt", device="cuda"))
 
 
 def test_a_precision_is_the_file_beside(model: Path) -> None:
-    assert of_precision(model, None) == of_precision(model, "fp32") == model
     with pytest.raises(ModelError, match=r"no int8 variant beside it.*--precision int8"):
-        of_precision(model, "int8")
-    half = write_model(model.with_name("m.fp16.onnx"))
-    assert of_precision(model, "fp16") == half
+        open_backend(model, choice=BackendChoice(precision="int8"))
+    half = make_manifest(precision="fp16")
+    write_model(model.with_name("m.fp16.onnx"), half)
+    with open_backend(model, choice=BackendChoice(precision="fp16")) as backend:
+        assert backend.manifest == half
+
+
+def open_fake(path: Path, choice: BackendChoice) -> Backend:
+    backend = FakeBackend()
+    backend.name = f"{choice.name} on {choice.device} of {path.name}"
+    return backend
+
+
+def test_a_backend_is_a_line_in_the_table(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "other", BackendEntry(f"{__name__}:open_fake", ("cpu", "npu")))
+    with open_backend(model, choice=BackendChoice("other", device="npu")) as backend:
+        assert backend.name == "other on npu of m.onnx"
 
 
 def test_an_engine_that_is_not_there_or_is_none_is_a_sentence(tmp_path: Path, model: Path) -> None:
@@ -75,17 +91,25 @@ def test_a_provider_that_is_not_in_this_onnx_runtime_is_named_with_what_installs
 
 
 def test_engines_of_a_provider_are_kept_by_machine_precision_and_model(
-    model: Path, software_gpu: SoftwareGpu, caplog: pytest.LogCaptureFixture
+    model: Path,
+    software_gpu: SoftwareGpu,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    key = backends._provider_key(model, "fp32")
-    assert key is not None and key == backends._provider_key(model, "fp32")
+    pytest.importorskip("pycuda")
+    monkeypatch.setenv("PATCHWATCH_ENGINES", str(model.parent / "engines"))
+    folder = _engines_folder(model, "fp32")
+    assert folder is not None and folder.is_dir() and folder == _engines_folder(model, "fp32")
     other_model = write_model(model.with_name("o.onnx"), make_manifest(name="other"))
-    keys = {key, backends._provider_key(model, "fp16"), backends._provider_key(other_model, "fp32")}
+    folders = {folder, _engines_folder(model, "fp16"), _engines_folder(other_model, "fp32")}
     software_gpu.set(major=11, minor=0)
-    keys.add(backends._provider_key(model, "fp32"))
-    assert len(keys) == 4
+    folders.add(_engines_folder(model, "fp32"))
+    assert len(folders) == 4
+    monkeypatch.setenv("PATCHWATCH_ENGINES", str(model))
+    assert _engines_folder(model, "fp32") is None
+    assert "engines cannot be kept in" in caplog.text
     software_gpu.set(devices=0)
-    assert backends._provider_key(model, "fp32") is None
+    assert _engines_folder(model, "fp32") is None
     assert "built at every start" in caplog.text
     software_gpu.assert_clean(allow_refused=True)
     software_gpu.reset()

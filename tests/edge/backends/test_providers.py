@@ -4,19 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.backends.providers import (
-    DEVICES,
-    NAMES,
-    Device,
-    Provider,
-    cache_folder_of,
-    explain_gpu,
-    providers,
-    reason_in,
-)
+from edge.backends.providers import NAMES, Provider, explain_gpu, providers, reason_in
 from edge.errors import MissingDependency, UsageError
 from edge.manifest import Precision
-from edge.tensorrt.record import Shape
 
 GPU_BUILD = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 CPU_BUILD = ["AzureExecutionProvider", "CPUExecutionProvider"]
@@ -30,9 +20,6 @@ OPTIONS_1_15 = {
         "trt_engine_cache_enable",
         "trt_engine_cache_path",
         "trt_timing_cache_enable",
-        "trt_profile_min_shapes",
-        "trt_profile_opt_shapes",
-        "trt_profile_max_shapes",
     },
     "CUDAExecutionProvider": {"device_id", "cudnn_conv_algo_search", "arena_extend_strategy"},
     "CPUExecutionProvider": set(),
@@ -67,109 +54,56 @@ def test_tensorrt_leaves_the_rest_to_cuda_where_it_is_there() -> None:
     assert [name for name, _ in providers("tensorrt", without)] == without
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NAMES)
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_an_old_release_is_given_only_what_it_knows(
-    device: Device, precision: Precision, tmp_path: Path
+    device: str, precision: Precision, tmp_path: Path
 ) -> None:
-    found = providers(
-        device,
-        GPU_BUILD,
-        precision,
-        tmp_path,
-        "key",
-        shapes=Shape(batch=8, height=224, width=320),
-        runtime=(1, 15),
-    )
+    found = providers(device, GPU_BUILD, precision, engines=tmp_path, runtime=(1, 15))
     for name, options in found:
         assert options.keys() <= OPTIONS_1_15[name]
         assert all(isinstance(value, str) for value in options.values())
 
 
 @pytest.mark.parametrize(
-    ("precision", "typed", "runtime", "tensorrt", "flags"),
+    ("precision", "typed", "runtime", "flags"),
     [
-        ("fp32", True, (1, 22), None, set()),
-        ("fp16", False, (1, 22), None, {"trt_fp16_enable"}),
-        ("fp16", False, (1, 17), None, {"trt_fp16_enable"}),
+        ("fp32", True, (1, 22), set()),
+        ("fp16", False, (1, 22), {"trt_fp16_enable"}),
+        ("fp16", False, (1, 17), {"trt_fp16_enable"}),
         # A file of half types: TensorRT 8 wants the flag beside them, 10 takes them as they are.
-        ("fp16", True, (1, 17), None, {"trt_fp16_enable"}),
-        ("fp16", True, (1, 18), None, set()),
-        ("fp16", True, (1, 17), (11, 0), set()),
-        ("int8", True, (1, 17), None, {"trt_int8_enable"}),
-        ("int8", True, (1, 22), (10, 9), {"trt_int8_enable"}),
-        ("int8", True, (1, 30), (11, 2), set()),
+        ("fp16", True, (1, 17), {"trt_fp16_enable"}),
+        ("fp16", True, (1, 18), set()),
+        ("int8", True, (1, 17), {"trt_int8_enable"}),
     ],
 )
 def test_flags_for_precision(
-    precision: Precision,
-    typed: bool,
-    runtime: tuple[int, int],
-    tensorrt: tuple[int, int] | None,
-    flags: set[str],
+    precision: Precision, typed: bool, runtime: tuple[int, int], flags: set[str]
 ) -> None:
-    found = providers(
-        "tensorrt", GPU_BUILD, precision, typed=typed, runtime=runtime, tensorrt=tensorrt
-    )
-    assert first(found).keys() - {"device_id", "trt_max_workspace_size"} == flags
+    options = first(providers("tensorrt", GPU_BUILD, precision, typed=typed, runtime=runtime))
+    assert options.keys() - {"device_id", "trt_max_workspace_size"} == flags
+    assert options["trt_max_workspace_size"] == str(512 << 20)
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "tensorrt"),
-    [
-        ("cpu", "fp16", None),
-        ("cuda", "fp16", None),
-        ("cuda", "int8", None),
-        ("tensorrt", "int8", None),
-        ("tensorrt", "fp16", (11, 0)),
-    ],
+    ("device", "precision"),
+    [("cpu", "fp16"), ("cuda", "fp16"), ("cuda", "int8"), ("tensorrt", "int8")],
 )
-def test_a_float32_file_gives_no_other_precision(
-    device: Device, precision: Precision, tensorrt: tuple[int, int] | None
-) -> None:
+def test_a_float32_file_gives_no_other_precision(device: str, precision: Precision) -> None:
     with pytest.raises(UsageError, match=f"{precision} with --device {device} takes .* from the"):
-        providers(device, GPU_BUILD, precision, typed=False, tensorrt=tensorrt)
-    assert providers(device, GPU_BUILD, precision, typed=True, tensorrt=tensorrt)
+        providers(device, GPU_BUILD, precision, typed=False)
+    assert providers(device, GPU_BUILD, precision, typed=True)
 
 
-def test_engines_are_kept_apart_by_key(tmp_path: Path) -> None:
-    options = first(providers("tensorrt", GPU_BUILD, "fp32", tmp_path, "0123abcd"))
-    folder = str(tmp_path / "onnxruntime-0123abcd")
-    assert options["trt_engine_cache_enable"] == "True"
-    assert options["trt_engine_cache_path"] == folder
-    assert options["trt_timing_cache_enable"] == "True"
-    other = first(providers("tensorrt", GPU_BUILD, "fp32", tmp_path, "4567"))
-    assert other["trt_engine_cache_path"] != folder
-    assert cache_folder_of(tmp_path, "0123abcd") == Path(folder)
-
-
-@pytest.mark.parametrize(("has_folder", "key"), [(True, None), (False, "key")])
-def test_none_is_kept_without_key_or_folder(
-    tmp_path: Path, has_folder: bool, key: str | None
-) -> None:
-    folder = tmp_path if has_folder else None
-    options = first(providers("tensorrt", GPU_BUILD, "fp32", folder, key))
-    assert not [name for name in options if "cache" in name]
-    assert cache_folder_of(folder, key) is None
-
-
-def test_known_frames_make_one_engine() -> None:
-    shapes = Shape(batch=8, height=224, width=320)
-    options = first(providers("tensorrt", GPU_BUILD, shapes=shapes))
-    assert options["trt_profile_min_shapes"] == "frames:1x224x320x3"
-    assert options["trt_profile_opt_shapes"] == "frames:8x224x320x3"
-    assert options["trt_profile_max_shapes"] == "frames:8x224x320x3"
-    assert not [n for n in first(providers("tensorrt", GPU_BUILD)) if "profile" in n]
-
-
-def test_the_workspace_is_bounded() -> None:
-    assert first(providers("tensorrt", GPU_BUILD))["trt_max_workspace_size"] == str(512 << 20)
-    options = first(providers("tensorrt", GPU_BUILD, workspace_bytes=1 << 28))
-    assert options["trt_max_workspace_size"] == "268435456"
+def test_engines_are_kept_in_the_folder_that_is_given(tmp_path: Path) -> None:
+    options = first(providers("tensorrt", GPU_BUILD, engines=tmp_path))
+    assert options["trt_engine_cache_enable"] == options["trt_timing_cache_enable"] == "True"
+    assert options["trt_engine_cache_path"] == str(tmp_path)
+    assert not [name for name in first(providers("tensorrt", GPU_BUILD)) if "cache" in name]
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_build_without_the_provider_names_the_command(device: Device) -> None:
+def test_a_build_without_the_provider_names_the_command(device: str) -> None:
     with pytest.raises(MissingDependency) as caught:
         providers(device, CPU_BUILD)
     text = str(caught.value)

@@ -203,7 +203,7 @@ def test_a_lone_frame_is_not_kept_waiting_for_long() -> None:
 
 def test_under_overload_each_camera_skips_the_same_share() -> None:
     class Heavy(FakeBackend):
-        def infer(self, frames: Batch) -> list[Evidence]:
+        def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
             time.sleep(0.01)
             return super().infer(frames)
 
@@ -223,7 +223,7 @@ def test_under_overload_each_camera_skips_the_same_share() -> None:
 
 def test_an_error_of_the_model_ends_the_run() -> None:
     class Breaks(FakeBackend):
-        def infer(self, frames: Batch) -> list[Evidence]:
+        def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
             raise ModelError("the model broke.")
 
     sink = FakeSink()
@@ -318,7 +318,7 @@ def test_it_ends_in_time_whatever_hangs() -> None:
     gate = threading.Event()
 
     class Stuck(FakeBackend):
-        def infer(self, frames: Batch) -> list[Evidence]:
+        def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
             gate.wait()
             return super().infer(frames)
 
