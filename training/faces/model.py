@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,9 +18,8 @@ from edge.sources.images import read_image
 from edge.types import Batch, Image
 from training.checkpoint import SUFFIX, load_resnet18, read_state_dict
 from training.data.crops import normalised, resized
-from training.data.get.errors import AddressError, FetchError, disk_error
-from training.data.get.fetch import OnBytes, download
-from training.data.get.part_file import finish, part_path, set_aside
+from training.data.get.download import OnBytes, download
+from training.data.get.errors import AddressError, disk_error
 from training.data.get.published import Part
 from training.evaluation import Logits
 from training.faces.config import FacesConfig
@@ -107,7 +105,7 @@ def fetched(
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        download(part.address, target, on_bytes, on_note, pause)
+        download(part.address, target, part.sha256, on_bytes, on_note, pause)
     except AddressError as error:
         raise AddressError(
             f"{_first_sentence(error)}. Fetch {part.file} on another machine and name it: --set "
@@ -115,14 +113,6 @@ def fetched(
         ) from error
     except OSError as error:
         raise disk_error(target, error) from error
-    digest = hashlib.sha256(part_path(target).read_bytes()).hexdigest()
-    if digest != part.sha256:
-        bad = set_aside(target)
-        raise FetchError(
-            f"{part.address} is not what was published: its sha256 is {digest}, expected "
-            f"{part.sha256}. It is kept as {bad}; run the same command again."
-        )
-    finish(target)
     return target
 
 

@@ -11,34 +11,29 @@ run the same command again. DIR/fetched.json records what came from where.
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.text import Text
+from rich.progress import Progress, TaskProgressColumn
 
 from edge.errors import UsageError
+from edge.files import sha256_of, write_whole
 from edge.signals import Stopped, stop_signals
 from edge.terminal import console
-from training.data.get.errors import AddressError, FetchError
-from training.data.get.fetch import OnBytes
-from training.data.get.folder import FetchedFolder, Watch
+from training.data.get.download import download
+from training.data.get.errors import AddressError, FetchError, disk_error
 from training.data.get.published import ENTRIES, Entry, Part
+from training.data.get.unpack import unpack
 from training.data.layouts import find_root
+from training.progress import progress_bar
+
+RECORD = "fetched.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,11 +86,21 @@ def run(args: argparse.Namespace) -> int:
         _list(entry, parts, output, args.address)
         return 0
     _require_accepted(entry, args.accept_licence)
+    files = _local_files(args.source, parts) if args.source else {}
     try:
-        with stop_signals(), _watch() as watch:
-            _get_all(args, entry, parts, FetchedFolder(output, entry, watch))
+        with stop_signals(), progress_bar(count=TaskProgressColumn()) as progress:
+            folder = _Folder(output, entry, progress)
+            for part in parts:
+                if folder.has(part):
+                    _say(f"{part.name} is here already.")
+                elif part.name in files:
+                    folder.take(part, files[part.name])
+                else:
+                    folder.fetch(part, _address(part, args.address), args.keep_archive)
+    except AddressError as error:
+        raise AddressError(f"{error} Its page: {entry.page}") from error
     except Stopped as stopped:
-        console().print("Stopped. What came so far is kept: the same command goes on from there.")
+        _say("Stopped. What came so far is kept: the same command goes on from there.")
         return stopped.exit_code
     _say(f"{args.name} is in {output}.")
     root = find_root(output)
@@ -104,20 +109,86 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _get_all(
-    args: argparse.Namespace, entry: Entry, parts: Sequence[Part], folder: FetchedFolder
-) -> None:
-    files = _local_files(args.source, parts) if args.source else {}
-    for part in parts:
-        if folder.has(part):
-            _say(f"{part.name} is here already.")
-        elif args.source:
-            folder.take(part, files[part.name])
-        else:
+class _Folder:
+    """Where the parts of an entry go: FOLDER/<part>/ unpacked, or FOLDER/<file>."""
+
+    def __init__(self, path: Path, entry: Entry, progress: Progress) -> None:
+        self._path, self._entry, self._progress = path, entry, progress
+        self._record_path = path / RECORD
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(self._record_path, error) from error
+
+    def has(self, part: Part) -> bool:
+        """Whether a part is here already, whole; something else in its place is an error."""
+        place, known = self._place(part), part.name in self._record()
+        if part.unpack and place.exists() and not known:
+            raise FetchError(
+                f"{place} exists and was not made by this command. Move it away, or name another "
+                "folder with --output."
+            )
+        return place.exists() and known
+
+    def fetch(self, part: Part, address: str, keep_archive: bool) -> None:
+        """Download a part, check it and unpack it."""
+        file = self._path / part.file
+        if not file.exists():  # else a run ended while it unpacked
+            stage, note = self._stage(f"fetching {part.file}"), self._progress.console.print
+            download(address, file, part.sha256, stage, lambda text: note(text, markup=False))
+        self._install(part, file, address)
+        if part.unpack and not keep_archive:
+            file.unlink()
+
+    def take(self, part: Part, file: Path) -> None:
+        """Check and unpack, or copy, a file that a person has fetched; it stays as it is."""
+        digest = sha256_of(file)
+        if part.sha256 not in (None, digest):
+            raise FetchError(
+                f"{file} is not {part.file} as published: its sha256 is {digest}, expected "
+                f"{part.sha256}."
+            )
+        origin = str(file.resolve())
+        if not part.unpack:
+            target = self._path / part.file
             try:
-                folder.fetch(part, _address(part, args.address), args.keep_archive)
-            except AddressError as error:
-                raise AddressError(f"{error} Its page: {entry.page}") from error
+                file = shutil.copyfile(file, target)
+            except OSError as error:
+                raise disk_error(target, error) from error
+        self._install(part, file, origin)
+
+    def _install(self, part: Part, file: Path, origin: str) -> None:
+        entry = {
+            "file": part.file,
+            "from": origin,
+            "bytes": file.stat().st_size,
+            "sha256": sha256_of(file),
+            "licence": self._entry.licence,
+        }
+        if part.unpack:
+            unpack(file, self._place(part), self._stage(f"unpacking {part.file}"))
+        record = self._record() | {part.name: entry}
+        write_whole(self._record_path, (json.dumps(record, indent=2) + "\n").encode())
+
+    def _stage(self, title: str) -> Callable[[int, int | None], None]:
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
+        task = self._progress.add_task(title, total=None, note="")
+        return lambda done, total: self._progress.update(task, completed=done, total=total)
+
+    def _place(self, part: Part) -> Path:
+        return self._path / (part.name if part.unpack else part.file)
+
+    def _record(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._record_path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise FetchError(f"{self._record_path} cannot be read ({error}). Delete it.") from error
+        if not isinstance(found, dict):
+            raise FetchError(f"{self._record_path} is not the record of a download. Delete it.")
+        return found
 
 
 def _chosen(name: str, entry: Entry, wanted: Sequence[str] | None) -> list[Part]:
@@ -156,8 +227,7 @@ def _local_files(source: Path, parts: Sequence[Part]) -> dict[str, Path]:
 
 
 def _require_accepted(entry: Entry, accepted: bool) -> None:
-    _say(entry.title)
-    _say(f"Licence: {entry.licence}\nIts text: {entry.licence_address}")
+    _say(f"{entry.title}\nLicence: {entry.licence}\nIts text: {entry.licence_address}")
     if accepted:
         return
     if not sys.stdin.isatty():
@@ -179,57 +249,6 @@ def _list(entry: Entry, parts: Sequence[Part], output: Path, mirror: str | None)
         out.print(f"{part.name} ({chosen}): {part.file}{size}, into {place}")
         out.print(f"    from {_address(part, mirror)}")
         out.print(f"    sha256 {part.sha256 or 'not published'}")
-
-
-@contextmanager
-def _watch() -> Iterator[Watch]:
-    """Shows a bar for each stage, and sentences above it."""
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        _Amount(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console(),
-    ) as progress:
-
-        def stage(title: str) -> OnBytes:
-            for task in progress.task_ids:
-                progress.remove_task(task)
-            task = progress.add_task(title, total=None, members=title.startswith("unpacking"))
-            begun: list[int] = []
-
-            def told(done: int, total: int | None) -> None:
-                if not begun:  # what an earlier run fetched must not count as speed
-                    begun.append(done)
-                    progress.reset(task, total=total, completed=done)
-                progress.update(task, completed=done, total=total)
-
-            return told
-
-        yield Watch(stage, lambda text: progress.console.print(text, markup=False))
-
-
-class _Amount(ProgressColumn):
-    """Members of an archive, or bytes of a file."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._members, self._bytes = MofNCompleteColumn(), DownloadColumn(binary_units=True)
-
-    def render(self, task: Task) -> Text:
-        return (self._members if task.fields["members"] else self._bytes).render(task)
-
-
-class _Rate(ProgressColumn):
-    """Bytes a second; nothing for members, which differ too much."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bytes = TransferSpeedColumn()
-
-    def render(self, task: Task) -> Text:
-        return Text() if task.fields["members"] else self._bytes.render(task)
 
 
 def _say(text: str) -> None:
