@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pooch
 import requests
-from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException, Timeout
+import urllib3
+from requests.exceptions import ConnectionError, RequestException, Timeout
 
 from training.data.get.errors import AddressError, FetchError, disk_error
 
@@ -39,6 +40,9 @@ class _RetryError(Exception):
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
         self.wait_s = wait_s
+
+
+_TRY_AGAIN = (_RetryError, ConnectionError, Timeout, urllib3.exceptions.HTTPError)
 
 
 def download(
@@ -102,7 +106,7 @@ class _Resuming:
                 try:
                     self._attempt(session, url, file)
                     break
-                except (_RetryError, ConnectionError, ChunkedEncodingError, Timeout) as error:
+                except _TRY_AGAIN as error:
                     failures = 1 if file.tell() > before else failures + 1
                     self._wait(url, error, failures)
                 except RequestException as error:
@@ -128,7 +132,8 @@ class _Resuming:
                 return
             _require_room(self._part, file.tell(), total)
             self._on_bytes(file.tell(), total)
-            for chunk in response.iter_content(_CHUNK_BYTES):
+            # What has come, and no more: the rest of a chunk may never come.
+            while chunk := response.raw.read1(_CHUNK_BYTES):
                 if not file.tell() and chunk[:64].lstrip().lower().startswith(_PAGE_STARTS):
                     raise page_instead(url)
                 file.write(chunk)
