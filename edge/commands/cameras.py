@@ -7,20 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
-from edge.commands.outputs import file_sinks, open_wall, placed
+from edge.commands.outputs import open_wall
 from edge.config import CameraConfig, RunConfig, build_config
 from edge.detector import Detector
-from edge.errors import ConfigError, PatchwatchError, SinkError, SourceError
+from edge.errors import ConfigError, PatchwatchError, SourceError
 from edge.live.camera import Camera
 from edge.live.loop import Station, batch_that_pays
 from edge.overlay.grid import Cell
 from edge.regions import parse_region
-from edge.sinks.base import Sink
+from edge.sinks import make_sinks, wanted
+from edge.sinks.base import Sink, SinkContext
 from edge.sinks.controls import Controls
 from edge.sinks.status import StatusRow, StatusTable, SummaryRow
 from edge.sinks.wall import Wall
@@ -80,7 +79,7 @@ class Watch:
         self._console = console
         self._reread = reread
         self._controls = Controls(heat_map=config.output.heat_map)
-        self._lines: dict[Path, SinkWorker] = {}
+        self._shared: dict[tuple[str, str], SinkWorker] = {}
         self._asked = False
         self._station: Station | None = None
         self._gone: list[Camera] = []
@@ -166,29 +165,27 @@ class Watch:
 
     def _outlets(self, config: CameraConfig) -> tuple[list[SinkWorker], list[SinkWorker]]:
         """Its own, and those of several cameras."""
-        own = [own_outlet(sink, config.name) for sink in self._own_sinks(config)]
-        lines = config.output.json_lines
-        if lines is None:
-            return own, []
-        path = placed(lines, config.name)
-        if path not in self._lines:
-            self._lines[path] = self._lines_outlet(path)
-        return own, [self._lines[path]]
+        own, shared = [], []
+        for kind in wanted(config):
+            sink = kind.make(config, self._context(config))
+            if kind.sharing != "sink":
+                own.append(sink_worker(sink, f"{config.name}: {kind.name}"))
+                continue
+            place = str(kind.place(config, config.name))
+            if (kind.name, place) not in self._shared:
+                self._shared[kind.name, place] = SinkWorker(
+                    sink,
+                    name=place,
+                    capacity=CAPACITY * max(2, len(self._wanted)),
+                    restart=lambda sink=sink: sink,  # type: ignore[misc]  # mypy does not infer it
+                    on_gone=self._leave,
+                )
+            shared.append(self._shared[kind.name, place])
+        return own, shared
 
-    def _own_sinks(self, config: CameraConfig) -> list[Sink]:
+    def _context(self, config: CameraConfig) -> SinkContext:
         calibration = config.verdict.calibration(self._detector.backend.manifest.calibration)
-        return file_sinks(config.output, config.alerts, config.name, calibration.threshold)
-
-    def _lines_outlet(self, path: Path) -> SinkWorker:
-        from edge.sinks.jsonl import JsonLinesSink
-
-        return SinkWorker(
-            JsonLinesSink(path),
-            name=str(path),
-            capacity=CAPACITY * max(2, len(self._wanted)),
-            restart=partial(JsonLinesSink, path, append=True),
-            on_gone=self._leave,
-        )
+        return SinkContext(config.name, calibration.threshold)
 
     def _leave(self) -> None:
         if self._station is not None:
@@ -221,7 +218,8 @@ class Watch:
         before, self._config, self._wanted = (self._config, self._wanted), config, wanted
         try:
             for camera in fresh:
-                try_sinks(self._own_sinks(camera))
+                for sink in make_sinks(camera, self._context(camera)):
+                    sink.check()
             new = [self._make(camera) for camera in fresh]
         except PatchwatchError:
             self._config, self._wanted = before
@@ -259,27 +257,14 @@ def live_source(config: CameraConfig) -> LiveSource:
     return source
 
 
-def own_outlet(sink: Sink, name: str) -> SinkWorker:
-    """The outlet of a sink of `file_sinks`.
+def sink_worker(sink: Sink, name: str) -> SinkWorker:
+    """What serves a sink of one camera.
 
     Args:
         sink: unopened.
-        name: of the camera.
+        name: fit to be shown.
     """
-    called = {"encode": "recording"}.get(sink.name, sink.name)
-    return SinkWorker(sink, name=f"{name}: {called}", restart=lambda: sink)
-
-
-def try_sinks(sinks: Sequence[Sink]) -> None:
-    """See whether sinks could be opened; what they would write to is left as it was.
-
-    Raises:
-        SinkError: one could not.
-    """
-    for sink in sinks:
-        sink.__enter__()
-        trial = SinkError("only tried")
-        sink.__exit__(SinkError, trial, None)
+    return SinkWorker(sink, name=name, restart=lambda: sink)
 
 
 def cell_of(camera: Camera) -> Cell:

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.commands.cameras import Seen, Watch, single
-from edge.commands.outputs import has_window, make_sinks, stdout_for_lines
+from edge.commands.outputs import has_window, make_sinks
 from edge.config import (
     CaptureConfig,
     RunConfig,
@@ -42,7 +42,7 @@ from edge.pace import Pacer
 from edge.pipeline import Pipeline
 from edge.signals import Stopped, hangups, stop_signals
 from edge.sinks.controls import Controls
-from edge.sinks.jsonl import STDOUT
+from edge.sinks.jsonl import STDOUT, stdout_for_lines
 from edge.sinks.status import summary_table
 from edge.sources import open_source
 from edge.sources.base import Source

@@ -27,13 +27,15 @@ from edge.config.parts import (
     FacesConfig,
     Flag,
     OutputConfig,
+    SinksConfig,
     SourceText,
     VerdictConfig,
 )
 from edge.manifest import RegionText
 from edge.regions import SYNTAX
 from edge.schema import Strict
-from edge.sinks.paths import file_stem
+from edge.sinks import wanted
+from edge.sinks.paths import PLACE, file_stem
 from edge.weights import DEFAULT
 
 __all__ = [
@@ -55,10 +57,7 @@ __all__ = [
     "replace_sources",
 ]
 
-PLACE = "{camera}"
-"""In the name of a file: becomes the name of the camera."""
-
-_COMMON = ("region", "capture", "verdict", "output", "alerts")
+_COMMON = ("region", "capture", "verdict", "output", "alerts", "sinks")
 """What may be set for all cameras, and for each of them."""
 
 
@@ -88,6 +87,7 @@ class RunConfig(Strict):
     verdict: VerdictConfig = VerdictConfig()
     output: OutputConfig = OutputConfig()
     alerts: AlertConfig = AlertConfig()
+    sinks: SinksConfig = Field(default={}, description="Further sinks, by name, with options.")
     batch: BatchConfig = BatchConfig()
 
     @model_validator(mode="after")
@@ -131,9 +131,9 @@ def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _files(camera: CameraConfig) -> list[str]:
-    """The files and folders that a camera alone may write, under its name."""
-    paths = (camera.output.save, camera.output.images)
-    return [str(path).replace(PLACE, file_stem(camera.name)) for path in paths if path is not None]
+    """The places that a camera alone may write to, under its name."""
+    kinds = [kind for kind in wanted(camera) if kind.sharing == "never"]
+    return [str(kind.place(camera, camera.name)) for kind in kinds]
 
 
 def json_schema() -> str:

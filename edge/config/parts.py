@@ -14,6 +14,7 @@ from edge.faces.base import LONGEST_SIDE
 from edge.faces.finders import EVERY, LEAST_SIDE, FaceSettings
 from edge.manifest import Calibration, Precision, RegionText
 from edge.schema import Strict
+from edge.sinks import check_options
 from edge.sources.policy import CameraMode, Limits, RetryPolicy
 from edge.types import PixelFormat, State
 
@@ -235,6 +236,10 @@ class AlertConfig(Strict):
     snapshot: bool = Field(default=True, description="Write the annotated picture beside it.")
 
 
+SinksConfig = Annotated[dict[str, Any], BeforeValidator(check_options)]
+"""Further sinks: options by the name of a sink."""
+
+
 class BatchConfig(Strict):
     """How frames of several cameras are batched for the model."""
 
@@ -260,3 +265,4 @@ class CameraConfig(Strict):
     verdict: VerdictConfig = VerdictConfig()
     output: OutputConfig = OutputConfig()
     alerts: AlertConfig = AlertConfig()
+    sinks: SinksConfig = Field(default={}, description="As for all cameras.")

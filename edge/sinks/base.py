@@ -1,9 +1,10 @@
-"""What every place for results offers."""
+"""What every sink offers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from typing_extensions import Self
 
@@ -11,7 +12,7 @@ from edge.types import Picture, Result
 
 
 class Sink(Protocol):
-    """A place where results go; a context manager that owns the window or file.
+    """A place where results go; a context manager that owns the file, window or connection.
 
     Attributes:
         name: its stage in `timings_ms`, for instance "encode" or "show".
@@ -23,7 +24,7 @@ class Sink(Protocol):
     wants_picture: bool
 
     def __enter__(self) -> Self:
-        """Open it.
+        """Open it; after a failure again, and then nothing that it wrote is harmed.
 
         Raises:
             SinkError: it cannot be written or shown; nothing that exists was harmed.
@@ -48,5 +49,37 @@ class Sink(Protocol):
 
         Raises:
             SinkError: it can no longer be written (disk full, for instance).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What a sink may know of its source, besides its options.
+
+    Attributes:
+        name: of the source, for `{camera}` in the name of a file.
+        threshold: above which scores are called fake.
+        fps: announced frames per second; None where unknown.
+    """
+
+    name: str
+    threshold: float
+    fps: float | None = None
+
+
+class ConfiguredSink(Sink, Protocol):
+    """A sink of the table: made from the configuration, and checked without being opened."""
+
+    @classmethod
+    def from_options(cls, options: Any, context: SinkContext) -> Self:
+        """Make it, unopened, from its options as its row of the table declares them."""
+        ...
+
+    def check(self) -> None:
+        """See whether it could be opened. Connects to nothing, and harms nothing that exists.
+
+        Raises:
+            SinkError: it could not.
         """
         ...

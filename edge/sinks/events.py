@@ -9,15 +9,20 @@ import threading
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
 from edge.decision.alerts import AlertSettings, AlertTracker, Event, SteadyClock, unix_time
 from edge.errors import SinkError, SourceFault
+from edge.sinks.base import SinkContext
 from edge.sinks.images import encode_image
-from edge.sinks.paths import file_stem, make_folder, sink_error
+from edge.sinks.paths import file_stem, make_folder, placed, sink_error
 from edge.sinks.stamped import free_name, local_stamp
 from edge.types import Picture, Result
+
+if TYPE_CHECKING:
+    from edge.config import AlertConfig
 
 _log = logging.getLogger(__name__)
 
@@ -55,9 +60,27 @@ class EventsSink:
         self._settings = settings
         self._threshold = threshold
         self._wants_snapshot = snapshot
-        self._begin_anew()
+        self._forget()
 
-    def _begin_anew(self) -> None:
+    @classmethod
+    def from_options(cls, options: AlertConfig, context: SinkContext) -> Self:
+        """As the section `alerts` wants it."""
+        return cls(
+            Path(placed(str(options.folder), context.name)),
+            AlertSettings(options.states, options.debounce_s, options.cooldown_s),
+            threshold=context.threshold,
+            snapshot=options.snapshot,
+        )
+
+    def check(self) -> None:
+        """Create the folder.
+
+        Raises:
+            SinkError: it cannot be created or written into.
+        """
+        make_folder(self._folder, "events")
+
+    def _forget(self) -> None:
         self._tracker = AlertTracker(self._settings)
         self._clock = SteadyClock()
         self._lasting: dict[str, _Entry] = {}
@@ -68,8 +91,8 @@ class EventsSink:
         Raises:
             SinkError: it cannot be created or written into.
         """
-        self._begin_anew()
-        make_folder(self._folder, "events")
+        self._forget()
+        self.check()
         return self
 
     def __exit__(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import cv2
 import numpy as np
 from typing_extensions import Self
 
 from edge.errors import SinkError
-from edge.sinks.paths import file_stem, make_folder, sink_error
+from edge.sinks.base import SinkContext
+from edge.sinks.paths import file_stem, make_folder, placed, sink_error
 from edge.types import Frame, Image, Picture, Result
+
+if TYPE_CHECKING:
+    from edge.config import OutputConfig
 
 ImageSuffix = Literal[".jpg", ".png"]
 JPEG_QUALITY = 95
@@ -37,20 +41,33 @@ class ImagesSink:
         self._source: str | None = None
         self._number = 1
 
-    def __enter__(self) -> Self:
+    @classmethod
+    def from_options(cls, options: OutputConfig, context: SinkContext) -> Self:
+        """As `images` of the section `output` wants it."""
+        return cls(Path(placed(str(options.images), context.name)))
+
+    def check(self) -> None:
         """Create the folder.
 
         Raises:
             SinkError: it cannot be created or written into.
         """
         make_folder(self._folder, "pictures")
+
+    def __enter__(self) -> Self:
+        """Create the folder.
+
+        Raises:
+            SinkError: it cannot be created or written into.
+        """
+        self.check()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Nothing is left open between results."""
 
     def write(self, result: Result, picture: Picture) -> None:
-        """Write one picture; the bare frame where no annotated one was drawn.
+        """Write one picture.
 
         Raises:
             SinkError: it cannot be written (disk full, for instance).

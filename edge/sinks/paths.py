@@ -11,6 +11,9 @@ from pathlib import Path
 
 from edge.errors import SinkError
 
+PLACE = "{camera}"
+"""In the name of a file: becomes the name of the camera."""
+
 # Room for an index and a suffix in the 255 bytes of a file name, at up to 4 bytes a character.
 _LONGEST_STEM = 50
 
@@ -53,6 +56,18 @@ def open_unharmed(path: Path) -> FileIO:
 
 def _open_without_truncating(path: str, flags: int) -> int:
     return os.open(path, flags & ~os.O_TRUNC, 0o666)
+
+
+def check_file(path: Path) -> None:
+    """See whether a file can be written; leaves what is there, and nothing where nothing is.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    existed = os.path.lexists(path)  # unlike exists(), it takes a name that is too long
+    open_unharmed(path).close()
+    if not existed:
+        path.unlink()
 
 
 def make_folder(folder: Path, purpose: str) -> None:
@@ -103,3 +118,8 @@ def file_stem(source: str) -> str:
     scheme, found, address = source.partition("://")
     stem = address.split("?")[0] if found else Path(scheme).stem
     return re.sub(r"[^\w.]+", "-", stem).strip("-.")[:_LONGEST_STEM] or "frame"
+
+
+def placed(path: str, name: str) -> str:
+    """The name of a file, with that of the camera where `{camera}` stands."""
+    return path.replace(PLACE, file_stem(name))

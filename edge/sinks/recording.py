@@ -9,15 +9,20 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
 from edge.errors import SinkError
 from edge.signals import uninterrupted
-from edge.sinks.paths import refuse_source
+from edge.sinks.base import SinkContext
+from edge.sinks.paths import placed, refuse_source
 from edge.sinks.stamped import free_name, local_stamp
 from edge.sinks.video import TICKS_PER_S, Timeline, VideoSink, usual_fps
 from edge.types import Frame, Picture, Result
+
+if TYPE_CHECKING:
+    from edge.config import OutputConfig
 
 _log = logging.getLogger(__name__)
 
@@ -66,13 +71,32 @@ class RecordingSink:
         self._part: _Part | None = None
         self._began = False
 
-    def __enter__(self) -> Self:
+    @classmethod
+    def from_options(cls, options: OutputConfig, context: SinkContext) -> Self:
+        """As `save`, `rotate_s`, `rotate_mb` and `keep_files` of the section `output` want it."""
+        return cls(
+            Path(placed(str(options.save), context.name)),
+            context.fps,
+            rotate_s=options.rotate_s,
+            rotate_bytes=None if options.rotate_mb is None else round(options.rotate_mb * 1e6),
+            keep_files=options.keep_files,
+        )
+
+    def check(self) -> None:
         """Check all that can be checked before the first frame.
 
         Raises:
             SinkError: the suffix, the encoder or the place does not do; nothing was harmed.
         """
-        VideoSink(self._next_path(time.time()), self._fps).__enter__()
+        VideoSink(self._next_path(time.time()), self._fps).check()
+
+    def __enter__(self) -> Self:
+        """Check the place; the file is created with the first frame.
+
+        Raises:
+            SinkError: as `check`.
+        """
+        self.check()
         if self._rotates and not self._began:
             self._files = earlier_files(self._path)
         return self

@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from edge.errors import MissingDependency, SinkError
 from edge.signals import uninterrupted
-from edge.sinks.paths import open_unharmed, refuse_source, sink_error
+from edge.sinks.paths import check_file, refuse_source, sink_error
 from edge.types import Frame, Image, Picture, Result
 
 try:
@@ -96,7 +96,7 @@ class VideoSink:
         self._fps = usual_fps(fps)
         self._encoder: _Encoder | None = None
 
-    def __enter__(self) -> Self:
+    def check(self) -> None:
         """Check all that can be checked before the first frame.
 
         Raises:
@@ -104,7 +104,15 @@ class VideoSink:
         """
         _check_suffix(self._path)
         _check_encoder()
-        _check_place(self._path)
+        check_file(self._path)
+
+    def __enter__(self) -> Self:
+        """Check the place; the file is created with the first frame.
+
+        Raises:
+            SinkError: as `check`.
+        """
+        self.check()
         return self
 
     def __exit__(
@@ -339,10 +347,3 @@ def _check_encoder() -> None:
             f"this build of PyAV has no H.264 encoder ({_ENCODER}). Install the one that has: "
             "pip install --force-reinstall --only-binary av av"
         ) from error
-
-
-def _check_place(path: Path) -> None:
-    existed = os.path.lexists(path)  # unlike exists(), it takes a name that is too long
-    open_unharmed(path).close()
-    if not existed:
-        path.unlink()

@@ -58,6 +58,19 @@ def test_a_run_without_results_leaves_no_old_ones(tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
+def test_opened_again_it_goes_on_behind_what_it_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("old")
+    sink = JsonLinesSink(path)
+    for index in range(2):
+        with pytest.raises(RuntimeError), sink:
+            give(sink, make_result(index=index))
+            raise RuntimeError
+    with sink:
+        pass
+    assert [json.loads(line)["index"] for line in path.read_text().splitlines()] == [0, 1]
+
+
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="no folder"), JsonLinesSink(tmp_path / "a" / "b.jsonl"):
         pass
