@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.models.initialise import he_initialise
+from training.models.base import he_initialise
 from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))

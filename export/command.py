@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -33,19 +33,19 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from edge.errors import MissingDependency, RegionError, SinkError, UsageError
+from edge.errors import MissingDependency, SinkError, UsageError
+from edge.files import written_whole
 from edge.manifest import Precision, Preprocessing, Training
 from edge.regions import SYNTAX, parse_region
-from edge.signals import stop_signals
+from edge.signals import stop_signals, uninterrupted
 from edge.weights import find_model, shipped
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from export.graph import Shape
-    from export.parity import Parity
     from training.checkpoint import Card
-    from training.models import AnyModel
+    from training.models import Model
 
 _STATIC = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,4})x([1-9]\d{0,4})")
 _LIBRARIES = ("torch", "onnx", "safetensors", "onnxruntime")
@@ -129,7 +129,6 @@ def run(args: argparse.Namespace) -> int:
     with stop_signals(), _libraries():
         from export.graph import manifest_in
         from export.precision.variants import Wanted, file_of, make_variants, require_pictures
-        from training.evaluation.whole_files import write_all
 
         wanted = Wanted(precisions, args.calibration, args.labelled)
         require_pictures(wanted)
@@ -140,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
             watch = _Watch(out, status)
             proto = _source(args, watch)
             made = make_variants(proto, wanted, watch)
-        write_all(args.output.parent, {files[name].name: data for name, data in made.items()})
+        _write({files[name]: data for name, data in made.items()})
         model = manifest_in(proto, "the model").name
     for name, path in files.items():
         line = f"{path}: {model}, {name}, {filesize.decimal(len(made[name]))}"
@@ -152,14 +151,19 @@ class _Watch:
     """Shows what happens: a line that changes on stderr, tables on stdout."""
 
     def __init__(self, out: Console, status: Status) -> None:
+        self.at = status.update
         self._out = out
-        self._status = status
-
-    def at(self, text: str) -> None:
-        self._status.update(text)
 
     def show(self, table: Table) -> None:
         self._out.print(table)
+
+
+def _write(files: Mapping[Path, bytes]) -> None:
+    """Write all aside, then put all in place; a stop signal waits for the second part."""
+    with ExitStack() as stack:
+        stack.enter_context(uninterrupted())
+        for path, data in files.items():
+            stack.enter_context(written_whole(path, data))
 
 
 def _check_usage(args: argparse.Namespace) -> tuple[Precision, ...]:
@@ -209,18 +213,15 @@ def _source(args: argparse.Namespace, watch: _Watch) -> ModelProto:
     from export.model_file import graph_of, prove
 
     model, card = _load(args)
-    if args.static:
-        _check_fits(model, args.static)
-
-    def starting(shape: Shape) -> None:
-        watch.at(f"comparing at {parity.describe(shape)}")
-
-    def measured(rows: Sequence[Parity]) -> None:
-        watch.show(parity.table(rows))
-
     watch.at("folding")
     proto = graph_of(model, card, args.output.name, args.static)
-    prove(model, proto, static=args.static, starting=starting, measured=measured)
+    prove(
+        model,
+        proto,
+        static=args.static,
+        starting=lambda shape: watch.at(f"comparing at {parity.describe(shape)}"),
+        measured=lambda rows: watch.show(parity.table(rows)),
+    )
     return proto
 
 
@@ -245,18 +246,7 @@ def _check_output(output: Path, force: bool) -> None:
         raise SinkError(f"{output} exists already. Give --force to replace it.")
 
 
-def _check_fits(model: AnyModel, static: Shape) -> None:
-    from export.parity import smallest_input
-
-    least = smallest_input(model)
-    if min(static[1:]) < least:
-        raise RegionError(
-            f"--static: {model.architecture} needs at least {least}×{least} pixels, found "
-            f"{static[1]}×{static[2]}."
-        )
-
-
-def _load(args: argparse.Namespace) -> tuple[AnyModel, Card]:
+def _load(args: argparse.Namespace) -> tuple[Model, Card]:
     path: Path = args.checkpoint
     if path.suffix in _PUBLISHED:
         return _load_published(args, path)
@@ -273,7 +263,7 @@ def _load(args: argparse.Namespace) -> tuple[AnyModel, Card]:
     return model, card.model_copy(update={k: v for k, v in given.items() if v is not None})
 
 
-def _load_published(args: argparse.Namespace, path: Path) -> tuple[AnyModel, Card]:
+def _load_published(args: argparse.Namespace, path: Path) -> tuple[Model, Card]:
     from training.checkpoint import Card, load_published
 
     for flag in ("architecture", "preprocessing", "training_data"):

@@ -1,4 +1,7 @@
-"""Convolutions with batch norms folded in, and with a border of zeros on chosen sides."""
+"""Pieces of folded models: convolutions with what surrounds them inside, and first steps on pixels.
+
+Differences are taken on whole grey levels, before any scale: they stay exact in half precision.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from training.models.preprocess import IMAGENET_MEAN, KERNELS
 
 Sides = tuple[int, int, int, int]
 """Zeros above, to the left, below, to the right: the order of ONNX."""
@@ -56,8 +61,8 @@ class PaddedConv(nn.Module):
         self,
         weight: Tensor,
         bias: Tensor,
-        stride: Sequence[int],
-        sides: Sides,
+        stride: Sequence[int] = (1, 1),
+        sides: Sides = (0, 0, 0, 0),
         groups: int = 1,
     ) -> None:
         super().__init__()
@@ -72,19 +77,87 @@ class PaddedConv(nn.Module):
         return _padded_convolution(x, self.weight, self.bias, self.stride, self.sides, self.groups)
 
 
-def fold_batch_norm(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def fold_batch_norm(weight: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias, float64, of a convolution without bias followed by a batch norm."""
+    scale, shift = norm_as_affine(norm)
+    return weight.double() * scale[:, None, None, None], shift
+
+
+def norm_as_affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """A batch norm in evaluation mode as x·scale + shift, float64 [C] each."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None and variance is not None  # no model here turns the statistics off
     scale = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
-    return weight.double() * scale[:, None, None, None], norm.bias.double() - mean * scale
+    return scale, norm.bias.double() - mean * scale
 
 
-def fixed_conv(weight: Tensor, bias: Tensor, stride: Sequence[int] = (1, 1)) -> nn.Conv2d:
-    """A convolution without a border, of given weights."""
-    outputs, inputs, height, width = weight.shape
-    result = nn.Conv2d(inputs, outputs, (height, width), stride=(stride[0], stride[1]))
-    result.weight.copy_(weight)
-    assert result.bias is not None  # asked for by default
-    result.bias.copy_(bias)
-    return result
+def normed_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> PaddedConv:
+    """A convolution without bias and the batch norm behind it as one convolution."""
+    return padded_like(conv, *fold_batch_norm(conv.weight, norm))
+
+
+def padded_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> PaddedConv:
+    """A convolution of other weights with the stride, border and groups of one."""
+    rows, columns = (int(border) for border in conv.padding)
+    return PaddedConv(weight, bias, conv.stride, (rows, columns, rows, columns), conv.groups)
+
+
+class Shifted(nn.Module):
+    """Grey levels less a constant of each colour, which is what zeros beyond the edges then mean.
+
+    Args:
+        levels: of blue, green and red; a whole number for all is exact in half precision.
+    """
+
+    mean: Tensor
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        super().__init__()
+        mean = torch.tensor(levels, dtype=torch.float64).float()
+        self.register_buffer("mean", mean[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] BGR → the same."""
+        return x - self.mean
+
+
+def without_mean() -> Shifted:
+    """Grey levels less ImageNet's mean colour."""
+    return Shifted((255 * torch.tensor(IMAGENET_MEAN[::-1], dtype=torch.float64)).tolist())
+
+
+class GradientPixels(Shifted):
+    """A gradient filter on grey levels less their mean; [N, 3, H, W] → the same, BGR."""
+
+    kernel: Tensor
+
+    def __init__(self, kernel: str) -> None:
+        super().__init__(without_mean().mean.flatten().tolist())
+        self.register_buffer("kernel", torch.tensor(KERNELS[kernel]).repeat(3, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Grey levels 0..255 → differences of grey levels."""
+        return F.conv2d(x - self.mean, self.kernel, padding=1, groups=3)
+
+
+def residual_blocks() -> PaddedConv:
+    """NPR of each 2×2 block: [N, 3, H, W] → [N, 12, ⌈H/2⌉, ⌈W/2⌉], packed; the first 3 are zero."""
+    weight = torch.zeros(2, 2, 3, 3, 2, 2)
+    for row, column in ((0, 1), (1, 0), (1, 1)):
+        for colour in range(3):
+            weight[row, column, colour, colour, row, column] = 1
+            weight[row, column, colour, colour, 0, 0] = -1
+    return PaddedConv(weight.flatten(0, 2), torch.zeros(12), stride=(2, 2), sides=(0, 0, 1, 1))
+
+
+def full_size_pixels(preprocessing: str) -> nn.Module:
+    """[N, 3, H, W] BGR grey levels → the same, preprocessed; for NPR H and W rounded up to even."""
+    if preprocessing in KERNELS:
+        return GradientPixels(preprocessing)
+    if preprocessing != "NPR":
+        return nn.Identity()
+    blocks = residual_blocks()
+    # A pixel shuffle wants all places of one colour together.
+    order = torch.arange(12).reshape(4, 3).T.flatten()
+    colours = PaddedConv(blocks.weight[order], blocks.bias[order], blocks.stride, blocks.sides)
+    return nn.Sequential(colours, nn.PixelShuffle(2))

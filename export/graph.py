@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from edge.errors import ManifestError
 from edge.manifest import METADATA_KEY, Manifest, parse_manifest
@@ -46,7 +47,7 @@ def to_onnx(module: nn.Module, static: Shape | None = None, *, patches: bool = T
     Returns:
         The graph, without a manifest.
     """
-    import torch  # the rest of the module is also used where there is none
+    import torch  # the rest of the module is also used where torch is absent
 
     # A trace follows shapes and never values, so that any picture will do.
     outputs = [LOGIT, PATCH_LOGITS] if patches else [LOGIT]
@@ -71,6 +72,8 @@ def to_onnx(module: nn.Module, static: Shape | None = None, *, patches: bool = T
         )
         proto = onnx.load_model(str(path))
     _drop_identities(proto.graph)
+    if static:
+        _fold_shapes(proto)
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     return proto
 
@@ -88,6 +91,35 @@ def _drop_identities(graph: GraphProto) -> None:
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
+
+
+def _fold_shapes(proto: ModelProto) -> None:
+    """Put constants for what a graph of one shape reads off shapes; old parsers take no others."""
+    from onnx.reference import ReferenceEvaluator
+
+    graph = proto.graph
+    inferred = onnx.shape_inference.infer_shapes(proto).graph
+    sizes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in inferred.value_info
+    }
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    known |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
+    folded: dict[str, TensorProto] = {}
+    for node in list(graph.node):
+        name = node.output[0]
+        if node.op_type == "Shape" and all(sizes.get(node.input[0], (0,))):
+            value = np.asarray(sizes[node.input[0]], np.int64)
+        elif folded.keys() & set(node.input) and set(node.input) <= known.keys():
+            inputs = {each: numpy_helper.to_array(known[each]) for each in node.input}
+            results: Any = ReferenceEvaluator(node).run(None, inputs)
+            value = np.asarray(results[0])
+        else:
+            continue
+        folded[name] = known[name] = numpy_helper.from_array(value, name)
+        graph.node.remove(node)
+    read = {name for node in graph.node for name in node.input}
+    graph.initializer.extend(tensor for name, tensor in folded.items() if name in read)
 
 
 def embed(proto: ModelProto, manifest: Manifest) -> None:

@@ -21,13 +21,13 @@ from torch import Tensor
 from edge.errors import ModelError
 from edge.files import written_whole
 from edge.manifest import Calibration, Figure, Preprocessing, RegionText, Training
-from training.models import AnyModel, PatchModel, ResNet18, build, build_any
+from training.models import Model, PatchModel, ResNet18, build, build_any
 
 SUFFIX = ".safetensors"
 _WRAPPERS = ("model", "state_dict")
 _PARALLEL_PREFIX = "module."
 
-Model = TypeVar("Model", PatchModel, ResNet18, AnyModel)
+AnyModel = TypeVar("AnyModel", PatchModel, ResNet18, Model)
 
 
 class Card(BaseModel):
@@ -53,7 +53,7 @@ def card_path(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".json")
 
 
-def save_checkpoint(path: Path, model: AnyModel, card: Card) -> None:
+def save_checkpoint(path: Path, model: Model, card: Card) -> None:
     """Write a checkpoint and its card, each whole or not at all.
 
     Args:
@@ -112,7 +112,7 @@ def load_resnet18(path: Path) -> tuple[ResNet18, Card]:
     )
 
 
-def load_any(path: Path) -> tuple[AnyModel, Card]:
+def load_any(path: Path) -> tuple[Model, Card]:
     """Read a checkpoint of our own, of either kind.
 
     Args:
@@ -172,7 +172,7 @@ def _require_suffix(path: Path) -> None:
         raise ModelError(f"{path}: a checkpoint's name ends in {SUFFIX}; found {path.suffix!r}.")
 
 
-def _require_same_model(path: Path, model: AnyModel, card: Card) -> None:
+def _require_same_model(path: Path, model: Model, card: Card) -> None:
     found = (card.architecture, card.preprocessing)
     if found != (model.architecture, model.preprocessing):
         raise ModelError(
@@ -237,7 +237,7 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
     return {str(key): value for key, value in content.items()}
 
 
-def _filled(model: Model, state: dict[str, Tensor], path: Path) -> Model:
+def _filled(model: AnyModel, state: dict[str, Tensor], path: Path) -> AnyModel:
     problem = _first_problem(model.state_dict(), state)
     if problem:
         raise ModelError(f"{path} is no checkpoint of {model.architecture}: {problem}.")

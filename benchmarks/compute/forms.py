@@ -13,15 +13,14 @@ from benchmarks.compute.formulas import Count
 from benchmarks.compute.names import Form, SizeHW
 from benchmarks.compute.onnx_counter import count_graph, skeleton
 from benchmarks.compute.torch_counter import count_module
-from export.fold import folded_module
+from export.fold import Unfolded, folded_module
 from export.graph import INPUT, to_onnx
-from export.naive import Naive, naive_module
 from training.models import PatchModel, build
-from training.models.composed import ComposedModel
+from training.models.lite import LiteModel
 from training.models.preprocess import KERNELS
 
 
-class PlainFolding(Naive):
+class PlainFolding(Unfolded):
     """The shapes of a folded model without packing; what it computes is not the model's output.
 
     conv1 is in conv2, batch norms are biases, and the normalisation is in the first convolution.
@@ -68,14 +67,14 @@ def counts(
     """
     with torch.device("meta"):
         model = build(architecture, preprocessing)
-    if form == "folded" or (form == "plain" and isinstance(model, ComposedModel)):
-        # A composed model is not packed: what is executed is the algorithm.
+    if form == "folded" or (form == "plain" and isinstance(model, LiteModel)):
+        # A Lite model is not packed: what is executed is the algorithm.
         graph = skeleton(to_onnx(folded_module(build(architecture, preprocessing).eval())))
         for height, width in sizes:
             yield count_graph(graph, {INPUT: (1, height, width, 3)})
         return
     with torch.device("meta"):
-        module = naive_module(model) if form == "naive" else PlainFolding(model)
+        module = Unfolded(model).eval() if form == "naive" else PlainFolding(model)
     for height, width in sizes:
         yield count_module(module, _meta_frames(height, width))
 

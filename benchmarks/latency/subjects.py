@@ -18,9 +18,8 @@ from benchmarks.latency.unfold import unfolded
 from edge.errors import ModelError
 from edge.manifest import METADATA_KEY, Manifest, PatchGrid, Training, parse_manifest
 from edge.regions import parse_region
-from export.fold import folded_module
+from export.fold import Unfolded, folded_module
 from export.graph import embed, to_onnx
-from export.naive import Naive, naive_module
 from export.parity import textured
 from training.models import PatchModel, build
 
@@ -70,7 +69,7 @@ def shipped_subject(path: Path) -> Subject:
     """
     proto = _load(path)
     manifest = _manifest(proto, path)
-    naive = naive_module(unfolded(proto, manifest, path.name))
+    naive = Unfolded(unfolded(proto, manifest, path.name)).eval()
     side = parse_region(manifest.region).size
     region_hw = (side, side) if side else None
     auc = validation_auc(manifest)
@@ -82,7 +81,7 @@ def fresh_subject(architecture: str, preprocessing: str, seed: int, folder: Path
     torch.manual_seed(seed)
     model = build(architecture, preprocessing)
     settle_batch_norms(model)
-    naive = naive_module(model)
+    naive = Unfolded(model).eval()
     path = folder / f"{architecture}.onnx"
     folded = to_onnx(folded_module(model))
     embed(folded, _fresh_manifest(model))
@@ -90,7 +89,7 @@ def fresh_subject(architecture: str, preprocessing: str, seed: int, folder: Path
     return Subject(architecture, naive, _naive_graph(naive), path, None)
 
 
-def _naive_graph(naive: Naive) -> bytes:
+def _naive_graph(naive: Unfolded) -> bytes:
     with warnings.catch_warnings():
         # A border on one side alone leaves operators that the exporter says it does not fold.
         warnings.filterwarnings("ignore", "Constant folding")
@@ -115,7 +114,7 @@ def settle_batch_norms(model: nn.Module) -> None:
 
 def preprocessing_of(subject: Subject) -> str:
     """The name of a patch model's preprocessing."""
-    assert isinstance(subject.module, Naive)  # every subject made here is one
+    assert isinstance(subject.module, Unfolded)  # every subject made here is one
     return subject.module.model.preprocessing
 
 

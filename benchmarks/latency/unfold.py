@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from edge.errors import ModelError, UsageError
 from edge.manifest import Manifest
 from training.models import PatchModel, build
-from training.models.composed import ComposedModel
-from training.models.layers import SCALE, ConvNorm
+from training.models.lite import SCALE, ConvNorm, LiteModel
 from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from training.models.residuals import Residuals
 from training.models.tiny_ladeda import PLANES, TinyLaDeDa
 
 NORM_EPS = nn.BatchNorm2d(PLANES).eps
@@ -58,16 +56,12 @@ def unfolded(proto: onnx.ModelProto, manifest: Manifest, where: str) -> PatchMod
 def _state(model: PatchModel, weights: Weights) -> dict[str, Tensor]:
     if isinstance(model, TinyLaDeDa):
         return _tiny_state(weights, model.preprocessing)
-    if isinstance(model, ComposedModel) and not _has_residuals(model):
+    if isinstance(model, LiteModel):
         return _composed_state(model, weights)
     raise KeyError(model.architecture)
 
 
-def _has_residuals(model: nn.Module) -> bool:
-    return any(isinstance(module, Residuals) for module in model.modules())
-
-
-def _composed_state(model: ComposedModel, weights: Weights) -> dict[str, Tensor]:
+def _composed_state(model: LiteModel, weights: Weights) -> dict[str, Tensor]:
     state = {"fc.weight": weights["head.weight"][:, :, 0, 0], "fc.bias": weights["head.bias"]}
     for name, layer in model.trunk.named_modules(prefix="trunk"):
         if isinstance(layer, ConvNorm):
@@ -141,7 +135,7 @@ def _first_phases(packed: Tensor, blocks: bool, packing: tuple[int, int]) -> Ten
 
 
 def unpack_inputs(weight: Tensor, packing: tuple[int, int]) -> Tensor:
-    """The reverse of `export.tiny.pack_inputs`, padding kept.
+    """The reverse of `export.fold.pack_inputs`, padding kept.
 
     Args:
         weight: [O, rows·columns·C, h, w].

@@ -122,7 +122,7 @@ class _Attempt:
         return proof, manifest
 
     def _with_loss(self, proof: Proof, infer: Any) -> Proof:
-        from export.engine.loss import measure_loss
+        from export.engine.proof import measure_loss
 
         order = self._order
         assert order.labelled is not None  # asked for by the caller

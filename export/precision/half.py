@@ -18,8 +18,8 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edge.errors import ModelError
-from export.precision.parts import Parts, constants, parts_of
-from export.precision.rounding import Rounding, keep_sums
+from export.precision.parts import constants, parts_of
+from export.precision.rounding import keep_sums
 
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -27,9 +27,7 @@ _FLOAT_INPUTS = {"Resize": (1, 2)}
 """Operator → inputs that are float32 whatever the type of the data."""
 
 
-def to_half(
-    model: ModelProto, parts: Parts | None = None, rounding: Rounding = keep_sums
-) -> ModelProto:
+def to_half(model: ModelProto) -> ModelProto:
     """Give the body of a float32 model file half precision; without a change of the manifest.
 
     Weights too small for half precision become zero or lose digits: each by at most 3e-8, which
@@ -38,25 +36,22 @@ def to_half(
 
     Args:
         model: float32, linted; left unchanged.
-        parts: what stays in float32; `parts_of` the graph if None.
-        rounding: of kernels.
 
     Raises:
         ModelError: a weight is beyond half precision.
     """
     half = ModelProto()
     half.CopyFrom(model)
-    _Halving(half.graph, parts or parts_of(half.graph), rounding).apply()
+    _Halving(half.graph).apply()
     return half
 
 
 class _Halving:
     """Rewrites a graph node by node, with a Cast where a tensor is first needed in another type."""
 
-    def __init__(self, graph: GraphProto, parts: Parts, rounding: Rounding) -> None:
+    def __init__(self, graph: GraphProto) -> None:
         self._graph = graph
-        self._parts = parts
-        self._rounding = rounding
+        self._exact = parts_of(graph).exact
         self._constants = constants(graph)
         self._is_half: dict[str, bool] = {}
         self._casts: dict[tuple[str, bool], str] = {}
@@ -69,9 +64,6 @@ class _Halving:
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
         del self._graph.value_info[:]
-
-    def _wants_half(self, node: NodeProto) -> bool:
-        return node.name not in self._parts.exact
 
     def _halve_constants(self) -> None:
         """In place where the body alone reads one, else as a copy for the body."""
@@ -89,8 +81,9 @@ class _Halving:
             return
         exact = numpy_helper.to_array(tensor)
         _refuse_too_large(name, exact)
-        kernel = exact.ndim == 4 and _is_kernel(body)
-        values = self._kernel(exact) if kernel else exact.astype(np.float16)
+        values = exact.astype(np.float16)
+        if exact.ndim == 4 and all(node.op_type == "Conv" and index == 1 for node, index in body):
+            values = keep_sums(exact.astype(np.float64), _nearest).astype(np.float16)
         if len(body) == len(users):
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
             return
@@ -99,14 +92,11 @@ class _Halving:
         for node, index in body:
             node.input[index] = copy
 
-    def _kernel(self, exact: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-        return self._rounding(exact.astype(np.float64), _nearest).astype(np.float16)
-
     def _reads_half(self, node: NodeProto, index: int) -> bool:
-        return self._wants_half(node) and index not in _FLOAT_INPUTS.get(node.op_type, ())
+        return node.name not in self._exact and index not in _FLOAT_INPUTS.get(node.op_type, ())
 
     def _add(self, node: NodeProto) -> None:
-        half = self._wants_half(node)
+        half = node.name not in self._exact
         if node.op_type != "Constant":
             for index, name in enumerate(node.input):
                 if name in self._is_half and self._is_half[name] != half:
@@ -124,10 +114,6 @@ class _Halving:
             self._nodes.append(helper.make_node("Cast", [name], [result], label, to=to))
             self._casts[name, half] = result
         return self._casts[name, half]
-
-
-def _is_kernel(users: list[tuple[NodeProto, int]]) -> bool:
-    return all(node.op_type == "Conv" and index == 1 for node, index in users)
 
 
 def _refuse_too_large(name: str, values: npt.NDArray[np.float32]) -> None:

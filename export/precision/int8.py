@@ -15,23 +15,28 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, StringStringEntryProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edge.errors import ModelError
 from edge.types import Batch
 from export.graph import INPUT
-from export.precision.kernels import put_on_grid
-from export.precision.parts import parts_of, readers
-from export.precision.rounding import Rounding, keep_sums
+from export.precision.parts import constants, parts_of, readers
+from export.precision.rounding import Weights, keep_sums
+from export.session import Session
 
 METHOD = CalibrationMethod.Percentile
 """How the range of an activation is read off the calibration pictures; see docs/precision.md."""
+
+STEPS = 127
+"""Largest int8 in use: TensorRT takes weights from −127 to 127 only."""
 
 OPERATORS = ("Conv", "Add", "AveragePool")
 
@@ -51,17 +56,11 @@ _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 """Says that the graph needs no preparation; without it ONNX Runtime logs advice on stderr."""
 
 Tell = Callable[[int, int], None]
-"""Told how many pictures of how many are done."""
+"""Called with how many pictures of how many are done."""
 
 
 def to_int8(
-    model: ModelProto,
-    pictures: Sequence[Batch],
-    tell: Tell = lambda done, total: None,
-    *,
-    method: CalibrationMethod = METHOD,
-    rounding: Rounding = keep_sums,
-    correct_biases: bool = True,
+    model: ModelProto, pictures: Sequence[Batch], tell: Tell = lambda done, total: None
 ) -> ModelProto:
     """Quantise the body of a float32 model file; without a change of the manifest.
 
@@ -69,68 +68,117 @@ def to_int8(
         model: float32, linted; left unchanged.
         pictures: to calibrate on, each uint8 [N, H, W, 3] BGR; at least one.
         tell: progress.
-        method: of reading ranges.
-        rounding: of kernels.
-        correct_biases: whether biases make up for the mean error of the kernels.
 
     Raises:
         ModelError: the model has nothing to quantise, or ONNX Runtime refuses it.
     """
     prepared = ModelProto()
     prepared.CopyFrom(model)
-    convs, kept = _sorted_out(prepared.graph)
+    parts = parts_of(prepared.graph)
+    kept = {
+        node.name
+        for node in prepared.graph.node
+        if node.name in parts.exact or (node.op_type == "Conv" and node.input[0] in parts.levels)
+    }
+    convs = [n.name for n in prepared.graph.node if n.op_type == "Conv" and n.name not in kept]
     if not convs:
         raise ModelError(
             "int8: expected convolutions between those that read grey levels and the head, found "
             "none. Keep this model at --precision fp32 or fp16."
         )
-    put_on_grid(prepared, convs, pictures if correct_biases else (), rounding)
-    quantised = _quantised(prepared, kept, _Pictures(pictures, tell), method)
+    put_on_grid(prepared, convs, pictures)
+    quantised = _quantised(prepared, sorted(kept), _Pictures(pictures, tell))
     _tidy(quantised, model)
     return quantised
 
 
-def _sorted_out(graph: GraphProto) -> tuple[list[str], list[str]]:
-    """Names of the convolutions to be quantised, and of all nodes that must not be."""
-    parts = parts_of(graph)
-    kept = {
-        node.name
-        for node in graph.node
-        if node.name in parts.exact or (node.op_type == "Conv" and node.input[0] in parts.levels)
+def put_on_grid(model: ModelProto, convs: Sequence[str], pictures: Sequence[Batch]) -> None:
+    """Move kernels to whole multiples of a step, and let biases make up for the mean error.
+
+    Each output channel has its step, a 127th of its largest weight. What a kernel's change adds to
+    its channel on average over the pictures is taken off the bias (bias correction: Nagel et al.,
+    Data-Free Quantization Through Weight Equalization and Bias Correction, 2019, section 4.2; here
+    with the means of real pictures).
+
+    Args:
+        model: float32; changed.
+        convs: names of the convolutions.
+        pictures: each uint8 [N, H, W, 3] BGR.
+    """
+    nodes = [node for node in model.graph.node if node.name in set(convs)]
+    means = _input_means(model, nodes, pictures)
+    for node in nodes:
+        _own_constants(model.graph, node)
+    tensors = constants(model.graph)
+    for node in nodes:
+        kernel, bias = tensors[node.input[1]], tensors[node.input[2]]
+        exact = numpy_helper.to_array(kernel).astype(np.float64)
+        moved = on_grid(exact)
+        shift = mean_shift(exact - moved, means[node.input[0]])
+        for tensor, values in ((kernel, moved), (bias, numpy_helper.to_array(bias) + shift)):
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
+
+
+def on_grid(kernels: Weights) -> Weights:
+    """Kernels [O, C, h, w] with every weight a whole multiple of its output channel's step."""
+    largest = np.abs(kernels).max((1, 2, 3), keepdims=True)
+    step = np.where(largest > 0, largest, 1.0) / STEPS
+    return step * keep_sums(kernels / step, lambda x: np.clip(np.rint(x), -STEPS, STEPS))
+
+
+def mean_shift(change: Weights, means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What a change of kernels adds to each output channel where all inputs have their means.
+
+    Args:
+        change: [O, C / groups, h, w].
+        means: of the input's channels, [C].
+
+    Returns:
+        [O].
+    """
+    outputs, inputs = change.shape[:2]
+    groups = len(means) // inputs
+    sums = change.sum((2, 3)).reshape(groups, outputs // groups, inputs)
+    shift: npt.NDArray[np.float64] = (sums @ means.reshape(groups, inputs, 1)).reshape(outputs)
+    return shift
+
+
+def _input_means(
+    model: ModelProto, nodes: Sequence[NodeProto], pictures: Sequence[Batch]
+) -> Mapping[str, npt.NDArray[np.float64]]:
+    """What each convolution reads → the mean of each channel, float64 [C]."""
+    names = list(dict.fromkeys(node.input[0] for node in nodes))
+    watched = ModelProto()
+    watched.CopyFrom(model)
+    outputs = [f"mean.{index}" for index in range(len(names))]
+    for name, output in zip(names, outputs, strict=True):
+        watched.graph.node.append(helper.make_node("GlobalAveragePool", [name], [output]))
+        info = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+        watched.graph.output.append(info)
+    session = Session(watched.SerializeToString())
+    found = [session.run(outputs, {INPUT: frames}) for frames in pictures]
+    columns = zip(*found, strict=True)
+    return {
+        name: np.mean([maps.mean((0, 2, 3), dtype=np.float64) for maps in column], axis=0)
+        for name, column in zip(names, columns, strict=True)
     }
-    convs = [n.name for n in graph.node if n.op_type == "Conv" and n.name not in kept]
-    return convs, sorted(kept)
 
 
-def _quantised(
-    model: ModelProto, kept: Sequence[str], reader: _Pictures, method: CalibrationMethod
-) -> ModelProto:
-    key, value = _PREPARED
-    model.metadata_props.append(StringStringEntryProto(key=key, value=value))
-    # It prints a line for each picture.
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        output = Path(folder) / "model.onnx"
-        try:
-            quantize_static(
-                model,
-                output,
-                reader,
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(OPERATORS),
-                per_channel=True,
-                activation_type=QuantType.QInt8,
-                weight_type=QuantType.QInt8,
-                nodes_to_exclude=list(kept),
-                calibrate_method=method,
-                extra_options=dict(OPTIONS),
-            )
-        except Exception as error:  # ONNX Runtime's errors share no base but this
-            raise ModelError(f"ONNX Runtime cannot quantise the model: {error}") from error
-        return onnx.load_model(str(output))
+def _own_constants(graph: GraphProto, node: NodeProto) -> None:
+    """Give a convolution a kernel and a bias that nobody else reads; the exporter shares equals."""
+    tensors, read = constants(graph), readers(graph)
+    if len(node.input) < 3:
+        zeros = np.zeros(tensors[node.input[1]].dims[0], np.float32)
+        node.input.append(f"{node.name}.bias")
+        graph.initializer.append(numpy_helper.from_array(zeros, node.input[2]))
+    for index in [index for index in (1, 2) if read[node.input[index]] > 1]:
+        values = numpy_helper.to_array(tensors[node.input[index]])
+        node.input[index] = f"{node.input[index]}.of.{node.name.lstrip('/')}"
+        graph.initializer.append(numpy_helper.from_array(values, node.input[index]))
 
 
 class _Pictures:
-    """A data reader as ONNX Runtime wants one, told of its portions by `set_range`."""
+    """A data reader as ONNX Runtime wants one; it asks for portions by `set_range`."""
 
     def __init__(self, pictures: Sequence[Batch], tell: Tell) -> None:
         self._pictures = pictures
@@ -149,6 +197,31 @@ class _Pictures:
             return None
         self._tell(index, len(self))
         return {INPUT: self._pictures[index]}
+
+
+def _quantised(model: ModelProto, kept: Sequence[str], reader: _Pictures) -> ModelProto:
+    key, value = _PREPARED
+    model.metadata_props.add(key=key, value=value)
+    # It prints a line for each picture.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        output = Path(folder) / "model.onnx"
+        try:
+            quantize_static(
+                model,
+                output,
+                reader,
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(OPERATORS),
+                per_channel=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=list(kept),
+                calibrate_method=METHOD,
+                extra_options=dict(OPTIONS),
+            )
+        except Exception as error:  # ONNX Runtime's errors share no base but this
+            raise ModelError(f"ONNX Runtime cannot quantise the model: {error}") from error
+        return onnx.load_model(str(output))
 
 
 def _tidy(quantised: ModelProto, model: ModelProto) -> None:
@@ -180,8 +253,8 @@ def _fusible_branch(graph: GraphProto, add: NodeProto) -> list[int]:
     order = {node.name: place for place, node in enumerate(graph.node)}
     found = []
     for index, name in enumerate(add.input):
-        pair = list(_pair_before(made_by, name))
-        source = made_by.get(pair[-1].input[0]) if len(pair) == 2 else None
+        pair = _pair_before(made_by, name)
+        source = made_by.get(pair[1].input[0]) if pair else None
         if source is not None and source.op_type == "Conv":
             found.append((order[source.name], index))
     return [index for _, index in sorted(found)[-1:]]
@@ -191,19 +264,20 @@ def _read_unquantised(graph: GraphProto, reader: NodeProto, indices: Iterable[in
     """Take the Q/DQ pairs before some inputs of a node away, where nobody else reads them."""
     made_by = {name: node for node in graph.node for name in node.output}
     for index in indices:
-        pair = list(_pair_before(made_by, reader.input[index]))
-        if len(pair) != 2:
-            continue
-        reader.input[index] = pair[-1].input[0]
+        pair = _pair_before(made_by, reader.input[index])
+        if pair:
+            reader.input[index] = pair[1].input[0]
         for node in pair:
             if not readers(graph)[node.output[0]]:
                 graph.node.remove(node)
 
 
-def _pair_before(made_by: dict[str, NodeProto], name: str) -> Iterator[NodeProto]:
-    for kind in ("DequantizeLinear", "QuantizeLinear"):
-        node = made_by.get(name)
-        if node is None or node.op_type != kind:
-            return
-        yield node
-        name = node.input[0]
+def _pair_before(made_by: Mapping[str, NodeProto], name: str) -> tuple[NodeProto, ...]:
+    """DequantizeLinear and the QuantizeLinear before it, where these make a tensor."""
+    after = made_by.get(name)
+    if after is None or after.op_type != "DequantizeLinear":
+        return ()
+    before = made_by.get(after.input[0])
+    if before is None or before.op_type != "QuantizeLinear":
+        return ()
+    return after, before

@@ -44,10 +44,10 @@ def read_pictures(
     """Up to `MOST` pictures of a folder and its subfolders, cut to a model's region.
 
     Args:
-        folder: of pictures of any kind; those that cannot be read, or are too small, are passed by.
+        folder: of pictures of any kind; those that cannot be read, or are too small, are skipped.
         manifest: of the model.
         fixed: the only shape that it takes.
-        tell: told how many pictures of how many are done.
+        tell: called with how many pictures of how many are done.
 
     Returns:
         Each uint8 [1, h, w, 3] BGR, or of the fixed shape.
@@ -57,7 +57,11 @@ def read_pictures(
         MissingDependency: OpenCV is absent.
     """
     require_opencv()
-    paths = _spread(_pictures(folder))
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: expected a folder of pictures, found none.")
+    paths = sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file())
+    if len(paths) > MOST:
+        paths = [paths[index * len(paths) // MOST] for index in range(MOST)]
     found = list(_read(paths, manifest, fixed, tell))
     if not found:
         raise SourceError(
@@ -83,18 +87,6 @@ def crops(image: Image, region: RegionSpec, fixed: Fixed | None) -> list[Batch]:
         return [np.ascontiguousarray(crop)[None] for crop in seen]
     batch, height, width = fixed
     return [np.repeat(_fitted(crop, height, width)[None], batch, axis=0) for crop in seen]
-
-
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise SourceError(f"{folder}: expected a folder of pictures, found none.")
-    return sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file())
-
-
-def _spread(paths: list[Path]) -> list[Path]:
-    if len(paths) <= MOST:
-        return paths
-    return [paths[index * len(paths) // MOST] for index in range(MOST)]
 
 
 def _read(

@@ -15,9 +15,6 @@ import numpy.typing as npt
 
 Weights = npt.NDArray[np.float64]
 
-Rounding = Callable[[Weights, Callable[[Weights], Weights]], Weights]
-"""Kernels [O, C, h, w], and what gives each number's nearest that can be held → rounded kernels."""
-
 
 def keep_sums(kernels: Weights, rounded: Callable[[Weights], Weights]) -> Weights:
     """Round so that each window [h, w] of kernels [O, C, h, w] sums to nearly what it did.
@@ -34,8 +31,3 @@ def keep_sums(kernels: Weights, rounded: Callable[[Weights], Weights]) -> Weight
         result[row, column] = rounded(wanted)
         owed = wanted - result[row, column]
     return result.reshape(kernels.shape)
-
-
-def one_by_one(kernels: Weights, rounded: Callable[[Weights], Weights]) -> Weights:
-    """Every weight to its nearest, whatever becomes of the sums; to compare `keep_sums` with."""
-    return rounded(kernels)

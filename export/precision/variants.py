@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,11 +25,9 @@ from export.precision.int8 import to_int8
 from export.precision.parts import name_front
 from export.precision.pictures import fixed_shape, read_pictures
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-
 
 class Watch(Protocol):
-    """Told what happens, for people."""
+    """Shows people what happens."""
 
     def at(self, text: str) -> None:
         """What is done now."""
@@ -88,7 +86,7 @@ def make_variants(model: ModelProto, wanted: Wanted, watch: Watch) -> dict[Preci
     Args:
         model: the float32 file's graph, linted; left unchanged.
         wanted: what to make.
-        watch: told what happens.
+        watch: shows what happens.
 
     Raises:
         UsageError: int8 without calibration pictures.
@@ -143,11 +141,11 @@ def _variant(
     model: ModelProto, precision: Precision, pictures: Sequence[Batch], watch: Watch
 ) -> ModelProto:
     watch.at(f"making {precision}")
-
-    def tell(done: int, total: int) -> None:
-        watch.at(f"calibrating int8, picture {done + 1} of {total}")
-
-    made = to_half(model) if precision == "fp16" else to_int8(model, pictures, tell)
+    if precision == "fp16":
+        made = to_half(model)
+    else:
+        progress = "calibrating int8, picture {} of {}"
+        made = to_int8(model, pictures, lambda n, of: watch.at(progress.format(n + 1, of)))
     sign(made, precision)
     check(made, precision)
     return made
@@ -156,7 +154,7 @@ def _variant(
 def sign(made: ModelProto, precision: Precision) -> None:
     """Let the manifest of a converted graph say its precision."""
     # The figures of quality were measured on the float32 file.
-    changes: Mapping[str, object] = {"precision": precision, "validation": ()}
+    changes: dict[str, object] = {"precision": precision, "validation": ()}
     embed(made, manifest_in(made, "the model").model_copy(update=changes))
 
 
@@ -190,16 +188,9 @@ def loss_table(loss: Loss, precision: Precision) -> Table:
         f"{sum(loss.photographs.values())} photographs; {100 * loss.agreement:.1f} % of the "
         f"verdicts agree; {auc.LARGEST_LOSS} of the mean may be lost"
     )
-    for cells in _auc_rows(loss):
-        out.add_row(*cells)
+    rows = [(n, loss.generated[n], loss.reference[n], loss.candidate[n]) for n in loss.reference]
+    mean = ("mean", sum(loss.generated.values()), loss.reference_auc, loss.candidate_auc)
+    for name, pictures, before, after in [*rows, mean]:
+        figures = f"{before:.4f}", f"{after:.4f}", f"{before - after:+.4f}"
+        out.add_row(name, str(pictures), *figures)
     return out
-
-
-def _auc_rows(loss: Loss) -> Iterator[tuple[str, ...]]:
-    for name, before in loss.reference.items():
-        after = loss.candidate[name]
-        count = str(loss.generated[name])
-        yield name, count, f"{before:.4f}", f"{after:.4f}", f"{before - after:+.4f}"
-    total = str(sum(loss.generated.values()))
-    means = (loss.reference_auc, loss.candidate_auc)
-    yield "mean", total, f"{means[0]:.4f}", f"{means[1]:.4f}", f"{loss.lost:+.4f}"

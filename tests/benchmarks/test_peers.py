@@ -29,7 +29,7 @@ from benchmarks.peers_report import render
 from benchmarks.resnet50 import INPUT_HW, ResNet50
 from benchmarks.section import Plan, Section
 from edge.weights import TINY, find_model
-from export.fold import folded_module
+from export.fold import Unfolded, folded_module
 from export.graph import to_onnx
 from export.parity import BOUND, textured
 from tests.export.models import lively
@@ -80,11 +80,10 @@ def test_ncnn_takes_each_packing(tmp_path: Path) -> None:
 
 
 def peers_naive(model: object) -> torch.nn.Module:
-    from export.naive import naive_module
     from training.models import PatchModel
 
     assert isinstance(model, PatchModel)
-    return naive_module(model)
+    return Unfolded(model).eval()
 
 
 def test_what_ncnn_cannot_be_given_is_said(tmp_path: Path) -> None:

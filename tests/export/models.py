@@ -12,29 +12,30 @@ from edge.manifest import Training
 from export.graph import Shape
 from export.model_file import graph_of
 from training.checkpoint import Card
-from training.models import PatchModel, build
+from training.models import Model, PatchModel, build
 
 
 def lively(architecture: str, preprocessing: str) -> PatchModel:
     """A model with random weights, also in its batch norms, in evaluation mode."""
     torch.manual_seed(3)
     model = build(architecture, preprocessing)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                _stir(module)
+    stir(model)
     return model.eval()
 
 
-def _stir(norm: nn.BatchNorm2d) -> None:
-    assert norm.running_mean is not None and norm.running_var is not None
-    norm.weight.uniform_(0.5, 1.2)
-    norm.bias.normal_(0, 0.2)
-    norm.running_mean.normal_(0, 0.2)
-    norm.running_var.uniform_(0.5, 1.5)
+def stir(model: nn.Module) -> None:
+    """Give batch norms figures as if they had seen something."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            with torch.no_grad():
+                module.weight.uniform_(0.5, 1.2)
+                module.bias.normal_(0, 0.2)
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 1.5)
 
 
-def make_card(model: PatchModel, **changes: object) -> Card:
+def make_card(model: Model, **changes: object) -> Card:
     """A card that describes a model."""
     fields: dict[str, object] = {
         "name": "lively",

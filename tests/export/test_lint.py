@@ -30,14 +30,12 @@ def sound() -> ModelProto:
     return graph()
 
 
-@pytest.mark.parametrize("preprocessing", PREPROCESSINGS)
-def test_what_we_export_is_clean(preprocessing: str) -> None:
-    assert lint(graph("tiny_ladeda", preprocessing)) == []
-
-
-@pytest.mark.parametrize("architecture", ["ladeda5", "ladeda33"])
-def test_the_large_ones_are_clean_too(architecture: str) -> None:
-    assert lint(graph(architecture, "NPR")) == []
+@pytest.mark.parametrize(
+    ("architecture", "preprocessing"),
+    [*(("tiny_ladeda", name) for name in PREPROCESSINGS), ("ladeda5", "NPR"), ("lite0_s8", "raw")],
+)
+def test_what_we_export_is_clean(architecture: str, preprocessing: str) -> None:
+    assert lint(graph(architecture, preprocessing)) == []
 
 
 def node(model: ModelProto, kind: str) -> NodeProto:

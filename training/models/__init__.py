@@ -1,70 +1,37 @@
-"""The models that patchwatch trains and exports: patch models, and one that judges a face whole."""
+"""The networks that patchwatch trains and exports, one file each.
+
+A new one is a subclass of `Model` (or `PatchModel`) in a file of its own and an entry below.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from functools import partial
 
 from edge.errors import UsageError
-from training.models.composed import ComposedModel, Trunk
-from training.models.experts import ExpertsTrunk
-from training.models.fine import FINE, FineTrunk
+from training.models.base import Model, PatchModel
 from training.models.ladeda import WIDE_LAYERS, LaDeDa
-from training.models.levels import LiteLevelsTrunk
-from training.models.lite import BLOCKS, LiteTrunk
-from training.models.patch_model import PatchModel
-from training.models.pooling import POOLINGS, Pooling
+from training.models.lite import TRUNKS, LiteModel
 from training.models.preprocess import PREPROCESSINGS
 from training.models.resnet18 import ResNet18, is_resnet18, resnet18_named
 from training.models.tiny_ladeda import TinyLaDeDa
 
-__all__ = ["ARCHITECTURES", "PREPROCESSINGS", "AnyModel", "PatchModel", "ResNet18"]
+__all__ = ["ARCHITECTURES", "PREPROCESSINGS", "Model", "PatchModel", "ResNet18"]
 __all__ += ["build", "build_any"]
 
-AnyModel = PatchModel | ResNet18
-"""Either kind: its `forward` gives the evidence of each picture, float32 [N]."""
-
-Factory = Callable[[str, str], PatchModel]
-"""(architecture, preprocessing) → the model."""
-
-_TRUNKS: dict[str, Callable[[], Trunk]] = {
-    **{f"lite0_s{stride}": partial(LiteTrunk, stride) for stride in BLOCKS},
-    **{name: partial(FineTrunk, settings) for name, settings in FINE.items()},
-    "lite0_levels": LiteLevelsTrunk,
-    "experts": partial(ExpertsTrunk, gated=False),
-    "gated_experts": partial(ExpertsTrunk, gated=True),
+ARCHITECTURES: dict[str, Callable[[str, str], PatchModel]] = {
+    "tiny_ladeda": TinyLaDeDa,
+    **{f"ladeda{side}": partial(LaDeDa, receptive_field=side) for side in WIDE_LAYERS},
+    **dict.fromkeys(TRUNKS, LiteModel),
 }
-"""Architectures that take every pooling."""
+"""Name of a patch model → what builds it from (architecture, preprocessing)."""
 
-
-def _ladeda(side: int, architecture: str, preprocessing: str) -> PatchModel:
-    return LaDeDa(architecture, preprocessing, side)
-
-
-def _composed(
-    trunk: Callable[[], Trunk],
-    pooling: Callable[[], Pooling],
-    architecture: str,
-    preprocessing: str,
-) -> PatchModel:
-    return ComposedModel(architecture, preprocessing, trunk(), pooling())
-
-
-def _factories() -> Iterator[tuple[str, Factory]]:
-    yield "tiny_ladeda", TinyLaDeDa
-    for side in WIDE_LAYERS:
-        yield f"ladeda{side}", partial(_ladeda, side)
-    for ending, pooling in POOLINGS.items():
-        for name, trunk in _TRUNKS.items():
-            yield f"{name}{ending}", partial(_composed, trunk, pooling)
-
-
-ARCHITECTURES: dict[str, Factory] = dict(_factories())
-"""Name → what builds it."""
+_WITHDRAWN = re.compile(r"fine_[sml].*|(gated_)?experts.*|.*_(top10|deviation)")
 
 
 def build(architecture: str, preprocessing: str) -> PatchModel:
-    """A model with fresh weights, in training mode.
+    """A patch model with fresh weights, in training mode.
 
     Args:
         architecture: one of `ARCHITECTURES`.
@@ -73,13 +40,18 @@ def build(architecture: str, preprocessing: str) -> PatchModel:
     Raises:
         UsageError: one of the two is not known, or the first does not take the second.
     """
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise UsageError(f"architecture {architecture!r} is not known. Expected one of {known}.")
-    return ARCHITECTURES[architecture](architecture, preprocessing)
+    if architecture in ARCHITECTURES:
+        return ARCHITECTURES[architecture](architecture, preprocessing)
+    known = ", ".join(ARCHITECTURES)
+    if _WITHDRAWN.fullmatch(architecture):
+        raise UsageError(
+            f"architecture {architecture!r} was an experiment and is no longer part of patchwatch "
+            f"(docs/experiments.md): train one of {known}."
+        )
+    raise UsageError(f"architecture {architecture!r} is not known. Expected one of {known}.")
 
 
-def build_any(architecture: str, preprocessing: str) -> AnyModel:
+def build_any(architecture: str, preprocessing: str) -> Model:
     """As `build`, and `resnet18` or `resnet18_hidden256` too, which takes `raw` alone.
 
     Raises:

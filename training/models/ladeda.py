@@ -12,8 +12,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from training.models.initialise import he_initialise
-from training.models.patch_model import PatchModel
+from training.models.base import PatchModel, he_initialise
 
 DEPTHS = (3, 4, 6, 3)
 PLANES = (64, 128, 256, 512)

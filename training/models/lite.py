@@ -1,19 +1,33 @@
-"""The trunk of EfficientNet-Lite0, whole or cut, so that a map of patches is left.
+"""EfficientNet-Lite0, whole or cut, so that a map of patches is left; and a head on all its levels.
 
 Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019; Lite is
 their smallest network with ReLU6 and without squeeze-and-excitation. A patch sees far more than a
 stride, and zeros (mid-grey) beyond the edges. A map has ⌊H / stride⌋ rows.
+
+Pixels reach it as *levels*: grey levels 0..255 less 127, over 128. The published weights fit that
+scale, a zero border means mid-grey, and every step of it is exact in half precision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from operator import mul
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.models.composed import Trunk
-from training.models.initialise import he_initialise
-from training.models.layers import Border, ConvNorm, grid_of
+from edge.errors import UsageError
+from edge.manifest import PatchGrid
+from training.models.base import PatchModel, he_initialise
+from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
-STEM = 32
+CENTRE, SCALE = 127.0, 128.0
+"""Levels are (grey level − CENTRE) / SCALE; of a difference of grey levels, difference / SCALE."""
+
+STEM, STEM_STRIDE = 32, 2
 STAGES = (
     (1, 16, 3, 1, 1),
     (6, 24, 3, 2, 2),
@@ -33,32 +47,63 @@ NORM_MOMENTUM = 0.01
 DROPOUT = 0.2
 
 
-def same_border(kernel: int, stride: int) -> Border:
-    """The zeros with which a map of even size n leaves with n / stride rows."""
-    return (kernel - stride) // 2, (kernel - stride + 1) // 2
+class Levels(nn.Module):
+    """From ImageNet-normalised RGB to levels; both float32 [N, 3, H, W].
+
+    Args:
+        preprocessing: where it is not `raw`, values are differences, and have no centre.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, preprocessing: str) -> None:
+        super().__init__()
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        shift = (255 * mean - CENTRE) / SCALE if preprocessing == "raw" else torch.zeros(3)
+        # Not persistent: constants are no weights.
+        self.register_buffer("scale", (255 * std / SCALE)[:, None, None], persistent=False)
+        self.register_buffer("shift", shift[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale and shift each colour."""
+        return x * self.scale + self.shift
 
 
-def _conv(
-    inputs: int,
-    outputs: int,
-    kernel: int = 1,
-    stride: int = 1,
-    *,
-    groups: int = 1,
-    active: bool = True,
-    reads_levels: bool = False,
-) -> ConvNorm:
-    return ConvNorm(
-        inputs,
-        outputs,
-        kernel,
-        stride=stride,
-        border=same_border(kernel, stride),
-        groups=groups,
-        activation=nn.ReLU6(inplace=True) if active else None,
-        norm=nn.BatchNorm2d(outputs, eps=NORM_EPS, momentum=NORM_MOMENTUM),
-        reads_levels=reads_levels,
-    )
+class ConvNorm(nn.Module):
+    """A convolution whose map of even size n leaves with n / stride rows, a norm, and ReLU6.
+
+    Attributes:
+        border: zeros before (above and to the left) and after (below and to the right) the map.
+        reads_levels: whether the input is RGB levels; export then reverses the colours.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        active: bool = True,
+        reads_levels: bool = False,
+    ) -> None:
+        super().__init__()
+        self.border = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        self.reads_levels = reads_levels
+        even = self.border[0] if self.border[0] == self.border[1] else 0
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, even, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(outputs, eps=NORM_EPS, momentum=NORM_MOMENTUM)
+        self.activation: nn.Module = nn.ReLU6(inplace=True) if active else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] → [N, outputs, ⌊H / stride⌋, ⌊W / stride⌋]."""
+        before, after = self.border
+        if before != after:
+            x = F.pad(x, (before, after, before, after))
+        out: Tensor = self.activation(self.norm(self.conv(x)))
+        return out
 
 
 class InvertedBlock(nn.Module):
@@ -67,9 +112,9 @@ class InvertedBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = inputs * expansion
-        self.expand: nn.Module = _conv(inputs, inner) if expansion > 1 else nn.Identity()
-        self.depthwise = _conv(inner, inner, kernel, stride, groups=inner)
-        self.project = _conv(inner, outputs, active=False)
+        self.expand: nn.Module = ConvNorm(inputs, inner) if expansion > 1 else nn.Identity()
+        self.depthwise = ConvNorm(inner, inner, kernel, stride, groups=inner)
+        self.project = ConvNorm(inner, outputs, active=False)
         self.skips = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,28 +123,118 @@ class InvertedBlock(nn.Module):
         return x + out if self.skips else out
 
 
-class LiteTrunk(Trunk):
+class LiteTrunk(nn.Module):
     """The stem and the first blocks.
 
     Args:
-        stride: a key of `BLOCKS`.
-    """
+        stride: of the map, a key of `BLOCKS`.
 
-    bordered = True
+    Attributes:
+        channels: of the features.
+        grid: where each patch lies on the levels.
+    """
 
     def __init__(self, stride: int) -> None:
         super().__init__()
-        self.stem = _conv(3, STEM, 3, 2, reads_levels=True)
+        self.stem = ConvNorm(3, STEM, 3, STEM_STRIDE, reads_levels=True)
         blocks, self.channels = _blocks(BLOCKS[stride])
         self.blocks = nn.Sequential(*blocks)
         self.drop = nn.Dropout2d(DROPOUT)
-        self.grid = grid_of([self.stem.step, *(block.depthwise.step for block in blocks)])
+        self.grid = grid_of([self.stem, *(block.depthwise for block in blocks)])
         he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] → [N, channels, ⌊H / stride⌋, ⌊W / stride⌋]."""
         out: Tensor = self.drop(self.blocks(self.stem(x)))
         return out
+
+
+class LiteLevelsTrunk(nn.Module):
+    """Features of the stem and of every block, averaged over the cells of the coarsest map.
+
+    What a decoder leaves lies in fine levels, what a generator draws badly lies in deep ones. A
+    linear head reads the mean of each channel, so that a picture's logit is the mean of its patch
+    logits. Attributes as of `LiteTrunk`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        stride = max(BLOCKS)
+        self.lite = LiteTrunk(stride)
+        blocks = [block for block in self.lite.blocks if isinstance(block, InvertedBlock)]
+        self.channels = STEM + sum(block.project.conv.out_channels for block in blocks)
+        self.grid = self.lite.grid
+        steps = (block.depthwise.conv.stride[0] for block in blocks)
+        # Kept as numbers, for export replaces the layers that know them.
+        self._cells = [stride // step for step in accumulate(steps, mul, initial=STEM_STRIDE)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] → [N, channels, ⌊H / 32⌋, ⌊W / 32⌋], finest level first."""
+        levels = []
+        for part, cell in zip([self.lite.stem, *self.lite.blocks], self._cells, strict=True):
+            x = part(x)
+            levels.append(F.avg_pool2d(x, cell) if cell > 1 else x)
+        return torch.cat(levels, 1)
+
+
+TRUNKS: dict[str, Callable[[], LiteTrunk | LiteLevelsTrunk]] = {
+    **{f"lite0_s{stride}": partial(LiteTrunk, stride) for stride in BLOCKS},
+    "lite0_levels": LiteLevelsTrunk,
+}
+
+
+class LiteModel(PatchModel):
+    """A Lite trunk on levels, with the head and the pooling of every patch model.
+
+    Args:
+        architecture: a key of `TRUNKS`.
+        preprocessing: its name in `PREPROCESSINGS`, except NPR.
+
+    Raises:
+        UsageError: a preprocessing that the trunk does not take.
+    """
+
+    def __init__(self, architecture: str, preprocessing: str) -> None:
+        if preprocessing == "NPR":
+            # NPR works on blocks of 2×2, and no graph without shapes cuts an odd edge off again.
+            raise UsageError(
+                f"{architecture} takes preprocessing raw or a gradient, found NPR. Choose raw."
+            )
+        trunk = TRUNKS[architecture]()
+        super().__init__(
+            architecture,
+            preprocessing,
+            receptive_field=trunk.grid.receptive_field,
+            stride=trunk.grid.stride,
+            channels=trunk.channels,
+            offset=trunk.grid.offset,
+        )
+        self.levels = Levels(preprocessing)
+        self.trunk = trunk
+
+    def features(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] → [N, channels, h, w]."""
+        out: Tensor = self.trunk(self.levels(x))
+        return out
+
+
+def grid_of(layers: Sequence[ConvNorm]) -> PatchGrid:
+    """Where the patches of a chain of convolutions lie.
+
+    Starting from one pixel (side 1, stride 1, offset 0), a layer with kernel k, stride s and p
+    zeros before the map gives
+
+        side ← side + (k − 1)·stride,   offset ← offset − p·stride,   stride ← stride·s
+
+    with the strides on the right those before the layer (Araujo et al., Computing Receptive
+    Fields of Convolutional Neural Networks, Distill 2019).
+    """
+    side, stride, offset = 1, 1, 0
+    for layer in layers:
+        side += (layer.conv.kernel_size[0] - 1) * stride
+        offset -= layer.border[0] * stride
+        stride *= layer.conv.stride[0]
+    return PatchGrid(receptive_field=side, stride=stride, offset=offset)
 
 
 def _blocks(count: int) -> tuple[list[InvertedBlock], int]:

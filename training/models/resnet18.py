@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge.errors import UsageError
-from edge.manifest import Preprocessing
-from training.models.initialise import he_initialise
+from training.models.base import Model, he_initialise
 
 NAME = "resnet18"
 PLANES = (64, 128, 256, 512)
@@ -56,7 +55,7 @@ class Block(nn.Module):
         return out
 
 
-class ResNet18(nn.Module):
+class ResNet18(Model):
     """ResNet-18 with two classes, real and fake.
 
     Args:
@@ -64,16 +63,12 @@ class ResNet18(nn.Module):
         hidden: channels of a hidden layer before the classes; None for none.
 
     Attributes:
-        architecture: its name, which says the hidden layer too.
-        preprocessing: always raw.
         fc: dropout and a linear layer; or dropout, the hidden layer, ReLU, batch norm, dropout
             and a linear layer.
     """
 
     def __init__(self, dropout: float = 0.0, hidden: int | None = None) -> None:
-        super().__init__()
-        self.architecture = NAME if hidden is None else f"{NAME}_hidden{hidden}"
-        self.preprocessing: Preprocessing = "raw"
+        super().__init__(NAME if hidden is None else f"{NAME}_hidden{hidden}", "raw", SMALLEST)
         self.hidden = hidden
         self.conv1 = nn.Conv2d(3, PLANES[0], 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(PLANES[0])
@@ -93,14 +88,7 @@ class ResNet18(nn.Module):
         return [cast(Block, block) for layer in layers for block in layer]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Evidence that each picture is fake: the logit of fake less that of real.
-
-        Args:
-            x: float32 [N, 3, H, W], RGB, ImageNet-normalised.
-
-        Returns:
-            float32 [N]; above 0 leans fake.
-        """
+        """As of `Model`: the logit of fake less that of real."""
         logits = self.class_logits(x)
         return logits[:, FAKE] - logits[:, REAL]
 

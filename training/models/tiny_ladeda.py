@@ -9,8 +9,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from training.models.initialise import he_initialise
-from training.models.patch_model import PatchModel
+from training.models.base import PatchModel, he_initialise
 
 PLANES = 8
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.compute.torch_counter import count_module
 from edge.errors import ModelError
-from export.naive import naive_module
+from export.fold import Unfolded
 from training.models import build
 
 
@@ -67,7 +67,7 @@ def test_an_unknown_operator_is_refused() -> None:
 )
 def test_it_agrees_with_the_counter_of_torch(architecture: str, preprocessing: str) -> None:
     with torch.device("meta"):
-        module = naive_module(build(architecture, preprocessing))
+        module = Unfolded(build(architecture, preprocessing)).eval()
         frames = torch.zeros((1, 64, 64, 3), dtype=torch.uint8)
     theirs = FlopCounterMode(display=False)
     with theirs, torch.no_grad():
@@ -76,9 +76,9 @@ def test_it_agrees_with_the_counter_of_torch(architecture: str, preprocessing: s
 
 
 def test_the_meta_device_counts_the_same_and_leaves_no_hooks() -> None:
-    real = naive_module(build("tiny_ladeda", "NPR"))
+    real = Unfolded(build("tiny_ladeda", "NPR")).eval()
     with torch.device("meta"):
-        meta = naive_module(build("tiny_ladeda", "NPR"))
+        meta = Unfolded(build("tiny_ladeda", "NPR")).eval()
     frames = torch.zeros((1, 33, 47, 3), dtype=torch.uint8)
     ours, theirs = count_module(real, frames), count_module(meta, frames.to("meta"))
     assert (ours.macs, ours.parameters) == (theirs.macs, theirs.parameters)

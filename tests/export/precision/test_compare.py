@@ -11,7 +11,7 @@ from rich.console import Console
 
 from edge.errors import ModelError, RegionError
 from export import parity
-from export.bounds import BOUNDS
+from export.differences import BOUNDS, Difference
 from export.parity import textured
 from export.precision import compare
 from export.precision.compare import Judge, Row
@@ -43,9 +43,8 @@ def test_a_constant_shift_is_measured() -> None:
     assert [row.pictures for row in rows] == [1, 2, 3]
     for row in rows:
         assert row.precision == "int8"
-        assert row.logit == pytest.approx(0.25, abs=1e-5)
-        assert row.patch == pytest.approx(0.25, abs=1e-5)
-        assert row.logit_scaled <= row.logit + 1e-9
+        assert row.difference.logit == pytest.approx(0.25, abs=1e-5)
+        assert row.difference.patch == pytest.approx(0.25, abs=1e-5)
         assert row.ok and 0 <= row.same <= row.pictures
     compare.require(rows)
 
@@ -68,16 +67,16 @@ def test_what_is_too_far_is_refused() -> None:
         compare.require(rows)
 
 
-def test_not_a_number_is_too_far() -> None:
-    assert not Row("fp16", "x", 0, 0, math.nan, 0, 1, 1).ok
-    assert not Row("fp16", "x", 0, 0, 0, math.inf, 1, 1).ok
-    assert Row("fp16", "x", 9, 9, BOUNDS["fp16"], BOUNDS["fp16"], 1, 1).ok
+def test_the_bound_is_on_the_scaled_difference() -> None:
+    bound = BOUNDS["fp16"]
+    assert Row("fp16", "x", Difference(9, 9, bound, bound), 1, 1).ok
+    assert not Row("fp16", "x", Difference(0, 0, 0, math.inf), 1, 1).ok
 
 
 def test_the_table_shows_what_was_measured() -> None:
     rows = [
-        Row("fp16", "24×24", 1e-3, 2e-3, 1e-3, 5e-4, 1, 1),
-        Row("int8", "96 pictures", 40, 50, 20, 1, 90, 96),
+        Row("fp16", "24×24", Difference(1e-3, 2e-3, 1e-3, 5e-4), 1, 1),
+        Row("int8", "96 pictures", Difference(40, 50, 20, 1), 90, 96),
     ]
     console = Console(width=100)
     with console.capture() as capture:
@@ -102,5 +101,5 @@ def test_a_file_of_one_shape_is_compared_at_it() -> None:
     other.CopyFrom(model)
     sign(other, "int8")
     (row,) = compare.measure(Judge(model), Judge(other), [])
-    assert (row.where, row.pictures, row.logit) == ("2 × 32×48", 2, 0)
+    assert (row.where, row.pictures, row.difference.logit) == ("2 × 32×48", 2, 0)
     assert math.isfinite(Judge(model)(textured((1, 20, 90))[0]))

@@ -89,8 +89,8 @@ def test_the_head_stays_as_it_is(model: PatchModel, published: Path) -> None:
     assert torch.equal(model.fc.weight, before)
 
 
-def test_experts_take_them_too(published: Path) -> None:
-    model = build("experts", "raw")
+def test_a_deeper_trunk_wants_more(published: Path) -> None:
+    model = build("lite0_levels", "raw")
     with pytest.raises(ModelError, match=r"expected _blocks\.5\._expand_conv\.weight .* no such"):
         load_imagenet(model, published)  # the file of this test stops at the fifth block
 

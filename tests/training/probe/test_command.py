@@ -16,7 +16,7 @@ from training.validation import View, judge
 
 CONFIG = """
 name: probed
-architecture: fine_s
+architecture: lite0_s8
 preprocessing: raw
 views: [{crop: 40, count: 2}, {region: 'fit:64'}]
 region: fit:64

@@ -24,7 +24,7 @@ WHOLE = Reported(UNTOUCHED, "native")
 
 @pytest.fixture(scope="module")
 def model() -> PatchModel:
-    return build("fine_s", "raw").eval()
+    return build("lite0_s8", "raw").eval()
 
 
 @pytest.fixture(autouse=True)

@@ -57,7 +57,7 @@ def test_labels_and_sources_count_alike_and_a_factor_more() -> None:
 
 
 def test_a_model_with_the_head_gives_its_logits() -> None:
-    model = build("fine_s", "raw").eval()
+    model = build("lite0_s8", "raw").eval()
     pixels = torch.randn(2, 3, 48, 40, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         means = model.features(model.preprocess(pixels)).mean((2, 3)).numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,6 @@ PARAMETERS = {
     "ladeda33": 16_263_233,
 }
 SIDES = {"tiny_ladeda": 5, "ladeda5": 5, "ladeda9": 9, "ladeda17": 17, "ladeda33": 33}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    # The pictures are small, and threads that wait for each other are slow.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def expected_rows(kind: str) -> list[Any]:
@@ -259,6 +249,9 @@ def test_first_weights_follow_he() -> None:
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UsageError, match=r"'resnet' is not known.*tiny_ladeda, ladeda5.*ladeda33"):
         build("resnet", "raw")
+    for name in ("fine_s", "gated_experts", "lite0_s8_top10"):
+        with pytest.raises(UsageError, match="is no longer part of patchwatch"):
+            build(name, "raw")
     with pytest.raises(UsageError, match=r"'npr' is not known.*raw, NPR, x_grad.*right_diag"):
         build("tiny_ladeda", "npr")
 

@@ -1,1 +1,0 @@
-"""What half precision and int8 cost: size, differences, AUC, and time on a CPU."""
