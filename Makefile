@@ -76,9 +76,8 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install -q $(NUMPY) -e '.[$(if $(OPENCV),$(OPENCV),)$(if $(OPENCV),$(comma))dev]'
 	@touch $(VENV)/.runtime $(VENV)/.demo $@
 
-# The libraries that reach a GPU, for tests with a driver in software; pycuda only where nvcc is.
+# pycuda, for tests with a CUDA driver in software; only where nvcc is.
 $(VENV)/.cuda: $(VENV)/.dev
-	-$(BIN)/pip install -q 'cuda-bindings>=12.6' nvidia-cuda-nvrtc
 	-$(BIN)/python -m tests.software_cuda.install
 	@touch $@
 

@@ -16,7 +16,7 @@ from tests.onnx_files import write_model
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("edge", "training", "export", "benchmarks")
-HEAVY = {"onnxruntime", "tensorrt", "pycuda", "cuda", "av", "dlib"}
+HEAVY = {"onnxruntime", "tensorrt", "pycuda", "av", "dlib"}
 NOT_ON_THE_DEVICE = {"torch", "onnx", "sklearn", "safetensors", "skimage"}
 
 
@@ -55,7 +55,7 @@ def test_a_heavy_library_is_imported_in_one_module_each() -> None:
     assert users["av"] <= {"sinks/video.py", "sources/streams.py", "demo/clip.py"}
     assert users["dlib"] == {"faces/dlib_hog.py"}
     assert users["tensorrt"] == {"tensorrt/session.py"}
-    assert users["pycuda"] == {"cuda/pycuda.py"} and users["cuda"] == {"cuda/cuda_python.py"}
+    assert users["pycuda"] == {"cuda/pycuda.py"}
 
 
 def test_there_is_no_utils() -> None:

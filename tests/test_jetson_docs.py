@@ -73,7 +73,7 @@ def test_every_key_that_it_shows_is_one_of_the_configuration() -> None:
         assert build_config(yaml.safe_load(block), "the page")
     parts = {name for name, field in RunConfig.model_fields.items() if _is_part(field.annotation)}
     named = [code.partition(":")[0] for code in CODE if code.split(".")[0] in parts]
-    assert {"backend.cuda_library", "capture.pixel_format", "output.json_lines"} <= set(named)
+    assert {"capture.pixel_format", "output.json_lines"} <= set(named)
     for key in named:
         part, _, name = key.partition(".")
         assert name in getattr(RunConfig(), part).__class__.model_fields, key
@@ -213,12 +213,11 @@ def test_one_liners_of_python_are_python() -> None:
 
 
 def test_whatever_pip_may_bring_stays_with_numpy_1() -> None:
-    """The system's OpenCV cannot be imported beside NumPy 2: each line of pip must see to it."""
+    """The system's OpenCV cannot be imported beside NumPy 2."""
     lines = [line for line in shell_lines() if "pip install" in line]
     order = [line for line in lines if "numpy" in line]
     # With numpy<2 alone pip is content with the older one of the system, which we are not.
     assert "'numpy>=1.24,<2'" in order[0]
-    assert all("numpy" in line for line in lines if "cuda-python" in line)
     sh = "\n".join(shell_lines())
     assert sh.index("'numpy>=1.24,<2'") < sh.index("make setup")
 

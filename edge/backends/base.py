@@ -37,7 +37,6 @@ class BackendChoice:
     device: str = "cpu"
     precision: Precision | None = None
     threads: int | None = None
-    cuda_library: str | None = None
     zero_copy: bool | None = None
     build: BuildEngine | None = None
     progress: Callable[[str], None] = lambda text: None

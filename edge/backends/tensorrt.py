@@ -14,15 +14,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from typing_extensions import Self
 
 from edge.backends import ENGINE_SUFFIX
 from edge.backends.base import MAX_BATCH, BackendChoice, Pending
-from edge.cuda import Library, open_cuda
-from edge.cuda.base import Cuda
+from edge.cuda import open_cuda
 from edge.cuda.front import Front
 from edge.errors import StaleEngine, UsageError
 from edge.manifest import Manifest, read_manifest
@@ -36,7 +35,10 @@ from edge.tensorrt.session import INPUT, Spans, version
 from edge.tensorrt.store import Engines, EngineStore, OneEngine
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
 
-Work = Callable[[Cuda], list[Evidence]]
+if TYPE_CHECKING:
+    from edge.cuda.pycuda import Cuda
+
+Work = Callable[["Cuda"], list[Evidence]]
 
 MOST_LANES = 3
 """Sizes of frames whose engines are held at once; the one not used for longest goes."""
@@ -44,17 +46,16 @@ MOST_LANES = 3
 
 def open_model(path: Path, choice: BackendChoice) -> TensorRTBackend:
     """The backend of a choice; see `edge.backends.open_backend`."""
-    library: Any = choice.cuda_library
     if path.suffix == ENGINE_SUFFIX:
         engine = OneEngine(path)
         built = engine.engine.sidecar.key.precision
         if choice.precision not in (None, built):
             raise UsageError(f"--precision {choice.precision}: {path} was built for {built}.")
-        return TensorRTBackend(engine, engine.manifest, library, choice.zero_copy)
+        return TensorRTBackend(engine, engine.manifest, choice.zero_copy)
     manifest = read_manifest(path)
     precision = choice.precision or DEFAULT_PRECISION
     store = EngineStore(path, manifest, precision, choice.build, progress=choice.progress)
-    return TensorRTBackend(store, manifest, library, choice.zero_copy)
+    return TensorRTBackend(store, manifest, choice.zero_copy)
 
 
 class TensorRTBackend:
@@ -63,13 +64,12 @@ class TensorRTBackend:
     Args:
         engines: gives the engine for each size of frames.
         manifest: of the model.
-        library: "pycuda" or "cuda-python"; None for whichever is there.
         mapped: whether the GPU reads frames from the CPU's memory (zero-copy); None to measure,
             where both share one memory.
 
     Raises:
         GpuError: no GPU, or no driver.
-        MissingDependency: neither library is installed.
+        MissingDependency: pycuda is not installed.
     """
 
     name = "tensorrt"
@@ -78,7 +78,6 @@ class TensorRTBackend:
         self,
         engines: Engines,
         manifest: Manifest,
-        library: Library | None = None,
         mapped: bool | None = None,
     ) -> None:
         self.manifest = manifest
@@ -86,7 +85,7 @@ class TensorRTBackend:
         self._mapped = mapped
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._front: Front | None = None
-        self._owner = GpuOwner(lambda: open_cuda(library=library))
+        self._owner = GpuOwner(open_cuda)
         gpu = self._owner.start()
         self.machine: Machine = machine_of(
             version(), gpu.name, gpu.compute_capability, gpu.driver, read_board()

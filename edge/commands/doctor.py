@@ -24,7 +24,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from edge.errors import SinkError
+from edge.errors import PatchwatchError, SinkError
 from edge.files import cache_folder
 from edge.weights import DEFAULT, shipped
 
@@ -33,10 +33,9 @@ OPENCV_FIX = (
     "pip install 'patchwatch[desktop]' with a desktop, 'patchwatch[headless]' without; on a Jetson "
     "apt install python3-opencv, and no pip OpenCV beside it"
 )
-CUDA_LIBRARY_FIX = (
-    "JetPack 6 and 7: sudo apt install python3-dev g++, then PATH=/usr/local/cuda/bin:$PATH pip "
-    "install 'pycuda>=2025.1.2' (it is compiled, some minutes); or without compiling, pip install "
-    "'cuda-python>=12.6,<13' on JetPack 6, 'cuda-python>=13,<14' on JetPack 7"
+PYCUDA_FIX = (
+    "on a Jetson sudo apt install python3-dev g++, on a PC install CUDA with nvcc; then "
+    "PATH=/usr/local/cuda/bin:$PATH pip install 'pycuda>=2025.1.2' (it is compiled, some minutes)"
 )
 
 
@@ -210,15 +209,12 @@ def _tensorrt() -> Check:
 
 
 def _cuda_library() -> Check:
-    """Which of the two that reach the GPU is used; one is enough."""
-    from edge.cuda import available
+    from edge.cuda import binding_version
 
-    found = available()
-    usable = [f"{name} {text}" for name, text in found if text[:1].isdigit()]
-    if usable:
-        return Check("CUDA library", "ok", f"{usable[0]} is used ({len(usable)} of 2 installed)")
-    reasons = "; ".join(f"{name}: {text}" for name, text in found)
-    return Check("CUDA library", "missing", reasons, CUDA_LIBRARY_FIX)
+    try:
+        return Check("CUDA library", "ok", f"pycuda {binding_version()}")
+    except PatchwatchError as error:
+        return Check("CUDA library", "missing", str(error), PYCUDA_FIX)
 
 
 def _optional(module: str, name: str, fix: str) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -119,9 +119,6 @@ class BackendConfig(Strict):
     )
     precision: Annotated[Precision | None, Flag("--precision")] = Field(
         default=None, description="Of the arithmetic (default: fp16 with TensorRT, fp32 elsewhere)."
-    )
-    cuda_library: Literal["pycuda", "cuda-python"] | None = Field(
-        default=None, description="The CUDA binding; null for pycuda where it is installed."
     )
     zero_copy: bool | None = Field(
         default=None,

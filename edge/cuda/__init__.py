@@ -1,89 +1,80 @@
-"""CUDA behind one small seam, filled by pycuda or cuda-python."""
+"""CUDA behind one small seam, the class `Cuda` of `edge.cuda.pycuda`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edge.cuda.base import Cuda
-from edge.cuda.owned import NO_DRIVER
-from edge.errors import GpuError, MissingDependency, PatchwatchError
+from edge.errors import GpuError, MissingDependency
 
-Library = Literal["pycuda", "cuda-python"]
+if TYPE_CHECKING:
+    from edge.cuda.pycuda import Cuda
 
-LIBRARIES: tuple[Library, ...] = get_args(Library)
-"""What fills the seam, the preferred one first."""
+INSTALL = "pip install 'pycuda>=2024.1.2', with CUDA's nvcc on the PATH and a C++ compiler"
 
-COMMANDS: dict[Library, str] = {
-    "pycuda": "pip install 'pycuda>=2024.1.2'",
-    "cuda-python": (
-        "pip install 'cuda-bindings>=12.6,<13' nvidia-cuda-nvrtc-cu12 for a driver of CUDA 12, "
-        "'cuda-bindings>=13,<14' nvidia-cuda-nvrtc for one of CUDA 13"
-    ),
-}
-"""What installs each."""
+NO_DRIVER = (
+    "No NVIDIA driver found: libcuda.so.1 cannot be loaded. Install the driver, or give the "
+    "container access to the GPU (--gpus all, on a Jetson --runtime nvidia)."
+)
 
 
-def open_cuda(device: int = 0, library: Library | None = None) -> Cuda:
-    """CUDA by pycuda, else by cuda-python; to be entered on the thread that will use it.
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """What one GPU is.
+
+    Attributes:
+        name: for instance "Orin".
+        compute_capability: major and minor, for instance (8, 7).
+        integrated: whether it shares the CPU's memory.
+        can_map: whether page-locked memory can be given an address of its own on the GPU.
+        total_bytes: of its memory.
+        driver: the CUDA version that the driver supports, major and minor.
+    """
+
+    name: str
+    compute_capability: tuple[int, int]
+    integrated: bool
+    can_map: bool
+    total_bytes: int
+    driver: tuple[int, int]
+
+
+def open_cuda(device: int = 0) -> Cuda:
+    """CUDA on a GPU; to be entered on the thread that will use it.
 
     Args:
         device: index of the GPU.
-        library: which of both; None for the first that can be imported.
 
     Raises:
-        MissingDependency: it is not installed, or neither is.
+        MissingDependency: pycuda is not installed.
         GpuError: it is installed and cannot be imported, for want of a driver for instance.
     """
-    failures: list[PatchwatchError] = []
-    for name in LIBRARIES if library is None else (library,):
-        try:
-            return _load(name)[0](device)
-        except (MissingDependency, GpuError) as error:
-            failures.append(error)
-    told = next((error for error in failures if isinstance(error, GpuError)), None)
-    if told is not None or library is not None:
-        raise told or failures[0]
-    raise MissingDependency("pycuda or cuda-python", "use the GPU", " or ".join(COMMANDS.values()))
+    return _binding()[0](device)
 
 
-def available() -> list[tuple[Library, str]]:
-    """Each library's name with its version, or with the reason why it cannot be used."""
-    return [(name, _version_or_reason(name)) for name in LIBRARIES]
+def binding_version() -> str:
+    """Version of pycuda; raises as `open_cuda` does."""
+    return _binding()[1]
 
 
-def _version_or_reason(name: Library) -> str:
+def _binding() -> tuple[type[Cuda], str]:
     try:
-        return _load(name)[1]
-    except (MissingDependency, GpuError) as error:
-        return str(error)
-
-
-def _load(name: Library) -> tuple[Callable[[int], Cuda], str]:
-    try:
-        if name == "pycuda":
-            from edge.cuda.pycuda import VERSION, PyCuda
-
-            return PyCuda, VERSION
-        from edge.cuda.cuda_python import VERSION, CudaPython
-
-        return CudaPython, VERSION
+        from edge.cuda.pycuda import VERSION, Cuda
     except ModuleNotFoundError as error:
-        raise MissingDependency(name, "use the GPU", COMMANDS[name]) from error
+        raise MissingDependency("pycuda", "use the GPU", INSTALL) from error
     except ImportError as error:
-        raise GpuError(_why(name, str(error))) from error
+        raise GpuError(_why(str(error).strip())) from error
+    return Cuda, VERSION
 
 
-def _why(name: Library, text: str) -> str:
+def _why(text: str) -> str:
     if "libcuda.so" in text:
         return NO_DRIVER
     if "undefined symbol: cu" in text:
-        missing = text.rsplit("undefined symbol: ", 1)[1].strip()
+        missing = text.rsplit("undefined symbol: ", 1)[1]
         return (
-            f"The NVIDIA driver is older than the CUDA that {name} was built for ({missing} is not "
-            f"in it). Update the driver, or build {name} anew with the driver's CUDA."
+            f"The NVIDIA driver is older than the CUDA that pycuda was built for ({missing} is not "
+            "in it). Update the driver, or rebuild pycuda with the driver's CUDA."
         )
-    first = text.strip().splitlines()[0] if text.strip() else "no reason given"
-    return (
-        f"{name} is installed and cannot be imported ({first}). Install it again: {COMMANDS[name]}"
-    )
+    first = text.splitlines()[0] if text else "no reason given"
+    return f"pycuda is installed and cannot be imported ({first}). Install it again: {INSTALL}"

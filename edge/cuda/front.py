@@ -11,14 +11,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import PIL
 
-from edge.cuda.base import Cuda, DeviceMemory, Dim3, HostMemory, Kernel
 from edge.errors import RegionError
 from edge.types import Box, PixelFormat
+
+if TYPE_CHECKING:
+    from edge.cuda.pycuda import Cuda, DeviceMemory, Dim3, HostMemory, Kernel
 
 FRACTION_BITS = 22
 """Of a weight: Pillow's PRECISION_BITS, 32 - 8 - 2."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import queue
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge.cuda.base import Cuda, DeviceMemory, HostMemory
 from edge.tensorrt.cache import Engine
 from edge.tensorrt.session import Memory, Session, Spans, quicker_mapped
 from edge.types import Evidence, Image
+
+if TYPE_CHECKING:
+    from edge.cuda.pycuda import Cuda, DeviceMemory, HostMemory
 
 DEPTH = 2
 """Frames in hand at once."""

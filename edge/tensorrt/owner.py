@@ -7,10 +7,13 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from edge.cuda.base import Cuda, Gpu
 from edge.errors import PatchwatchError
+
+if TYPE_CHECKING:
+    from edge.cuda import Gpu
+    from edge.cuda.pycuda import Cuda
 
 log = logging.getLogger(__name__)
 

@@ -13,17 +13,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from edge.cuda.base import Cuda, DeviceMemory, HostMemory
 from edge.errors import ContractError, EngineError, MissingDependency, StaleEngine
 from edge.tensorrt.log_lines import Doing, LogLines, Problem, explain
 from edge.tensorrt.record import Shape
 from edge.types import Batch, Evidence
+
+if TYPE_CHECKING:
+    from edge.cuda.pycuda import Cuda, DeviceMemory, HostMemory
 
 try:
     import tensorrt as trt

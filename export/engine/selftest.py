@@ -102,7 +102,7 @@ def _about() -> Report:
     }
 
 
-_LIBRARIES = ("numpy", "onnxruntime", "tensorrt", "pycuda", "cuda-bindings", "opencv-python", "av")
+_LIBRARIES = ("numpy", "onnxruntime", "tensorrt", "pycuda", "opencv-python", "av")
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The runtime of engines: real pycuda and cuda-python on a CUDA driver in software, and a TensorRT
+"""The runtime of engines: the real pycuda on a CUDA driver in software, and a TensorRT
 whose execution is ONNX Runtime's, so that every number is one that a model gave."""
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import pytest
 
 from edge.backends.base import MAX_BATCH
 from edge.backends.onnxruntime import OnnxRuntimeBackend
-from edge.cuda import Library
 from edge.detector import Detector, Stopwatch
 from edge.errors import ContractError, EngineError, GpuError
 from edge.files import sha256_of
@@ -31,13 +30,6 @@ from tests.onnx_files import write_model
 from tests.software_cuda import OUT_OF_MEMORY, SoftwareGpu
 from tests.software_cuda.fixtures import software_cuda as software_cuda
 from tests.software_cuda.fixtures import software_gpu as software_gpu
-
-
-@pytest.fixture(params=["pycuda", "cuda-python"])
-def library(request: pytest.FixtureRequest) -> Library:
-    pytest.importorskip({"pycuda": "pycuda", "cuda-python": "cuda.bindings"}[request.param])
-    name: Library = request.param
-    return name
 
 
 @pytest.fixture(params=VERSIONS)
@@ -64,12 +56,12 @@ Open = Callable[..., Any]
 def opened(model: Path, software_gpu: SoftwareGpu) -> Open:
     """Opens a backend on engines that are built here."""
 
-    def open_it(build: BuildHere | None = None, library: Library | None = None, **more: Any) -> Any:
+    def open_it(build: BuildHere | None = None, **more: Any) -> Any:
         from edge.backends.tensorrt import TensorRTBackend
 
         cache = EngineCache(model.parent / "engines")
         store = EngineStore(model, make_manifest(), "fp32", build or BuildHere(), cache)
-        return TensorRTBackend(store, make_manifest(), library, **more)
+        return TensorRTBackend(store, make_manifest(), **more)
 
     return open_it
 
@@ -85,10 +77,8 @@ def assert_same(found: Any, expected: Any) -> None:
         np.testing.assert_allclose(one.patch_logits, other.patch_logits, atol=1e-4)
 
 
-def test_gives_the_evidence_of_onnx_runtime(
-    fake: Installed, opened: Open, model: Path, library: Library
-) -> None:
-    with opened(library=library) as backend, OnnxRuntimeBackend(model) as reference:
+def test_gives_the_evidence_of_onnx_runtime(fake: Installed, opened: Open, model: Path) -> None:
+    with opened() as backend, OnnxRuntimeBackend(model) as reference:
         assert backend.name == "tensorrt"
         for count, height, width in ((1, 64, 96), (1, 63, 95), (3, 64, 96), (19, 40, 40)):
             frames = np.stack([picture(height, width, seed) for seed in range(count)])
@@ -134,10 +124,10 @@ def test_cuts_regions_as_the_cpu_does(
 
 
 def test_two_frames_are_in_hand_and_neither_harms_the_other(
-    one_version: Installed, opened: Open, library: Library
+    one_version: Installed, opened: Open
 ) -> None:
     region = parse_region("center:32")
-    with opened(library=library) as backend:
+    with opened() as backend:
         frames = [np.full((48, 64, 3), level, np.uint8) for level in range(0, 250, 5)]
         pending = []
         for frame in frames:
@@ -156,13 +146,13 @@ def test_what_was_given_out_is_not_overwritten(one_version: Installed, opened: O
 
 
 def test_takes_no_memory_for_a_frame_and_waits_once_for_it(
-    one_version: Installed, opened: Open, software_gpu: SoftwareGpu, library: Library
+    one_version: Installed, opened: Open, software_gpu: SoftwareGpu
 ) -> None:
     frames: list[tuple[Image, Any]] = [
         (picture(64, 96), "bgr"),
         (np.zeros((96, 96), np.uint8), "nv12"),
     ]
-    with opened(library=library) as backend:
+    with opened() as backend:
         for image, kind in frames:
             for text in ("center:32", "resize:32"):
                 region = parse_region(text)
@@ -203,8 +193,8 @@ def test_zero_copy_is_measured_where_memory_is_shared_and_can_be_set(
         assert (software_gpu.count("copies") == copies) is backend.chose_zero_copy(shape)
 
 
-def test_times_the_parts_of_a_frame(one_version: Installed, opened: Open, library: Library) -> None:
-    with opened(library=library, mapped=False) as backend:
+def test_times_the_parts_of_a_frame(one_version: Installed, opened: Open) -> None:
+    with opened(mapped=False) as backend:
         spans = backend.spans(Shape(batch=1, height=32, width=32))
     assert spans.round_trip > 0 and spans.enqueue > 0
     assert min(spans.copy_in, spans.compute, spans.copy_out) >= 0
@@ -393,17 +383,17 @@ class TestAnEngineByItsPath:
 
 
 def test_no_driver_and_no_device_are_sentences(
-    one_version: Installed, opened: Open, software_gpu: SoftwareGpu, library: Library
+    one_version: Installed, opened: Open, software_gpu: SoftwareGpu
 ) -> None:
     software_gpu.set(devices=0)
     with pytest.raises(GpuError, match="driver finds none"):
-        opened(library=library)
+        opened()
     software_gpu.assert_clean(allow_refused=True)
     software_gpu.reset()
 
 
 def test_ten_thousand_frames_with_capture_on_another_thread(
-    one_version: Installed, opened: Open, software_gpu: SoftwareGpu, library: Library
+    one_version: Installed, opened: Open, software_gpu: SoftwareGpu
 ) -> None:
     """Capture writes as fast as it can; detection takes the newest; one thread has the GPU.
 
@@ -425,7 +415,7 @@ def test_ten_thousand_frames_with_capture_on_another_thread(
     thread.start()
     region = parse_region("center:16")
     try:
-        with opened(library=library) as backend:
+        with opened() as backend:
             waiting = []
             for _ in range(10_000):
                 index, image = newest[0]

@@ -6,14 +6,14 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 
 import edge.cuda.front as front_module
-from edge.cuda import Library, open_cuda
-from edge.cuda.base import Cuda
+from edge.cuda import open_cuda
 from edge.cuda.front import Front
 from edge.errors import GpuError, RegionError
 from edge.pixels import to_bgr
@@ -21,12 +21,15 @@ from edge.regions import cut, parse_region, place, resize_antialiased
 from edge.types import Box, Image, PixelFormat
 from tests.software_cuda import FRONT, OUT_OF_MEMORY, SoftwareGpu
 
+if TYPE_CHECKING:
+    from edge.cuda.pycuda import Cuda
+
 FORMATS: tuple[PixelFormat, ...] = ("bgr", "nv12")
 
 
 @pytest.fixture
-def cuda(library: Library, software_gpu: SoftwareGpu, compiler: None) -> Iterator[Cuda]:
-    with open_cuda(library=library) as cuda:
+def cuda(software_gpu: SoftwareGpu, compiler: None) -> Iterator[Cuda]:
+    with open_cuda() as cuda:
         yield cuda
 
 
@@ -291,9 +294,9 @@ def test_it_gives_all_back(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
 
 @pytest.mark.parametrize("skip", [0, 1])
 def test_without_memory_nothing_is_kept(
-    library: Library, software_gpu: SoftwareGpu, compiler: None, skip: int
+    software_gpu: SoftwareGpu, compiler: None, skip: int
 ) -> None:
-    with open_cuda(library=library) as cuda:
+    with open_cuda() as cuda:
         front = Front(cuda)
         software_gpu.fail("cuMemAlloc_v2", OUT_OF_MEMORY, skip=skip)
         with pytest.raises(GpuError, match="Out of GPU memory"):
@@ -314,18 +317,3 @@ def test_nvcc_takes_the_source(arch: str, tmp_path: Path) -> None:
     command = [nvcc, f"-arch={arch}", "--cubin", "-Werror", "all-warnings", str(FRONT)]
     subprocess.run([*command, "-o", str(tmp_path / "front.cubin")], check=True)
     assert (tmp_path / "front.cubin").read_bytes()[:4] == b"\x7fELF"
-
-
-@pytest.mark.parametrize("arch", ["sm_72", "sm_87", "sm_110"])
-def test_nvrtc_takes_the_source(arch: str) -> None:
-    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="needs cuda-python")
-    try:
-        _, known = nvrtc.nvrtcGetSupportedArchs()
-    except RuntimeError as error:
-        pytest.skip(f"needs NVRTC ({error})")
-    if int(arch[3:]) not in known:
-        pytest.skip(f"this NVRTC makes no code for {arch}")
-    _, program = nvrtc.nvrtcCreateProgram(FRONT.read_bytes(), b"front.cu", 0, [], [])
-    assert nvrtc.nvrtcCompileProgram(program, 1, [f"-arch={arch}".encode()])[0] == 0
-    assert nvrtc.nvrtcGetCUBINSize(program)[1] > 1_000
-    nvrtc.nvrtcDestroyProgram(program)

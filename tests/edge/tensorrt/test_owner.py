@@ -2,23 +2,54 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from typing import Any
 
 import pytest
+from typing_extensions import Self
 
-from edge.cuda.base import Cuda
+from edge.cuda import Gpu
 from edge.errors import GpuError
 from edge.tensorrt.owner import GpuOwner
-from tests.edge.tensorrt.fake_cuda import ORIN, ThreadsOfCuda
+
+ORIN = Gpu("Orin", (8, 7), True, True, 8 << 30, (12, 6))
 
 
-def thread(cuda: Cuda) -> int:
+class FakeCuda:
+    """Enough of `Cuda` to be entered and left, on threads that it remembers."""
+
+    gpu = ORIN
+
+    def __init__(self, fails: Exception | None = None, fails_late: bool = False) -> None:
+        self.entered: list[int] = []
+        self.left: list[int] = []
+        self._fails, self._fails_late = fails, fails_late
+
+    def __enter__(self) -> Self:
+        if self._fails is not None and not self._fails_late:
+            raise self._fails
+        self.entered.append(threading.get_ident())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.left.append(threading.get_ident())
+        if self._fails is not None:
+            raise self._fails
+
+
+def started(cuda: FakeCuda) -> GpuOwner:
+    open_it: Any = lambda: cuda  # noqa: E731
+    owner = GpuOwner(open_it)
+    assert owner.start() == ORIN
+    return owner
+
+
+def thread(cuda: Any) -> int:
     return threading.get_ident()
 
 
 def test_everything_happens_on_the_one_thread_that_entered() -> None:
-    cuda = ThreadsOfCuda()
-    owner = GpuOwner(lambda: cuda)
-    assert owner.start() == ORIN
+    cuda = FakeCuda()
+    owner = started(cuda)
     places = {owner.call(thread) for _ in range(20)}
     last: list[int] = []
     owner.close(lambda cuda: last.append(thread(cuda)))
@@ -27,12 +58,11 @@ def test_everything_happens_on_the_one_thread_that_entered() -> None:
 
 
 def test_calls_are_run_in_order_also_when_posted_from_several_threads() -> None:
-    cuda = ThreadsOfCuda()
-    owner = GpuOwner(lambda: cuda)
-    owner.start()
+    cuda = FakeCuda()
+    owner = started(cuda)
     seen: list[tuple[int, int]] = []
 
-    def note(what: tuple[int, int], cuda: Cuda) -> None:
+    def note(what: tuple[int, int], cuda: Any) -> None:
         seen.append(what)
 
     def post(who: int) -> None:
@@ -50,10 +80,9 @@ def test_calls_are_run_in_order_also_when_posted_from_several_threads() -> None:
 
 
 def test_an_error_is_the_callers_and_the_thread_goes_on() -> None:
-    owner = GpuOwner(ThreadsOfCuda)
-    owner.start()
+    owner = started(FakeCuda())
 
-    def fails(cuda: Cuda) -> None:
+    def fails(cuda: Any) -> None:
         raise GpuError("no memory")
 
     with pytest.raises(GpuError, match="no memory"):
@@ -63,11 +92,10 @@ def test_an_error_is_the_callers_and_the_thread_goes_on() -> None:
 
 
 def test_the_context_is_left_even_if_the_last_call_fails() -> None:
-    cuda = ThreadsOfCuda()
-    owner = GpuOwner(lambda: cuda)
-    owner.start()
+    cuda = FakeCuda()
+    owner = started(cuda)
 
-    def fails(cuda: Cuda) -> None:
+    def fails(cuda: Any) -> None:
         raise GpuError("cannot be freed")
 
     with pytest.raises(GpuError, match="cannot be freed"):
@@ -78,26 +106,20 @@ def test_the_context_is_left_even_if_the_last_call_fails() -> None:
 def test_a_gpu_that_cannot_be_left_is_a_line_and_no_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Broken(ThreadsOfCuda):
-        def __exit__(self, *_: object) -> None:
-            raise GpuError("CUDA_ERROR_ILLEGAL_ADDRESS")
-
-    owner = GpuOwner(Broken)
-    owner.start()
-    owner.close()
+    started(FakeCuda(GpuError("CUDA_ERROR_ILLEGAL_ADDRESS"), fails_late=True)).close()
     assert "could not be given back as it should: CUDA_ERROR_ILLEGAL_ADDRESS" in caplog.text
 
 
 def test_where_there_is_no_gpu_starting_says_so_and_closing_is_harmless() -> None:
-    owner = GpuOwner(lambda: ThreadsOfCuda(GpuError("no GPU")))
+    open_it: Any = FakeCuda
+    owner = GpuOwner(lambda: open_it(GpuError("no GPU")))
     with pytest.raises(GpuError, match="no GPU"):
         owner.start()
     owner.close()
 
 
 def test_a_closed_owner_takes_no_work_and_closes_once() -> None:
-    owner = GpuOwner(ThreadsOfCuda)
-    owner.start()
+    owner = started(FakeCuda())
     owner.close()
     owner.close()
     with pytest.raises(RuntimeError, match="given back"):
