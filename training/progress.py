@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -11,8 +12,12 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from edge.terminal import console
+
+_MOST_WIDTH = 10_000
+"""Characters of a row that is not shown on a terminal."""
 
 
 def progress_bar(out: Console | None = None, count: ProgressColumn | None = None) -> Progress:
@@ -35,3 +40,11 @@ def progress_bar(out: Console | None = None, count: ProgressColumn | None = None
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+def print_table(out: Console, table: Table) -> None:
+    """Print a table; in a file, which has no edge to fit a row to, its rows are never broken."""
+    if not out.is_terminal:
+        unbounded = out.options.update(max_width=_MOST_WIDTH)
+        out.width = max(out.width, Measurement.get(out, unbounded, table).maximum)
+    out.print(table)

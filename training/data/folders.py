@@ -8,18 +8,21 @@ source `unsorted`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import stat
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
 from edge.errors import SourceError
 from edge.sources.images import IMAGE_SUFFIXES
-from training.data.facts import Facts, Findings, examine
-from training.data.ledger import Ledger
-from training.data.pictures import LeftOut, Picture, Pictures, PicturesBuilder, Rejected
-from training.data.scan import walk
+from training.data.ledger import Ledger, Stamp
+from training.data.pictures import Paths, Picture, Pictures, Rejected
+from training.data.probe import Probed, probe
 
 __all__ = ["LABEL_FOLDERS", "LABEL_WORDS", "UNSORTED", "Part", "Picture", "PictureFolder"]
 __all__ += ["Rejected", "find_pictures", "index_folder", "index_pictures"]
@@ -29,6 +32,12 @@ LABEL_FOLDERS = ("0_real", "1_fake")
 
 LABEL_WORDS = ("photographs", "generated pictures")
 UNSORTED = "unsorted"
+
+_SUFFIXES = frozenset(os.fsencode(suffix) for suffix in IMAGE_SUFFIXES)
+_BATCH = 500
+"""Files in one question to the ledger; older SQLite takes 999 at most."""
+
+_MOST_THREADS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,30 @@ class Part:
     source: str | None = None
 
 
+class RejectedPictures(Sequence[Rejected]):
+    """The files that are left out.
+
+    Attributes:
+        pictures: with the label and source that they would have had.
+        small: how many are sound, and only have too few pixels.
+    """
+
+    def __init__(self, pictures: Pictures, small: int) -> None:
+        self.pictures, self.small = pictures, small
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @overload
+    def __getitem__(self, index: int) -> Rejected: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Rejected]: ...
+    def __getitem__(self, index: int | slice) -> Rejected | list[Rejected]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self.pictures.rejected(index)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureFolder:
     """The pictures of one split, in the order of their paths.
@@ -53,27 +86,20 @@ class PictureFolder:
     Attributes:
         pictures: those that can be used; every label that was asked for occurs.
         rejected: files that cannot be read or are too small.
-        facts: what decoding the pictures has shown.
     """
 
     pictures: Pictures
-    rejected: LeftOut
-    facts: Facts
+    rejected: RejectedPictures
 
     def sources(self, label: int) -> dict[str, int]:
         """Pictures per source of a label, by name."""
-        names = self.pictures.source_names
-        ids = self.pictures.source_ids[self.pictures.labels == label]
-        counts = zip(names, np.bincount(ids, minlength=len(names)).tolist(), strict=True)
-        return {name: count for name, count in sorted(counts) if count}
+        groups = self.pictures.groups().items()
+        return {name: len(places) for (of, name), places in groups if of == label}
 
     def describe(self) -> str:
         """How many pictures of which sources, in one line."""
-        return " and ".join(self._describe(label) for label in range(len(LABEL_FOLDERS)))
-
-    def _describe(self, label: int) -> str:
-        sources = self.sources(label)
-        return f"{sum(sources.values())} {LABEL_WORDS[label]} ({', '.join(sources)})"
+        counts = [(word, self.sources(label)) for label, word in enumerate(LABEL_WORDS)]
+        return " and ".join(f"{sum(c.values())} {word} ({', '.join(c)})" for word, c in counts)
 
 
 def index_folder(split: Path, smallest: int = 1) -> PictureFolder:
@@ -86,70 +112,6 @@ def index_folder(split: Path, smallest: int = 1) -> PictureFolder:
     Raises:
         SourceError: the folder or one of its classes is missing, or has no picture to use.
     """
-    _require_classes(split)
-    parts = [Part(split / name, label) for label, name in enumerate(LABEL_FOLDERS)]
-    with Ledger(None, split) as ledger:
-        return index_pictures(find_pictures(parts), parts, ledger, smallest)
-
-
-def find_pictures(parts: Sequence[Part]) -> Pictures:
-    """The files named as pictures, none opened, and the folders that cannot be read."""
-    found = PicturesBuilder()
-    for part in parts:
-        folder = os.path.join(os.fsencode(part.folder), b"")
-        for path in walk(folder):
-            found.add(path, part.label, part.source or _source(path[len(folder) :]))
-    return found.done()
-
-
-def index_pictures(
-    found: Pictures,
-    parts: Sequence[Part],
-    ledger: Ledger,
-    smallest: int = 1,
-    hashed: bool = False,
-    on_file: Callable[[], None] = lambda: None,
-) -> PictureFolder:
-    """Set apart what can be used.
-
-    Args:
-        found: as `find_pictures` gave them.
-        parts: where they were found.
-        ledger: what is known of them from before.
-        smallest: least height and width in pixels.
-        hashed: compute perceptual hashes.
-        on_file: called after each file.
-
-    Raises:
-        SourceError: a label among the parts has no picture to use.
-    """
-    findings = examine(found, ledger, hashed, on_file)
-    folder = _divided(found, findings, smallest)
-    _require_every_label(parts, folder)
-    return folder
-
-
-def _divided(found: Pictures, findings: Findings, smallest: int) -> PictureFolder:
-    facts = findings.facts()
-    small = np.minimum(facts.widths, facts.heights) < smallest
-    small &= findings.reasons == 0
-    for place in np.flatnonzero(small):
-        size = f"{facts.widths[place]}×{facts.heights[place]}"
-        findings.refuse(int(place), f"{size} pixels, smaller than {smallest}.")
-    out = np.flatnonzero(findings.reasons)
-    rejected = LeftOut(found.take(out), findings.reasons[out], findings.texts(), small[out])
-    if not len(out):
-        return PictureFolder(found, rejected, facts)
-    kept = np.flatnonzero(findings.reasons == 0)
-    return PictureFolder(found.take(kept), rejected, facts.take(kept))
-
-
-def _source(inside: bytes) -> str:
-    first, separator, _ = inside.partition(os.fsencode(os.sep))
-    return os.fsdecode(first) if separator else UNSORTED
-
-
-def _require_classes(split: Path) -> None:
     if not split.is_dir():
         raise SourceError(
             f"{split} is no folder. Expected one that holds {LABEL_FOLDERS[0]}/<source>/… with "
@@ -161,6 +123,163 @@ def _require_classes(split: Path) -> None:
             f"{split} has no folder {' and none '.join(missing)}. Expected both "
             f"{' and '.join(LABEL_FOLDERS)}: a detector learns from the difference."
         )
+    parts = [Part(split / name, label) for label, name in enumerate(LABEL_FOLDERS)]
+    with Ledger(None, split) as ledger:
+        return index_pictures(find_pictures(parts), parts, ledger, smallest)
+
+
+def find_pictures(parts: Sequence[Part]) -> Pictures:
+    """The files named as pictures, none opened, and the folders that cannot be read."""
+    return Pictures.collected(found for part in parts for found in _found(part))
+
+
+def index_pictures(
+    found: Pictures,
+    parts: Sequence[Part],
+    ledger: Ledger,
+    smallest: int = 1,
+    hashed: bool = False,
+    on_file: Callable[[], None] = lambda: None,
+) -> PictureFolder:
+    """Set apart what can be used: each file is decoded in threads, unless the ledger knows it.
+
+    Args:
+        found: as `find_pictures` gave them; filled with what is learned.
+        parts: where they were found.
+        ledger: what is known of them from before, and where news is kept.
+        smallest: least height and width in pixels.
+        hashed: compute perceptual hashes.
+        on_file: called after each file.
+
+    Raises:
+        SourceError: a label among the parts has no picture to use.
+    """
+    formats, reasons = {"": 0}, {"": 0}
+    small = 0
+    # Entered before there are threads, as the list of filters belongs to the whole process.
+    with warnings.catch_warnings(), ThreadPoolExecutor(_threads()) as pool:
+        warnings.simplefilter("ignore")
+        for place, probed in enumerate(_probed(found.paths, ledger, hashed, pool)):
+            reason = probed.fault
+            if not reason and min(probed.width, probed.height) < smallest:
+                reason = f"{probed.width}×{probed.height} pixels, smaller than {smallest}."
+                small += 1
+            found.rows[place] = (
+                *found.rows[place].item()[:2],
+                probed.width,
+                probed.height,
+                formats.setdefault(probed.format, len(formats)),
+                probed.note,
+                int.from_bytes(probed.phash or b"", "big"),
+                reasons.setdefault(reason, len(reasons)),
+            )
+            on_file()
+    found.format_names, found.reasons = tuple(formats), tuple(reasons)
+    left_out = found.rows["reason"] != 0
+    rejected = RejectedPictures(found.take(np.flatnonzero(left_out)), small)
+    kept = found.take(np.flatnonzero(~left_out)) if len(rejected) else found
+    folder = PictureFolder(kept, rejected)
+    _require_every_label(parts, folder)
+    return folder
+
+
+def walk(folder: bytes, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[bytes]:
+    """Every file below a folder that is named as a picture, and every folder that cannot be read.
+
+    Links to folders are followed, but not into a folder that is being walked already. In memory are
+    the names of one folder and of those above it.
+
+    Args:
+        folder: path, as the system's bytes.
+        above: the folders that are being walked.
+
+    Yields:
+        In the order of paths; a folder only if it cannot be read.
+    """
+    names = []
+    try:
+        status = os.stat(folder)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                is_folder = entry.is_dir()
+                if is_folder or os.path.splitext(entry.name)[1].lower() in _SUFFIXES:
+                    names.append((entry.name, is_folder))
+    except OSError:
+        yield folder
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    for name, is_folder in sorted(names):
+        path = os.path.join(folder, name)
+        if is_folder:
+            yield from walk(path, above | {here})
+        else:
+            yield path
+
+
+def _found(part: Part) -> Iterator[tuple[bytes, int, str]]:
+    folder = os.path.join(os.fsencode(part.folder), b"")
+    for path in walk(folder):
+        first, separator, _ = path[len(folder) :].partition(os.fsencode(os.sep))
+        inside = os.fsdecode(first) if separator else UNSORTED
+        yield path, part.label, part.source or inside
+
+
+def _probed(
+    paths: Paths, ledger: Ledger, hashed: bool, pool: ThreadPoolExecutor
+) -> Iterator[Probed]:
+    for start in range(0, len(paths), _BATCH):
+        yield from _probed_batch(paths[start : start + _BATCH], ledger, hashed, pool)
+
+
+def _probed_batch(
+    paths: Paths, ledger: Ledger, hashed: bool, pool: ThreadPoolExecutor
+) -> Iterator[Probed]:
+    stamps = [_stamp(path) for path in paths]
+    good = [stamp for stamp in stamps if not isinstance(stamp, Probed)]
+    known = zip(good, ledger.look_up(good), strict=True)
+    old = {stamp: k for stamp, k in known if k and (k.fault or not hashed or k.phash is not None)}
+    new = [stamp for stamp in good if stamp not in old]
+    decoded = zip(new, pool.map(lambda stamp: _decoded(stamp[0], hashed), new), strict=True)
+    fresh: list[tuple[Stamp, Probed]] = []
+    try:
+        for stamp in stamps:
+            if isinstance(stamp, Probed):
+                yield stamp
+            elif stamp in old:
+                yield old[stamp]
+            else:
+                _, (news, lasting) = next(decoded)
+                fresh += [(stamp, news)] if lasting else []
+                yield news
+    finally:
+        # Also after Ctrl-C: what was decoded until then need not be again.
+        ledger.store(fresh)
+
+
+def _stamp(path: bytes) -> Stamp | Probed:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return Probed(fault=f"cannot be read ({error.strerror or error}).")
+    if stat.S_ISDIR(status.st_mode):
+        return Probed(fault="the folder cannot be read. Check its permissions.")
+    if not stat.S_ISREG(status.st_mode):
+        return Probed(fault="no regular file.")
+    return path, status.st_size, status.st_mtime_ns
+
+
+def _decoded(path: bytes, hashed: bool) -> tuple[Probed, bool]:
+    """What a file holds, and whether that lasts: a file that cannot be opened may be, later."""
+    try:
+        return probe(os.fsdecode(path), hashed), True
+    except OSError as error:
+        return Probed(fault=f"cannot be read ({error.strerror or error})."), False
+
+
+def _threads() -> int:
+    return min(os.cpu_count() or 1, _MOST_THREADS)
 
 
 def _require_every_label(parts: Sequence[Part], folder: PictureFolder) -> None:
@@ -169,7 +288,7 @@ def _require_every_label(parts: Sequence[Part], folder: PictureFolder) -> None:
             continue
         places = [str(part.folder) for part in parts if part.label == label]
         more = f" (nor have {len(places) - 1} folders beside it)" if len(places) > 1 else ""
-        lost = int((folder.rejected.pictures.labels == label).sum())
+        lost = int((folder.rejected.pictures.rows["label"] == label).sum())
         raise SourceError(
             f"{places[0]} has no picture that can be used ({lost} unreadable or too small){more}. "
             f"Put {LABEL_WORDS[label]} there as {', '.join(sorted(IMAGE_SUFFIXES))}."

@@ -1,7 +1,7 @@
 """Pictures of train that come back in val or test, found by their perceptual hash.
 
 A hash changes by a few of its 64 bits when a picture is compressed again or scaled; it does not
-find one that was cropped or turned. Frames of one video, and plain surfaces, are alike too.
+find one that was cropped or turned. Frames of one video, and plain surfaces, match too.
 
 Comparing every pair would take days for a million pictures. The bits are cut into `distance + k`
 bands instead: two hashes that differ in at most `distance` bits are equal in at least k of them, so
@@ -12,11 +12,10 @@ Multi-Index Hashing, 2014, with several bands at once instead of a radius in eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import comb
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -59,36 +58,31 @@ class Leak:
     distance: int
 
 
-class SplitLeaks(Sequence[Leak]):
-    """What leaked into one split.
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitLeaks:
+    """What leaked into one split, as columns of N leaks.
 
     Attributes:
         split: its name.
+        held: the pictures held out.
+        train: all pictures of train.
+        nearest: intp [N], places in `train`.
+        distances: uint8 [N], bits in which the hashes differ.
     """
 
-    def __init__(
-        self,
-        split: str,
-        held: Pictures,
-        train: Pictures,
-        nearest: Indices,
-        distances: npt.NDArray[np.uint8],
-    ) -> None:
-        self.split = split
-        self._held, self._train, self._nearest, self._distances = held, train, nearest, distances
+    split: str
+    held: Pictures
+    train: Pictures
+    nearest: Indices
+    distances: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
-    @overload
-    def __getitem__(self, index: int) -> Leak: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Leak]: ...
-    def __getitem__(self, index: int | slice) -> Leak | list[Leak]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        train = self._train[int(self._nearest[index])]
-        return Leak(self._held[index], train, int(self._distances[index]))
+    def __iter__(self) -> Iterator[Leak]:
+        for place, held in enumerate(self.held):
+            train = self.train[int(self.nearest[place])]
+            yield Leak(held, train, int(self.distances[place]))
 
 
 def find_leaks(
@@ -106,22 +100,23 @@ def find_leaks(
     Returns:
         An entry for each split that has such pictures; none without a split `train`.
     """
-    train = dataset.splits.get(TRAIN)
-    others = [split for split in dataset.splits if split != TRAIN]
-    if train is None:
+    if TRAIN not in dataset.splits:
         return []
+    train = dataset.splits[TRAIN].pictures
+    others = [split for split in dataset.splits if split != TRAIN]
     leaks = []
     for number, split in enumerate(others):
 
         def step(share: float, number: int = number) -> None:
             on_step((number + share) / len(others))
 
-        folder = dataset.splits[split]
-        hashes = folder.facts.hashes
-        nearest, distances = nearest_hashes(train.facts.hashes, hashes, distance, step)
+        pictures = dataset.splits[split].pictures
+        nearest, distances = nearest_hashes(
+            train.rows["phash"], pictures.rows["phash"], distance, step
+        )
         found = np.flatnonzero(nearest >= 0)
-        held = folder.pictures.take(found)
-        leaks.append(SplitLeaks(split, held, train.pictures, nearest[found], distances[found]))
+        held = pictures.take(found)
+        leaks.append(SplitLeaks(split, held, train, nearest[found], distances[found]))
     return [leak for leak in leaks if len(leak)]
 
 

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
 from pathlib import Path
-from types import TracebackType
+from typing import TypeVar
 
 import PIL
 
 from edge.errors import UsageError
 from edge.files import cache_folder
-from training.data.probe import Known
+from training.data.probe import Probed
 
 NAME = "pictures.sqlite"
-_LAYOUT = 1
+_LAYOUT = 2
 _TABLE = """
 create table if not exists files (
     path blob primary key, size integer, changed_ns integer,
-    width integer, height integer, format text, note integer, fault text, phash integer
+    width integer, height integer, format text, note integer, fault text, phash blob
 ) without rowid
 """
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 Stamp = tuple[bytes, int, int]
 """Path, size in bytes and time of change in ns of a file."""
@@ -54,45 +56,43 @@ class Ledger:
             place.mkdir(parents=True, exist_ok=True)
             self._connection = _opened(str(self._path))
         except (OSError, sqlite3.Error) as error:
-            self._connection = self._forgetful(error)
+            self._forget(error)
 
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._connection.close()
 
-    def look_up(self, stamps: Sequence[Stamp]) -> list[Known | None]:
+    def look_up(self, stamps: Sequence[Stamp]) -> list[Probed | None]:
         """What is known of files; None where nothing is, or the file has changed since."""
-        try:
-            rows = self._rows([path for path, _, _ in stamps])
-        except sqlite3.Error as error:
-            self._connection.close()
-            self._connection = self._forgetful(error)
-            return [None] * len(stamps)
-        return [rows.get(stamp) for stamp in stamps]
+        question = f"select * from files where path in ({','.join('?' * len(stamps))})"
+        paths = [path for path, _, _ in stamps]
+        rows = self._with(lambda connection: connection.execute(question, paths).fetchall())
+        known = {tuple(row[:3]): Probed(*row[3:]) for row in rows}
+        return [known.get(stamp) for stamp in stamps]
 
-    def store(self, rows: Iterable[tuple[Stamp, Known]]) -> None:
+    def store(self, rows: Iterable[tuple[Stamp, Probed]]) -> None:
         """Keep what was learnt, at once and for good."""
-        values = [(*stamp, *_values(known)) for stamp, known in rows]
+        values = [(*stamp, *astuple(probed)) for stamp, probed in rows]
+
+        def write(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.executemany(
+                    "insert or replace into files values (?,?,?,?,?,?,?,?,?)", values
+                )
+
+        self._with(write)
+
+    def _with(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            _write(self._connection, values)
+            return work(self._connection)
         except sqlite3.Error as error:
             self._connection.close()
-            self._connection = self._forgetful(error)
-            _write(self._connection, values)
+            self._forget(error)
+            return work(self._connection)
 
-    def _rows(self, paths: Sequence[bytes]) -> dict[Stamp, Known]:
-        marks = ",".join("?" * len(paths))
-        found = self._connection.execute(f"select * from files where path in ({marks})", paths)
-        return {(path, size, changed): _known(rest) for path, size, changed, *rest in found}
-
-    def _forgetful(self, error: Exception) -> sqlite3.Connection:
+    def _forget(self, error: Exception) -> None:
         _log.warning(
             "%s cannot be used (%s): what is found now is forgotten at the end. Make the folder "
             "writable, delete a damaged file, or name another folder.",
@@ -100,7 +100,7 @@ class Ledger:
             error,
         )
         # A nameless database of SQLite: it spills to a temporary file instead of filling memory.
-        return _opened("")
+        self._connection = _opened("")
 
 
 def _opened(path: str) -> sqlite3.Connection:
@@ -127,21 +127,3 @@ def _prepare(connection: sqlite3.Connection) -> None:
             connection.execute("delete from files where fault != ''")
             connection.execute("delete from reader")
             connection.execute("insert into reader values (?)", (PIL.__version__,))
-
-
-def _write(connection: sqlite3.Connection, values: Sequence[tuple[object, ...]]) -> None:
-    with connection:
-        connection.executemany("insert or replace into files values (?,?,?,?,?,?,?,?,?)", values)
-
-
-def _values(known: Known) -> tuple[object, ...]:
-    # SQLite's integers have a sign.
-    phash = None if known.phash is None else known.phash - (1 << 63)
-    return known.width, known.height, known.format, known.note, known.fault, phash
-
-
-def _known(values: Sequence[object]) -> Known:
-    width, height, kind, note, fault, phash = values
-    assert isinstance(width, int) and isinstance(height, int) and isinstance(note, int)
-    hashed = phash + (1 << 63) if isinstance(phash, int) else None
-    return Known(width, height, str(kind), note, str(fault), hashed)

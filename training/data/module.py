@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from edge.terminal import console
 from training.data.config import DataConfig
+from training.data.dataset import TrainingData, open_training_data
 from training.data.folders import PictureFolder
 from training.data.samples import (
     AlignedPair,
@@ -23,7 +24,6 @@ from training.data.samples import (
 )
 from training.degrade import Policy
 from training.loading_process import leave_signals_to_parent
-from training.training_data import TrainingData, find_pictures_of
 
 
 class PictureData(pl.LightningDataModule):
@@ -79,7 +79,7 @@ class PictureData(pl.LightningDataModule):
         """
         if not hasattr(self, "found"):
             out = self._out or console()
-            self.found = find_pictures_of(self._data, self._folder, self._smallest, out)
+            self.found = open_training_data(self._data, self._folder, self._smallest, out)
 
     @property
     def val(self) -> PictureFolder:

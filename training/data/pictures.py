@@ -1,7 +1,7 @@
 """Labelled pictures by the million: objects are made on access, what is kept is columns.
 
 A million `Picture` objects with their paths take most of a gigabyte; the columns of `Pictures` take
-13 bytes a picture beside the bytes of its path, and go to another process as a handful of arrays.
+36 bytes a picture beside the bytes of its path, and go to another process as a handful of arrays.
 """
 
 from __future__ import annotations
@@ -17,7 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 Indices = npt.NDArray[np.intp]
-Flags = npt.NDArray[np.bool_]
+
+ROW = np.dtype(
+    [
+        ("label", "u1"),
+        ("source", "u4"),
+        ("width", "u4"),
+        ("height", "u4"),
+        ("format", "u1"),
+        ("note", "u1"),
+        ("phash", "u8"),
+        ("reason", "u4"),
+    ]
+)
+"""What is known of a picture: label (real 0, fake 1); place of its source's name; size as a person
+sees it, 0 if unknown; place of its format's name; place in `training.data.probe.NOTES`; perceptual
+hash, 0 unless asked for; place of the reason why it is left out, 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +91,43 @@ class Pictures(Sequence[Picture]):
 
     Attributes:
         paths: of the files.
-        labels: uint8 [N]; real 0, fake 1.
-        source_ids: uint32 [N], places in `source_names`.
+        rows: [N] of `ROW`.
         source_names: every source once.
+        format_names: as Pillow calls them; "" if unknown.
+        reasons: why a file is left out, in words that follow its path; the first, empty, for none.
     """
 
     def __init__(
         self,
         paths: Paths,
-        labels: npt.NDArray[np.uint8],
-        source_ids: npt.NDArray[np.uint32],
-        source_names: tuple[str, ...],
+        rows: npt.NDArray[np.void],
+        source_names: Sequence[str],
+        format_names: Sequence[str] = ("",),
+        reasons: Sequence[str] = ("",),
     ) -> None:
-        self.paths = paths
-        self.labels = labels
-        self.source_ids = source_ids
-        self.source_names = source_names
+        self.paths, self.rows = paths, rows
+        self.source_names, self.format_names = tuple(source_names), tuple(format_names)
+        self.reasons = tuple(reasons)
 
     @classmethod
     def of(cls, pictures: Iterable[Picture]) -> Pictures:
         """The columns of pictures that are at hand one by one."""
         if isinstance(pictures, Pictures):
             return pictures
-        made = PicturesBuilder()
-        for picture in pictures:
-            made.add(os.fsencode(picture.path), picture.label, picture.source)
-        return made.done()
+        return cls.collected((os.fsencode(p.path), p.label, p.source) for p in pictures)
+
+    @classmethod
+    def collected(cls, found: Iterable[tuple[bytes, int, str]]) -> Pictures:
+        """The columns of paths, as the system's bytes, with label and source."""
+        paths, labels, sources = Paths(), array("B"), array("I")
+        names: dict[str, int] = {}
+        for path, label, source in found:
+            paths.append(path)
+            labels.append(label)
+            sources.append(names.setdefault(source, len(names)))
+        rows = np.zeros(len(paths), ROW)
+        rows["label"], rows["source"] = labels, sources
+        return cls(paths, rows, tuple(names))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -113,8 +139,8 @@ class Pictures(Sequence[Picture]):
     def __getitem__(self, index: int | slice) -> Picture | Pictures:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        path = Path(os.fsdecode(self.paths[index]))
-        return Picture(path, int(self.labels[index]), self.source_names[self.source_ids[index]])
+        path, row = Path(os.fsdecode(self.paths[index])), self.rows[index]
+        return Picture(path, int(row["label"]), self.source_names[row["source"]])
 
     def __iter__(self) -> Iterator[Picture]:
         return map(self.__getitem__, range(len(self)))
@@ -129,57 +155,51 @@ class Pictures(Sequence[Picture]):
     def take(self, indices: Indices) -> Pictures:
         """Some of them, in the order of the indices, intp [n]."""
         paths = Paths(self.paths[int(i)] for i in indices)
-        return Pictures(paths, self.labels[indices], self.source_ids[indices], self.source_names)
+        names = self.source_names, self.format_names, self.reasons
+        return Pictures(paths, self.rows[indices], *names)
+
+    def rejected(self, index: int) -> Rejected:
+        """One that is left out, with its reason."""
+        path = self[index].path
+        return Rejected(path, f"{path}: {self.reasons[self.rows[index]['reason']]}")
+
+    def groups(self) -> dict[tuple[int, str], Indices]:
+        """Places of the pictures of each label and source, by label, then name."""
+        if not len(self):
+            return {}
+        count = len(self.source_names)
+        keys = self.rows["label"].astype(np.int64) * count + self.rows["source"]
+        order = np.argsort(keys, kind="stable")
+        found, starts = np.unique(keys[order], return_index=True)
+        groups = {
+            (int(key) // count, self.source_names[int(key) % count]): group
+            for key, group in zip(found, np.split(order, starts[1:]), strict=True)
+        }
+        return dict(sorted(groups.items()))
 
 
-class PicturesBuilder:
-    """Collects pictures into columns, one at a time."""
+class BalancedDraw:
+    """Draws a picture of a label: a source evenly among those of the label, then a picture evenly.
 
-    def __init__(self) -> None:
-        self._paths = Paths()
-        self._labels, self._sources = array("B"), array("I")
-        self._names: dict[str, int] = {}
+    Beside the pictures, which are not copied, it keeps 8 bytes for each. What is drawn depends on
+    the generator and the pictures alone, and not on the order in which sources were found.
 
-    def add(self, path: bytes, label: int, source: str) -> None:
-        """Append a picture; its path as the system's bytes."""
-        self._paths.append(path)
-        self._labels.append(label)
-        self._sources.append(self._names.setdefault(source, len(self._names)))
-
-    def done(self) -> Pictures:
-        """What was collected; add nothing afterwards."""
-        labels = np.array(self._labels, np.uint8)
-        sources = np.array(self._sources, np.uint32)
-        return Pictures(self._paths, labels, sources, tuple(self._names))
-
-
-class LeftOut(Sequence[Rejected]):
-    """The files that are left out, held as columns; what reads `Rejected` may read this.
-
-    Attributes:
-        pictures: the files, with the label and source that they would have had.
-        reasons: int64 [N], places in `texts`.
-        texts: why, in words that follow the path and a colon.
-        small: bool [N]; whether the file is sound, and only has too few pixels.
+    Args:
+        pictures: to draw from; a sequence other than `Pictures` is turned into one.
     """
 
-    def __init__(
-        self, pictures: Pictures, reasons: Indices, texts: Sequence[str], small: Flags
-    ) -> None:
-        self.pictures = pictures
-        self.reasons = reasons
-        self.texts = texts
-        self.small = small
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        self.pictures = Pictures.of(pictures)
+        self._groups: dict[int, list[Indices]] = {}
+        for (label, _), places in self.pictures.groups().items():
+            self._groups.setdefault(label, []).append(places)
 
-    def __len__(self) -> int:
-        return len(self.pictures)
+    def draw(self, label: int, rng: np.random.Generator) -> Picture:
+        """One picture of a label.
 
-    @overload
-    def __getitem__(self, index: int) -> Rejected: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Rejected]: ...
-    def __getitem__(self, index: int | slice) -> Rejected | list[Rejected]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        path = self.pictures[index].path
-        return Rejected(path, f"{path}: {self.texts[self.reasons[index]]}")
+        Raises:
+            KeyError: no picture has it.
+        """
+        groups = self._groups[label]
+        places = groups[int(rng.integers(len(groups)))]
+        return self.pictures[int(places[rng.integers(len(places))])]

@@ -34,7 +34,7 @@ _one_large_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Probed:
     """What is known of one file.
 
     Attributes:
@@ -42,7 +42,7 @@ class Known:
         format: as Pillow calls it, by content and not by name; "" if unknown.
         note: a place in `NOTES`.
         fault: why it cannot be used, in words that follow the path; "" if it can.
-        phash: 64 bits of the perceptual hash; None if it was not computed.
+        phash: 8 bytes of the perceptual hash; None if it was not computed.
     """
 
     width: int = 0
@@ -50,10 +50,10 @@ class Known:
     format: str = ""
     note: int = PLAIN
     fault: str = ""
-    phash: int | None = None
+    phash: bytes | None = None
 
 
-def probe(path: str, hashed: bool) -> Known:
+def probe(path: str, hashed: bool) -> Probed:
     """Decode a file whole, unless its header already says that it is too large.
 
     Of large pictures one is decoded at a time, so that many threads do not take the memory of many.
@@ -69,7 +69,7 @@ def probe(path: str, hashed: bool) -> Known:
     with open(path, "rb"):
         header = _header(path)
     if max(header.width, header.height) > MOST_SIDE or header.width * header.height > MOST_PIXELS:
-        return Known(
+        return Probed(
             header.width,
             header.height,
             header.format,
@@ -81,7 +81,7 @@ def probe(path: str, hashed: bool) -> Known:
         return _decoded(path, header, hashed)
 
 
-def perceptual_hash(image: Image) -> int:
+def perceptual_hash(image: Image) -> bytes:
     """The 64 bits of pHash, from the low frequencies of the picture shrunk to 32×32.
 
     As the library imagehash computes it, after C. Zauner, Implementation and Benchmarking of
@@ -100,15 +100,15 @@ def perceptual_hash(image: Image) -> int:
             "imagehash", "find pictures that are alike", "pip install 'patchwatch[train]'"
         ) from error
     bits = imagehash.phash(PillowImage.fromarray(np.ascontiguousarray(image[:, :, ::-1]))).hash
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    return np.packbits(bits).tobytes()
 
 
-def _header(path: str) -> Known:
+def _header(path: str) -> Probed:
     try:
         with PillowImage.open(path) as image:
-            return Known(*image.size, image.format or "", _note(image))
+            return Probed(*image.size, image.format or "", _note(image))
     except Exception:  # damaged, on which Pillow raises nearly anything; decoding says why
-        return Known()
+        return Probed()
 
 
 def _note(image: PillowImage.Image) -> int:
@@ -122,12 +122,12 @@ def _note(image: PillowImage.Image) -> int:
     return DEEP if image.mode.startswith("I") or ";16" in unpacked else PLAIN
 
 
-def _decoded(path: str, header: Known, hashed: bool) -> Known:
+def _decoded(path: str, header: Probed, hashed: bool) -> Probed:
     try:
         image = read_image(path)
     except SourceError as error:
         fault = str(error).removeprefix(f"{os.fspath(path)}: ")
-        return Known(header.width, header.height, header.format, header.note, fault)
+        return Probed(header.width, header.height, header.format, header.note, fault)
     phash = perceptual_hash(image) if hashed else None
     height, width = image.shape[:2]
-    return Known(width, height, header.format, header.note, "", phash)
+    return Probed(width, height, header.format, header.note, "", phash)

@@ -22,7 +22,7 @@ from edge.types import Image
 from training.data.cache import PictureCache
 from training.data.crops import part_at, resized
 from training.data.folders import LABEL_FOLDERS, Picture
-from training.data.sampling import BalancedDraw
+from training.data.pictures import BalancedDraw
 from training.degrade import Chain, Policy, first_jpeg
 
 _LOSSY_FILES = frozenset({".jpg", ".jpeg"})
@@ -115,7 +115,7 @@ class PictureSamples(Dataset[Sample]):
         for pair in pairs:
             by_decoder[pair.decoder].append(pair)
         self._decoders = [by_decoder[name] for name in sorted(by_decoder)]
-        names = self._draw.source_names if self._draw else ()
+        names = self._draw.pictures.source_names if self._draw else ()
         self.sources = (*names, *(n for n in sorted(by_decoder) if n not in names))
         self._places = {name: place for place, name in enumerate(self.sources)}
         share = settings.pairs_share if pictures else 1.0

@@ -10,10 +10,10 @@ from PIL import Image as PillowImage
 
 from edge.errors import SourceError, UsageError
 from tests.training.data.layout_trees import TREES, plant
-from training.data import facts
+from training.data import folders
 from training.data.dataset import DataSet, open_dataset
 from training.data.ledger import NAME
-from training.data.probe import Known, probe
+from training.data.probe import Probed, probe
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are decoded, as it happens."""
     paths: list[str] = []
 
-    def counted(path: str, hashed: bool) -> Known:
+    def counted(path: str, hashed: bool) -> Probed:
         paths.append(path)
         return probe(path, hashed)
 
-    monkeypatch.setattr(facts, "probe", counted)
+    monkeypatch.setattr(folders, "probe", counted)
     return paths
 
 
@@ -70,11 +70,11 @@ def test_hashes_are_added_when_asked_for_and_kept(tmp_path: Path, decoded: list[
     root, cache = plant(tmp_path / "data", TREES["plain"]), tmp_path / "cache"
     open_dataset(root, cache=cache)
     hashed = open_dataset(root, cache=cache, hashed=True)
-    assert len(decoded) == 8 and all(hashed.splits["all"].facts.hashes)
+    assert len(decoded) == 8 and all(hashed.splits["all"].pictures.rows["phash"])
     again = open_dataset(root, cache=cache, hashed=True)
     plain = open_dataset(root, cache=cache)
     assert len(decoded) == 8 and len(plain.splits["all"].pictures) == 4
-    hashes = [d.splits["all"].facts.hashes.tolist() for d in (hashed, again)]
+    hashes = [d.splits["all"].pictures.rows["phash"].tolist() for d in (hashed, again)]
     assert hashes[0] == hashes[1]
 
 
@@ -137,7 +137,7 @@ def test_bad_and_small_files_are_left_out_with_reasons(tmp_path: Path) -> None:
     assert set(reasons) == {"empty.png", "link.png", "pipe.png", "flat.png"}
     assert reasons["flat.png"] == f"{real / 'flat.png'}: 90×5 pixels, smaller than 16."
     assert "No such file" in reasons["link.png"] and "no regular file" in reasons["pipe.png"]
-    assert split.rejected.small.sum() == 1 and len(split.pictures) == 4
+    assert split.rejected.small == 1 and len(split.pictures) == 4
 
 
 def test_an_empty_class_is_one_clear_error(tmp_path: Path) -> None:

@@ -96,5 +96,9 @@ def test_the_hash_stays_near_under_compression_and_scale(tmp_path: Path) -> None
     PillowImage.fromarray(image[:, :, ::-1]).resize((80, 60)).save(tmp_path / "s.jpg", quality=75)
     again = probe(str(tmp_path / "s.jpg"), hashed=True).phash
     assert again is not None
-    assert (again ^ perceptual_hash(image)).bit_count() <= 4
-    assert (again ^ perceptual_hash(other)).bit_count() > 12
+    assert _distance(again, perceptual_hash(image)) <= 4
+    assert _distance(again, perceptual_hash(other)) > 12
+
+
+def _distance(a: bytes, b: bytes) -> int:
+    return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).bit_count()
