@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edge.errors import SourceFault
 
 if TYPE_CHECKING:
-    from edge.overlay.hud import Hud
+    from edge.overlay.style import Hud
 
 Image = npt.NDArray[np.uint8]
 """One picture: uint8, [H, W, 3], BGR (OpenCV's order), 0..255."""

@@ -1,7 +1,6 @@
 """The overlay: what a person sees, drawn onto a copy of the frame."""
 
-from edge.overlay.compose import draw
-from edge.overlay.hud import Hud
-from edge.overlay.painter import Painter
+from edge.overlay.painter import Painter, draw
+from edge.overlay.style import Hud
 
 __all__ = ["Hud", "Painter", "draw"]

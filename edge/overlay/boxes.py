@@ -1,18 +1,50 @@
-"""Outlines of what the model saw, and labelled boxes around what it follows."""
+"""Outlines of what the model was given, and labels of what is judged by itself.
+
+Labels hide neither a face nor each other. One goes above its box where that is free, else below,
+beside or onto the rim of the box, which is wider than the face; where there is too little room it
+is written smaller, then without the word, for which its mark stands, at last without the score.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from edge.overlay.geometry import grown, is_empty
-from edge.overlay.labels import draw_labels
-from edge.overlay.sprites import Colour
-from edge.overlay.style import PAPER, STATE_COLOURS, TEXT, Layout
-from edge.types import Box, Image, Result
+from edge.overlay.panel import score_text
+from edge.overlay.sprites import icon, plate, stamp
+from edge.overlay.style import INK, PAPER, STATE_COLOURS, STATE_WORDS, TEXT, Colour, Layout
+from edge.overlay.text import CAP_HEIGHT, bold, text_width, write
+from edge.types import Box, Image, Region, Result, State
+
+CORE = 1 / 1.3
+"""Part of a face's square that is the face itself."""
+
+_LEAST_SIZE = 11
+_SMALLER = 0.7
+"""Font size where there is little room, in those of small text."""
+
+_FORM = 0.2
+_PLACE = 0.01
+"""What the next shorter form costs, and the next place, in parts of a label that is hidden."""
+
+_ON_FACE = 50.0
+_ON_LABEL = 50.0
+_ON_BOX = 1.0
+"""What it costs to lie on something, in parts of the label's area."""
+
+_COLLIDES = 2.0
+"""Cost of a label above which something is hidden by it that should not be."""
+
+_Floats = npt.NDArray[np.float64]
 
 
 def draw_boxes(picture: Image, result: Result, layout: Layout) -> None:
-    """Outline regions, in place: those judged apart with a label, and a lone part of the frame.
+    """Outline regions, in place: those judged by themselves with a label, and a lone part.
 
     Tiles, which cover all of the frame, are not outlined.
 
@@ -21,15 +53,15 @@ def draw_boxes(picture: Image, result: Result, layout: Layout) -> None:
         result: its regions.
         layout: sizes for this picture.
     """
+    hw = (picture.shape[0], picture.shape[1])
     judged = [r for r in result.regions if r.verdict is not None or r.track is not None]
     for region in judged:
         state = region.verdict.state if region.verdict is not None else "no_signal"
         _outline(picture, region.xyxy, STATE_COLOURS[state], layout.line)
-    draw_labels(picture, judged, layout)
-    if len(result.regions) == 1 and not judged:
-        box = result.regions[0].xyxy
-        if box != (0, 0, picture.shape[1], picture.shape[0]):
-            _outline(picture, box, TEXT, layout.line)
+    for label, box in place_labels(judged, hw, layout):
+        label.draw(picture, box[0], box[1])
+    if len(result.regions) == 1 and not judged and result.regions[0].xyxy != (0, 0, hw[1], hw[0]):
+        _outline(picture, result.regions[0].xyxy, TEXT, layout.line)
 
 
 def _outline(picture: Image, box: Box, colour: Colour, line: int) -> None:
@@ -41,3 +73,151 @@ def _outline(picture: Image, box: Box, colour: Colour, line: int) -> None:
         if not is_empty(inner):
             left, top, right, bottom = inner
             cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), ink, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label in one of its forms.
+
+    Attributes:
+        text: may be empty.
+        size: font size in pixels.
+        state: its mark and colour.
+        marked: whether it has a mark.
+    """
+
+    text: str
+    size: int
+    state: State
+    marked: bool = True
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width of its plate."""
+        width = text_width(self.text, self.size, bold(self.size)) + 2 * self._pad
+        return round(1.5 * self.size), width + self._mark
+
+    @property
+    def _pad(self) -> int:
+        return round(0.4 * self.size)
+
+    @property
+    def _mark(self) -> int:
+        """Width of the mark and the gap behind it."""
+        return (self.size + (self._pad if self.text else 0)) if self.marked else 0
+
+    def draw(self, picture: Image, left: int, top: int) -> None:
+        """Draw it, in place."""
+        height, width = self.hw
+        stamp(picture, plate((height, width), STATE_COLOURS[self.state]), left, top)
+        x = left + self._pad
+        if self.marked:
+            stamp(picture, icon(self.state, self.size, INK), x, top + (height - self.size) // 2)
+        baseline = top + round((height + CAP_HEIGHT * self.size) / 2)
+        write(picture, self.text, x + self._mark, baseline, self.size, INK, bold(self.size))
+
+
+def place_labels(
+    regions: Sequence[Region], frame_hw: tuple[int, int], layout: Layout
+) -> list[tuple[Label, Box]]:
+    """Where labels go, and what there is room to say.
+
+    Returns:
+        A label for each region and its box, xyxy in pixels.
+    """
+    wide, hidden = _placed(regions, frame_hw, layout, narrow=False)
+    if hidden < _COLLIDES:
+        return wide
+    # Long labels have taken the room of others.
+    narrow, still_hidden = _placed(regions, frame_hw, layout, narrow=True)
+    return narrow if still_hidden < hidden else wide
+
+
+def _placed(
+    regions: Sequence[Region], frame_hw: tuple[int, int], layout: Layout, narrow: bool
+) -> tuple[list[tuple[Label, Box]], float]:
+    """Labels one after the other, no wider than their boxes if narrow; and the highest cost."""
+    boxes = _rows([region.xyxy for region in regions])
+    centres, halves = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * CORE
+    faces = np.concatenate([centres - halves, centres + halves], axis=1)
+    placed: list[tuple[Label, Box]] = []
+    worst = 0.0
+    for index, region in enumerate(regions):
+        others, taken = np.delete(boxes, index, axis=0), _rows([box for _, box in placed])
+        forms = list(enumerate(_forms(region, layout)))
+        if narrow:
+            width = region.xyxy[2] - region.xyxy[0]
+            forms = [form for form in forms if form[1].hw[1] <= width] or forms[-1:]
+        avoided = ((_ON_FACE, faces), (_ON_BOX, others), (_ON_LABEL, taken))
+        cost, label, box = _cheapest(region.xyxy, forms, frame_hw, avoided)
+        placed.append((label, box))
+        worst = max(worst, cost)
+    return placed, worst
+
+
+def _cheapest(
+    own: Box,
+    forms: Sequence[tuple[int, Label]],
+    frame_hw: tuple[int, int],
+    avoided: Sequence[tuple[float, _Floats]],
+) -> tuple[float, Label, Box]:
+    """The form and the place that cost least: faces, boxes of others and labels are avoided."""
+    best = (np.inf, forms[0][1], own)
+    for rank, form in forms:
+        if best[0] <= rank * _FORM:
+            break  # what follows costs that much wherever it goes
+        places = list(_places(own, form.hw, frame_hw))
+        costs = rank * _FORM + _PLACE * np.arange(len(places))
+        for weight, things in avoided:
+            costs += weight * _covered(_rows(places), things)
+        least = int(np.argmin(costs))
+        if costs[least] < best[0]:
+            best = float(costs[least]), form, places[least]
+    return best
+
+
+def _forms(region: Region, layout: Layout) -> Iterator[Label]:
+    """What a label can say, from the most to the least."""
+    number = "" if region.track is None else f"#{region.track}"
+    sizes = layout.small, max(min(_LEAST_SIZE, layout.small), round(_SMALLER * layout.small))
+    if region.verdict is None:
+        yield from (Label(number, size, "no_signal", marked=False) for size in sizes)
+        return
+    state, score = region.verdict.state, score_text(region.verdict.score)
+    for words in ((number, STATE_WORDS[state], score), (number, score)):
+        text = " ".join(word for word in words if word)
+        yield from (Label(text, size, state) for size in sizes)
+    yield Label(number, sizes[1], state)
+
+
+def _places(box: Box, label_hw: tuple[int, int], hw: tuple[int, int]) -> Iterator[Box]:
+    """Where a label can go, all of it in the picture where it fits, the best place first."""
+    left, top, right, bottom = box
+    height, width = label_hw
+    corners = (
+        (left, top - height),
+        (right - width, top - height),
+        (left, bottom),
+        (right - width, bottom),
+        (right, top),
+        (left - width, top),
+        (left, top),
+        (right - width, top),
+        (left, bottom - height),
+        (right - width, bottom - height),
+    )
+    for x, y in corners:
+        x, y = max(0, min(x, hw[1] - width)), max(0, min(y, hw[0] - height))
+        yield x, y, x + width, y + height
+
+
+def _rows(boxes: Sequence[Box]) -> _Floats:
+    return np.array(boxes, np.float64).reshape(-1, 4)
+
+
+def _covered(labels: _Floats, things: _Floats) -> _Floats:
+    """How much of each label lies on things, in parts of its area; twice where two overlap."""
+    low = np.maximum(labels[:, None, :2], things[None, :, :2])
+    high = np.minimum(labels[:, None, 2:], things[None, :, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=2).sum(axis=1)
+    return np.asarray(common / np.maximum(np.prod(labels[:, 2:] - labels[:, :2], axis=1), 1))

@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from edge.overlay.compose import draw_evidence, draw_words
-from edge.overlay.hud import Hud
-from edge.overlay.painter import HeatCache
-from edge.overlay.sprites import Colour
-from edge.overlay.style import FAINT_TEXT, LEAST_SIDE, PAPER, STATE_COLOURS, layout_for
-from edge.overlay.tag import draw_tag
-from edge.overlay.text import elided, printable, text_width, write
+from edge.overlay.heat import HeatCache
+from edge.overlay.notices import draw_tag
+from edge.overlay.painter import draw_evidence, draw_words
+from edge.overlay.style import FAINT_TEXT, LEAST_SIDE, PAPER, STATE_COLOURS, Colour, Hud, layout_for
+from edge.overlay.text import elided, printable, write_centred
 from edge.pixels import bgr_frame
 from edge.types import Box, Image, Region, Result
 
@@ -70,48 +68,38 @@ def arrange(sizes_hw: Sequence[tuple[int, int]], size_wh: tuple[int, int]) -> tu
         xyxy of each cell, in the order of the pictures; empty boxes where there is no room.
     """
     gap = round(_GAP * max(size_wh)) if len(sizes_hw) > 1 else 0
-    plans = [_Plan(columns, sizes_hw, size_wh, gap) for columns in range(1, len(sizes_hw) + 1)]
-    best = max(plans, key=lambda plan: plan.area, default=None)
-    return () if best is None else best.cells()
-
-
-class _Plan:
-    """One number of columns."""
-
-    def __init__(
-        self,
-        columns: int,
-        sizes_hw: Sequence[tuple[int, int]],
-        size_wh: tuple[int, int],
-        gap: int,
-    ) -> None:
-        self._count, self._columns = len(sizes_hw), columns
-        self._rows = math.ceil(self._count / columns)
-        self._size_wh, self._gap = size_wh, gap
+    best: tuple[int, tuple[Box, ...]] = -1, ()
+    for columns in range(1, len(sizes_hw) + 1):
+        rows = math.ceil(len(sizes_hw) / columns)
         room_wh = (
             max(0, (size_wh[0] - (columns - 1) * gap) // columns),
-            max(0, (size_wh[1] - (self._rows - 1) * gap) // self._rows),
+            max(0, (size_wh[1] - (rows - 1) * gap) // rows),
         )
         fitted = [_fitted(size_hw, room_wh) for size_hw in sizes_hw]
-        self.area = sum(width * height for width, height in fitted)
-        # No larger than the largest picture, so that pictures of one shape leave no bars.
-        self._cell_wh = max(w for w, _ in fitted), max(h for _, h in fitted)
+        area = sum(width * height for width, height in fitted)
+        if area > best[0]:
+            # No larger than the largest picture, so that pictures of one shape leave no bars.
+            cell_wh = max(width for width, _ in fitted), max(height for _, height in fitted)
+            best = area, _cells(len(sizes_hw), columns, cell_wh, size_wh, gap)
+    return best[1]
 
-    def cells(self) -> tuple[Box, ...]:
-        width, height = self._cell_wh
-        top = self._start(1, self._rows)
-        boxes = []
-        for index in range(self._count):
-            row, column = divmod(index, self._columns)
-            left = self._start(0, min(self._columns, self._count - row * self._columns))
-            x, y = left + column * (width + self._gap), top + row * (height + self._gap)
-            boxes.append((x, y, x + width, y + height))
-        return tuple(boxes)
 
-    def _start(self, axis: int, count: int) -> int:
-        """Where `count` cells begin, so that they stand in the middle."""
-        taken = count * self._cell_wh[axis] + (count - 1) * self._gap
-        return max(0, (self._size_wh[axis] - taken) // 2)
+def _cells(
+    count: int, columns: int, cell_wh: tuple[int, int], size_wh: tuple[int, int], gap: int
+) -> tuple[Box, ...]:
+    """The boxes of cells in rows, each row in the middle."""
+
+    def start(axis: int, taken: int) -> int:
+        return max(0, (size_wh[axis] - taken * cell_wh[axis] - (taken - 1) * gap) // 2)
+
+    width, height = cell_wh
+    boxes = []
+    for index in range(count):
+        row, column = divmod(index, columns)
+        x = start(0, min(columns, count - row * columns)) + column * (width + gap)
+        y = start(1, math.ceil(count / columns)) + row * (height + gap)
+        boxes.append((x, y, x + width, y + height))
+    return tuple(boxes)
 
 
 def _fitted(size_hw: tuple[int, int], room_wh: tuple[int, int]) -> tuple[int, int]:
@@ -224,7 +212,7 @@ def _draw_waiting(card: Image, tag: str) -> None:
     layout = layout_for(height, width)
     size = round(1.25 * layout.small)
     text = elided(WAITING, size, width - 2 * layout.margin)
-    write(card, text, (width - text_width(text, size)) // 2, height // 2, size, FAINT_TEXT)
+    write_centred(card, text, height // 2, size, FAINT_TEXT)
     draw_tag(card, tag, layout)
 
 

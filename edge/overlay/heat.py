@@ -5,6 +5,9 @@ about 1/24 of the frame's short side, or of a stride where that is wider, withou
 finite, and only then turned into scores. The calibration was fitted to means over whole pictures; a
 neighbourhood has far fewer patches and strays further, so the temperature is widened by the spread
 of the neighbourhoods.
+
+The tint is made and blended in strips of rows, and in each only over the columns that have any
+colour: what is in between stays in the cache, and a frame with little colour costs little.
 """
 
 from __future__ import annotations
@@ -12,34 +15,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge.manifest import Calibration, PatchGrid
-from edge.overlay.contours import draw_contours
-from edge.overlay.geometry import grown, merged, union
-from edge.overlay.hud import Hud
-from edge.overlay.lattice import (
-    Lattice,
-    Layer,
-    Levels,
-    divided,
-    extended,
-    gather,
-    of_one_scale,
-)
-from edge.overlay.wash import Strip, lay, wash
+from edge.overlay.geometry import common, grown, is_empty, merged, union
+from edge.overlay.lattice import Lattice, Layer, Levels, extended, gather, of_one_scale
+from edge.overlay.sprites import blend
+from edge.overlay.style import Colour, Hud
 from edge.types import Box, FloatArray, Image, Region, Result
+
+HOLD_S = 1 / 8
+"""How long a heat map is shown: a new one at every frame would flicker, and costs most of the time
+that drawing takes."""
 
 NEIGHBOURHOOD = 1 / 24
 """Width over which patches are averaged, as a part of the frame's short side."""
 
 MAX_OPACITY = 0.55
-_OUTLINED = 0.28
-"""Opacity from which on the tint is outlined: it would be lost on an orange picture."""
-
 LEAST_STRENGTH = 0.3
 """Part of the opacity that remains when the verdict's score is 0."""
 
@@ -49,52 +45,90 @@ _STEEPEST = 6.0
 """Logits above the threshold, in temperatures, at which the tint is full."""
 
 _FINE_CELLS = 6
-"""Neighbourhoods of so many cells or more are smooth enough to go on with every other cell."""
+"""Neighbourhoods of this many cells or more are smooth enough to go on with every other cell."""
 
 _LEAST_CELLS = 2
 _PARTS = 4
-"""A neighbourhood of fewer than the least number of cells is made of so many parts of cells; the
+"""A neighbourhood of fewer than the least number of cells is made of this many parts of cells; the
 tint of single cells would show their corners."""
 
 _LEAST_COUNT = np.float32(1e-4)
 
+_STRIP = 64
+"""Rows of pixels blended at once, about."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Smooth:
-    """Mean logit around each cell.
+_OUTLINE: Colour = (200, 230, 255)
+_OUTLINED = 0.28
+"""Opacity from which on the tint is outlined: it would be lost on an orange picture."""
 
-    Attributes:
-        mean: float32 [h, w].
-        seen: uint8 [h, w], 1 where there was any evidence and 0 where not; None for everywhere.
-    """
+_OUTLINE_CELLS = 300
+"""Cells to the frame's short side on which the outline is traced, about."""
 
-    mean: FloatArray
-    seen: npt.NDArray[np.uint8] | None
+_LEAST_SHORT = 180
+"""Frames with a shorter side in pixels get no outline: it would cover what it surrounds."""
+
+_LEAST_OUTLINE = 1 / 16
+"""Square root of the smallest area with an outline, as a part of the frame's short side."""
+
+_ROUNDING = 3
+"""Neighbours on each side over which the vertices of an outline are averaged."""
+
+_SUBPIXEL_BITS = 4
+
+Strip = tuple[Box, Image, Image]
+"""Where it lies on the picture, what is added and what remains of the picture; see `blend`."""
+
+Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heat:
-    """A tint that can be laid over a frame.
+    """A tint.
 
     Attributes:
         strips: the colour.
-        outlined: levels, where their cells lie, the boxes to stay in, and the level to trace.
+        outlines: closed lines, as pixels [n, 2] (x, y) of the frame.
+        boxes: what the outlines must not leave.
     """
 
-    strips: Iterable[Strip]
-    outlined: tuple[Levels, Lattice, Sequence[Box], int] | None
+    strips: tuple[Strip, ...]
+    outlines: tuple[Points, ...]
+    boxes: Sequence[Box]
+
+
+class HeatCache:
+    """Holds the heat map of one source for a moment. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] | None = None
+        self._since_s = 0.0
+        self._heat: tuple[Heat, ...] = ()
+
+    def of(self, result: Result, hud: Hud) -> tuple[Heat, ...]:
+        """The tint of a frame, which may be up to `HOLD_S` old by the clock of the frames."""
+        frame = result.frame
+        places = tuple((region.xyxy, region.input_hw) for region in result.regions)
+        key = (frame.source, frame.image.shape, places, hud.patches, hud.heat_map)
+        age_s = frame.time_s - self._since_s
+        if result.verdict.state == "no_signal":
+            return ()
+        if key != self._key or not 0 <= age_s < HOLD_S:
+            self._key, self._since_s = key, frame.time_s
+            self._heat = tuple(heat_of(result, hud))
+        return self._heat
 
 
 def tint(picture: Image, heats: Iterable[Heat]) -> None:
     """Tint a picture, uint8 [H, W, 3] BGR, in place."""
     for heat in heats:
-        lay(picture, heat.strips)
-        if heat.outlined is not None:
-            draw_contours(picture, *heat.outlined)
+        for (left, top, right, bottom), light, keep in heat.strips:
+            blend(picture[top:bottom, left:right], light, keep)
+        for outline in heat.outlines:
+            _draw_outline(picture, outline, heat.boxes)
 
 
 def heat_of(result: Result, hud: Hud) -> Iterator[Heat]:
-    """Where a frame leans fake; made as it is laid, so that what is in between stays in the cache.
+    """Where a frame leans fake.
 
     Args:
         result: regions with patch logits; others are passed over.
@@ -105,24 +139,17 @@ def heat_of(result: Result, hud: Hud) -> Iterator[Heat]:
     palette = _palette(hud.calibration, _strength(result, hud.calibration))
     height, width = result.frame.image.shape[:2]
     short = min(height, width)
+    frame = (0, 0, width, height)
     for regions in of_one_scale(result.regions):
-        smooth, lattice = _smooth(*_neighbourhoods(regions, hud.patches, short * NEIGHBOURHOOD))
-        levels = _levels(smooth, hud.calibration)
+        levels, lattice = _levels(regions, hud.patches, hud.calibration, short * NEIGHBOURHOOD)
         if levels.any():
             boxes = merged([region.xyxy for region in regions])
-            around = grown(union(boxes), round(short * NEIGHBOURHOOD))
-            levels, lattice = extended(levels, lattice, around)
-            strips = wash((height, width), levels, lattice, boxes, palette)
-            least = _least_outlined(palette, boxes, short)
-            yield Heat(strips, None if least is None else (levels, lattice, boxes, least))
-
-
-def _least_outlined(palette: Image, boxes: Sequence[Box], short: int) -> int | None:
-    """The level to draw a line around, unless none is so strong, or there is no room for it."""
-    least = int(np.searchsorted(palette[0, :, 2], round(_OUTLINED * 255)))
-    left, top, right, bottom = union(boxes)
-    fits = 2 * min(right - left, bottom - top) >= short
-    return least if fits and least < len(palette[0]) else None
+            around = union(boxes)
+            # A line that the edge of the cells cuts runs along that edge, so they reach beyond.
+            cells = extended(levels, lattice, grown(around, round(short * NEIGHBOURHOOD)))
+            strips = tuple(_strips(*cells, common(around, frame), boxes, palette))
+            outlines = tuple(_outlines(*cells, around, palette, short))
+            yield Heat(strips, outlines, [common(box, frame) for box in boxes])
 
 
 def _strength(result: Result, calibration: Calibration) -> float:
@@ -133,27 +160,39 @@ def _strength(result: Result, calibration: Calibration) -> float:
     return LEAST_STRENGTH + (1 - LEAST_STRENGTH) * min(1.0, max(0.0, score) / calibration.threshold)
 
 
-def _neighbourhoods(
-    regions: Sequence[Region], grid: PatchGrid, width: float
-) -> tuple[Layer, Lattice, float]:
-    """Patch logits in cells that a neighbourhood has room for, and the neighbourhood's width."""
-    layer, lattice = gather(regions, grid)
-    cell = max(lattice.cell)
-    if width >= _LEAST_CELLS * cell:
-        return layer, lattice, width
-    width = max(width, cell)
-    return *divided(layer, lattice, width / _PARTS), width
+def _levels(
+    regions: Sequence[Region], grid: PatchGrid, calibration: Calibration, width: float
+) -> tuple[Levels, Lattice]:
+    """How far each cell leans fake: 0 at the threshold or below, 255 at `_STEEPEST` above it."""
+    layer = gather(regions, grid)
+    cell = max(layer.lattice.cell)
+    if width < _LEAST_CELLS * cell:
+        width = max(width, cell)
+        layer = layer.divided(math.ceil(cell * _PARTS / width))
+    mean, seen, lattice = _smooth(layer, width)
+    _, spread = cv2.meanStdDev(mean, mask=seen)
+    temperature = math.hypot(calibration.temperature, float(spread[0, 0]))
+    start = calibration.bias + temperature * _logit(calibration.threshold)
+    gain = 255 / (_STEEPEST * temperature)
+    levels = np.empty(mean.shape, np.uint8)
+    cv2.addWeighted(mean, gain, mean, 0, -start * gain, dst=levels, dtype=cv2.CV_8U)
+    return (levels if seen is None else levels * seen), lattice
 
 
-def _smooth(layer: Layer, lattice: Lattice, width: float) -> tuple[_Smooth, Lattice]:
-    """Average under a tent that is `width` pixels wide at half its height."""
+def _smooth(layer: Layer, width: float) -> tuple[FloatArray, Levels | None, Lattice]:
+    """Average under a tent that is `width` pixels wide at half its height.
+
+    Returns:
+        The mean logit around each cell; 1 where there was any evidence and 0 where not, None for
+        everywhere; where the cells lie.
+    """
     if layer.count is None:
-        mean, coarse = _tent(layer.total, lattice, width, cv2.BORDER_REPLICATE)
-        return _Smooth(mean, None), coarse
-    total, coarse = _tent(layer.total, lattice, width, cv2.BORDER_CONSTANT)
-    count, _ = _tent(layer.count, lattice, width, cv2.BORDER_CONSTANT)
+        mean, coarse = _tent(layer.total, layer.lattice, width, cv2.BORDER_REPLICATE)
+        return mean, None, coarse
+    total, coarse = _tent(layer.total, layer.lattice, width, cv2.BORDER_CONSTANT)
+    count, _ = _tent(layer.count, layer.lattice, width, cv2.BORDER_CONSTANT)
     mean = np.divide(total, np.maximum(count, _LEAST_COUNT), dtype=np.float32)
-    return _Smooth(mean, (count > _LEAST_COUNT).astype(np.uint8)), coarse
+    return mean, (count > _LEAST_COUNT).astype(np.uint8), coarse
 
 
 def _tent(
@@ -162,18 +201,12 @@ def _tent(
     # Two boxes make a tent, at a cost that does not grow with its width.
     once = _box(source, lattice, width, border)
     if width >= _FINE_CELLS * max(lattice.cell):
-        once, lattice = _every_other(once, lattice)
+        # Half as many cells each way about the same centres: what lay between two lies on both.
+        across, down = lattice.cell
+        once = np.ascontiguousarray(once[::2, ::2])
+        corner = lattice.left - across / 2, lattice.top - down / 2
+        lattice = Lattice(*corner, (2 * across, 2 * down))
     return _box(once, lattice, width, border), lattice
-
-
-def _every_other(source: FloatArray, lattice: Lattice) -> tuple[FloatArray, Lattice]:
-    """Half as many cells each way, twice as wide, about the same centres.
-
-    Nothing moves: what lay between two of them now lies evenly on both.
-    """
-    across, down = lattice.cell
-    wide = Lattice(lattice.left - across / 2, lattice.top - down / 2, (2 * across, 2 * down))
-    return np.ascontiguousarray(source[::2, ::2]), wide
 
 
 def _box(source: FloatArray, lattice: Lattice, width: float, border: int) -> FloatArray:
@@ -183,25 +216,116 @@ def _box(source: FloatArray, lattice: Lattice, width: float, border: int) -> Flo
     return out
 
 
-def _levels(smooth: _Smooth, calibration: Calibration) -> Levels:
-    """How far each cell leans fake: 0 at the threshold or below, 255 at `_STEEPEST` above it."""
-    _, spread = cv2.meanStdDev(smooth.mean, mask=smooth.seen)
-    temperature = math.hypot(calibration.temperature, float(spread[0, 0]))
-    start = calibration.bias + temperature * _logit(calibration.threshold)
-    gain = 255 / (_STEEPEST * temperature)
-    levels = np.empty(smooth.mean.shape, np.uint8)
-    cv2.addWeighted(smooth.mean, gain, smooth.mean, 0, -start * gain, dst=levels, dtype=cv2.CV_8U)
-    return levels if smooth.seen is None else levels * smooth.seen
-
-
 def _logit(score: float) -> float:
     return math.log(score / (1 - score))
 
 
 def _palette(calibration: Calibration, strength: float) -> Image:
-    """Tint of each level, colour times opacity: uint8 [1, 256, 3] BGR."""
+    """Tint of each level, colour times opacity: uint8 [1, 256, 3] BGR.
+
+    Red is full in every colour, so that the red of a tint is its opacity.
+    """
     above = np.linspace(0, _STEEPEST, 256) + _logit(calibration.threshold)
     score = 1 / (1 + np.exp(-above))
     lean = np.clip((score - calibration.threshold) / (1 - calibration.threshold), 0, 1)[:, None]
     colour = np.array(_COOLEST) * (1 - lean) + np.array(_HOTTEST) * lean
     return np.rint(colour * lean * MAX_OPACITY * strength).astype(np.uint8)[None]
+
+
+def _strips(
+    levels: Levels, lattice: Lattice, visible: Box, boxes: Sequence[Box], palette: Image
+) -> Iterator[Strip]:
+    """The tint inside the boxes, from top to bottom; blended once where they overlap."""
+    step = max(1, round(_STRIP / lattice.cell[1]))
+    for first in range(0, len(levels), step):
+        strip = _strip(levels, lattice, (first, min(first + step, len(levels))), palette)
+        if strip is None:
+            continue
+        light, bounds = strip
+        part = common(bounds, visible)
+        if not is_empty(part):
+            light = light[_inside(part, bounds)]
+            light = light if len(boxes) == 1 else _only_in(boxes, light, part)
+            keep = np.empty_like(light)
+            cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(light, 2)), cv2.COLOR_GRAY2BGR, keep)
+            yield part, light, keep
+
+
+def _strip(
+    levels: Levels, lattice: Lattice, rows: tuple[int, int], palette: Image
+) -> tuple[Image, Box] | None:
+    """The colour of some rows of cells at full size, and where it belongs; None for no colour."""
+    # One row and column more on each side, which the interpolation needs.
+    above, below = max(0, rows[0] - 1), min(len(levels), rows[1] + 1)
+    part = levels[above:below]
+    x, _, width, _ = cv2.boundingRect(part)
+    if width == 0:
+        return None
+    first, last = max(0, x - 1), min(levels.shape[1], x + width + 1)
+    left, right = lattice.column(first), lattice.column(last)
+    begin, end = lattice.row(above), lattice.row(below)
+    hot = part[:, first:last]
+    size = (max(1, right - left), max(1, end - begin))
+    light = np.empty((size[1], size[0], 3), np.uint8)
+    small = cv2.LUT(cv2.merge([hot, hot, hot]), palette)
+    cv2.resize(small, size, dst=light, interpolation=cv2.INTER_LINEAR)
+    top, bottom = lattice.row(rows[0]), lattice.row(rows[1])
+    return light[top - begin : bottom - begin], (left, top, right, bottom)
+
+
+def _only_in(boxes: Sequence[Box], light: Image, part: Box) -> Image:
+    """The tint of a part of the frame where a box is, nothing elsewhere."""
+    shown = np.zeros_like(light)
+    for box in boxes:
+        shared = common(box, part)
+        if not is_empty(shared):
+            shown[_inside(shared, part)] = light[_inside(shared, part)]
+    return shown
+
+
+def _inside(part: Box, bounds: Box) -> tuple[slice, slice]:
+    """Where a box lies in a picture that covers `bounds`."""
+    left, top = bounds[:2]
+    return np.s_[part[1] - top : part[3] - top, part[0] - left : part[2] - left]
+
+
+def _outlines(
+    levels: Levels, lattice: Lattice, around: Box, palette: Image, short: int
+) -> Iterator[Points]:
+    """Closed lines around where the tint is strong, unless there is no room for them."""
+    least = int(np.searchsorted(palette[0, :, 2], round(_OUTLINED * 255)))
+    room = min(around[2] - around[0], around[3] - around[1])
+    if 2 * room < short or short < _LEAST_SHORT or least >= len(palette[0]):
+        return
+    rows, columns = levels.shape
+    (across, down), side = lattice.cell, short / _OUTLINE_CELLS
+    size = (max(1, round(columns * across / side)), max(1, round(rows * down / side)))
+    fine = np.empty((size[1], size[0]), np.uint8)
+    cv2.resize(levels, size, dst=fine, interpolation=cv2.INTER_LINEAR)
+    cell = np.array([columns * across / size[0], rows * down / size[1]])
+    smallest = (short * _LEAST_OUTLINE) ** 2 / (cell[0] * cell[1])
+    strong = (fine >= least).view(np.uint8)
+    for contour in cv2.findContours(strong, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]:
+        if cv2.contourArea(contour) >= smallest:
+            vertices = _rounded(contour[:, 0])[::_ROUNDING]
+            yield (vertices + 0.5) * cell + (lattice.left, lattice.top)
+
+
+def _rounded(vertices: npt.NDArray[Any]) -> Points:
+    """A closed line without the steps of the cells it was traced on."""
+    reach = min(_ROUNDING, len(vertices))
+    closed = np.concatenate([vertices[-reach:], vertices, vertices[:reach]])
+    sums = np.cumsum(np.vstack([[0, 0], closed]), axis=0, dtype=np.float64)
+    width = 2 * reach + 1
+    return (sums[width:] - sums[:-width]) / width
+
+
+def _draw_outline(picture: Image, vertices: Points, boxes: Sequence[Box]) -> None:
+    thickness = max(1, round(0.0016 * min(picture.shape[:2])))
+    left, top = np.floor(vertices.min(0)).astype(int) - thickness
+    right, bottom = np.ceil(vertices.max(0)).astype(int) + thickness
+    for box in boxes:
+        if not is_empty(common(box, (left, top, right, bottom))):
+            inside = np.rint((vertices - box[:2]) * 2**_SUBPIXEL_BITS).astype(np.int32)
+            view = picture[box[1] : box[3], box[0] : box[2]]
+            cv2.polylines(view, [inside], True, _OUTLINE, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)

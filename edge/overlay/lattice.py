@@ -48,6 +48,10 @@ class Lattice:
         """The pixel row where a row of cells begins."""
         return math.floor(self.top + cell * self.cell[1] + 0.5)
 
+    def divided(self, parts: int) -> Lattice:
+        """The same, each cell cut into parts × parts."""
+        return Lattice(self.left, self.top, (self.cell[0] / parts, self.cell[1] / parts))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
@@ -56,10 +60,17 @@ class Layer:
     Attributes:
         total: float32 [h, w], sum of the finite logits in each cell.
         count: float32 [h, w], how many they are; None where it is one everywhere.
+        lattice: where the cells lie.
     """
 
     total: FloatArray
     count: FloatArray | None
+    lattice: Lattice
+
+    def divided(self, parts: int) -> Layer:
+        """The same, each cell cut into parts × parts of its value."""
+        count = None if self.count is None else _repeated(self.count, parts)
+        return Layer(_repeated(self.total, parts), count, self.lattice.divided(parts))
 
 
 def of_one_scale(regions: Sequence[Region]) -> list[list[Region]]:
@@ -72,10 +83,8 @@ def of_one_scale(regions: Sequence[Region]) -> list[list[Region]]:
     return list(groups.values())
 
 
-def gather(regions: Sequence[Region], grid: PatchGrid) -> tuple[Layer, Lattice]:
-    """Lay the patch logits of regions of one scale onto one lattice.
-
-    Where regions overlap, and at their seams, all that was seen counts.
+def gather(regions: Sequence[Region], grid: PatchGrid) -> Layer:
+    """The patch logits of regions of one scale on one lattice; where they overlap, all count.
 
     Args:
         regions: at least one; each with a patch map.
@@ -86,24 +95,11 @@ def gather(regions: Sequence[Region], grid: PatchGrid) -> tuple[Layer, Lattice]:
     inset = _first_cell(grid)
     starts = [(r.xyxy[0] + inset * across, r.xyxy[1] + inset * down) for r in regions]
     lattice = Lattice(min(x for x, _ in starts), min(y for _, y in starts), cell)
-    layers = [_finite(_inner_patches(region, grid)) for region in regions]
+    layers = [_finite(_inner_patches(region, grid), lattice) for region in regions]
     if len(layers) == 1:
-        return layers[0], lattice
+        return layers[0]
     places = [((x - lattice.left) / cell[0], (y - lattice.top) / cell[1]) for x, y in starts]
-    parts = _refinement(places, cell)
-    fine = Lattice(lattice.left, lattice.top, (cell[0] / parts, cell[1] / parts))
-    return _sum_up(layers, places, parts), fine
-
-
-def divided(layer: Layer, lattice: Lattice, side: float) -> tuple[Layer, Lattice]:
-    """Cut cells into whole parts that are no wider and no higher than `side`, all of one value."""
-    across, down = lattice.cell
-    parts = math.ceil(max(across, down) / side)
-    if parts <= 1:
-        return layer, lattice
-    count = None if layer.count is None else _repeated(layer.count, parts)
-    fine = Lattice(lattice.left, lattice.top, (across / parts, down / parts))
-    return Layer(_repeated(layer.total, parts), count), fine
+    return _sum_up(layers, places, _refinement(places, cell))
 
 
 def extended(levels: Levels, lattice: Lattice, box: Box) -> tuple[Levels, Lattice]:
@@ -172,18 +168,18 @@ def _inner_patches(region: Region, grid: PatchGrid) -> FloatArray:
     return patches
 
 
-def _finite(patches: FloatArray) -> Layer:
+def _finite(patches: FloatArray, lattice: Lattice) -> Layer:
     """Patch logits, without those that are not finite."""
     # False for NaN as well.
     if patches.min() >= -_LARGEST_LOGIT and patches.max() <= _LARGEST_LOGIT:
-        return Layer(patches, None)
+        return Layer(patches, None, lattice)
     finite = np.isfinite(patches)
-    kept = np.where(finite, patches, np.float32(0))
-    return Layer(np.clip(kept, -_LARGEST_LOGIT, _LARGEST_LOGIT), finite.astype(np.float32))
+    kept = np.clip(np.where(finite, patches, np.float32(0)), -_LARGEST_LOGIT, _LARGEST_LOGIT)
+    return Layer(kept, finite.astype(np.float32), lattice)
 
 
 def _refinement(places: Sequence[Pair], cell: Pair) -> int:
-    """How many parts cells must be cut into for every place to lie on a whole part.
+    """The number of parts to cut cells into for every place to lie on a whole part.
 
     No finer than a pixel of the frame; places are rounded then.
     """
@@ -196,16 +192,17 @@ def _refinement(places: Sequence[Pair], cell: Pair) -> int:
 
 def _sum_up(layers: Sequence[Layer], places: Sequence[Pair], parts: int) -> Layer:
     """Add layers up, each at its place in cells; the cells of the sum are `parts` times smaller."""
+    fine = [layer.divided(parts) for layer in layers]
     corners = [(round(x * parts), round(y * parts)) for x, y in places]
-    shapes = [layer.total.shape for layer in layers]
-    height = max(y + h * parts for (_, y), (h, _) in zip(corners, shapes, strict=True))
-    width = max(x + w * parts for (x, _), (_, w) in zip(corners, shapes, strict=True))
-    total, count = (np.zeros((height, width), np.float32) for _ in range(2))
-    for layer, (x, y), (h, w) in zip(layers, corners, shapes, strict=True):
-        part = np.s_[y : y + h * parts, x : x + w * parts]
-        total[part] += _repeated(layer.total, parts)
-        count[part] += 1 if layer.count is None else _repeated(layer.count, parts)
-    return Layer(total, count)
+    pairs = list(zip(fine, corners, strict=True))
+    ends = [(y + f.total.shape[0], x + f.total.shape[1]) for f, (x, y) in pairs]
+    shape = max(row for row, _ in ends), max(column for _, column in ends)
+    total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for (layer, (left, top)), (bottom, right) in zip(pairs, ends, strict=True):
+        part = np.s_[top:bottom, left:right]
+        total[part] += layer.total
+        count[part] += 1 if layer.count is None else layer.count
+    return Layer(total, count, fine[0].lattice)
 
 
 def _repeated(source: FloatArray, parts: int) -> FloatArray:

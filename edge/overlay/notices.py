@@ -1,4 +1,4 @@
-"""What is said over the picture when it is not the usual: an error, no signal."""
+"""What is drawn over the picture besides the panel: an error, no signal, the camera's name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from functools import lru_cache
 
 import cv2
 
-from edge.overlay.chip import draw_chip
-from edge.overlay.icons import icon
-from edge.overlay.plates import plate
-from edge.overlay.sprites import Colour, stamp
+from edge.overlay.panel import draw_badge
+from edge.overlay.sprites import icon, plate, stamp
 from edge.overlay.style import (
     FAINT_TEXT,
     PAPER,
@@ -21,14 +19,25 @@ from edge.overlay.style import (
     STATE_COLOURS,
     STATE_WORDS,
     TEXT,
+    Colour,
     Layout,
 )
-from edge.overlay.text import CAP_HEIGHT, bold, elided, printable, text_width, write
+from edge.overlay.text import (
+    CAP_HEIGHT,
+    bold,
+    elided,
+    printable,
+    text_width,
+    wrapped,
+    write,
+    write_centred,
+)
 from edge.types import Image, Result
 
 _DIMMED = 0.18
 _LEAST_HEIGHT = 120
 _LEAST_WIDTH = 160
+_MOST_TAG_HEIGHT = 0.3
 
 _MOST_REASON = 3
 """Lines that a reason may take."""
@@ -39,7 +48,38 @@ _MEASURE = 34
 _SCALES = ((1.7, 1.3), (1.7, 1.0), (1.3, 1.0), (1.0, 1.0))
 """Sizes to try: of the word in font sizes of a verdict, of the rest in those of small text."""
 
-Line = tuple[str, Colour]
+
+def tag_height(layout: Layout) -> int:
+    """Rows at the upper edge that a tag takes, its margin included."""
+    return layout.margin + round(1.7 * _tag_size(layout))
+
+
+def draw_tag(picture: Image, text: str, layout: Layout) -> None:
+    """Write the name of a camera in the upper left corner, in place.
+
+    Nothing for an empty text, nor on a picture that it would fill.
+
+    Args:
+        picture: uint8 [H, W, 3] BGR.
+        text: printable text, shortened in its middle where it is too wide.
+        layout: sizes for this picture.
+    """
+    height, width = picture.shape[:2]
+    size, pad, corner = _tag_size(layout), layout.pad, layout.margin
+    room = width - 2 * corner - 2 * pad
+    if not text or tag_height(layout) > _MOST_TAG_HEIGHT * height or room < size:
+        return
+    # Bold letters are wider by their weight, about those of a font so much larger.
+    text = elided(text, size + 2 * bold(size), room)
+    plate_hw = (round(1.7 * size), text_width(text, size, bold(size)) + 2 * pad)
+    paper = plate(plate_hw, PAPER, PAPER_OPACITY, layout.radius, layout.radius)
+    stamp(picture, paper, corner, corner)
+    baseline = corner + round((plate_hw[0] + CAP_HEIGHT * size) / 2)
+    write(picture, text, corner + pad, baseline, size, TEXT, bold(size))
+
+
+def _tag_size(layout: Layout) -> int:
+    return round(1.25 * layout.small)
 
 
 def draw_error(picture: Image, message: str, layout: Layout) -> None:
@@ -51,59 +91,18 @@ def draw_error(picture: Image, message: str, layout: Layout) -> None:
         layout: sizes for this picture.
     """
     height, width = picture.shape[:2]
-    if height < _LEAST_HEIGHT or width < _LEAST_WIDTH:
-        return
     size, pad, x = layout.small, layout.pad, layout.margin
-    room = width - 2 * x - 3 * pad
-    lines = wrapped(printable(message), size, room, 2)
-    if not lines:
+    lines = wrapped(printable(message), size, width - 2 * x - 3 * pad, 2)
+    if height < _LEAST_HEIGHT or width < _LEAST_WIDTH or not lines:
         return
     longest = max(text_width(line, size) for line in lines)
     plate_hw = (2 * pad + len(lines) * layout.row_height, 3 * pad + longest)
-    stamp(picture, plate(plate_hw, PAPER, PAPER_OPACITY), x, layout.margin)
+    stamp(picture, plate(plate_hw, PAPER, PAPER_OPACITY), x, x)
     stamp(picture, plate((plate_hw[0], max(2, pad // 2)), STATE_COLOURS["uncertain"]), x, x)
     drop = round((layout.row_height + CAP_HEIGHT * size) / 2)
     for number, line in enumerate(lines):
-        baseline = layout.margin + pad + number * layout.row_height + drop
+        baseline = x + pad + number * layout.row_height + drop
         write(picture, line, x + 2 * pad, baseline, size, TEXT)
-
-
-@lru_cache(maxsize=64)
-def wrapped(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
-    """A text in lines, broken between words.
-
-    Args:
-        text: printable text.
-        size: font size in pixels.
-        width: of the lines in pixels; a word that is wider is shortened in its middle.
-        most: so many lines at most; the last is shortened in its middle where they do not hold all.
-    """
-    words = text.split()
-    lines: list[str] = []
-    while words and len(lines) < most - 1:
-        count = 1
-        while count < len(words) and text_width(" ".join(words[: count + 1]), size) <= width:
-            count += 1
-        lines.append(elided(" ".join(words[:count]), size, width))
-        words = words[count:]
-    return (*lines, elided(" ".join(words), size, width)) if words else tuple(lines)
-
-
-@lru_cache(maxsize=64)
-def _balanced(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
-    """As `wrapped`, with lines of like length, so that no last word stands alone."""
-    lines = wrapped(text, size, width, most)
-    if "…" in "".join(lines):
-        return lines
-    too_narrow = 0
-    while width - too_narrow > 1:
-        middle = (too_narrow + width) // 2
-        tried = wrapped(text, size, middle, most)
-        if len(tried) <= len(lines) and "…" not in "".join(tried):
-            width, lines = middle, tried
-        else:
-            too_narrow = middle
-    return lines
 
 
 def reason_of(result: Result) -> str:
@@ -119,20 +118,20 @@ def reason_of(result: Result) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """What is said in the middle of a picture without signal, and how large.
+    """What stands in the middle of a picture without signal.
 
     Attributes:
         head: font size of the word.
         side: of the mark above it; 0 for none.
         size: font size of what stands below it.
-        groups: the lines of that.
+        groups: the lines of that, with their colours.
         gap: between groups.
     """
 
     head: int
     side: int
     size: int
-    groups: tuple[tuple[Line, ...], ...]
+    groups: tuple[tuple[tuple[str, Colour], ...], ...]
     gap: int
 
     @property
@@ -151,12 +150,22 @@ class _Block:
         rows = sum(len(lines) * self.row for lines in self.groups)
         return self.baseline + round(0.3 * self.head) + rows + self.gap * (len(self.groups) - 1)
 
+    @property
+    def weight(self) -> int:
+        """Of the word."""
+        return max(1, bold(self.head))
+
+    def fits(self, room_hw: tuple[int, int]) -> bool:
+        """Whether it has room; its lines were shortened to fit the width."""
+        word = text_width(STATE_WORDS["no_signal"], self.head, self.weight)
+        return self.height <= room_hw[0] and word <= room_hw[1]
+
 
 def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0) -> None:
-    """Dim the picture and say in its middle that no signal comes, from where, why, and when.
+    """Dim the picture and write in its middle that no signal comes, from where, why, and when.
 
-    The smaller the picture, the less is said: letters grow smaller, then the mark is left out, then
-    the time, then the reason; at last there is but a verdict in the corner.
+    The smaller the picture, the less: letters grow smaller, then the mark is left out, then the
+    time, then the reason; at last there is but a verdict in the corner.
 
     Args:
         picture: uint8 [H, W, 3] BGR, changed in place.
@@ -168,17 +177,19 @@ def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0)
     height, width = picture.shape[:2]
     room_hw = (height - layout.accent - top - 2 * layout.margin, width - 2 * layout.margin)
     for block in _blocks(result, layout, room_hw[1]):
-        if block.height <= room_hw[0] and _word_width(block.head) <= room_hw[1]:
+        if block.fits(room_hw):
             middle = (height - layout.accent - block.height) // 2
             _draw_block(picture, block, max(top + layout.margin, middle))
             return
-    draw_chip(picture, result.verdict, layout)
+    draw_badge(picture, result, layout)
 
 
 def _blocks(result: Result, layout: Layout, width: int) -> Iterator[_Block]:
-    """What could be said, from the most to the least."""
+    """What could be written, from the most to the least."""
     clock = datetime.fromtimestamp(result.frame.captured_at).strftime("%Y-%m-%d %H:%M:%S")
-    source, reason = _source(result), reason_of(result)
+    reason, source = reason_of(result), printable(result.frame.source).strip()
+    if re.search(rf"(?<![\w./:-]){re.escape(source)}(?![\w/-])", reason):
+        source = ""
 
     def block(head: float, small: float, mark: bool, most: int, when: str = "") -> _Block:
         size = round(small * layout.small)
@@ -199,38 +210,33 @@ def _blocks(result: Result, layout: Layout, width: int) -> Iterator[_Block]:
         yield block(1.0, 1.0, False, most)
 
 
-def _source(result: Result) -> str:
-    """The name of the source; empty where the reason holds it."""
-    source = printable(result.frame.source).strip()
-    held = rf"(?<![\w./:-]){re.escape(source)}(?![\w/-])"
-    return "" if re.search(held, reason_of(result)) else source
-
-
-def _word_width(head: int) -> int:
-    return text_width(STATE_WORDS["no_signal"], head, _weight(head))
-
-
-def _weight(head: int) -> int:
-    return max(1, bold(head))
+@lru_cache(maxsize=64)
+def _balanced(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
+    """As `wrapped`, with lines of similar length, so that no last word stands alone."""
+    lines = wrapped(text, size, width, most)
+    if "…" in "".join(lines):
+        return lines
+    too_narrow = 0
+    while width - too_narrow > 1:
+        middle = (too_narrow + width) // 2
+        tried = wrapped(text, size, middle, most)
+        if len(tried) <= len(lines) and "…" not in "".join(tried):
+            width, lines = middle, tried
+        else:
+            too_narrow = middle
+    return lines
 
 
 def _draw_block(picture: Image, block: _Block, top: int) -> None:
     if block.side:
         mark = icon("no_signal", block.side, STATE_COLOURS["no_signal"])
         stamp(picture, mark, (picture.shape[1] - block.side) // 2, top)
-    word, head = STATE_WORDS["no_signal"], block.head
-    _write_middle(picture, word, top + block.baseline, head, TEXT, _weight(head))
-    y = top + block.baseline + round(0.3 * head)
+    word, y = STATE_WORDS["no_signal"], top + block.baseline
+    write_centred(picture, word, y, block.head, TEXT, block.weight)
+    y += round(0.3 * block.head)
     drop = round((block.row + CAP_HEIGHT * block.size) / 2)
     for lines in block.groups:
         for text, colour in lines:
-            _write_middle(picture, text, y + drop, block.size, colour)
+            write_centred(picture, text, y + drop, block.size, colour)
             y += block.row
         y += block.gap
-
-
-def _write_middle(
-    picture: Image, text: str, baseline: int, size: int, colour: Colour, weight: int = 0
-) -> None:
-    x = (picture.shape[1] - text_width(text, size, weight)) // 2
-    write(picture, text, x, baseline, size, colour, weight)

@@ -1,17 +1,20 @@
-"""Draws the results of one source, with what they have in common: history, rate, heat map."""
+"""Draws results: one by itself, or those of a source with what they have in common."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
 from edge.manifest import Calibration, PatchGrid
-from edge.overlay.compose import draw
-from edge.overlay.heat import Heat, heat_of
-from edge.overlay.hud import Hud
+from edge.overlay.boxes import draw_boxes
+from edge.overlay.heat import Heat, HeatCache, heat_of, tint
+from edge.overlay.notices import draw_error, draw_no_signal, draw_tag, reason_of, tag_height
+from edge.overlay.panel import draw_panel
+from edge.overlay.style import LEAST_SIDE, STATE_COLOURS, Hud, layout_for
 from edge.pixels import bgr_frame
 from edge.types import Image, Picture, Result
 
@@ -21,9 +24,66 @@ HISTORY_S = 12.0
 RATE_FRAMES = 30
 """Frames over which the rate is averaged."""
 
-HOLD_S = 1 / 8
-"""How long a heat map is shown: a new one at every frame would flicker, and costs most of the time
-that drawing takes."""
+
+def draw(result: Result, hud: Hud, heat: Iterable[Heat] | None = None) -> Image:
+    """Draw what is known about a frame: verdict, score, history, heat map, source and speed.
+
+    The frame is not changed, and equal arguments give equal pictures. The smaller the frame, the
+    less is written on it; one with a side under 16 pixels is only tinted.
+
+    Args:
+        result: the frame, BGR, and all that is known about it.
+        hud: what the picture shows besides.
+        heat: a tint made before, of a frame of the same size; the frame's own if None.
+
+    Returns:
+        A new picture of the frame's size, uint8 [H, W, 3] BGR.
+    """
+    picture = result.frame.image.copy()
+    draw_evidence(picture, result, heat_of(result, hud) if heat is None else heat)
+    draw_words(picture, result, hud)
+    return picture
+
+
+def draw_evidence(picture: Image, result: Result, heat: Iterable[Heat]) -> None:
+    """Draw what belongs to places in the frame, in place: tint and boxes; nothing without signal.
+
+    Args:
+        picture: the frame, uint8 [H, W, 3] BGR.
+        result: its regions.
+        heat: the tint.
+    """
+    if result.verdict.state == "no_signal":
+        return
+    tint(picture, heat)
+    if min(picture.shape[:2]) >= LEAST_SIDE:
+        draw_boxes(picture, result, layout_for(*picture.shape[:2]))
+
+
+def draw_words(picture: Image, result: Result, hud: Hud, tag: str = "") -> None:
+    """Draw what concerns the frame as a whole, in place: a panel or a notice, and the lower edge.
+
+    Args:
+        picture: uint8 [H, W, 3] BGR, of the frame or larger.
+        result: what to write.
+        hud: history and rate.
+        tag: printable text for the upper left corner; it stands in place of the source's name.
+    """
+    height, width = picture.shape[:2]
+    if min(height, width) < LEAST_SIDE:
+        return
+    layout = layout_for(height, width)
+    top = tag_height(layout) if tag else 0
+    if tag:
+        unnamed = replace(result.frame, source="")
+        result = replace(result, frame=unnamed, error=reason_of(result))
+    if result.verdict.state == "no_signal":
+        draw_no_signal(picture, result, layout, top)
+    else:
+        draw_panel(picture, result, hud, layout)
+        draw_error(picture[top:], result.error or "", layout)
+    draw_tag(picture, tag, layout)
+    picture[height - layout.accent :] = STATE_COLOURS[result.verdict.state]
 
 
 class Painter:
@@ -52,7 +112,7 @@ class Painter:
         """
         self._add(result)
         hud = Hud(self._patches, self._calibration, tuple(self._history), self.fps, heat_map)
-        return Picture(partial(self._paint, result, hud), hud)
+        return Picture(partial(self._draw, result, hud), hud)
 
     def reset(self) -> None:
         """Forget the history: what comes next has nothing to do with it."""
@@ -80,29 +140,7 @@ class Painter:
         while self._history[0][0] < now_s - HISTORY_S:
             self._history.popleft()
 
-    def _paint(self, result: Result, hud: Hud) -> Image:
+    def _draw(self, result: Result, hud: Hud) -> Image:
         result = replace(result, frame=bgr_frame(result.frame))
         with self._drawing:
             return draw(result, hud, self._heat.of(result, hud))
-
-
-class HeatCache:
-    """Holds the heat map of one source for a moment. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._key: tuple[object, ...] | None = None
-        self._since_s = 0.0
-        self._heat: tuple[Heat, ...] = ()
-
-    def of(self, result: Result, hud: Hud) -> tuple[Heat, ...]:
-        """The tint of a frame, which may be up to `HOLD_S` old by the clock of the frames."""
-        if result.verdict.state == "no_signal":
-            return ()
-        frame = result.frame
-        places = tuple((region.xyxy, region.input_hw) for region in result.regions)
-        key = (frame.source, frame.image.shape, places, hud.patches, hud.heat_map)
-        age_s = frame.time_s - self._since_s
-        if key != self._key or not 0 <= age_s < HOLD_S:
-            heats = [Heat(tuple(heat.strips), heat.outlined) for heat in heat_of(result, hud)]
-            self._key, self._since_s, self._heat = key, frame.time_s, tuple(heats)
-        return self._heat

@@ -3,20 +3,53 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 
-from edge.overlay.chart import draw_chart
-from edge.overlay.chip import chip_height, draw_chip, draw_wording, wording
-from edge.overlay.hud import Hud
-from edge.overlay.plates import plate
-from edge.overlay.sprites import Colour, stamp
-from edge.overlay.style import FAINT_TEXT, PAPER, PAPER_OPACITY, STATE_COLOURS, TEXT, Layout
-from edge.overlay.text import CAP_HEIGHT, elided, printable, write
-from edge.types import Image, Result
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.overlay.sprites import Mask, coloured, icon, plate, stamp
+from edge.overlay.style import (
+    FAINT_TEXT,
+    INK,
+    PAPER,
+    PAPER_OPACITY,
+    STATE_COLOURS,
+    STATE_WORDS,
+    TEXT,
+    Colour,
+    Hud,
+    Layout,
+)
+from edge.overlay.text import CAP_HEIGHT, bold, elided, printable, text_width, write
+from edge.types import Box, Image, Result, State
+
+SCORE_CAPTION = "fake"
+"""What a score is a probability of; "REAL 7 %" alone would say the opposite of what it means."""
+
+NO_FACE = "NO FACE"
+"""In place of a verdict, where faces are judged and there is none."""
+
+LEAST_SPAN_S = 10.0
+"""Seconds that the chart covers at least; a shorter history grows in from the right."""
 
 _MOST_OF_HEIGHT = 0.45
 _MOST_OF_WIDTH = 0.6
+_CAPTION = 0.38
+_LEAST_CAPTION = 9
+_LEAST_HEAD = 8
 
-Row = tuple[str, Colour]
+_FILL = 80
+_RULE = 150
+_STEP = 6
+"""Columns of pixels to a vertex of the line, about."""
+
+_SUBPIXEL_BITS = 4
+
+History = Sequence[tuple[float, float | None]]
+Points = npt.NDArray[np.int32]
 
 
 def draw_panel(picture: Image, result: Result, hud: Hud, layout: Layout) -> None:
@@ -32,23 +65,30 @@ def draw_panel(picture: Image, result: Result, hud: Hud, layout: Layout) -> None
     rows = _rows(result, hud)
     chart = layout.chart_height + layout.pad if len(hud.history) > 1 else 0
     body = 2 * layout.pad + chart + len(rows) * layout.row_height
-    chip = chip_height(layout.head)
-    if chip + body > _MOST_OF_HEIGHT * height or layout.panel_width > _MOST_OF_WIDTH * width:
-        draw_chip(picture, result.verdict, layout, result.faces == 0)
+    badge = _badge_height(layout.head)
+    panel = layout.panel_width
+    if badge + body > _MOST_OF_HEIGHT * height or panel > _MOST_OF_WIDTH * width:
+        draw_badge(picture, result, layout)
         return
-    x, y = layout.margin, height - layout.accent - layout.margin - chip - body
-    _draw_card(picture, x, y, body, STATE_COLOURS[result.verdict.state], layout)
-    said = wording(result.verdict, result.faces == 0)
-    draw_wording(picture, said, (x, y), layout.panel_width, layout.head)
-    left, right = x + layout.pad, x + layout.panel_width - layout.pad
-    y += chip + layout.pad
+    x, y = layout.margin, height - layout.accent - layout.margin - badge - body
+    state = result.verdict.state
+    stamp(picture, plate((badge, panel), STATE_COLOURS[state], top_radius=layout.radius), x, y)
+    _write_badge(picture, state, *wording(result), (x, y), panel, layout.head)
+    y += badge
+    paper = plate((body, panel), PAPER, PAPER_OPACITY, bottom_radius=layout.radius)
+    stamp(picture, paper, x, y)
+    left, y, right = x + layout.pad, y + layout.pad, x + panel - layout.pad
     if chart:
         box = (left, y, right, y + layout.chart_height)
-        draw_chart(picture, box, hud.history, hud.calibration.threshold, layout.line)
-    _draw_rows(picture, left, y + chart, right - left, rows, layout)
+        _draw_chart(picture, box, hud.history, hud.calibration.threshold, layout.line)
+    drop = round((layout.row_height + CAP_HEIGHT * layout.small) / 2)
+    for number, (text, colour) in enumerate(rows):
+        line = elided(text, layout.small, right - left)
+        baseline = y + chart + number * layout.row_height + drop
+        write(picture, line, left, baseline, layout.small, colour)
 
 
-def _rows(result: Result, hud: Hud) -> list[Row]:
+def _rows(result: Result, hud: Hud) -> list[tuple[str, Colour]]:
     faces = result.faces
     measured = [f"{faces} {'face' if faces == 1 else 'faces'}"] if faces else []
     if hud.fps is not None and math.isfinite(hud.fps):
@@ -63,15 +103,169 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
-def _draw_card(picture: Image, x: int, y: int, body: int, colour: Colour, layout: Layout) -> None:
-    width, chip = layout.panel_width, chip_height(layout.head)
-    stamp(picture, plate((chip, width), colour, top_radius=layout.radius), x, y)
-    paper = plate((body, width), PAPER, PAPER_OPACITY, bottom_radius=layout.radius)
-    stamp(picture, paper, x, y + chip)
+def wording(result: Result) -> tuple[str, str]:
+    """The word and the score of a verdict, either perhaps empty."""
+    word = NO_FACE if result.faces == 0 else STATE_WORDS[result.verdict.state]
+    return word, score_text(result.verdict.score)
 
 
-def _draw_rows(picture: Image, x: int, y: int, width: int, rows: list[Row], layout: Layout) -> None:
-    size, drop = layout.small, round((layout.row_height + CAP_HEIGHT * layout.small) / 2)
-    for number, (text, colour) in enumerate(rows):
-        baseline = y + number * layout.row_height + drop
-        write(picture, elided(text, size, width), x, baseline, size, colour)
+def score_text(score: float | None) -> str:
+    """A score for people; it never claims certainty. Empty where there is none."""
+    if score is None or not math.isfinite(score):
+        return ""
+    percent = round(100 * score)
+    return "<1 %" if percent < 1 else ">99 %" if percent > 99 else f"{percent} %"
+
+
+def draw_badge(picture: Image, result: Result, layout: Layout) -> None:
+    """Draw a verdict alone in the lower left corner, in place, as large as fits.
+
+    Where not all fits: the mark and the word, the mark alone, nothing.
+    """
+    height, width = picture.shape[:2]
+    state, (word, score) = result.verdict.state, wording(result)
+    for texts in ((word, score), (word, ""), ("", "")):
+        head = _largest_head(texts, layout.head, (height - layout.accent, width))
+        if head:
+            size_hw = (_badge_height(head), _badge_width(texts, head))
+            y = height - layout.accent - size_hw[0]
+            stamp(picture, plate(size_hw, STATE_COLOURS[state]), 0, y)
+            _write_badge(picture, state, *texts, (0, y), size_hw[1], head)
+            return
+
+
+def _write_badge(
+    picture: Image,
+    state: State,
+    word: str,
+    score: str,
+    corner: tuple[int, int],
+    width: int,
+    head: int,
+) -> None:
+    """Write onto a badge, in place: mark and word at the left, score at the right."""
+    pad, side = _pad(head), _side(head)
+    middle = corner[1] + _badge_height(head) // 2
+    stamp(picture, icon(state, side, INK), corner[0] + pad, middle - side // 2)
+    start, end = corner[0] + 2 * pad + side, corner[0] + width - pad
+    if score:
+        end -= _write_score(picture, score, end, middle, head) + pad
+    _write_middle(picture, word, start, middle, _fitting_size(word, head, end - start))
+
+
+def _write_score(picture: Image, score: str, right: int, middle: int, head: int) -> int:
+    """Write a score with its caption beneath, where that is legible; return its width."""
+    caption, size = round(_CAPTION * head), head
+    if caption >= _LEAST_CAPTION:
+        size = round(0.84 * head)
+        x = right - text_width(SCORE_CAPTION, caption)
+        write(picture, SCORE_CAPTION, x, middle + round(0.54 * head), caption, INK)
+        middle -= round(0.18 * head)
+    width = text_width(score, size, bold(size))
+    _write_middle(picture, score, right - width, middle, size)
+    return width
+
+
+def _write_middle(picture: Image, text: str, x: int, middle: int, size: int) -> None:
+    write(picture, text, x, middle + round(CAP_HEIGHT * size / 2), size, INK, bold(size))
+
+
+def _badge_height(head: int) -> int:
+    return round(1.5 * head)
+
+
+def _pad(head: int) -> int:
+    return round(0.32 * head)
+
+
+def _side(head: int) -> int:
+    """Of the mark."""
+    return round(0.95 * head)
+
+
+def _badge_width(texts: tuple[str, ...], head: int) -> int:
+    widths = [_pad(head) + text_width(text, head, bold(head)) for text in texts if text]
+    return 2 * _pad(head) + _side(head) + sum(widths)
+
+
+@lru_cache(maxsize=64)
+def _largest_head(texts: tuple[str, ...], head: int, room_hw: tuple[int, int]) -> int | None:
+    """The largest font size up to `head` at which a badge fits; None if none does."""
+    for size in range(head, _LEAST_HEAD - 1, -1):
+        if _badge_height(size) <= room_hw[0] and _badge_width(texts, size) <= room_hw[1]:
+            return size
+    return None
+
+
+@lru_cache(maxsize=64)
+def _fitting_size(word: str, size: int, width: int) -> int:
+    """The largest font size up to `size` at which a word is at most `width` pixels wide."""
+    while size > 1 and text_width(word, size, bold(size)) > width:
+        size -= 1
+    return size
+
+
+def _draw_chart(picture: Image, box: Box, history: History, threshold: float, line: int) -> None:
+    """Draw a history, in place: above the threshold in the colour of fake, below in that of real.
+
+    Args:
+        picture: uint8 [H, W, 3] BGR.
+        box: where, in pixels of the picture.
+        history: (time in seconds, score in 0..1 or None for a gap), oldest first, at least one.
+        threshold: score at which the dashed line lies.
+        line: thickness in pixels.
+    """
+    left, top, right, bottom = box
+    hw = (bottom - top, right - left)
+    border = 2 * line + 1  # keeps the line's thickness inside
+    depth = hw[0] - 1 - 2 * border
+    rule = border + (1 - threshold) * depth
+    mask = np.zeros(hw, np.uint8)
+    ages, scores = _sampled(history, hw[1])
+    points = np.stack([(1 - ages) * (hw[1] - 1 - border), border + (1 - scores) * depth], axis=1)
+    runs = _runs(points)
+    level = round(rule * 2**_SUBPIXEL_BITS)
+    for run in runs:
+        foot = np.array([(run[-1, 0], level), (run[0, 0], level)], np.int32)
+        area = np.concatenate([run, foot])
+        cv2.fillPoly(mask, [area], _FILL, cv2.LINE_8, _SUBPIXEL_BITS)
+    split = round(rule)
+    mask[split] = 0
+    stamp(picture, coloured(_dashes(hw, rule, line), FAINT_TEXT), left, top)
+    cv2.polylines(mask, runs, False, 255, line, cv2.LINE_AA, _SUBPIXEL_BITS)
+    if runs and history[-1][1] is not None:
+        radius = round(max(2.0, 1.6 * line) * 2**_SUBPIXEL_BITS)
+        newest = runs[-1][-1].tolist()
+        cv2.circle(mask, newest, radius, 255, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+    stamp(picture, coloured(mask[:split], STATE_COLOURS["fake"]), left, top)
+    stamp(picture, coloured(mask[split:], STATE_COLOURS["real"]), left, top + split)
+
+
+def _sampled(history: History, width: int) -> tuple[npt.NDArray[np.float64], ...]:
+    """Ages as parts of the chart's span, and scores with NaN for gaps; one per `_STEP` columns.
+
+    The last of each bin of absolute time, so that the same frames are drawn while the line moves.
+    """
+    times, scores = np.array(history, np.float64).T  # None becomes NaN
+    span = max(LEAST_SPAN_S, times[-1] - times[0])
+    bins = times // (span * _STEP / width)
+    kept = np.append(np.flatnonzero(np.diff(bins)), len(bins) - 1)
+    return (times[-1] - times[kept]) / span, np.clip(scores[kept], 0, 1)
+
+
+def _runs(points: npt.NDArray[np.float64]) -> list[Points]:
+    """The stretches without a gap, as fixed-point vertices [n, 2] (x, y)."""
+    known = np.isfinite(points[:, 1])
+    parts = np.split(points, np.flatnonzero(np.diff(known)) + 1)
+    fixed = [part * 2**_SUBPIXEL_BITS for part in parts if np.isfinite(part).all()]
+    return [np.rint(part).astype(np.int32) for part in fixed]
+
+
+def _dashes(hw: tuple[int, int], rule: float, line: int) -> Mask:
+    mask = np.zeros(hw, np.uint8)
+    thickness = max(1, line // 2)
+    top = round(rule - thickness / 2)
+    period = 6 * line
+    dashed = np.arange(hw[1]) % period < period / 2
+    mask[top : top + thickness] = np.where(dashed, _RULE, 0)
+    return mask

@@ -1,20 +1,24 @@
-"""Small translucent pictures, made once and laid over frames many times."""
+"""Small translucent pictures, made once and drawn over frames many times: label badges, marks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image as PillowImage
+from PIL import ImageDraw
 
-from edge.types import Image
+from edge.overlay.style import Colour
+from edge.types import Image, State
 
 Mask = npt.NDArray[np.uint8]
 """Coverage: uint8 [h, w], 0 nothing to 255 full."""
 
-Colour = tuple[int, int, int]
-"""BGR, 0..255 each."""
+_FINE = 8
+"""Drawn this many times larger, then averaged, for smooth edges."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +27,7 @@ class Sprite:
 
     Attributes:
         light: uint8 [h, w, 3] BGR, what it adds; read-only, since sprites are shared.
-        keep: uint8 [h, w, 3], how much of the picture beneath stays; 255 is all of it. Likewise.
+        keep: uint8 [h, w, 3], how much of the picture beneath stays, 255 for all; likewise.
     """
 
     light: Image
@@ -36,13 +40,7 @@ class Sprite:
 
 
 def coloured(mask: Mask, colour: Colour, opacity: float = 1.0) -> Sprite:
-    """A sprite of one colour.
-
-    Args:
-        mask: its coverage.
-        colour: BGR.
-        opacity: 0..1, multiplies the coverage.
-    """
+    """A sprite of one colour; the opacity, 0..1, multiplies the coverage."""
     light = np.empty((*mask.shape, 3), np.uint8)
     for channel, value in enumerate(colour):
         light[..., channel] = cv2.convertScaleAbs(mask, alpha=opacity * value / 255)
@@ -54,24 +52,88 @@ def coloured(mask: Mask, colour: Colour, opacity: float = 1.0) -> Sprite:
 
 
 def stamp(picture: Image, sprite: Sprite, x: int, y: int) -> None:
-    """Lay a sprite over a picture, in place; what lies outside the picture is cut off.
-
-    Args:
-        picture: uint8 [H, W, 3] BGR.
-        sprite: what to lay over it.
-        x: column of its left edge.
-        y: row of its top edge.
-    """
+    """Draw a sprite over a picture, in place, its upper left corner at (x, y); cut at the edges."""
     height, width = sprite.size_hw
     top, left = max(y, 0), max(x, 0)
     bottom, right = min(y + height, picture.shape[0]), min(x + width, picture.shape[1])
-    if top >= bottom or left >= right:
-        return
-    part = np.s_[top - y : bottom - y, left - x : right - x]
-    blend(picture[top:bottom, left:right], sprite.light[part], sprite.keep[part])
+    if top < bottom and left < right:
+        part = np.s_[top - y : bottom - y, left - x : right - x]
+        blend(picture[top:bottom, left:right], sprite.light[part], sprite.keep[part])
 
 
 def blend(picture: Image, light: Image, keep: Image) -> None:
     """picture ← picture · keep / 255 + light, in place; all uint8 [h, w, 3]."""
     cv2.multiply(picture, keep, dst=picture, scale=1 / 255)
     cv2.add(picture, light, dst=picture)
+
+
+@lru_cache(maxsize=12)
+def plate(
+    size_hw: tuple[int, int],
+    colour: Colour,
+    opacity: float = 1.0,
+    top_radius: int = 0,
+    bottom_radius: int = 0,
+) -> Sprite:
+    """What lies behind text: height × width pixels, the corners rounded."""
+    mask = np.full(size_hw, 255, np.uint8)
+    for radius, rows in ((top_radius, mask), (bottom_radius, mask[::-1])):
+        if radius:
+            disc = _Pen(2 * radius)
+            disc.disc(0.5, 0.5, 0.5, 255)
+            rows[:radius, :radius] = corner = disc.mask()[:radius, :radius]
+            rows[:radius, mask.shape[1] - radius :] = corner[:, ::-1]
+    return coloured(mask, colour, opacity)
+
+
+@lru_cache(maxsize=32)
+def icon(state: State, size: int, colour: Colour) -> Sprite:
+    """The mark of a state, size × size pixels, as states differ in shape as well as in colour.
+
+    A triangle with an exclamation mark for fake, a disc with a tick for real, a disc with three
+    dots for uncertain, a struck-out ring for no signal; what is beneath shows through the cut-outs.
+    """
+    pen = _Pen(size)
+    if state == "fake":
+        corners = ((0.5, 0.12), (0.93, 0.88), (0.07, 0.88))
+        pen.polygon(*corners, fill=255)
+        pen.line(*corners, corners[0], width=0.12, fill=255)
+        pen.line((0.5, 0.4), (0.5, 0.62), width=0.1, fill=0)
+        pen.disc(0.5, 0.79, 0.06, fill=0)
+        return coloured(pen.mask(), colour)
+    pen.disc(0.5, 0.5, 0.47, fill=255)
+    if state == "real":
+        pen.line((0.28, 0.52), (0.44, 0.68), (0.73, 0.35), width=0.11, fill=0)
+    elif state == "uncertain":
+        for x in (0.27, 0.5, 0.73):
+            pen.disc(x, 0.5, 0.075, fill=0)
+    else:
+        pen.disc(0.5, 0.5, 0.35, fill=0)
+        pen.line((0.22, 0.22), (0.78, 0.78), width=0.12, fill=255)
+    return coloured(pen.mask(), colour)
+
+
+class _Pen:
+    """Draws a square mask in coordinates 0..1, right and down."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._side = size, size * _FINE
+        self._picture = PillowImage.new("L", (self._side, self._side))
+        self._draw = ImageDraw.Draw(self._picture)
+
+    def mask(self) -> Mask:
+        small = self._picture.resize((self._size, self._size), PillowImage.Resampling.BOX)
+        return np.asarray(small)
+
+    def line(self, *points: tuple[float, float], width: float, fill: int) -> None:
+        scaled = [(x * self._side, y * self._side) for x, y in points]
+        self._draw.line(scaled, fill=fill, width=round(width * self._side), joint="curve")
+        for x, y in (points[0], points[-1]):
+            self.disc(x, y, width / 2, fill)
+
+    def disc(self, x: float, y: float, radius: float, fill: int) -> None:
+        corners = (x - radius, y - radius, x + radius, y + radius)
+        self._draw.ellipse([value * self._side for value in corners], fill=fill)
+
+    def polygon(self, *points: tuple[float, float], fill: int) -> None:
+        self._draw.polygon([(x * self._side, y * self._side) for x, y in points], fill=fill)

@@ -1,12 +1,16 @@
-"""Colours and sizes of the overlay."""
+"""Colours and sizes of the overlay, and what it shows besides a result."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from edge.overlay.sprites import Colour
+from edge.manifest import Calibration, PatchGrid
 from edge.types import State
+
+Colour = tuple[int, int, int]
+"""BGR, 0..255 each."""
 
 STATE_COLOURS: dict[State, Colour] = {
     "fake": (48, 96, 255),
@@ -14,8 +18,8 @@ STATE_COLOURS: dict[State, Colour] = {
     "uncertain": (48, 190, 255),
     "no_signal": (148, 138, 130),
 }
-"""BGR. Vermilion and blue-green stay apart under every common colour blindness; amber differs from
-both in lightness as well, and grey from blue-green. Each carries `INK` at a contrast above 5:1."""
+"""Vermilion and blue-green stay apart under every common colour blindness; amber differs from both
+in lightness as well, and grey from blue-green. Each carries `INK` at a contrast above 5:1."""
 
 STATE_WORDS: dict[State, str] = {
     "fake": "FAKE",
@@ -38,6 +42,25 @@ LEAST_SIDE = 16
 """Frames with a shorter side in pixels are left as they are."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Hud:
+    """What a picture shows besides its result.
+
+    Attributes:
+        patches: where the patches lie; None for a model without patches, which has no heat map.
+        calibration: turns logits into scores.
+        history: (time in seconds, score in 0..1 or None where there was none), oldest first.
+        fps: end-to-end frames per second; None while unknown.
+        heat_map: whether to draw the heat map.
+    """
+
+    patches: PatchGrid | None
+    calibration: Calibration
+    history: Sequence[tuple[float, float | None]] = ()
+    fps: float | None = None
+    heat_map: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Sizes in pixels for one frame size.
@@ -46,7 +69,6 @@ class Layout:
         margin: between the panel and the frame's edges.
         head: font size of the verdict.
         small: font size of everything else.
-        panel_width: of the panel.
         accent: thickness of the bar at the frame's edge.
         line: thickness of lines.
     """
@@ -54,9 +76,13 @@ class Layout:
     margin: int
     head: int
     small: int
-    panel_width: int
     accent: int
     line: int
+
+    @property
+    def panel_width(self) -> int:
+        """Width of the panel."""
+        return round(8 * self.head)
 
     @property
     def pad(self) -> int:
@@ -83,12 +109,10 @@ class Layout:
 def layout_for(height: int, width: int) -> Layout:
     """Sizes for a frame of height × width pixels; everything follows its short side."""
     short = min(height, width)
-    head = max(18, round(0.062 * short))
     return Layout(
         margin=max(2, round(0.025 * short)),
-        head=head,
+        head=max(18, round(0.062 * short)),
         small=max(11, round(0.024 * short)),
-        panel_width=round(8 * head),
         accent=max(2, round(0.011 * short)),
         line=max(1, round(0.0024 * short)),
     )

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from edge.overlay.sprites import Colour, Mask, Sprite, coloured, stamp
+from edge.overlay.sprites import Mask, Sprite, coloured, stamp
+from edge.overlay.style import Colour
 from edge.types import Image
 
 CAP_HEIGHT = 0.7
@@ -17,9 +18,9 @@ CAP_HEIGHT = 0.7
 
 _DESCENT = 0.3
 _LEAST_SPACE = 0.24
-"""Width of a space, as a part of the font size; rounding makes the font's own vanish when small."""
+"""Least width of a space, as a part of the font size; rounded, the font's own can vanish."""
 
-_ALIKE = str.maketrans("×–—−‘’“”•", "x---''\"\"·")
+_SIMILAR = str.maketrans("×–—−‘’“”•", "x---''\"\"·")
 _MISSING = "\uffff"
 _PROBE_SIZE = 24
 
@@ -31,10 +32,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @lru_cache(maxsize=512)
 def _glyph(character: str, size: int, weight: int) -> Mask:
-    """One character on the line box; `weight` pixels of stroke make it bold.
-
-    The box begins `weight` pixels left of the pen and is as high as the line.
-    """
+    """One character, as high as the line; `weight` pixels of stroke begin left of the pen."""
     width = round(_font(size).getlength(character)) + size // 3 + 2 * weight
     picture = PillowImage.new("L", (width, line_height(size)))
     ImageDraw.Draw(picture).text(
@@ -68,11 +66,11 @@ def line_height(size: int) -> int:
 @lru_cache(maxsize=64)
 def printable(text: str) -> str:
     """Text that the font can draw: accents are dropped, what it lacks becomes "?"."""
-    return "".join(_alike(character) for character in text.translate(_ALIKE))
+    return "".join(_similar(character) for character in text.translate(_SIMILAR))
 
 
 @lru_cache(maxsize=512)
-def _alike(character: str) -> str:
+def _similar(character: str) -> str:
     if character.isspace():
         return " "
     if _is_drawable(character):
@@ -108,6 +106,36 @@ def elided(text: str, size: int, width: int) -> str:
     return _without_middle(text, shortest)
 
 
+def write_centred(
+    picture: Image, text: str, baseline: int, size: int, colour: Colour, weight: int = 0
+) -> None:
+    """Write a printable line in the middle between left and right; see `write`."""
+    x = (picture.shape[1] - text_width(text, size, weight)) // 2
+    write(picture, text, x, baseline, size, colour, weight)
+
+
+@lru_cache(maxsize=64)
+def wrapped(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
+    """A printable text in lines, broken between words.
+
+    Args:
+        text: what to break.
+        size: font size in pixels.
+        width: of the lines in pixels; a word that is wider is shortened in its middle.
+        most: largest number of lines; the last is shortened in its middle where they do not
+            hold all.
+    """
+    words = text.split()
+    lines: list[str] = []
+    while words and len(lines) < most - 1:
+        count = 1
+        while count < len(words) and text_width(" ".join(words[: count + 1]), size) <= width:
+            count += 1
+        lines.append(elided(" ".join(words[:count]), size, width))
+        words = words[count:]
+    return (*lines, elided(" ".join(words), size, width)) if words else tuple(lines)
+
+
 def _without_middle(text: str, kept: int) -> str:
     # The end tells files of one folder apart, so it gets the odd character.
     head = kept // 2
@@ -116,17 +144,7 @@ def _without_middle(text: str, kept: int) -> str:
 
 @lru_cache(maxsize=48)
 def text_sprite(text: str, size: int, colour: Colour, weight: int = 0) -> Sprite:
-    """A line of text.
-
-    Args:
-        text: printable text.
-        size: font size in pixels.
-        colour: BGR.
-        weight: pixels by which strokes are thickened, for bold.
-
-    Returns:
-        A sprite as high as the line; the first pen position is its left edge.
-    """
+    """A printable line, strokes thickened by `weight` pixels; its left edge is the first pen."""
     pens = _pen_positions(text, size, weight)
     mask = np.zeros((line_height(size), max(1, round(pens[-1]) + size // 3)), np.uint8)
     for character, pen in zip(text, pens, strict=False):
@@ -144,15 +162,5 @@ def bold(size: int) -> int:
 def write(
     picture: Image, text: str, x: int, baseline: int, size: int, colour: Colour, weight: int = 0
 ) -> None:
-    """Write a printable line onto a picture, in place.
-
-    Args:
-        picture: uint8 [H, W, 3] BGR.
-        text: printable text.
-        x: column where it begins.
-        baseline: row of its baseline.
-        size: font size in pixels.
-        colour: BGR.
-        weight: pixels by which strokes are thickened.
-    """
+    """Write a printable line onto a picture, in place, from column `x` on; see `text_sprite`."""
     stamp(picture, text_sprite(text, size, colour, weight), x, baseline - size)

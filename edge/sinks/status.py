@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
-from edge.overlay.chip import score_text
+from edge.overlay.panel import score_text
 from edge.overlay.style import STATE_COLOURS
 from edge.types import Verdict
 

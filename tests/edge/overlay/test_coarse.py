@@ -12,7 +12,7 @@ from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, draw
 from edge.regions import cut, parse_region
 from edge.types import Evidence, FloatArray, Image, Region
-from tests.edge.overlay.test_compose import changed, flat, noise, saying
+from tests.edge.overlay.test_draw import changed, flat, noise, saying
 from tests.edge.overlay.test_heat import hottest
 
 GRID = PatchGrid(receptive_field=851, stride=32, offset=-394)

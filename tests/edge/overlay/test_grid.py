@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, draw
 from edge.overlay import grid as module
-from edge.overlay.compose import draw_words
 from edge.overlay.geometry import merged
 from edge.overlay.grid import GROUND, Cell, Grid, arrange, scaled
 from edge.overlay.lattice import of_one_scale
+from edge.overlay.painter import draw_words
 from edge.overlay.style import STATE_COLOURS
 from edge.pixels import to_bgr
 from edge.regions import parse_region, place

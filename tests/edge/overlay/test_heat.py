@@ -13,7 +13,7 @@ from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, draw
 from edge.regions import cut, parse_region
 from edge.types import Evidence, FloatArray, Frame, Image, Region, Result, Verdict
-from tests.edge.overlay.test_compose import changed, flat, noise, saying
+from tests.edge.overlay.test_draw import changed, flat, noise, saying
 
 FINE = PatchGrid(receptive_field=7, stride=2, offset=-1)
 COARSE = PatchGrid(receptive_field=33, stride=8)

@@ -7,7 +7,8 @@ import pytest
 
 from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, draw
-from edge.overlay.painter import HISTORY_S, HOLD_S, HeatCache, Painter
+from edge.overlay.heat import HOLD_S, HeatCache
+from edge.overlay.painter import HISTORY_S, Painter
 from edge.types import Evidence, Frame, Image, Picture, Region, Result, Verdict
 from tests.fakes import grey
 

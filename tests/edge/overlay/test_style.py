@@ -13,7 +13,7 @@ from edge.manifest import Calibration
 from edge.overlay import Hud, draw
 from edge.overlay.style import INK, STATE_COLOURS
 from edge.types import Image, Result
-from tests.edge.overlay.test_compose import flat, history, noise, saying
+from tests.edge.overlay.test_draw import flat, history, noise, saying
 
 Floats = npt.NDArray[np.float64]
 

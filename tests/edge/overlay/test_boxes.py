@@ -7,11 +7,10 @@ import pytest
 
 from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, draw
-from edge.overlay.boxes import draw_boxes
-from edge.overlay.chip import NO_FACE, wording
+from edge.overlay.boxes import draw_boxes, place_labels
 from edge.overlay.geometry import common, is_empty
 from edge.overlay.heat import heat_of, tint
-from edge.overlay.labels import place_labels
+from edge.overlay.panel import NO_FACE, wording
 from edge.overlay.style import STATE_COLOURS, layout_for
 from edge.types import Box, Evidence, Frame, Image, Region, Result, State, Verdict
 
@@ -113,7 +112,7 @@ def test_faces_are_drawn_on_frames_of_any_size(hw: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("hw", [HW, (120, 160)])
 def test_without_a_face_the_panel_says_so(hw: tuple[int, int]) -> None:
-    assert wording(Verdict("uncertain"), no_face=True).word == NO_FACE == "NO FACE"
+    assert wording(result([])) == (NO_FACE, "")
     nobody = draw(result([], grey(hw)), HUD)
     frame = Frame(grey(hw), 0, 1000.0, "clip", pts=0.0)
     unsure = draw(Result(frame, Evidence(0.0), Verdict("uncertain")), HUD)

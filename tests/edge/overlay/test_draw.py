@@ -13,9 +13,8 @@ import pytest
 
 from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, draw
-from edge.overlay.notices import wrapped
 from edge.overlay.style import STATE_COLOURS
-from edge.overlay.text import text_width
+from edge.overlay.text import text_width, wrapped
 from edge.regions import cut, parse_region
 from edge.types import Box, Evidence, Frame, Image, Region, Result, State, Verdict
 
@@ -121,7 +120,7 @@ def test_states_and_scores_look_different() -> None:
 def test_a_large_score_says_what_it_is_a_score_of(monkeypatch: pytest.MonkeyPatch) -> None:
     result = saying(flat(480, 640), "real", 0.07)
     captioned = draw(result, HUD)
-    monkeypatch.setattr("edge.overlay.chip.SCORE_CAPTION", "")
+    monkeypatch.setattr("edge.overlay.panel.SCORE_CAPTION", "")
     assert changed(draw(result, HUD), captioned).any()
 
 
