@@ -17,7 +17,7 @@ from training.probe.config import ViewConfig
 from training.probe.features import FeatureStore, Job, Reported, Sample, mean_features
 
 TRUNK_WEIGHT = next(
-    name for name, _ in build("fine_s", "raw").named_parameters() if "fc" not in name
+    name for name, _ in build("lite0_s8", "raw").named_parameters() if "fc" not in name
 )
 WHOLE = Reported(UNTOUCHED, "native")
 
@@ -86,7 +86,7 @@ def test_another_trunk_has_another_file_and_another_head_has_not(
     model: PatchModel, jobs: list[Job], tmp_path: Path
 ) -> None:
     _computed(model, jobs[:1], tmp_path)
-    other = build("fine_s", "raw").eval()
+    other = build("lite0_s8", "raw").eval()
     other.load_state_dict(model.state_dict())
     other.fc.weight.data += 1
     assert _computed(other, jobs[:1], tmp_path)[1] == [2]
