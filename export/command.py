@@ -209,19 +209,14 @@ def _source(args: argparse.Namespace, watch: _Watch) -> ModelProto:
         from export.precision.variants import read_model_file
 
         return read_model_file(find_model(str(args.checkpoint)))
-    from export import parity
+    from export.compare import table
     from export.model_file import graph_of, prove
 
     model, card = _load(args)
     watch.at("folding")
     proto = graph_of(model, card, args.output.name, args.static)
-    prove(
-        model,
-        proto,
-        static=args.static,
-        starting=lambda shape: watch.at(f"comparing at {parity.describe(shape)}"),
-        measured=lambda rows: watch.show(parity.table(rows)),
-    )
+    shapes = args.static and [args.static]
+    prove(model, proto, shapes, watch.at, lambda rows: watch.show(table(rows)))
     return proto
 
 

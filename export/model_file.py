@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from onnx import ModelProto
 
 from edge.errors import RegionError, UsageError
 from edge.manifest import Manifest
-from export import parity
-from export.fold import folded_module
+from edge.types import Batch
+from export import compare
+from export.compare import Array, Row
+from export.fold import Unfolded, folded_module
 from export.graph import Shape, embed, to_onnx
 from export.lint import check
-from export.parity import Parity
 from export.precision.parts import name_front
+from export.session import Session
 from training.checkpoint import Card
 from training.models import Model
+
+BOUND = 1e-4
+"""Largest difference from the checkpoint: absolute up to a magnitude of 1, relative above."""
 
 
 def manifest_of(model: Model, card: Card) -> Manifest:
@@ -57,32 +63,68 @@ def graph_of(model: Model, card: Card, name: str, static: Shape | None = None) -
     return proto
 
 
+class Checkpoint:
+    """A model in torch, unfolded, as the reference of its file."""
+
+    name = "the checkpoint"
+
+    def __init__(self, model: Model) -> None:
+        self._unfolded = Unfolded(model).eval()
+
+    def evidence(self, frames: Batch) -> tuple[Array, Array | None]:
+        """As of `compare.Form`."""
+        model = self._unfolded.model
+        with torch.no_grad():
+            logits, maps = model.evidence(self._unfolded.normalised(torch.from_numpy(frames)))
+            if maps is None:
+                return logits.double().numpy(), None
+            # torch adds up in float32, and would be the less exact of the two on a large picture.
+            return model.pooled(maps.double()).numpy(), maps.double().numpy()
+
+
+class File:
+    """A model file in memory as ONNX Runtime runs it."""
+
+    name = "the model file"
+
+    def __init__(self, proto: ModelProto) -> None:
+        self._outputs = [value.name for value in proto.graph.output]
+        self._session = Session(proto.SerializeToString())
+
+    def evidence(self, frames: Batch) -> tuple[Array, Array | None]:
+        """As of `compare.Form`."""
+        return compare.run(self._session, self._outputs, frames)
+
+
 def prove(
     model: Model,
     proto: ModelProto,
-    *,
-    static: Shape | None = None,
     shapes: Sequence[Shape] | None = None,
-    starting: Callable[[Shape], None] = lambda shape: None,
-    measured: Callable[[Sequence[Parity]], None] = lambda rows: None,
-) -> None:
-    """Hold a graph to the numbers of its checkpoint.
+    tell: Callable[[str], None] = lambda text: None,
+    measured: Callable[[Sequence[Row]], None] = lambda rows: None,
+) -> list[Row]:
+    """Compare a graph with its checkpoint.
 
     Args:
         model: the checkpoint's; put into evaluation mode.
         proto: the graph.
-        static: the only shape that the graph takes; None if it takes any.
-        shapes: to compare on; `parity.default_shapes` if None, and always `static` if given.
-        starting: told of each shape before it is compared.
-        measured: given the comparison before it is judged.
+        shapes: to compare on; those that the model takes if None.
+        tell: called with what comes next.
+        measured: called with the rows before they are judged.
 
     Raises:
-        ModelError: they differ by more than `parity.BOUND`.
+        ModelError: ONNX Runtime refuses the file, or they differ by more than `BOUND`.
     """
-    compared = [static] if static else shapes or parity.default_shapes(model)
-    rows = parity.measure(model, proto.SerializeToString(), compared, starting)
+    reference, file = Checkpoint(model), File(proto)
+    fixed = _shape(model, None)
+    rows = []
+    for shape in shapes or ((fixed,) if fixed else compare.shapes_from(model.smallest_input)):
+        where = compare.describe(shape)
+        tell(f"comparing at {where}")
+        rows.append(compare.measure(reference, file, [compare.textured(shape)], where, BOUND))
     measured(rows)
-    parity.require(rows)
+    compare.require(rows)
+    return rows
 
 
 def _shape(model: Model, static: Shape | None) -> Shape | None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edge.sinks.video import VideoSink
 from edge.types import Frame, Image, Picture, Result, Verdict
-from export.parity import textured
+from export.compare import textured
 
 FPS = 30.0
 STEP_PX = 2

@@ -12,7 +12,7 @@ from benchmarks.latency.subjects import HW, Subject
 from benchmarks.section import Row
 from benchmarks.stats import bootstrap_ratio, median, percentiles
 from edge.types import Batch
-from export.parity import textured
+from export.compare import textured
 
 REST_S = 0.002
 """Before each sample, so that threads which still spin after the last one have gone to sleep."""

@@ -18,9 +18,9 @@ from benchmarks.latency.unfold import unfolded
 from edge.errors import ModelError
 from edge.manifest import METADATA_KEY, Manifest, PatchGrid, Training, parse_manifest
 from edge.regions import parse_region
+from export.compare import textured
 from export.fold import Unfolded, folded_module
 from export.graph import embed, to_onnx
-from export.parity import textured
 from training.models import PatchModel, build
 
 HW = tuple[int, int]

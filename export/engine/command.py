@@ -11,7 +11,7 @@ from rich.table import Table
 
 from edge.cuda import open_cuda
 from edge.errors import SinkError, UsageError
-from edge.manifest import Manifest, Precision
+from edge.manifest import Manifest, Precision, read_manifest
 from edge.regions import parse_region
 from edge.tensorrt.board import read_board
 from edge.tensorrt.cache import EngineCache, default_folder, write_engine
@@ -20,7 +20,6 @@ from edge.tensorrt.store import EngineRequest, EngineStore
 from edge.weights import find_model
 from export.auc import find_labelled
 from export.engine.process import build_engine
-from export.engine.proof import read_manifest
 
 _MEBIBYTE = 1 << 20
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from edge.errors import EngineError, GpuError, PatchwatchError
+from edge.errors import EngineError, GpuError
 from edge.tensorrt.record import Sidecar, parse_sidecar
 from edge.tensorrt.store import EngineRequest, Progress
 from export.engine.worker import PLAN, RECORD, Order, timing_cache_path
@@ -23,7 +23,7 @@ from export.engine.worker import PLAN, RECORD, Order, timing_cache_path
 _ROOT = Path(__file__).resolve().parents[2]
 
 _TICK_S = 1.0
-"""How often the caller is told that a build is still at the same step."""
+"""How often the caller hears that a build is still at the same step."""
 
 
 def build_engine(request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
@@ -102,12 +102,9 @@ def _read(stream: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
     lines.put(None)
 
 
-_KINDS: dict[str, type[PatchwatchError]] = {"GpuError": GpuError}
-
-
 def _require(last: Mapping[str, Any], code: int) -> None:
     if "error" in last:
-        raise _KINDS.get(last.get("kind", ""), EngineError)(last["error"])
+        raise (GpuError if last.get("kind") == "GpuError" else EngineError)(last["error"])
     if code < 0:
         name = signal.Signals(-code).name
         raise EngineError(

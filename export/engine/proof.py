@@ -10,7 +10,7 @@ import numpy as np
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.decision.verdict import judge_once
 from edge.errors import RegionError
-from edge.manifest import Manifest, Precision
+from edge.manifest import Precision
 from edge.regions import GRID
 from edge.tensorrt.record import Loss, Proof, Shape
 from edge.types import Batch, Evidence, Image
@@ -136,13 +136,3 @@ def middle(image: Image, shape: Shape) -> Image:
     top = (height - shape.height) // 2 // GRID * GRID
     left = (width - shape.width) // 2 // GRID * GRID
     return np.ascontiguousarray(image[top : top + shape.height, left : left + shape.width])
-
-
-def read_manifest(model: Path) -> Manifest:
-    """What a model file says of itself.
-
-    Raises:
-        ModelError: it cannot be used.
-    """
-    with OnnxRuntimeBackend(model, threads=1) as reader:
-        return reader.manifest

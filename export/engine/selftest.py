@@ -26,7 +26,7 @@ from edge.backends.base import Backend
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.detector import Detector, Stopwatch
 from edge.errors import PatchwatchError
-from edge.manifest import Manifest, Precision
+from edge.manifest import Manifest, Precision, read_manifest
 from edge.pixels import to_bgr
 from edge.regions import RegionSpec, cut, parse_region
 from edge.tensorrt.board import read_board
@@ -38,7 +38,6 @@ from edge.weights import DEFAULT, find_model
 from export.engine.command import shape_of, this_machine
 from export.engine.frames import proof_frames
 from export.engine.process import build_engine
-from export.engine.proof import read_manifest
 
 SCHEMA_VERSION = 1
 FRAME_HW = (720, 1280)

@@ -8,6 +8,7 @@ record are written into the folder that the order names.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -19,10 +20,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from edge.errors import EngineError, MissingDependency, PatchwatchError
-from edge.manifest import Manifest
+from edge.files import write_whole
+from edge.manifest import read_manifest
+from edge.schema import Strict
 from edge.tensorrt.record import Build, EngineKey, Machine, Proof, Sidecar
 from export.auc import LARGEST_LOSS
 
@@ -31,10 +32,8 @@ PLAN, RECORD = "engine.plan", "engine.json"
 Tell = Callable[[str], None]
 
 
-class Order(BaseModel):
-    """What the process is told to do."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Order(Strict):
+    """What the process shall do."""
 
     model: Path
     key: EngineKey
@@ -60,91 +59,76 @@ def carry_out(order: Order, tell: Tell) -> Sidecar:
     refused: list[str] = []
     with open_cuda() as cuda:
         for plan in plans(capabilities, order.model, order.key.precision):
-            attempt = _Attempt(order, capabilities, cuda, tell)
             try:
-                return attempt.make(plan, refused)
+                return _attempt(order, plan, capabilities, cuda, refused, tell)
             except EngineError as error:
                 refused.append(f"{plan.route}: {error}")
     raise EngineError(" Then: ".join(refused))
 
 
-class _Attempt:
-    def __init__(self, order: Order, capabilities: Any, cuda: Any, tell: Tell) -> None:
-        self._order = order
-        self._capabilities = capabilities
-        self._cuda = cuda
-        self._tell = tell
+def _attempt(
+    order: Order, plan: Any, capabilities: Any, cuda: Any, refused: Sequence[str], tell: Tell
+) -> Sidecar:
+    from export.engine.build import build
+    from export.engine.plan import workspace
 
-    def make(self, plan: Any, refused: Sequence[str]) -> Sidecar:
-        from export.engine.build import build
-        from export.engine.plan import workspace
+    began = time.monotonic()
+    memory = workspace(cuda.free_bytes(), order.workspace_bytes)
+    timings = b""
+    with suppress(OSError):  # none yet
+        timings = order.timings.read_bytes()
+    built = build(plan, capabilities, order.key.shape, memory, timings, tell)
+    seconds = time.monotonic() - began
+    proof = _prove(order, cuda, built.plan, tell)
+    _require(proof)
+    if built.timing_cache is not None:
+        with suppress(PatchwatchError):  # it costs the next build a minute, and nothing else
+            write_whole(order.timings, built.timing_cache)
+    record = Build(
+        route=plan.route,
+        source=plan.source.name,
+        network_flags=plan.network_flags,
+        builder_flags=plan.set_flags,
+        pinned=built.pinned,
+        workspace_bytes=memory,
+        seconds=round(seconds, 3),
+        warnings=built.warnings,
+        refused=tuple(refused),
+    )
+    sidecar = Sidecar(
+        key=order.key,
+        manifest=read_manifest(order.model),
+        engine_sha256=hashlib.sha256(built.plan).hexdigest(),
+        engine_bytes=len(built.plan),
+        build=record,
+        proof=proof,
+        built_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        patchwatch=metadata.version("patchwatch"),
+    )
+    (order.output / PLAN).write_bytes(built.plan)
+    (order.output / RECORD).write_text(sidecar.to_json(), encoding="utf-8")
+    return sidecar
 
-        key, began = self._order.key, time.monotonic()
-        memory = workspace(self._cuda.free_bytes(), self._order.workspace_bytes)
-        timings = _read(self._order.timings)
-        built = build(plan, self._capabilities, key.shape, memory, timings, self._tell)
-        seconds = time.monotonic() - began
-        proof, manifest = self._prove(built.plan)
-        _require(proof)
-        if built.timing_cache is not None:
-            _keep(self._order.timings, built.timing_cache)
-        record = Build(
-            route=plan.route,
-            source=plan.source.name,
-            network_flags=plan.network_flags,
-            builder_flags=plan.set_flags,
-            pinned=built.pinned,
-            workspace_bytes=memory,
-            seconds=round(seconds, 3),
-            warnings=built.warnings,
-            refused=tuple(refused),
-        )
-        return self._write(built.plan, record, proof, manifest)
 
-    def _prove(self, plan: bytes) -> tuple[Proof, Manifest]:
-        from edge.tensorrt.session import Session
-        from export.engine.proof import prove, read_manifest
+def _prove(order: Order, cuda: Any, plan: bytes, tell: Tell) -> Proof:
+    from edge.tensorrt.session import Session
+    from export.engine.proof import measure_loss, prove
 
-        order = self._order
-        with Session(self._cuda, plan, order.key.shape, f"engine of {order.model.name}") as session:
-            memory = session.memory(mapped=False)
-            try:
+    shape = order.key.shape
+    with Session(cuda, plan, shape, f"engine of {order.model.name}") as session:
+        memory = session.memory(mapped=False)
 
-                def infer(frames: Any) -> Any:
-                    return session.infer(memory, frames)
+        def infer(frames: Any) -> Any:
+            return session.infer(memory, frames)
 
-                proof = prove(infer, order.model, order.key.precision, order.key.shape, self._tell)
-                manifest = read_manifest(order.model)
-                if order.labelled is not None and proof.ok:
-                    proof = self._with_loss(proof, infer)
-            finally:
-                memory.free()
-        return proof, manifest
-
-    def _with_loss(self, proof: Proof, infer: Any) -> Proof:
-        from export.engine.proof import measure_loss
-
-        order = self._order
-        assert order.labelled is not None  # asked for by the caller
-        loss = measure_loss(order.labelled, order.model, infer, order.key.shape, self._tell)
-        return proof.model_copy(update={"loss": loss})
-
-    def _write(self, plan: bytes, build: Build, proof: Proof, manifest: Manifest) -> Sidecar:
-        import hashlib
-
-        sidecar = Sidecar(
-            key=self._order.key,
-            manifest=manifest,
-            engine_sha256=hashlib.sha256(plan).hexdigest(),
-            engine_bytes=len(plan),
-            build=build,
-            proof=proof,
-            built_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            patchwatch=metadata.version("patchwatch"),
-        )
-        (self._order.output / PLAN).write_bytes(plan)
-        (self._order.output / RECORD).write_text(sidecar.to_json(), encoding="utf-8")
-        return sidecar
+        try:
+            proof = prove(infer, order.model, order.key.precision, shape, tell)
+            if order.labelled is None or not proof.ok:
+                return proof
+            loss = measure_loss(order.labelled, order.model, infer, shape, tell)
+            return proof.model_copy(update={"loss": loss})
+        finally:
+            memory.free()
 
 
 def _require(proof: Proof) -> None:
@@ -181,24 +165,6 @@ def import_tensorrt() -> Any:
             "--system-site-packages; elsewhere pip install tensorrt-cu12",
         ) from error
     return tensorrt
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """For the next build; what cannot be kept costs it a minute, and nothing else."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    with suppress(OSError):
-        beside.unlink()
 
 
 def timing_cache_path(folder: Path, machine: Machine) -> Path:

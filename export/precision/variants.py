@@ -14,12 +14,11 @@ from rich.table import Table
 from edge.errors import ModelError, UsageError
 from edge.manifest import Precision
 from edge.types import Batch
-from export import auc
+from export import auc, compare
 from export.auc import Loss
+from export.compare import Judge
 from export.graph import embed, manifest_in
 from export.lint import check
-from export.precision import compare
-from export.precision.compare import Judge
 from export.precision.half import to_half
 from export.precision.int8 import to_int8
 from export.precision.parts import name_front
@@ -166,7 +165,9 @@ def _prove(
     watch: Watch,
 ) -> None:
     precision = candidate.manifest.precision
-    rows = compare.measure(reference, candidate, pictures, lambda x: watch.at(f"{precision}: {x}"))
+    rows = compare.compare_files(
+        reference, candidate, pictures, lambda text: watch.at(f"{precision}: {text}")
+    )
     watch.show(compare.table(rows))
     compare.require(rows)
     if labelled is not None:

@@ -42,10 +42,10 @@ from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.errors import ModelError
 from edge.types import Batch
 from edge.weights import DEFAULT, TINY, find_model
+from export.compare import textured
 from export.fold import Unfolded, folded_module
 from export.graph import to_onnx
-from export.model_file import manifest_of
-from export.parity import BOUND, textured
+from export.model_file import BOUND, manifest_of
 from tests.build_here import BuildHere
 from tests.export.models import lively, make_card
 from tests.fake_tensorrt import installed

@@ -29,9 +29,10 @@ from benchmarks.peers_report import render
 from benchmarks.resnet50 import INPUT_HW, ResNet50
 from benchmarks.section import Plan, Section
 from edge.weights import TINY, find_model
+from export.compare import textured
 from export.fold import Unfolded, folded_module
 from export.graph import to_onnx
-from export.parity import BOUND, textured
+from export.model_file import BOUND
 from tests.export.models import lively
 
 PLAN = Plan(quick=True, threads=(1,), budget_s={"peers": 0.1})

@@ -17,8 +17,7 @@ import patchwatch
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.manifest import METADATA_KEY, Manifest, parse_manifest
 from edge.weights import find_model, variant
-from export import parity
-from export.precision import compare
+from export import compare
 from tests.export.models import lively, lively_graph, make_card
 from tests.export.test_auc import fill
 from tests.shared_data import shared
@@ -29,8 +28,7 @@ SMALL = ((1, 24, 24), (1, 9, 11))
 
 @pytest.fixture(autouse=True)
 def small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "default_shapes", lambda model: SMALL)
-    monkeypatch.setattr(parity, "shapes_from", lambda least: SMALL)
+    monkeypatch.setattr(compare, "shapes_from", lambda least: SMALL)
 
 
 @pytest.fixture
@@ -80,7 +78,7 @@ def test_the_published_weights(tmp_path: Path) -> None:
     found = manifest(output)
     assert (found.name, found.licence) == ("WildRF_Tiny_LaDeDa", "not stated")
     with OnnxRuntimeBackend(output) as backend:
-        (evidence,) = backend.infer(parity.textured((1, 64, 64)))
+        (evidence,) = backend.infer(compare.textured((1, 64, 64)))
     assert abs(evidence.logit) > 0.1
 
 
@@ -190,7 +188,7 @@ def test_the_table_is_shown_and_nothing_written_past_the_bound(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parity, "BOUND", 0.0)
+    monkeypatch.setattr("export.model_file.BOUND", 0.0)
     assert export(checkpoint, "-o", tmp_path / "m.onnx") == 1
     capture = capsys.readouterr()
     assert "too far" in capture.out
@@ -273,7 +271,7 @@ def test_nothing_of_a_set_is_replaced_if_one_is_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compare, "BOUNDS", {"fp16": 1.0, "int8": 0.0})
+    monkeypatch.setattr(compare, "BOUNDS", {"fp32": 0.0, "fp16": 1.0, "int8": 0.0})
     for name in ("m.onnx", "m.fp16.onnx"):
         (tmp_path / name).write_text("precious")
     words = ["--precision", "fp32,fp16,int8", "--calibration", photographs]

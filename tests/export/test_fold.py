@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from edge.manifest import Manifest
 from export import lint as lint_module
+from export.compare import Judge, Row, textured
 from export.fold import Unfolded, fold, folded_module, pack_inputs, pack_outputs
 from export.graph import INPUT, manifest_in, to_onnx
 from export.lint import lint
 from export.model_file import graph_of, prove
-from export.parity import Parity, measure, textured
-from export.precision.compare import Judge
 from export.precision.half import to_half
 from export.precision.variants import sign
 from tests.export.models import lively, make_card, stir
@@ -26,7 +25,7 @@ from training.models.resnet18 import ResNet18
 ODD_SIZES = ((1, 5, 5), (1, 6, 5), (1, 5, 8), (2, 23, 36), (1, 40, 31), (1, 33, 33), (1, 64, 66))
 
 
-def worst(rows: list[Parity]) -> float:
+def worst(rows: list[Row]) -> float:
     return max(row.difference.scaled for row in rows)
 
 
@@ -34,7 +33,7 @@ def worst(rows: list[Parity]) -> float:
 def test_tiny_folds_exactly_at_any_size(preprocessing: str) -> None:
     model = lively("tiny_ladeda", preprocessing)
     proto = to_onnx(folded_module(model))
-    assert worst(measure(model, proto.SerializeToString(), ODD_SIZES)) < 1e-5
+    assert worst(prove(model, proto, ODD_SIZES)) < 1e-5
     kinds = {node.op_type for node in proto.graph.node}
     assert not {"Shape", "Gather", "If", "Loop", "Pad"} & kinds
 
@@ -54,7 +53,7 @@ def test_the_large_ones_fold_exactly_at_any_size(architecture: str, preprocessin
     proto = to_onnx(folded_module(model))
     least = model.smallest_input
     shapes = ((1, least, least), (1, least + 1, least + 4), (2, 77, 90))
-    assert worst(measure(model, proto.SerializeToString(), shapes)) < 2e-5
+    assert worst(prove(model, proto, shapes)) < 2e-5
     kinds = {node.op_type for node in proto.graph.node}
     assert not {"BatchNormalization", "Pad", "Shape", "Identity"} & kinds
 
@@ -102,7 +101,7 @@ def test_folding_is_worth_it() -> None:
     assert len(naive.graph.node) > len(folded.graph.node)
     assert list(naive.graph.input) == list(folded.graph.input)
     assert list(naive.graph.output) == list(folded.graph.output)
-    assert worst(measure(model, naive.SerializeToString(), ODD_SIZES)) < 1e-5
+    assert worst(prove(model, naive, ODD_SIZES)) < 1e-5
 
 
 @pytest.mark.parametrize("packing", [(1, 2), (2, 2)])
@@ -131,7 +130,7 @@ def whole(request: pytest.FixtureRequest) -> Iterator[ResNet18]:
 def test_a_resnet18_folds_exactly_at_any_size(whole: ResNet18) -> None:
     proto = to_onnx(folded_module(whole), patches=False)
     shapes = ((1, 224, 224), (1, 32, 32), (2, 49, 64), (1, 63, 131))
-    assert worst(measure(whole, proto.SerializeToString(), shapes)) < 5e-6
+    assert worst(prove(whole, proto, shapes)) < 5e-6
     kinds = {node.op_type for node in proto.graph.node}
     assert not {"BatchNormalization", "Dropout", "Pad", "Shape", "Identity", "Div"} & kinds
     frames = torch.from_numpy(textured((1, 70, 81)))
@@ -145,7 +144,7 @@ def test_a_resnet18_folds_exactly_at_any_size(whole: ResNet18) -> None:
 def test_a_resnet18_passes_the_lint_and_has_no_patches(whole: ResNet18) -> None:
     card = make_card(whole, region="faces:224")
     proto = graph_of(whole, card, "it", (1, 224, 224))
-    prove(whole, proto, static=(1, 224, 224))
+    prove(whole, proto, [(1, 224, 224)])
     assert [value.name for value in proto.graph.output] == ["logit"]
     manifest = manifest_in(proto, "it")
     assert manifest.patches is None and manifest.region == "faces:224"
@@ -189,9 +188,7 @@ def test_a_transformer_is_exported_by_its_file_and_the_operators_it_needs(
         graph_of(model, make_card(model), "vit")
     monkeypatch.setattr(lint_module, "OPERATORS", lint_module.OPERATORS | needed)
     proto = graph_of(model, make_card(model), "vit")
-    rows: list[Parity] = []
-    prove(model, proto, measured=rows.extend)
-    assert [row.shape for row in rows] == [(1, 32, 32)]
+    assert [row.where for row in prove(model, proto)] == ["32×32"]
     manifest: Manifest = manifest_in(proto, "vit")
     assert (manifest.architecture, manifest.patches) == ("tiny_vit", None)
     half = to_half(proto)

@@ -11,12 +11,10 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge.errors import ModelError
-from export import parity
+from export import compare
+from export.compare import Judge, textured
 from export.graph import INPUT, LOGIT, PATCH_LOGITS
 from export.lint import lint
-from export.parity import textured
-from export.precision import compare
-from export.precision.compare import Judge
 from export.precision.half import rounding_in_float, to_half
 from export.precision.parts import constants, parts_of
 from export.precision.variants import sign
@@ -27,7 +25,7 @@ from training.models import PREPROCESSINGS
 
 @pytest.fixture(autouse=True)
 def small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "shapes_from", lambda least: ((1, 64, 64), (2, 71, 80)))
+    monkeypatch.setattr(compare, "shapes_from", lambda least: ((1, 64, 64), (2, 71, 80)))
 
 
 EXACT = ("/Cast", "/Transpose", "/pixels/", "/head/", "/Squeeze", "/pooling/", "/ReduceMean")
@@ -113,7 +111,7 @@ def test_it_is_near_and_half_as_large() -> None:
     model = lively_graph("lite0_s8", "raw")
     made = half("lite0_s8", "raw")
     assert made.ByteSize() < 0.55 * model.ByteSize()
-    rows = compare.measure(Judge(model), Judge(made), [textured((1, 80, 96))])
+    rows = compare.compare_files(Judge(model), Judge(made), [textured((1, 80, 96))])
     compare.require(rows)
     assert all((row.difference.patch or 0) > 1e-6 for row in rows)
 
@@ -150,7 +148,7 @@ def test_an_overflow_that_onnx_runtime_would_hide_is_refused() -> None:
     patches = judge.evidence(frames)[1]
     assert patches is not None and not np.isfinite(patches).all()
     with pytest.raises(ModelError, match="fp16 differs from the float32 file"):
-        compare.require(compare.measure(Judge(model), judge, []))
+        compare.require(compare.compare_files(Judge(model), judge, []))
 
 
 def test_the_float_twin_rounds_where_half_precision_stores() -> None:

@@ -15,9 +15,9 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from edge.errors import ModelError
+from export.compare import textured
 from export.graph import INPUT, LOGIT
 from export.lint import lint
-from export.parity import textured
 from export.precision.int8 import mean_shift, on_grid, put_on_grid, to_int8
 from export.precision.parts import constants, parts_of
 from export.precision.variants import sign
@@ -150,7 +150,7 @@ def test_a_model_without_a_body_is_refused() -> None:
 def test_the_same_pictures_give_the_same_bytes() -> None:
     script = """
         import hashlib
-        from export.parity import textured
+        from export.compare import textured
         from export.precision.int8 import to_int8
         from tests.export.models import lively_graph
         made = to_int8(lively_graph("tiny_ladeda", "raw"), [textured((1, 48, 56))])

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from edge.errors import SourceError
 from edge.manifest import PatchGrid
 from edge.regions import parse_region
-from export.parity import textured
+from export.compare import textured
 from export.precision import pictures
 from export.precision.pictures import crops, fixed_shape, read_pictures
 from tests.export.models import lively_graph

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from export.compare import textured
 from export.lint import lint
-from export.parity import textured
 from export.precision.half import to_half
 from export.precision.int8 import to_int8
 from export.precision.parts import constants

@@ -13,10 +13,9 @@ from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.errors import ContractError, ManifestError, ModelError, SourceError, UsageError
 from edge.manifest import Figure, parse_manifest
 from edge.tensorrt.record import PRECISIONS
-from export import auc, parity
+from export import auc, compare
 from export.auc import Loss
 from export.graph import embed, manifest_in
-from export.precision import compare
 from export.precision.variants import (
     Wanted,
     file_of,
@@ -43,7 +42,7 @@ class Watcher:
 
 @pytest.fixture(autouse=True)
 def small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "shapes_from", lambda least: ((1, 24, 24),))
+    monkeypatch.setattr(compare, "shapes_from", lambda least: ((1, 24, 24),))
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_all_three_are_made_and_run_on_the_device(tmp_path: Path, labelled: Path
             assert backend.manifest.precision == name
             assert (backend.manifest.validation == (figure,)) == (name == "fp32")
             assert backend.manifest.calibration == manifest.calibration
-            backend.infer(parity.textured((1, 32, 32)))
+            backend.infer(compare.textured((1, 32, 32)))
     assert len(watch.shown) == 4
     assert "calibrating int8, picture 6 of 6" in watch.said
     assert "fp16: comparing on 6 pictures" in watch.said
@@ -110,7 +109,7 @@ def test_what_costs_too_much_is_refused(labelled: Path, monkeypatch: pytest.Monk
 
 
 def test_what_is_too_far_is_shown_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "BOUNDS", {"fp16": 0.0, "int8": 0.0})
+    monkeypatch.setattr(compare, "BOUNDS", {"fp32": 0.0, "fp16": 0.0, "int8": 0.0})
     watch = Watcher()
     with pytest.raises(ModelError, match="fp16 differs from the float32 file"):
         make_variants(lively_graph(), Wanted(("fp16",)), watch)
