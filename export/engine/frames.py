@@ -34,7 +34,7 @@ def proof_frames(height: int, width: int) -> Iterator[Image]:
         if seed % 3 == 2:  # in flat blocks, as after a bad codec
             rows, columns = (np.arange(side) // _CELL * _CELL for side in (height, width))
             scene = 0.7 * scene[rows][:, columns] + 0.3 * scene
-        yield scene.clip(0, 255).round().astype(np.uint8)
+        yield np.ascontiguousarray(scene.clip(0, 255).round().astype(np.uint8))
 
 
 def _scene(height: int, width: int, seed: int) -> npt.NDArray[np.float64]:
