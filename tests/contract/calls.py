@@ -35,7 +35,7 @@ def our_files() -> list[Path]:
     every = [
         path for room in ("edge", "export", "benchmarks") for path in (ROOT / room).rglob("*.py")
     ]
-    near = [ROOT / "export" / "engine", ROOT / "edge" / "engines"]
+    near = [ROOT / "export" / "engine", ROOT / "edge" / "tensorrt"]
     return sorted(path for path in every if path.parent in near or _imports_it(path))
 
 

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 from tests.fake_tensorrt import driver
 from tests.fake_tensorrt.base import (
     MODULE,
-    Dims,
     MustInit,
     Spans,
     Strict,
@@ -43,13 +42,7 @@ class IHostMemory(ctypes.Structure):
 
     @property
     def nbytes(self) -> int:
-        """How many."""
         return ctypes.sizeof(self)
-
-    @property
-    def dtype(self) -> Any:
-        """Always INT8."""
-        return type(self)._api.DataType.INT8  # type: ignore[attr-defined]
 
 
 def host_memory(kind: type[Any], data: bytes) -> Any:
@@ -71,7 +64,6 @@ class IProgressMonitor(Strict, metaclass=MustInit):
         """A phase begins."""
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """A step of a phase is done; False ends the build."""
         return True
 
     def phase_finish(self, phase_name: str) -> None:
@@ -101,10 +93,6 @@ class IOptimizationProfile(Strict):
                 raise RuntimeError(f"Shape provided for {name} is inconsistent with other shapes.")
             given.append(sizes)
 
-    def get_shape(self, input: str) -> list[Dims]:
-        """The three shapes of an input; none if they were not set."""
-        return [Dims(shape) for shape in self._shapes.get(input, [])]
-
     def _valid(self) -> bool:
         return all(len(shapes) == 3 for shapes in self._shapes.values())
 
@@ -115,20 +103,7 @@ class ITimingCache(Strict):
     _data: dict[str, Any]
 
     def serialize(self) -> Any:
-        """Its bytes."""
         return host_memory(self._api.IHostMemory, json.dumps(self._data).encode())
-
-    def combine(self, input_cache: Any, ignore_mismatch: bool) -> bool:
-        """Take over what another knows."""
-        if self._data["machine"] != input_cache._data["machine"] and not ignore_mismatch:
-            return False
-        self._data["kernels"] = sorted({*self._data["kernels"], *input_cache._data["kernels"]})
-        return True
-
-    def reset(self) -> bool:
-        """Forget everything."""
-        self._data["kernels"] = []
-        return True
 
 
 class IBuilderConfig(Strict):
@@ -140,52 +115,21 @@ class IBuilderConfig(Strict):
     _profiles: list[Any]
     _cache: Any
     _monitor: Any
-    _level: int
-    _verbosity: Any
-    _hardware: Any
     _builder: Any
 
-    @property
-    def flags(self) -> int:
-        """Those that are set, as a bit mask."""
-        return sum(1 << flag for flag in self._flags)
-
-    @flags.setter
-    def flags(self, mask: int) -> None:
-        self._flags = {bit for bit in range(64) if mask >> bit & 1}
-
     def set_flag(self, flag: Any) -> None:
-        """Set one."""
         expect(flag, self._api.BuilderFlag, "set_flag")
         self._flags.add(int(flag))
 
     def clear_flag(self, flag: Any) -> None:
-        """Take one off."""
         expect(flag, self._api.BuilderFlag, "clear_flag")
         self._flags.discard(int(flag))
 
-    def get_flag(self, flag: Any) -> bool:
-        """Whether one is set."""
-        expect(flag, self._api.BuilderFlag, "get_flag")
-        return int(flag) in self._flags
-
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
-        """Bytes that a pool may use."""
         expect(pool, self._api.MemoryPoolType, "set_memory_pool_limit")
         self._pools[int(pool)] = as_int(pool_size, "set_memory_pool_limit")
 
-    def get_memory_pool_limit(self, pool: Any) -> int:
-        """Bytes that a pool may use: all there are, if nothing else was said."""
-        expect(pool, self._api.MemoryPoolType, "get_memory_pool_limit")
-        return self._pools.get(int(pool), 8 << 30)
-
-    @property
-    def num_optimization_profiles(self) -> int:
-        """How many were added."""
-        return len(self._profiles)
-
     def add_optimization_profile(self, profile: Any) -> int:
-        """Add one; gives its number, -1 for one that is not valid."""
         expect(profile, self._api.IOptimizationProfile, "add_optimization_profile")
         if not profile._valid():
             return -1
@@ -193,7 +137,6 @@ class IBuilderConfig(Strict):
         return len(self._profiles) - 1
 
     def create_timing_cache(self, serialized_timing_cache: Any) -> Any:
-        """From bytes of an earlier one, or an empty one from none; None for other bytes."""
         data = bytes(memoryview(serialized_timing_cache))
         try:
             known = json.loads(data) if data else {"machine": self._machine(), "kernels": []}
@@ -202,7 +145,6 @@ class IBuilderConfig(Strict):
         return make(self._api.ITimingCache, data=known)
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
-        """Use one; not that of another machine or version, unless that is ignored."""
         expect(cache, self._api.ITimingCache, "set_timing_cache")
         if cache._data["machine"] != self._machine() and not ignore_mismatch:
             return False
@@ -210,47 +152,16 @@ class IBuilderConfig(Strict):
         return True
 
     def get_timing_cache(self) -> Any:
-        """The one in use; None if none was set."""
         return self._cache
 
     @property
     def progress_monitor(self) -> Any:
-        """Told how a build goes."""
         return self._monitor
 
     @progress_monitor.setter
     def progress_monitor(self, monitor: Any) -> None:
         expect(monitor, IProgressMonitor, "progress_monitor")
         self._monitor = monitor
-
-    @property
-    def builder_optimization_level(self) -> int:
-        """0 to 5: how long kernels are looked for."""
-        return self._level
-
-    @builder_optimization_level.setter
-    def builder_optimization_level(self, level: int) -> None:
-        self._level = as_int(level, "builder_optimization_level")
-
-    @property
-    def profiling_verbosity(self) -> Any:
-        """How much the engine tells of its layers."""
-        return self._verbosity
-
-    @profiling_verbosity.setter
-    def profiling_verbosity(self, verbosity: Any) -> None:
-        expect(verbosity, self._api.ProfilingVerbosity, "profiling_verbosity")
-        self._verbosity = verbosity
-
-    @property
-    def hardware_compatibility_level(self) -> Any:
-        """Which other GPUs the engine shall run on."""
-        return self._hardware
-
-    @hardware_compatibility_level.setter
-    def hardware_compatibility_level(self, level: Any) -> None:
-        expect(level, self._api.HardwareCompatibilityLevel, "hardware_compatibility_level")
-        self._hardware = level
 
     def _machine(self) -> str:
         gpu = driver.device()
@@ -264,12 +175,6 @@ class IBuilderConfig(Strict):
 class Builder(Strict):
     """Makes networks, configurations and plans."""
 
-    _spans: ClassVar[Spans] = {
-        "platform_has_fast_fp16": (0, 11),
-        "platform_has_fast_int8": (0, 11),
-        "platform_has_tf32": (0, 11),
-    }
-
     def __init__(self, logger: Any) -> None:
         expect(logger, ILogger, "__init__")
         log = self._api._log
@@ -277,33 +182,7 @@ class Builder(Strict):
         refuse_without_cuda(self._api, "createInferBuilder")
         self._logger = logger
 
-    @property
-    def logger(self) -> Any:
-        """Its logger."""
-        return self._logger
-
-    @property
-    def platform_has_fast_fp16(self) -> bool:
-        """Whether the GPU computes in half precision."""
-        return True
-
-    @property
-    def platform_has_fast_int8(self) -> bool:
-        """Whether the GPU computes with 8 bits."""
-        return True
-
-    @property
-    def platform_has_tf32(self) -> bool:
-        """Whether the GPU rounds products to 10 bits if it may."""
-        return True
-
-    @property
-    def num_DLA_cores(self) -> int:
-        """None here."""
-        return 0
-
     def create_network(self, flags: int = 0) -> Any:
-        """An empty network."""
         return make(
             self._api.INetworkDefinition,
             builder=self,
@@ -311,11 +190,9 @@ class Builder(Strict):
             graph=None,
             layers=[],
             log=self._api._log,
-            name="Unnamed Network 0",
         )
 
     def create_builder_config(self) -> Any:
-        """A configuration as it is by default: TF32 is on."""
         api = self._api
         return make(
             api.IBuilderConfig,
@@ -325,17 +202,12 @@ class Builder(Strict):
             profiles=[],
             cache=None,
             monitor=None,
-            level=3,
-            verbosity=api.ProfilingVerbosity.LAYER_NAMES_ONLY,
-            hardware=api.HardwareCompatibilityLevel.NONE,
         )
 
     def create_optimization_profile(self) -> Any:
-        """An empty profile."""
         return make(self._api.IOptimizationProfile, shapes={}, log=self._api._log)
 
     def build_serialized_network(self, network: Any, config: Any) -> Any:
-        """A plan; None if that fails, and the logger is told why."""
         expect(network, self._api.INetworkDefinition, "build_serialized_network")
         expect(config, self._api.IBuilderConfig, "build_serialized_network")
         if self._fails(network) or not self._checked(network, config):
@@ -368,7 +240,6 @@ class Builder(Strict):
         return True
 
     def _worked(self, config: Any) -> bool:
-        """Take the time that a build takes; False if the monitor ends it."""
         monitor, pause = config._monitor, self._api._faults.build_seconds / _STEPS
         if monitor is None:
             time.sleep(pause * _STEPS)
@@ -393,11 +264,6 @@ class Builder(Strict):
             library=faults.library or release.library,
             compute_capability=faults.compute_capability or gpu.compute_capability,
             gpu=gpu.name,
-            name=network.name,
-            flags=config._named_flags(),
-            strongly_typed=network._strongly_typed(),
-            level=config._hardware.name,
-            verbosity=config._verbosity.name,
             tensors=(
                 *(Tensor(v.name, True, v.dtype, v.shape) for v in graph.inputs),
                 *(Tensor(v.name, False, v.dtype, v.shape) for v in graph.outputs),
@@ -406,12 +272,6 @@ class Builder(Strict):
                 {name: (s[0], s[1], s[2]) for name, s in profile._shapes.items()}
                 for profile in config._profiles
             ),
-            layers=tuple(layer.name for layer in network._layers),
-            pinned={
-                layer.name: layer._precision.name
-                for layer in network._layers
-                if layer._precision is not None
-            },
             onnx=graph.onnx,
         )
 

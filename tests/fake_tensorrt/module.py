@@ -29,7 +29,6 @@ _TEMPLATES: tuple[type[Any], ...] = (
     building.Builder,
     running.Runtime,
     running.ICudaEngine,
-    running.EngineInspector,
     running.IExecutionContext,
 )
 

@@ -40,15 +40,8 @@ class Plan:
         library: version of TensorRT.
         compute_capability: of the GPU it was built for.
         gpu: its name.
-        name: of the network.
-        flags: of the builder, by name.
-        strongly_typed: whether types were taken from the file.
-        level: member of HardwareCompatibilityLevel.
-        verbosity: member of ProfilingVerbosity.
         tensors: inputs before outputs.
         profiles: for each, by input: smallest, best and largest shape.
-        layers: their names.
-        pinned: layers that were held to a type, with it.
         onnx: what is run.
     """
 
@@ -56,15 +49,8 @@ class Plan:
     library: str
     compute_capability: tuple[int, int]
     gpu: str
-    name: str
-    flags: tuple[str, ...]
-    strongly_typed: bool
-    level: str
-    verbosity: str
     tensors: tuple[Tensor, ...]
     profiles: tuple[dict[str, tuple[Shape, Shape, Shape]], ...]
-    layers: tuple[str, ...]
-    pinned: dict[str, str]
     onnx: bytes
 
     def tensor(self, name: str) -> Tensor | None:
@@ -124,6 +110,4 @@ def _from_fields(fields: dict[str, Any], onnx: bytes) -> Plan:
         {name: tuple(map(tuple, shapes)) for name, shapes in profile.items()}
         for profile in fields["profiles"]
     )
-    for name in ("flags", "layers"):
-        fields[name] = tuple(fields[name])
     return Plan(**fields, onnx=onnx)

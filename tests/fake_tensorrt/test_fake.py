@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge.backends import open_backend
+from edge.cuda import open_cuda
 from edge.tensorrt.log_lines import Problem, explain
 from tests.fake_tensorrt import (
     VERSIONS,
@@ -29,6 +29,9 @@ from tests.fake_tensorrt import (
 )
 from tests.fake_tensorrt.memory import Block
 from tests.onnx_files import write_model
+from tests.software_cuda import SoftwareGpu
+from tests.software_cuda.fixtures import software_cuda as software_cuda
+from tests.software_cuda.fixtures import software_gpu as software_gpu
 
 H, W = 4, 6
 
@@ -149,28 +152,8 @@ def test_an_engine_tells_its_tensors(bench: Bench, model: bytes) -> None:
     assert engine.get_tensor_mode("absent") == modes.NONE
     assert engine.get_tensor_dtype("frames") == trt.uint8
     assert engine.get_tensor_shape("frames") == (-1, -1, -1, 3)
-    low, best, high = engine.get_tensor_profile_shape("frames", 0)
-    assert (low, best, high) == ((1, H, W, 3), (1, H, W, 3), (2, H, W, 3))
     with pytest.raises(ValueError, match="__len__"):
-        len(engine.get_tensor_profile_shape("logit", 0)[0])
-    assert engine.num_optimization_profiles == 1
-
-
-def test_an_engine_runs_at_once_and_can_be_serialised_again(bench: Bench, model: bytes) -> None:
-    engine = bench.engine(model)
-    assert bytes(engine.serialize()) == bench.plan(model)
-    context = engine.create_execution_context()
-    assert context.infer_shapes() == ["frames"]
-    assert context.set_input_shape("frames", (1, H, W, 3))
-    assert context.get_max_output_size("patch_logits") == 4 * H * W
-    blocks = [Block((1, H, W, 3), np.uint8), Block((1,), np.float32), Block((H, W), np.float32)]
-    blocks[0].array[:] = 131
-    assert context.execute_v2([block.address for block in blocks])
-    assert blocks[1].array.tolist() == [3.0]
-    assert np.all(blocks[2].array == 3.0)
-    bench.faults.run_fails = "IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (x)"
-    assert not context.execute_async_v3(0)
-    assert bench.lines[-1].endswith("(x)")
+        len(engine.get_tensor_shape("absent"))
 
 
 def test_without_explicit_batch_only_8_refuses(bench: Bench, model: bytes) -> None:
@@ -185,9 +168,8 @@ def test_a_file_that_is_no_onnx_is_refused_without_raising(bench: Bench) -> None
     parser = bench.trt.OnnxParser(bench.network("EXPLICIT_BATCH"), bench.logger)
     assert not parser.parse(b"not onnx at all")
     error = parser.get_error(0)
-    assert (parser.num_errors, error.node()) == (1, -1)
-    assert error.code() == bench.trt.ErrorCode.MODEL_DESERIALIZE_FAILED
-    assert not parser.parse_from_file("/nowhere.onnx")
+    assert parser.num_errors == 1
+    assert "MODEL_DESERIALIZE_FAILED" in str(error)
 
 
 def graph_of(*nodes: Any, **initializers: Any) -> bytes:
@@ -219,7 +201,7 @@ def test_an_unknown_operator_is_named(bench: Bench) -> None:
     data = graph_of(helper.make_node("DynamicQuantizeLinear", ["frames"], ["a", "b", "c"]))
     parser = bench.trt.OnnxParser(bench.network("EXPLICIT_BATCH"), bench.logger)
     assert not parser.parse(data)
-    assert "Plugin not found" in parser.get_error(0).desc()
+    assert "Plugin not found" in str(parser.get_error(0))
     assert bench.why() is Problem.UNSUPPORTED_OPERATOR
 
 
@@ -282,28 +264,9 @@ def test_strong_types_and_precision_flags_exclude_each_other(model: bytes) -> No
         network = bench.parsed(model, "STRONGLY_TYPED")
         layer = network.get_layer(1)
         layer.precision = bench.trt.float32
-        assert not layer.precision_is_set
         assert "usingStronglyTyped" in bench.lines[-1]
         assert bench.builder.build_serialized_network(network, bench.config(2, "FP16")) is None
         assert "!config.getFlag(BuilderFlag::kFP16)" in bench.lines[-1]
-
-
-def test_layers_are_held_to_types(model: bytes) -> None:
-    with installed("8.6.1") as fake:
-        bench = bench_of(fake)
-        network = bench.parsed(model)
-        config = bench.config(2, "FP16", "OBEY_PRECISION_CONSTRAINTS")
-        config.profiling_verbosity = bench.trt.ProfilingVerbosity.DETAILED
-        layer = network.get_layer(1)
-        assert (layer.num_inputs, layer.num_outputs) == (1, 1)
-        assert layer.get_output(0).name == "centred"
-        layer.precision = bench.trt.float32
-        layer.set_output_type(0, bench.trt.float32)
-        plan = bench.builder.build_serialized_network(network, config)
-        engine = bench.trt.Runtime(bench.logger).deserialize_cuda_engine(plan)
-        form = bench.trt.LayerInformationFormat.JSON
-        text = engine.create_engine_inspector().get_engine_information(form)
-        assert f'"Name": "{layer.name}", "Precision": "FLOAT"' in text
 
 
 def test_profiles_are_checked(bench: Bench, model: bytes) -> None:
@@ -397,14 +360,12 @@ def test_what_11_lacks_is_gone() -> None:
             ("BuilderFlag", "OBEY_PRECISION_CONSTRAINTS"),
             ("ILayer", "precision"),
             ("ILayer", "set_output_type"),
-            ("Builder", "platform_has_fast_fp16"),
-            ("ICudaEngine", "device_memory_size"),
         ):
             assert not hasattr(getattr(fake.trt, owner), name)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "kind"),
+    ("corrupt", "kind"),
     [
         (lambda plan: plan[:-1], Problem.DAMAGED),
         (lambda plan: plan[:-1] + b"?", Problem.DAMAGED),
@@ -414,9 +375,9 @@ def test_what_11_lacks_is_gone() -> None:
         (lambda plan: plan[:8] + bytes([plan[8] ^ 1]) + plan[9:], Problem.OTHER_VERSION),
     ],
 )
-def test_a_spoilt_plan_is_refused(bench: Bench, model: bytes, spoil: Any, kind: Problem) -> None:
+def test_a_corrupt_plan_is_refused(bench: Bench, model: bytes, corrupt: Any, kind: Problem) -> None:
     runtime = bench.trt.Runtime(bench.logger)
-    assert runtime.deserialize_cuda_engine(spoil(bench.plan(model))) is None
+    assert runtime.deserialize_cuda_engine(corrupt(bench.plan(model))) is None
     assert bench.why("load") is kind
 
 
@@ -434,17 +395,6 @@ def test_a_plan_of_another_gpu_or_version_is_refused(bench: Bench, model: bytes)
     bench.faults.library = "8.5.2.2"
     assert bench.engine(model) is None
     assert bench.why("load") is Problem.OTHER_VERSION
-
-
-def test_a_compatible_plan_needs_leave_to_bring_code(bench: Bench, model: bytes) -> None:
-    bench.faults.library = "8.6.1.6"
-    network = bench.parsed(model)
-    config = bench.config(2, "VERSION_COMPATIBLE")
-    plan = bench.builder.build_serialized_network(network, config)
-    runtime = bench.trt.Runtime(bench.logger)
-    assert runtime.deserialize_cuda_engine(plan) is None
-    runtime.engine_host_code_allowed = True
-    assert runtime.deserialize_cuda_engine(plan) is not None
 
 
 def test_a_context_refuses_what_is_not_ready(bench: Bench, model: bytes) -> None:
@@ -486,6 +436,13 @@ def test_faults_are_told_as_the_real_one_tells_them(bench: Bench, model: bytes) 
     logits, maps = run(engine, np.full((1, H, W, 3), 130, np.uint8))
     assert logits.tolist() == [5.0]
     assert np.all(maps == 2.0)
+    bench.faults.logit_offset, bench.faults.run_fails = 0.0, "Error Code 1: Cuda Runtime (x)"
+    context = engine.create_execution_context()
+    context.set_input_shape("frames", (1, H, W, 3))
+    for name in ("frames", "logit", "patch_logits"):
+        context.set_tensor_address(name, 256)
+    assert not context.execute_async_v3(0)
+    assert bench.lines[-1].endswith("(x)")
     bench.faults.load_fails = "some line"
     assert bench.trt.Runtime(bench.logger).deserialize_cuda_engine(b"") is None
     bench.faults.cuda_error = 35
@@ -538,73 +495,33 @@ def test_a_process_of_its_own_finds_it(tmp_path: Path) -> None:
     assert "TypeError: pybind11::init(): factory function returned nullptr" in done.stderr
 
 
-DRIVER = """
-#include <string.h>
-static void (*jobs[16])(void *); static void *data[16]; static int count;
-static long current, primary = 4096;
-int cuInit(unsigned f) { return 0; }
-int cuDeviceGetCount(int *n) { *n = 1; return 0; }
-int cuDeviceGet(int *d, int i) { *d = i; return 0; }
-int cuDeviceGetName(char *s, int n, int d) { strncpy(s, "Toy", n); return 0; }
-int cuDeviceGetAttribute(int *v, int a, int d) { *v = a == 75 ? 12 : 1; return 0; }
-int cuCtxGetCurrent(long *c) { *c = current; return 0; }
-int cuDevicePrimaryCtxRetain(long *c, int d) { *c = primary; return 0; }
-int cuDevicePrimaryCtxRelease_v2(int d) { return 0; }
-int cuLaunchHostFunc(long s, void (*f)(void *), void *u) {
-    if (s == 13) return 400;
-    jobs[count] = f; data[count++] = u; return 0; }
-void toy_current(long c) { current = c; }
-int toy_run(void) { int n = count, i;
-    for (i = 0; i < n; i++) jobs[i](data[i]);
-    count = 0; return n; }
-"""
-
-
-def test_with_a_driver_work_waits_in_its_stream(tmp_path: Path) -> None:
-    (tmp_path / "toy.c").write_text(DRIVER, encoding="utf-8")
-    gcc = ["gcc", "-shared", "-fPIC", "-w", "-o", "libcuda.so.1", "-Wl,-soname,libcuda.so.1"]
-    try:
-        subprocess.run([*gcc, "toy.c"], cwd=tmp_path, check=True)
-    except FileNotFoundError:
-        pytest.skip("needs gcc for a driver to stand in")
-    write_model(tmp_path / "m.onnx")
-    script = f"""
-        import ctypes, sys
-        sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
-        toy = ctypes.CDLL("libcuda.so.1")
-        import numpy as np
-        from tests.fake_tensorrt import installed
-        from tests.fake_tensorrt.memory import Block
-        from tests.fake_tensorrt.test_fake import H, W, bench_of
-
-        with installed() as fake:
-            bench = bench_of(fake)
-            engine = bench.engine(open("m.onnx", "rb").read())
-            context = engine.create_execution_context()
-            blocks = dict(frames=Block((1, H, W, 3), np.uint8), logit=Block((1,), np.float32),
-                          patch_logits=Block((1, H, W), np.float32))
-            context.set_input_shape("frames", (1, H, W, 3))
-            for name, block in blocks.items():
-                context.set_tensor_address(name, block.address)
-            assert not context.execute_async_v3(7)
-            assert "invalid resource handle" in bench.lines[-1], bench.lines
-            toy.toy_current(1)  # a context, and not the primary one
-            assert not context.execute_async_v3(7)
-            toy.toy_current(4096)
+def test_with_a_driver_work_waits_in_its_stream(
+    model: bytes, software_gpu: SoftwareGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_left_alone", 0)
+    blocks = {
+        "frames": Block((1, H, W, 3), np.uint8),
+        "logit": Block((1,), np.float32),
+        "patch_logits": Block((1, H, W), np.float32),
+    }
+    with installed() as fake:
+        bench = bench_of(fake)
+        software_gpu.set(major=12, minor=1)
+        plan = bench.plan(model)
+        assert b'"compute_capability": [12, 1]' in plan and b"Orin (software)" in plan
+        engine = fake.trt.Runtime(bench.logger).deserialize_cuda_engine(plan)
+        context = engine.create_execution_context()
+        context.set_input_shape("frames", (1, H, W, 3))
+        for name, block in blocks.items():
+            context.set_tensor_address(name, block.address)
+        assert not context.execute_async_v3(7)  # no context is current
+        assert "invalid resource handle" in bench.lines[-1]
+        with open_cuda() as cuda:
             assert not context.execute_async_v3(13)  # a stream of somewhere else
-            assert context.execute_async_v3(7)
+            assert context.execute_async_v3(cuda.stream)
             blocks["frames"].array[:] = 138
             assert blocks["logit"].array[0] == 0
-            assert toy.toy_run() == 1
-            assert blocks["logit"].array[0] == 10, blocks["logit"].array
-            plan = bytes(engine.serialize())
-            assert b'"compute_capability": [12, 1]' in plan and b'"gpu": "Toy"' in plan
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+            cuda.synchronize()
+            assert blocks["logit"].array[0] == 10
+    software_gpu.assert_clean(allow_refused=True)
+    software_gpu.reset()

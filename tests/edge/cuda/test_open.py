@@ -84,7 +84,7 @@ def run(script: str, environment: dict[str, str]) -> subprocess.CompletedProcess
     )
 
 
-def test_no_driver_is_one_sentence() -> None:
+def test_no_driver_is_one_sentence(software_cuda: Path) -> None:
     script = """
         import ctypes
         try:
