@@ -1,9 +1,9 @@
-"""The loop: frames in, evidence, verdict, annotated picture, sinks."""
+"""The loop over recordings and pictures: every frame, in order, as fast as it goes or paced."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from edge.decision.judge import Judge
 from edge.decision.verdict import STILL, VerdictSettings
 from edge.detector import Crops, Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, RegionError
+from edge.live.views import Controls, View
 from edge.manifest import Calibration
 from edge.overlay import Painter
 from edge.pace import Pacer
 from edge.sinks.base import Sink
-from edge.sinks.controls import Controls
 from edge.sources.base import Source
 from edge.summary import Summary
 from edge.types import Evidence, Frame, Image, Picture, Region, Result
@@ -26,45 +26,20 @@ from edge.types import Evidence, Frame, Image, Picture, Region, Result
 T = TypeVar("T")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Begun:
-    """A frame that was taken, and given to the detector.
+    """A frame, its stages so far, and what the detector made of it or why it could not."""
 
-    Attributes:
-        frame: None where a live source fell silent.
-        watch: its stages so far.
-        began: when it was captured, on the clock of `time.perf_counter`.
-        work: what the detector made of it, or why it could not be taken.
-    """
-
-    frame: Frame | None
+    frame: Frame
     watch: Stopwatch
-    began: float
-    work: Crops | Pending | RegionError | None
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A judged frame whose sinks are still to be served.
-
-    Attributes:
-        result: of the frame.
-        picture: of the result; being drawn already if a sink wants it.
-        watch: its stages so far; `overlay` is what the loop waited for the picture.
-        began: when it was captured, on the clock of `time.perf_counter`.
-    """
-
-    result: Result
-    picture: Picture
-    watch: Stopwatch
-    began: float
+    work: Crops | Pending | RegionError
 
 
 class Pipeline:
-    """Runs one source through a detector into sinks, in the calling thread.
+    """Runs one recording, or pictures, through a detector into sinks, in the calling thread.
 
-    The source may read ahead in a thread of its own; the window, where there is one, needs the
-    calling thread to be the main one.
+    The source may read ahead in a thread of its own; a window needs the calling thread to be the
+    main one.
 
     Args:
         source: open; it tells sinks its rate and length, so it is opened before they are made.
@@ -72,8 +47,9 @@ class Pipeline:
         sinks: unopened, `run` opens and closes them; served in order, so that what comes later
             sees the time of what came first.
         settings: how much evidence a verdict needs.
-        controls: changed by the window, read here.
-        max_frames: stop after so many frames; None for all.
+        views: unopened, likewise; served before the sinks.
+        controls: changed by views, read here.
+        max_frames: stop after this many frames; None for all.
         pacer: holds a recording back to its own speed; None for as fast as it goes.
         calibration: turns logits into scores; the model's own if None.
     """
@@ -84,132 +60,115 @@ class Pipeline:
         detector: Detector,
         sinks: Sequence[Sink],
         settings: VerdictSettings,
+        *,
+        views: Sequence[View] = (),
         controls: Controls | None = None,
         max_frames: int | None = None,
         pacer: Pacer | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self._source = source
+        self._stills = source.kind == "stills"
         self._detector = detector
         self._sinks = sinks
+        self._views = views
         self._controls = controls or Controls()
         self._max_frames = max_frames
         self._pacer = pacer
-        manifest = detector.backend.manifest
-        calibration = calibration or manifest.calibration
-        settings = STILL if source.kind == "stills" else settings
-        faces = detector.region.kind == "faces"
-        self._judge = Judge(source.name, calibration, settings, faces)
-        self._painter = Painter(calibration, manifest.patches)
-        self._taken = 0
+        calibration = calibration or detector.backend.manifest.calibration
+        self._judge = Judge(
+            source.name,
+            calibration,
+            STILL if self._stills else settings,
+            detector.region.kind == "faces",
+        )
+        self._painter = Painter(calibration, detector.backend.manifest.patches)
+        self._draws = any(sink.wants_picture for sink in sinks)
         self.summary = Summary()
 
     def run(self) -> Summary:
-        """Run until the source ends, a sink asks to stop or an error ends it.
+        """Run until the source ends, a stop is asked for or an error ends it.
 
-        Every sink is finished in any case, Ctrl-C included, so that what was written can be used.
+        The picture of a recording's frame is drawn while the model sees the next one, so that its
+        sinks are served one frame later. Every sink is finished in any case, Ctrl-C included, so
+        that what was written can be used.
 
         Raises:
             SourceError: the source failed for good.
-            SinkError: a sink cannot be opened or written.
+            SinkError: a sink or a view cannot be opened or written.
         """
         with ExitStack() as stack:
+            for view in self._views:
+                stack.enter_context(view)
+                view.sources([self._source.name])
             for sink in self._sinks:
                 stack.enter_context(sink)
-            for result in self.results():
+            pool = stack.enter_context(ThreadPoolExecutor(1, "patchwatch-overlay"))
+            began: float | None = None
+            for result, picture, watch in _one_behind(self._judged(pool), not self._stills):
+                began = began or time.perf_counter() - watch.timings_ms["capture"] / 1e3
+                self._serve(result, picture, watch)
+                self.summary.elapsed_s = time.perf_counter() - began
                 self.summary.add(result)
         self.summary.skipped = len(self._source.failures)
         return self.summary
 
-    def results(self) -> Iterator[Result]:
-        """Yield each result after its sinks were served; the sinks must be open.
-
-        The picture of a recording's frame is drawn while the model sees the next one, so that its
-        sinks are served one frame later. A live frame is shown at once.
-        """
-        started: float | None = None
-        with ThreadPoolExecutor(1, thread_name_prefix="patchwatch-overlay") as pool:
-            for job in self._in_order(pool):
-                started = job.began if started is None else started
-                self._serve(job)
-                self.summary.elapsed_s = time.perf_counter() - started
-                yield job.result
-
-    def _in_order(self, pool: ThreadPoolExecutor) -> Iterator[_Job]:
-        """Judged frames, each handed on when its picture has had time to be drawn."""
-        return _one_behind(self._jobs(pool), lambda: self._source.kind == "file")
-
-    def _jobs(self, pool: ThreadPoolExecutor) -> Iterator[_Job]:
-        # A recording's next frame is fetched while the backend works; a live one is answered first.
-        ahead = self._detector.works_ahead
-        for begun in _one_behind(self._begun(), lambda: ahead and self._source.kind == "file"):
-            result = self._result(begun)
+    def _judged(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Result, Picture, Stopwatch]]:
+        # A recording's next frame is fetched while the backend works.
+        for begun in _one_behind(self._begun(), self._detector.works_ahead and not self._stills):
+            if self._stills:
+                self._judge.reset()
+                self._painter.reset()
+            regions, error = self._finish(begun)
+            result = self._judge.judge(begun.frame, regions, error, begun.watch)
             picture = self._painter.picture(result, self._controls.heat_map)
-            if any(sink.wants_picture for sink in self._sinks):
+            if self._draws:
                 pool.submit(picture)
-            yield _Job(result, picture, begun.watch, begun.began)
+            yield result, picture, begun.watch
 
     def _begun(self) -> Iterator[_Begun]:
         frames = iter(self._source)
-        while not self._should_stop():
+        count = 0
+        while not self._controls.stop and count != self._max_frames:
             watch = Stopwatch()
-            try:
-                with watch.stage("capture"):
-                    frame = self._next_in_time(frames)
-            except StopIteration:
+            with watch.stage("capture"):
+                frame = next(frames, None)
+                if frame is not None and self._pacer is not None:
+                    self._pacer.wait(frame)
+            if frame is None:
                 return
-            began = time.perf_counter()
-            self._taken += frame is not None
-            work = None if frame is None else self._begin(frame, watch)
-            yield _Begun(frame, watch, began, work)
+            count += 1
+            if self._stills:
+                self._detector.start_anew()
+            try:
+                work = self._detector.begin(frame.image, watch, frame.pixel_format, frame.source)
+            except RegionError as error:
+                yield _Begun(frame, watch, error)
+            else:
+                yield _Begun(frame, watch, work)
 
-    def _begin(self, frame: Frame, watch: Stopwatch) -> Crops | Pending | RegionError:
-        if self._source.kind == "stills":
-            self._detector.start_anew()
-        try:
-            return self._detector.begin(frame.image, watch, frame.pixel_format, frame.source)
-        except RegionError as error:
-            return error
-
-    def _next_in_time(self, frames: Iterator[Frame | None]) -> Frame | None:
-        frame = next(frames)
-        if frame is not None and self._pacer is not None:
-            self._pacer.wait(frame)
-        return frame
-
-    def _should_stop(self) -> bool:
-        return self._controls.stop or (
-            self._max_frames is not None and self._taken >= self._max_frames
-        )
-
-    def _result(self, begun: _Begun) -> Result:
-        if begun.frame is None:
-            return self._judge.silence()
-        if self._source.kind == "stills":
-            self._judge.reset()
-            self._painter.reset()
-        regions, error = self._evidence(begun)
-        live = self._source.kind == "live"
-        return self._judge.judge(begun.frame, regions, error, begun.watch, live)
-
-    def _evidence(self, begun: _Begun) -> tuple[tuple[Region, ...], str | None]:
-        if begun.work is None or isinstance(begun.work, RegionError):
+    def _finish(self, begun: _Begun) -> tuple[tuple[Region, ...], str | None]:
+        if isinstance(begun.work, RegionError):
             return (), str(begun.work)
         return self._detector.finish(begun.work, begun.watch), None
 
-    def _serve(self, job: _Job) -> None:
-        if any(sink.wants_picture for sink in self._sinks):
-            with job.watch.stage("overlay"):
-                job.picture()
+    def _serve(self, result: Result, picture: Picture, watch: Stopwatch) -> None:
+        for view in self._views:
+            with watch.stage(view.name):
+                view.result(self._source.name, result, picture)
+                view.tick()
+        if self._draws:
+            with watch.stage("overlay"):
+                picture()
         for sink in self._sinks:
-            with job.watch.stage(sink.name):
-                sink.write(job.result, job.picture)
+            with watch.stage(sink.name):
+                sink.write(result, picture)
 
 
-def _one_behind(items: Iterator[T], hold: Callable[[], bool]) -> Iterator[T]:
-    """The items, each held back until the next was fetched while `hold` says so.
+def _one_behind(items: Iterator[T], hold: bool) -> Iterator[T]:
+    """The items, each held back until the next was fetched, if `hold` says so.
 
-    What is held back when fetching fails is given out before the error is.
+    What is held back when fetching fails is yielded before the error is raised.
     """
     waiting: list[T] = []
     while True:
@@ -221,7 +180,7 @@ def _one_behind(items: Iterator[T], hold: Callable[[], bool]) -> Iterator[T]:
         yield from waiting
         if item is None:
             return
-        waiting = [item] if hold() else []
+        waiting = [item] if hold else []
         if not waiting:
             yield item
 

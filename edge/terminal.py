@@ -11,6 +11,14 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from rich.console import Console
 from rich.errors import LiveError
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from edge.backends import BackendChoice, open_backend
 from edge.config import RunConfig
@@ -19,7 +27,8 @@ from edge.errors import MissingDependency
 from edge.faces.finders import Faces
 from edge.regions import parse_region
 from edge.tensorrt.record import Sidecar
-from edge.tensorrt.store import BuildEngine, EngineRequest, Progress
+from edge.tensorrt.store import BuildEngine, EngineRequest
+from edge.tensorrt.store import Progress as Report
 from edge.weights import find_model
 
 
@@ -46,7 +55,7 @@ def show_notes(quiet: bool = False) -> None:
 def _shown(build: BuildEngine) -> BuildEngine:
     """The same builder, its progress shown on the terminal."""
 
-    def showing(request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
+    def showing(request: EngineRequest, progress: Report) -> tuple[bytes, Sidecar]:
         began = time.monotonic()
         with ExitStack() as stack:
             status = console().status("building the engine")
@@ -62,6 +71,31 @@ def _shown(build: BuildEngine) -> BuildEngine:
             return build(request, tell)
 
     return showing
+
+
+def progress_bar(*columns: ProgressColumn, hidden: bool = False) -> Progress:
+    """A progress bar on the console, gone at the end; shown only on a terminal.
+
+    Args:
+        columns: what it shows; by default the description, a bar, how many of how many and the
+            time left.
+        hidden: show none.
+    """
+    usual = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(
+        *(columns or usual),
+        console=console(),
+        transient=True,
+        disable=hidden or not console().is_terminal,
+        # Redirected, a piped stdout would end up on stderr.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
 
 
 def positive(text: str) -> int:

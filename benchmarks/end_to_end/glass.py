@@ -21,9 +21,12 @@ from benchmarks.section import Row
 from benchmarks.stats import median, percentiles
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
-from edge.pipeline import Pipeline
-from edge.sinks.controls import Controls
+from edge.live.camera import Camera
+from edge.live.loop import LiveLoop
+from edge.live.views import Controls
+from edge.sinks.worker import SinkWorker
 from edge.sources import open_source
+from edge.sources.live import LiveSource
 from edge.sources.policy import RetryPolicy
 from edge.types import Picture, Result
 
@@ -100,9 +103,15 @@ def glass_to_verdict(size: Size, detector: Detector, seconds: float, fps: float 
     controls = Controls()
     glass = Glass(controls, seconds)
     once = RetryPolicy(retries=0)
-    with live_stream(size, fps) as address, open_source(address, retry=once) as source:
-        pipeline = Pipeline(source, detector, [glass], VerdictSettings(), controls)
-        model_ms = pipeline.run().latencies_ms.get("model", deque())
+    with live_stream(size, fps) as address:
+        source = open_source(address, retry=once)
+        assert isinstance(source, LiveSource)
+        calibration = detector.backend.manifest.calibration
+        worker = SinkWorker(glass)
+        camera = Camera(size.name, source, detector, VerdictSettings(), calibration, [worker])
+        with LiveLoop([camera], controls=controls) as loop:
+            loop.run(every_s=0.05)
+    model_ms = camera.summary.latencies_ms.get("model", deque())
     return _row(size, fps, glass, list(model_ms))
 
 

@@ -21,9 +21,9 @@ from edge.backends import open_backend
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.live.camera import Camera
-from edge.live.loop import Station, batch_that_pays
+from edge.live.loop import INFERENCE_THREAD, LiveLoop, batch_that_pays
+from edge.live.views import Controls
 from edge.regions import parse_region
-from edge.sinks.controls import Controls
 from edge.sinks.worker import SinkWorker
 from edge.sources import open_source
 from edge.sources.live import Health, LiveSource
@@ -38,7 +38,6 @@ QUIET_S = 30.0
 TICK_S = 1.0
 """How often it is looked at what the process holds, in seconds."""
 
-_DETECTION = "patchwatch-detection"
 _QUICK_LIMITS = Limits(open_s=5.0, frame_s=2.0, read_s=5.0)
 _QUICK_RETRY = RetryPolicy(quick_s=0.5, medium_s=1.0, slow_s=2.0)
 
@@ -172,9 +171,9 @@ def _seen(name: str, process: CameraProcess, plan: SoakPlan, detector: Detector)
     watch = Watch(CameraClock(process.fps, process.zero_s, PICTURES, process.offset))
     source = _source(name, process, plan)
     calibration = detector.backend.manifest.calibration
-    outlets = [SinkWorker(watch)]
+    workers = [SinkWorker(watch)]
     return Seen(
-        Camera(name, source, detector, VerdictSettings(), calibration, outlets=outlets), watch
+        Camera(name, source, detector, VerdictSettings(), calibration, workers=workers), watch
     )
 
 
@@ -195,7 +194,7 @@ def _watch(
     controls = Controls()
     began_s = time.monotonic()
     with (
-        Station(cameras, controls=controls, batch=measured.batch) as station,
+        LiveLoop(cameras, controls=controls, batch=measured.batch) as loop,
         Trouble(processes, plan.seed) as trouble,
     ):
         measured.faults = trouble.counts
@@ -208,14 +207,14 @@ def _watch(
             controls.stop = measured.elapsed_s >= plan.seconds
             tell(measured)
 
-        station.run(tick, TICK_S)
+        loop.run(tick, TICK_S)
 
 
 def _wait_for_model() -> None:
-    # The station does not wait for a model that is at work; but a runtime in C++ must not come
+    # The loop does not wait for a model that is at work; but a runtime in C++ must not come
     # back to an interpreter that is being torn down.
     for thread in threading.enumerate():
-        if thread.name == _DETECTION:
+        if thread.name == INFERENCE_THREAD:
             thread.join()
 
 

@@ -25,9 +25,8 @@ from edge.demo.clip import FPS, Part, frames, load_parts
 from edge.errors import SinkError
 from edge.manifest import Calibration
 from edge.signals import Stopped, stop_signals
-from edge.sinks.progress import ProgressSink
 from edge.sinks.video import VideoSink
-from edge.terminal import console, open_detector, show_notes
+from edge.terminal import console, open_detector, progress_bar, show_notes
 from edge.types import Frame, Picture, Result, Verdict
 from edge.weights import DEFAULT
 
@@ -82,14 +81,12 @@ def write_clip(path: Path, parts: Sequence[Part]) -> None:
         SinkError: the file cannot be written.
     """
     length = sum(part.length for part in parts)
-    with ProgressSink(console(), length, "assembling the clip") as bar, VideoSink(path) as video:
-        pictures = (picture for part in parts for picture in frames(part))
-        for index, picture in enumerate(pictures):
+    pictures = (picture for part in parts for picture in frames(part))
+    with progress_bar() as bar, VideoSink(path) as video:
+        shown = bar.track(pictures, total=length, description="assembling the clip")
+        for index, picture in enumerate(shown):
             frame = Frame(picture, index, index / FPS, "demo", pts=index / FPS)
-            result = Result(frame, None, Verdict("uncertain"))
-            shown = Picture.of(picture)
-            video.write(result, shown)
-            bar.write(result, shown)
+            video.write(Result(frame, None, Verdict("uncertain")), Picture.of(picture))
 
 
 def _table(parts: Sequence[Part], lines: Path, calibration: Calibration) -> Table:

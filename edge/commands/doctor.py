@@ -172,7 +172,7 @@ def _cameras() -> Check:
 
 def _display() -> Check:
     try:
-        from edge.sinks.window import display_problem
+        from edge.live.screen import display_problem
     except ImportError:
         return Check("display", "missing", "no OpenCV", OPENCV_FIX)
     problem = display_problem()

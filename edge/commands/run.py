@@ -4,8 +4,8 @@ SOURCE is a camera (0, /dev/video0, csi://0), a stream (rtsp://, http://, https:
 a picture, a folder of pictures or a glob in quotes. Several are cameras, streams or videos, which
 are then played as a camera would send them; they share the model and are shown in one window.
 
-A camera or stream that fails is opened again, for ever unless --retries says otherwise; meanwhile
-the verdict is no_signal. SIGHUP reads --config again: cameras that changed start anew.
+A camera or stream that fails is reopened until it works, or as often as --retries allows; meanwhile
+the verdict is no_signal. SIGHUP reloads --config: cameras whose settings changed are restarted.
 
 In the window: q or Esc quits, h toggles the heat map, s saves a snapshot, space pauses; 1 to 9
 enlarge a camera, 0 shows all.
@@ -25,25 +25,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from edge.commands.cameras import Seen, Watch, single
-from edge.commands.outputs import has_window, make_sinks
-from edge.config import (
-    CaptureConfig,
-    RunConfig,
-    add_flags,
-    flags_in,
-    load_config,
-    override,
-    replace_sources,
-)
+from edge.config import RunConfig, add_flags, flags_in, load_config, override, replace_sources
 from edge.detector import Detector
 from edge.errors import SourceError, UsageError
+from edge.live.session import LiveSession, single
+from edge.live.status import Outcome, summary_table
+from edge.live.views import Controls, make_views
 from edge.pace import Pacer
 from edge.pipeline import Pipeline
 from edge.signals import Stopped, hangups, stop_signals
-from edge.sinks.controls import Controls
+from edge.sinks import make_sinks
+from edge.sinks.base import SinkContext
 from edge.sinks.jsonl import STDOUT, stdout_for_lines
-from edge.sinks.status import summary_table
 from edge.sources import open_source
 from edge.sources.base import Source
 from edge.sources.live import LiveSource
@@ -73,13 +66,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         with stop_signals():
             build = getattr(args, "build_engine", None)
-            seen = watch(config, None if args.quiet else console(), build, reread)
+            outcomes = watch(config, None if args.quiet else console(), build, reread)
     except Stopped as stopped:
         log.info("interrupted; everything written so far was finished")
         return stopped.exit_code
     if not args.quiet:
-        _show(seen)
-    return _exit_code(seen)
+        _show(outcomes)
+    return _exit_code(outcomes)
 
 
 def watch(
@@ -87,13 +80,13 @@ def watch(
     progress: Console | None = None,
     build: BuildEngine | None = None,
     reread: Callable[[], RunConfig] | None = None,
-) -> list[Seen]:
+) -> list[Outcome]:
     """Run a configuration to its end.
 
     Args:
         config: with a source, or with cameras.
         progress: a terminal to show the progress on; None for none.
-        build: builds a TensorRT engine that is not there; None if nothing can.
+        build: builds a TensorRT engine that does not exist yet; None if nothing can.
         reread: reads the configuration again at SIGHUP; None where it comes from no file.
 
     Returns:
@@ -110,48 +103,38 @@ def watch(
         stdout_for_lines() if lines_alone else nullcontext(),
         open_detector(config, build) as detector,
     ):
-        if config.source is None:
-            return _watch_cameras(config, detector, progress, reread)
-        source = _chosen(config.source, config.capture)
-        if isinstance(source, LiveSource):
-            return _watch_cameras(single(config, source.name), detector, progress)
-        return [Seen(source.name, _watch_recording(config, source, detector, progress))]
-
-
-def _watch_cameras(
-    config: RunConfig,
-    detector: Detector,
-    progress: Console | None,
-    reread: Callable[[], RunConfig] | None = None,
-) -> list[Seen]:
-    cameras = Watch(config, detector, progress, reread)
-    with nullcontext() if reread is None else hangups(cameras.reread_soon):
-        return cameras.run()
-
-
-def _chosen(text: str, capture: CaptureConfig) -> Source:
-    """The source, unopened; where only asking tells what it is, it was asked."""
-    source = open_source(text, **capture.options())
-    return source.resolve() if isinstance(source, WebSource) else source
+        if config.source is not None:
+            source = open_source(config.source, **config.capture.options())
+            if isinstance(source, WebSource):  # only a request shows what it is
+                source = source.resolve()
+            if not isinstance(source, LiveSource):
+                return [_watch_recording(config, source, detector, progress)]
+            config, reread = single(config, source.name), None
+        session = LiveSession(config, detector, progress, reread)
+        with nullcontext() if reread is None else hangups(session.reread_soon):
+            return session.run()
 
 
 def _watch_recording(
     config: RunConfig, unopened: Source, detector: Detector, progress: Console | None
-) -> Summary:
+) -> Outcome:
     controls = Controls(heat_map=config.output.heat_map)
     calibration = config.verdict.calibration(detector.backend.manifest.calibration)
     with unopened as source:
-        sinks = make_sinks(config, controls, source, calibration.threshold, progress)
-        return Pipeline(
+        views = make_views(config.output, controls, progress, source.name, source)
+        watched = any(view.name == "show" for view in views)
+        pipeline = Pipeline(
             source,
             detector,
-            sinks,
+            make_sinks(config, SinkContext(source.name, calibration.threshold, source.fps)),
             config.verdict.settings(),
-            controls,
+            views=views,
+            controls=controls,
             max_frames=config.max_frames,
-            pacer=Pacer() if has_window(sinks) else None,
+            pacer=Pacer() if watched else None,
             calibration=calibration,
-        ).run()
+        )
+        return Outcome(source.name, pipeline.run())
 
 
 def _configure(args: argparse.Namespace) -> RunConfig:
@@ -159,21 +142,22 @@ def _configure(args: argparse.Namespace) -> RunConfig:
     return override(replace_sources(config, args.sources), flags_in(args))
 
 
-def _exit_code(seen: Sequence[Seen]) -> int:
-    for one in seen:
-        if one.summary.frames and not (one.summary.scored or one.summary.faceless):
-            reasons = "; ".join(one.summary.errors)
+def _exit_code(outcomes: Sequence[Outcome]) -> int:
+    for outcome in outcomes:
+        summary = outcome.summary
+        if summary.frames and not (summary.scored or summary.faceless):
+            reasons = "; ".join(summary.errors)
             raise SourceError(
-                f"{one.name}: none of the {one.summary.frames} frames could be scored: {reasons}"
+                f"{outcome.name}: none of the {summary.frames} frames could be scored: {reasons}"
             )
-    return 1 if any(one.summary.skipped or one.failed for one in seen) else 0
+    return 1 if any(outcome.summary.skipped or outcome.failed for outcome in outcomes) else 0
 
 
-def _show(seen: Sequence[Seen]) -> None:
-    if len(seen) == 1:
-        _print_summary(seen[0].summary)
+def _show(outcomes: Sequence[Outcome]) -> None:
+    if len(outcomes) == 1:
+        _print_summary(outcomes[0].summary)
     else:
-        console().print(summary_table([one.row for one in seen if one.row is not None]))
+        console().print(summary_table(outcomes))
 
 
 def _print_summary(summary: Summary) -> None:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from edge.config import RunConfig, add_flags, flags_in, override
 from edge.decision.verdict import VerdictSettings, judge_once
@@ -27,7 +27,7 @@ from edge.detector import NO_FACE, Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, SourceError, UsageError
 from edge.sources import open_source
 from edge.sources.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from edge.terminal import console, open_detector, positive
+from edge.terminal import console, open_detector, positive, progress_bar
 from edge.types import State
 
 MARGIN = VerdictSettings().margin
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     counts: Counter[str] = Counter()
     with (
         open_detector(config, getattr(args, "build_engine", None)) as detector,
-        _progress(args.no_progress) as progress,
+        progress_bar(hidden=args.no_progress) as progress,
     ):
         emit = _emitter(args.format, progress)
         for path in progress.track(files, description="scoring"):
@@ -140,21 +140,6 @@ def _collect_logits(detector: Detector, path: Path, every: int, logits: list[flo
                 regions = detector.detect(frame.image, Stopwatch())
                 if regions:
                     logits.append(combine(regions).logit)
-
-
-def _progress(hidden: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console(),
-        transient=True,
-        disable=hidden or not sys.stderr.isatty(),
-        # Redirected, a piped stdout would end up on stderr.
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
 
 
 def _emitter(form: str, progress: Progress) -> Callable[[FileScore], None]:

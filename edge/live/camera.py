@@ -1,4 +1,4 @@
-"""One camera of a station: its source, its verdict, and where its results go."""
+"""One live source with its verdict, its sinks and the views that show it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from edge.backends.base import Pending
 from edge.decision.judge import Judge
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Crops, Detector, Stopwatch
-from edge.errors import PatchwatchError, RegionError, SourceFault
+from edge.errors import PatchwatchError, RegionError
+from edge.live.views import Controls, View
 from edge.manifest import Calibration
 from edge.overlay import Painter
-from edge.sinks.controls import Controls
 from edge.sinks.worker import SinkWorker
 from edge.sources.live import LiveSource
 from edge.sources.supervisor import Silence, fault_of
 from edge.summary import Summary
-from edge.types import Frame, Picture, Region, Result
+from edge.types import Frame, Region, Result
 
 log = logging.getLogger(__name__)
 
@@ -27,27 +28,25 @@ CLOSE_S = 2.5
 """What finishing the files may take, in seconds."""
 
 
-class Taken:
-    """A frame that was taken, and given to the detector.
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A frame on its way through the detector.
 
     Attributes:
         frame: the frame.
         watch: its stages so far.
-        work: what the detector made of it, or why it could not be taken.
+        work: what `Detector.begin` returned, or why the frame could not be taken.
     """
 
-    __slots__ = ("frame", "watch", "work")
-
-    def __init__(self, frame: Frame, watch: Stopwatch, work: Crops | Pending | RegionError) -> None:
-        self.frame = frame
-        self.watch = watch
-        self.work = work
+    frame: Frame
+    watch: Stopwatch
+    work: Crops | Pending | RegionError
 
 
 class Camera:
-    """One camera; owns its source and its outlets.
+    """One live source; owns the source and the workers of its sinks.
 
-    One thread takes, judges and delivers; another may read `shown` and `summary`.
+    One thread takes, judges and delivers; others may read the attributes.
 
     Args:
         name: fit to be shown.
@@ -55,15 +54,15 @@ class Camera:
         detector: on the backend that all cameras share.
         settings: how much evidence a verdict needs.
         calibration: turns logits into scores.
-        outlets: its own, unopened.
-        shared: outlets of several cameras, which it serves; whoever runs it opens and closes them.
-        controls: changed by the window.
-        max_frames: so many are enough; None for all.
+        workers: of its own sinks, unopened.
+        shared: workers that serve several cameras; the loop opens and closes them.
+        views: that show it; told of each result.
+        controls: what a person changes meanwhile.
+        max_frames: stop after this many; None for all.
 
     Attributes:
         source: as given.
         summary: what it did so far.
-        shown: its newest result and its picture; None before the first.
         failed: why it was given up; None while it was not.
     """
 
@@ -74,18 +73,19 @@ class Camera:
         detector: Detector,
         settings: VerdictSettings,
         calibration: Calibration,
-        outlets: Sequence[SinkWorker] = (),
+        workers: Sequence[SinkWorker] = (),
         shared: Sequence[SinkWorker] = (),
+        views: Sequence[View] = (),
         controls: Controls | None = None,
         max_frames: int | None = None,
     ) -> None:
         self.name = name
         self.source = source
         self.detector = detector
-        self.outlets = tuple(outlets)
+        self.workers = tuple(workers)
         self.shared = tuple(shared)
+        self.views = tuple(views)
         self.summary = Summary()
-        self.shown: tuple[Result, Picture] | None = None
         self.failed: PatchwatchError | None = None
         self._judge = Judge(name, calibration, settings, detector.region.kind == "faces")
         self._painter = Painter(calibration, detector.backend.manifest.patches)
@@ -97,62 +97,57 @@ class Camera:
         self._silent_s = 0.0
 
     def open(self) -> None:
-        """Open the outlets and let the source begin; a camera may be absent.
+        """Open its sinks and start the source; a camera may be absent.
 
         Raises:
-            SinkError: an outlet cannot be opened.
+            SinkError: a sink cannot be opened.
         """
         try:
-            for outlet in self.outlets:
-                outlet.open()
+            for worker in self.workers:
+                worker.open()
         except BaseException:
-            close_outlets(self.outlets)
+            close_workers(self.workers)
             raise
         self.source.__enter__()
 
     def close(self) -> None:
         """Leave the source and finish the files, side by side, within `CLOSE_S`."""
-        side_by_side([self.source.__exit__, lambda *_: close_outlets(self.outlets)])
+        side_by_side(
+            lambda: self.source.__exit__(None, None, None), lambda: close_workers(self.workers)
+        )
 
     @property
     def over(self) -> bool:
-        """Whether no frame is wanted, or none will come any more."""
-        return self.failed is not None or self.source.ended or self._enough
-
-    @property
-    def _enough(self) -> bool:
-        return self._max_frames is not None and self.summary.frames >= self._max_frames
-
-    @property
-    def fps(self) -> float | None:
-        """Frames per second that were scored lately; None while unknown."""
-        return self._painter.fps
+        """Whether no frame is wanted, or none will come."""
+        enough = self._max_frames is not None and self.summary.frames >= self._max_frames
+        return enough or self.failed is not None or self.source.ended
 
     @property
     def silent_share(self) -> float | None:
         """Share of the time without signal, 0..1; None before the first verdict."""
-        if self.shown is None:
+        if self.summary.last_verdict is None:
             return None
         since = self._silent_since_s
         silent_s = self._silent_s + (0.0 if since is None else time.perf_counter() - since)
         return min(1.0, silent_s / max(time.perf_counter() - self._began_s, 1e-9))
 
     def arrivals(self) -> int:
-        """Frames that came since this was last asked."""
+        """Frames that came since the last call."""
         received = self.source.received
         new, self._counted = received - self._counted, received
         return new
 
-    def attend(self) -> Result | None:
-        """Say `no_signal` if it is due, and notice that the source was given up."""
+    def check_signal(self) -> None:
+        """Deliver `no_signal` if it is due, and note that the source was given up."""
         try:
             silence = self.source.poll_silence()
         except PatchwatchError as error:
             self.failed = error
-            return self._silence(str(error), fault_of(error))
-        return None if silence is None else self._silence(silence.error, silence.fault)
+            silence = Silence(str(error), fault_of(error))
+        if silence is not None:
+            self._deliver(self._judge.silence(silence.error, silence.fault))
 
-    def take(self) -> Taken | None:
+    def take(self) -> Job | None:
         """Take the newest frame and cut its region; None if there is none after all."""
         watch = Stopwatch()
         try:
@@ -162,33 +157,29 @@ class Camera:
             self.failed = error
             return None
         if isinstance(frame, Silence):
-            self._silence(frame.error, frame.fault)
+            self._deliver(self._judge.silence(frame.error, frame.fault))
         if not isinstance(frame, Frame):
             return None
         try:
             work = self.detector.begin(frame.image, watch, frame.pixel_format, frame.source)
         except RegionError as error:
-            return Taken(frame, watch, error)
-        return Taken(frame, watch, work)
+            return Job(frame, watch, error)
+        return Job(frame, watch, work)
 
-    def judge(self, taken: Taken, regions: tuple[Region, ...]) -> Result:
-        """The verdict on a frame, delivered to its outlets."""
-        error = str(taken.work) if isinstance(taken.work, RegionError) else None
-        result = self._judge.judge(taken.frame, regions, error, taken.watch, live=True)
-        return self._deliver(result)
+    def finish(self, job: Job, regions: tuple[Region, ...]) -> None:
+        """Judge a frame and deliver its result."""
+        error = str(job.work) if isinstance(job.work, RegionError) else None
+        self._deliver(self._judge.judge(job.frame, regions, error, job.watch, live=True))
 
-    def _silence(self, error: str | None, fault: SourceFault | None) -> Result:
-        return self._deliver(self._judge.silence(error, fault))
-
-    def _deliver(self, result: Result) -> Result:
+    def _deliver(self, result: Result) -> None:
         picture = self._painter.picture(result, self._controls.heat_map)
-        self.shown = result, picture
         self._count_silence(result.verdict.state == "no_signal")
-        for outlet in (*self.outlets, *self.shared):
-            outlet.put(result, picture)
+        for worker in (*self.workers, *self.shared):
+            worker.put(result, picture)
+        for view in self.views:
+            view.result(self.name, result, picture)
         self.summary.add(result)
         self.summary.elapsed_s = time.perf_counter() - self._began_s
-        return result
 
     def _count_silence(self, silent: bool) -> None:
         now = time.perf_counter()
@@ -199,24 +190,22 @@ class Camera:
             self._silent_since_s = None
 
 
-def close_outlets(outlets: Sequence[SinkWorker], within_s: float = CLOSE_S) -> None:
-    """Finish outlets side by side; one that takes longer is left behind, and told."""
-    for outlet in outlets:
-        outlet.begin_close()
+def close_workers(workers: Sequence[SinkWorker], within_s: float = CLOSE_S) -> None:
+    """Finish sinks side by side; one that takes longer is left behind, with a warning."""
+    for worker in workers:
+        worker.begin_close()
     until = time.monotonic() + within_s
-    for outlet in outlets:
-        if not outlet.join(max(0.0, until - time.monotonic())):
-            log.warning("%s was not finished within %g s", outlet.name, within_s)
+    for worker in workers:
+        if not worker.join(max(0.0, until - time.monotonic())):
+            log.warning("%s was not finished within %g s", worker.name, within_s)
 
 
-def side_by_side(calls: Sequence[Callable[[None, None, None], object]]) -> None:
+def side_by_side(*calls: Callable[[], object]) -> None:
     """Make several calls at once, and leave behind what takes much longer than `CLOSE_S`.
 
     On threads that do not keep the process alive: a blocked call must not keep it from ending.
     """
-    threads = [
-        threading.Thread(target=call, args=(None, None, None), daemon=True) for call in calls
-    ]
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
     for thread in threads:
         thread.start()
     until = time.monotonic() + CLOSE_S + 0.5

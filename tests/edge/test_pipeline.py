@@ -12,11 +12,11 @@ from edge.backends.base import Pending
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.errors import SourceError
+from edge.live.views import Controls
 from edge.pipeline import Pipeline
 from edge.pixels import to_bgr
 from edge.regions import RegionSpec, parse_region
 from edge.sinks.base import Sink
-from edge.sinks.controls import Controls
 from edge.sources.base import Source
 from edge.types import Evidence, Frame, Image, Picture, PixelFormat, Result
 from tests.fakes import FakeBackend, FakeSink, FakeSource, grey
@@ -91,34 +91,6 @@ def test_a_frame_too_small_for_the_model_is_an_error_and_the_run_goes_on() -> No
     assert sink.results[0].error is not None and "at least 5×5" in sink.results[0].error
     assert [r.verdict.state for r in sink.results] == ["uncertain", "fake"]
     assert (summary.frames, summary.scored) == (2, 1)
-
-
-def test_silence_is_no_signal_with_a_placeholder_that_is_not_scored() -> None:
-    sink = FakeSink()
-    images = [grey(250)] * 5 + [None] + [grey(250)]
-    summary = pipeline(FakeSource(images, kind="live"), sink).run()
-    silent = sink.results[5]
-    assert silent.verdict.state == "no_signal" and silent.verdict.score is None
-    assert silent.evidence is None and silent.frame.image.shape == grey(0).shape
-    assert sink.results[6].verdict.state == "uncertain"
-    assert summary.frames == 6 and summary.states["no_signal"] == 1
-
-
-def test_a_live_frame_is_shown_before_the_next_is_asked_for() -> None:
-    order: list[str] = []
-
-    class Live(FakeSource):
-        def __iter__(self) -> Iterator[Frame | None]:
-            for frame in super().__iter__():
-                order.append("captured")
-                yield frame
-
-    class Shown(FakeSink):
-        def write(self, result: Result, picture: Picture) -> None:
-            order.append("shown")
-
-    pipeline(Live([grey(0)] * 3, kind="live"), Shown(wants_picture=True)).run()
-    assert order == ["captured", "shown"] * 3
 
 
 def test_a_picture_of_a_recording_is_its_own_frames() -> None:
@@ -197,13 +169,6 @@ def test_a_recordings_next_frame_is_taken_in_while_the_backend_works() -> None:
     assert backend.seen == ["take 0", "take 1", "ask 0", "take 2", "ask 1", "ask 2"]
     assert [r.frame.index for r in sink.results] == [0, 1, 2]
     assert list(sink.results[0].timings_ms) == ["capture", "region", "model", "verdict", "keep"]
-
-
-def test_a_live_frame_is_answered_before_the_next_is_taken() -> None:
-    backend = AheadBackend()
-    detector = Detector(backend, parse_region("native"))
-    Pipeline(FakeSource([grey(200), None, grey(9)], kind="live"), detector, [], QUICK).run()
-    assert backend.seen == ["take 0", "ask 0", "take 1", "ask 1"]
 
 
 def test_frames_taken_ahead_are_no_more_than_were_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""An hour of a stream in a second: the slot and the rota, with a clock that is steered."""
+"""An hour of a stream in a second: the slot and the scheduler, with a clock that is steered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from edge.live.scheduler import Rota
+from edge.live.loop import Scheduler
 from edge.sources.capture import Shot
 from edge.sources.slot import Slot
 from tests.fakes import grey
@@ -76,11 +76,12 @@ def run(streams: dict[str, Stream], inference_s: float = INFERENCE_S) -> None:
     merged = heapq.merge(
         *([(*times, name) for times in stream.arrivals()] for name, stream in streams.items())
     )
-    rota: Rota[str] = Rota()
+    scheduler = Scheduler()
     free_s = 0.0
     for arrived_s, captured_s, name in merged:
         while (
-            free_s <= arrived_s and (free := _next(streams, rota, free_s, inference_s)) is not None
+            free_s <= arrived_s
+            and (free := _next(streams, scheduler, free_s, inference_s)) is not None
         ):
             free_s = free
         free_s = max(free_s, arrived_s)
@@ -88,16 +89,16 @@ def run(streams: dict[str, Stream], inference_s: float = INFERENCE_S) -> None:
 
 
 def _next(
-    streams: dict[str, Stream], rota: Rota[str], now_s: float, inference_s: float
+    streams: dict[str, Stream], scheduler: Scheduler, now_s: float, inference_s: float
 ) -> float | None:
     """Score one frame from `now_s` on; when it was done, or None if none waits."""
     ready = [name for name, stream in streams.items() if stream.slot.waiting is not None]
     if not ready:
         return None
     for name, stream in streams.items():
-        rota.arrived(name, stream.slot.received - stream.counted, now_s)
+        scheduler.arrived(name, stream.slot.received - stream.counted, now_s)
         stream.counted = stream.slot.received
-    (chosen,) = rota.choose(ready, 1, now_s)
+    (chosen,) = scheduler.choose(ready, 1, now_s)
     streams[chosen].score(now_s + inference_s)
     return now_s + inference_s
 

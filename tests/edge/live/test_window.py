@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.errors import SinkError
+from edge.live.views import Controls
+from edge.live.window import WindowView
 from edge.overlay import draw
 from edge.overlay.grid import Grid
-from edge.sinks.controls import Controls
-from edge.sinks.wall import Wall
-from tests.edge.sinks.desktop import Window, desktop, running
-from tests.edge.sinks.wall_driver import COLOURS, NAMES, SIZES_HW, SWAPPED, TITLE, cell
+from tests.edge.live.desktop import Window, desktop, running
+from tests.edge.live.window_driver import COLOURS, HUGE_HW, NAMES, SIZES_HW, SWAPPED, TITLE, cell
 from tests.xvfb import press_close_button
 
 PAUSED = f"{TITLE} (paused)"
@@ -31,11 +31,11 @@ def screen() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def wall(
+def window(
     screen: dict[str, str], folder: Path, cameras: int = 4, mode: str = "live"
 ) -> Iterator[Window]:
     """Start the driver, wait until its window is there, and end it at last."""
-    module = "tests.edge.sinks.wall_driver"
+    module = "tests.edge.live.window_driver"
     with running(screen, folder, module, TITLE, [str(cameras), mode]) as shown:
         shown.wait_until_shown()
         shown.wait_until_painted()
@@ -69,7 +69,7 @@ def test_what_is_shown_is_the_grid_at_the_size_of_the_window(
     screen: dict[str, str], tmp_path: Path
 ) -> None:
     cells = [cell(camera) for camera in range(4)]
-    with wall(screen, tmp_path) as shown:
+    with window(screen, tmp_path) as shown:
         wait_for_all(shown)
         first = shown.seen()
         shown.xdotool("windowsize", shown.ids()[-1], "900", "500")
@@ -89,7 +89,7 @@ def test_one_camera_is_its_picture(screen: dict[str, str], tmp_path: Path) -> No
     def is_shown() -> bool:
         return np.array_equal(shown.seen()[:height, :width], picture)
 
-    with wall(screen, tmp_path, 1) as shown:
+    with window(screen, tmp_path, 1) as shown:
         shown.wait_for(is_shown, "the picture itself")
         shown.press("1")
         click(shown, 100, 100)
@@ -101,7 +101,7 @@ def test_one_camera_is_its_picture(screen: dict[str, str], tmp_path: Path) -> No
 def test_digits_and_clicks_enlarge_a_camera_and_go_back(
     screen: dict[str, str], tmp_path: Path
 ) -> None:
-    with wall(screen, tmp_path) as shown:
+    with window(screen, tmp_path) as shown:
         for key, camera, back in (("2", 1, "0"), ("4", 3, "4")):
             shown.press(key)
             wait_for_one(shown, camera)
@@ -126,7 +126,7 @@ def click(shown: Window, x: int, y: int) -> None:
 def test_an_enlarged_camera_that_leaves_gives_way_to_the_others(
     screen: dict[str, str], tmp_path: Path
 ) -> None:
-    with wall(screen, tmp_path) as shown:
+    with window(screen, tmp_path) as shown:
         shown.press("2")
         wait_for_one(shown, 1)
         (tmp_path / "leave").touch()
@@ -139,7 +139,7 @@ def test_a_pause_holds_what_is_shown_and_keys_go_on(screen: dict[str, str], tmp_
     def swapped() -> bool:
         return bool((shown.seen() == SWAPPED).all(2).any())
 
-    with wall(screen, tmp_path) as shown:
+    with window(screen, tmp_path) as shown:
         wait_for_all(shown)
         shown.press("space")
         shown.wait_for(lambda: shown.ids(PAUSED), "the pause")
@@ -160,7 +160,7 @@ def test_a_pause_holds_what_is_shown_and_keys_go_on(screen: dict[str, str], tmp_
 def test_a_snapshot_holds_each_camera_in_its_own_size(
     screen: dict[str, str], tmp_path: Path
 ) -> None:
-    with wall(screen, tmp_path, mode="still") as shown:
+    with window(screen, tmp_path, mode="idle") as shown:
         shown.press("s")
         shown.wait_for(lambda: "4 snapshots saved: " in shown.notes(), "the snapshots")
         saved = sorted(shown.snapshots.iterdir())
@@ -183,7 +183,7 @@ def test_a_snapshot_that_cannot_be_saved_does_not_end_the_run(
     screen: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "snapshots").touch()
-    with wall(screen, tmp_path) as shown:
+    with window(screen, tmp_path) as shown:
         shown.press("s")
         shown.wait_for(lambda: "WARNING No snapshot: " in shown.notes(), "a warning")
         shown.press("q")
@@ -191,9 +191,9 @@ def test_a_snapshot_that_cannot_be_saved_does_not_end_the_run(
     assert NAMES[0] in shown.notes() and "Traceback" not in shown.notes()
 
 
-@pytest.mark.parametrize("mode", ["live", "still"])
+@pytest.mark.parametrize("mode", ["live", "idle"])
 def test_keys_are_answered_quickly(screen: dict[str, str], tmp_path: Path, mode: str) -> None:
-    with wall(screen, tmp_path, mode=mode) as shown:
+    with window(screen, tmp_path, mode=mode) as shown:
         shown.wait_for(lambda: len(shown.lines()) > 50, "fifty turns")
         shown.press("h")
         shown.wait_for(lambda: shown.lines()[-1].split()[1] == "False", "no heat map")
@@ -205,20 +205,64 @@ def test_keys_are_answered_quickly(screen: dict[str, str], tmp_path: Path, mode:
 
 
 def test_the_close_button_ends_the_run(screen: dict[str, str], tmp_path: Path) -> None:
-    with wall(screen, tmp_path) as shown:
+    with window(screen, tmp_path) as shown:
         press_close_button(screen["DISPLAY"], int(shown.ids()[-1]))
         shown.assert_clean_end()
 
 
-def test_without_a_display_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(SinkError, match="neither DISPLAY nor WAYLAND_DISPLAY is set"):
-        Wall(Controls()).__enter__()
+def test_a_recording_stops_in_a_pause_and_answers_keys(
+    screen: dict[str, str], tmp_path: Path
+) -> None:
+    with window(screen, tmp_path, 1, "recording") as shown:
+        shown.press("h")
+        shown.wait_for(lambda: shown.lines()[-1].split()[1] == "False", "no heat map")
+        for key in ("Left", "Up", "Right", "Down"):
+            shown.press(key)
+        shown.press("space")
+        shown.wait_for(lambda: shown.ids(PAUSED), "the pause")
+        count = len(shown.lines())
+        time.sleep(0.3)
+        assert len(shown.lines()) == count
+        shown.press("s", PAUSED)
+        shown.wait_for(lambda: "Snapshot saved" in shown.notes(), "a snapshot")
+        shown.press("space", PAUSED)
+        shown.wait_for(lambda: len(shown.lines()) > count + 3, "going on")
+        shown.press("space")
+        shown.wait_for(lambda: shown.ids(PAUSED), "the pause")
+        shown.press("Escape", PAUSED)
+        shown.assert_clean_end()
+    (snapshot,) = shown.snapshots.iterdir()
+    assert re.fullmatch(r"front_\d{8}-\d{6}_\d{6}\.png", snapshot.name)
+    assert shown.notes().splitlines() == [f"INFO Snapshot saved: {snapshot}"]
+
+
+def test_a_huge_frame_fits_and_is_seen(screen: dict[str, str], tmp_path: Path) -> None:
+    with window(screen, tmp_path, 1, "huge") as shown:
+        geometry = shown.xdotool("getwindowgeometry", "--shell", shown.ids()[-1])
+        shown.wait_for(lambda: pixels(shown)[0] > 0.8 * 1280 * 720, "a picture that fills it")
+        assert HUGE_HW[0] > shown.seen().shape[0]
+    assert "WIDTH=1280" in geometry and "HEIGHT=720" in geometry
+
+
+def test_pictures_that_stand_alone_stay_long_enough_to_be_seen(
+    screen: dict[str, str], tmp_path: Path
+) -> None:
+    arguments = ["1", "stills"]
+    module = "tests.edge.live.window_driver"
+    with running(screen, tmp_path, module, TITLE, arguments) as shown:
+        shown.wait_for(lambda: len(shown.lines()) == 1, "the first picture")
+        began = time.monotonic()
+        shown.wait_for(lambda: len(shown.lines()) == 2, "the second picture")
+        assert time.monotonic() - began > 0.7
+        time.sleep(1.5)
+        assert shown.run.poll() is None, "the last picture should stay until a key is pressed"
+        shown.press("Return")
+        shown.assert_clean_end()
 
 
 def test_before_the_first_picture_there_is_no_window_to_ask() -> None:
-    wall = Wall(Controls())
-    wall.poll_keys()
-    wall.show([])
-    wall.__exit__(None, None, None)
+    view = WindowView(Controls())
+    view.tick()
+    view.sources([])
+    view.tick()
+    view.__exit__(None, None, None)

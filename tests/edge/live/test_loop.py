@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -10,12 +10,12 @@ from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.errors import ModelError, NetworkError, SinkError
 from edge.live.camera import Camera
-from edge.live.loop import Station, batch_that_pays
+from edge.live.loop import LiveLoop, Scheduler, batch_that_pays
+from edge.live.views import Controls
 from edge.regions import parse_region
 from edge.sinks.base import Sink
-from edge.sinks.controls import Controls
-from edge.sinks.worker import SinkWorker
-from edge.sources.live import LiveSource
+from edge.sinks.worker import SinkWorker, WorkerHealth
+from edge.sources.live import Health, LiveSource
 from edge.sources.policy import Limits, RetryPolicy
 from edge.types import Batch, Evidence, Picture, Result
 from tests.fakes import FakeBackend, FakeCamera, FakeSink, Step, Turn, grey
@@ -40,7 +40,7 @@ def make_camera(
         Detector(backend, parse_region("native")),
         QUICK,
         backend.manifest.calibration,
-        outlets=[SinkWorker(sink) for sink in sinks],
+        workers=[SinkWorker(sink) for sink in sinks],
         **more,  # type: ignore[arg-type]  # passed on
     )
 
@@ -73,8 +73,8 @@ def test_each_camera_has_its_own_verdict_and_its_own_sinks() -> None:
         make_camera("dark", backend, Turn(paced(5, 20)), sinks=[dark]),
         make_camera("bright", backend, Turn(paced(250, 20)), sinks=[bright]),
     ]
-    with Station(cameras) as station:
-        station.run()
+    with LiveLoop(cameras) as loop:
+        loop.run()
     assert {r.frame.source for r in dark.results} == {"dark"}
     assert dark.results[-1].verdict.state == "real"
     assert bright.results[-1].verdict.state == "fake"
@@ -93,8 +93,8 @@ def test_a_camera_that_fails_leaves_the_others_alone() -> None:
         "broken", backend, Turn(error=NetworkError("broken: refused.")), sinks=[sink]
     )
     well = make_camera("well", backend, Turn(paced(250, 20)))
-    with Station([broken, well]) as station:
-        station.run()
+    with LiveLoop([broken, well]) as loop:
+        loop.run()
     assert well.summary.scored > 5 and well.failed is None
     assert str(broken.failed) == "broken: refused."
     assert [(r.verdict.state, r.error, r.fault) for r in sink.results] == [
@@ -106,9 +106,9 @@ def test_a_camera_that_fails_leaves_the_others_alone() -> None:
 def test_when_all_were_given_up_the_run_fails_with_the_reason() -> None:
     backend = FakeBackend()
     turn = Turn(error=NetworkError("door: refused."))
-    station = Station([make_camera("door", backend, turn), make_camera("yard", backend, turn)])
-    with pytest.raises(NetworkError, match="door: refused"), station:
-        station.run()
+    loop = LiveLoop([make_camera("door", backend, turn), make_camera("yard", backend, turn)])
+    with pytest.raises(NetworkError, match="door: refused"), loop:
+        loop.run()
 
 
 def test_a_camera_that_comes_back_is_judged_anew() -> None:
@@ -122,8 +122,8 @@ def test_a_camera_that_comes_back_is_judged_anew() -> None:
     retry = RetryPolicy(quick_s=0.15, jitter=0.0)
     limits = Limits(frame_s=0.1)
     camera = make_camera("door", backend, *turns, sinks=[sink], retry=retry, limits=limits)
-    with Station([camera]) as station:
-        station.run()
+    with LiveLoop([camera]) as loop:
+        loop.run()
     states = [r.verdict.state for r in sink.results]
     assert "fake" in states and states[-1] == "real"
     silent = states.index("no_signal")
@@ -147,12 +147,12 @@ def test_a_slow_sink_loses_results_and_holds_nobody_up() -> None:
     backend = FakeBackend()
     slow, quick = Slow(0.3), FakeSink()
     camera = make_camera("door", backend, Turn(paced(9, 40)), sinks=[slow, quick])
-    with Station([camera]) as station:
-        station.run()
+    with LiveLoop([camera]) as loop:
+        loop.run()
     assert camera.summary.scored > 20
     assert len(quick.results) > 20
     assert len(slow.results) < 15
-    assert camera.outlets[0].health().dropped > 10
+    assert camera.workers[0].health().dropped > 10
 
 
 class Throws(FakeSink):
@@ -164,24 +164,27 @@ def test_a_sink_that_throws_ends_alone() -> None:
     backend = FakeBackend()
     quick = FakeSink()
     camera = make_camera("door", backend, Turn(paced(9, 20)), sinks=[Throws(), quick])
-    with Station([camera]) as station:
-        station.run()
+    with LiveLoop([camera]) as loop:
+        loop.run()
     assert len(quick.results) > 10
-    assert camera.outlets[0].health().state == "stopped"
+    assert camera.workers[0].health().state == "stopped"
 
 
 def test_frames_of_different_cameras_are_given_to_the_model_together() -> None:
     backend = FakeBackend()
+    view = FakeView()
     cameras = [
-        make_camera(f"cam{value}", backend, Turn(paced(value, 30, 0.02))) for value in range(4)
+        make_camera(f"cam{value}", backend, Turn(paced(value, 30, 0.02)), views=[view])
+        for value in range(4)
     ]
-    with Station(cameras, batch=4, wait_s=0.05) as station:
-        station.run()
+    with LiveLoop(cameras, [view], batch=4, wait_s=0.05) as loop:
+        loop.run()
     assert max(backend.batches) == 4
     assert sum(backend.batches) == sum(camera.summary.scored for camera in cameras)
-    for value, camera in enumerate(cameras):
-        assert camera.shown is not None and camera.shown[0].evidence is not None
-        assert camera.shown[0].evidence.logit == value - 128
+    assert view.results
+    for name, result in view.results:
+        assert result.evidence is not None and result.frame.source == name
+        assert result.evidence.logit == int(name[-1]) - 128
 
 
 def test_a_lone_frame_is_not_kept_waiting_for_long() -> None:
@@ -191,10 +194,10 @@ def test_a_lone_frame_is_not_kept_waiting_for_long() -> None:
     gate = threading.Event()
     idle = make_camera("idle", backend, Turn([gate]))
     controls = Controls()
-    with Station([busy, idle], controls, batch=8, wait_s=0.05) as station:
+    with LiveLoop([busy, idle], controls=controls, batch=8, wait_s=0.05) as loop:
         wait_for(lambda: busy.over)
         controls.stop = True
-        station.run()
+        loop.run()
         gate.set()
     ages = [result.age_ms for result in sink.results if result.age_ms is not None]
     assert len(ages) == 10
@@ -212,10 +215,10 @@ def test_under_overload_each_camera_skips_the_same_share() -> None:
         make_camera(f"cam{number}", backend, Turn(endless(9, 0.01)), controls=controls)
         for number in range(5)
     ]
-    with Station(cameras, controls) as station:
+    with LiveLoop(cameras, controls=controls) as loop:
         wait_for(lambda: sum(camera.summary.scored for camera in cameras) >= 250, 30)
         controls.stop = True
-        station.run()
+        loop.run()
     shares = [camera.summary.scored / camera.source.received for camera in cameras]
     assert max(shares) < 0.9
     assert max(shares) - min(shares) < 0.1 * max(shares)
@@ -228,15 +231,15 @@ def test_an_error_of_the_model_ends_the_run() -> None:
 
     sink = FakeSink()
     camera = make_camera("door", Breaks(), Turn(endless(1, 0.01)), sinks=[sink])
-    with pytest.raises(ModelError, match="broke"), Station([camera]) as station:
-        station.run()
+    with pytest.raises(ModelError, match="broke"), LiveLoop([camera]) as loop:
+        loop.run()
     assert sink.closed
 
 
 def test_enough_frames_end_it() -> None:
     camera = make_camera("door", FakeBackend(), Turn(endless(1, 0.005)), max_frames=7)
-    with Station([camera]) as station:
-        station.run()
+    with LiveLoop([camera]) as loop:
+        loop.run()
     assert camera.summary.frames == 7
 
 
@@ -244,8 +247,8 @@ def test_a_frame_too_small_for_the_model_is_an_error_and_the_camera_goes_on() ->
     sink = FakeSink()
     steps: list[Step] = [grey(9, 2, 2), 0.05, grey(9), 0.05, None]
     camera = make_camera("door", FakeBackend(), Turn(steps), sinks=[sink])
-    with Station([camera]) as station:
-        station.run()
+    with LiveLoop([camera]) as loop:
+        loop.run()
     assert [r.error is None for r in sink.results] == [False, True]
     assert "at least 5×5" in str(sink.results[0].error)
 
@@ -260,7 +263,7 @@ def test_a_wrong_sink_is_told_before_anything_begins() -> None:
         make_camera("a", FakeBackend(), Turn(endless(1, 0.01)), sinks=[first]),
         make_camera("b", FakeBackend(), Turn(endless(1, 0.01)), sinks=[Wrong()]),
     ]
-    with pytest.raises(SinkError, match="no such folder"), Station(cameras):
+    with pytest.raises(SinkError, match="no such folder"), LiveLoop(cameras):
         pass
     assert first.closed
 
@@ -271,16 +274,16 @@ def test_cameras_change_while_the_others_lose_no_frame() -> None:
     stays = make_camera("stays", backend, Turn(endless(1, 0.1)), sinks=[kept], controls=controls)
     old = make_camera("door", backend, Turn(endless(2, 0.02)), sinks=[old_sink])
     new = make_camera("door", backend, Turn(endless(250, 0.02)), sinks=[new_sink])
-    with Station([stays, old], controls) as station:
+    with LiveLoop([stays, old], controls=controls) as loop:
         wait_for(lambda: len(old_sink.results) > 5)
-        station.change(["door"], [new])
+        loop.change(["door"], [new])
         assert old_sink.closed
         before = len(old_sink.results)
         wait_for(lambda: len(new_sink.results) > 5)
-        assert [camera.name for camera in station.cameras] == ["stays", "door"]
+        assert [camera.name for camera in loop.cameras] == ["stays", "door"]
         wait_for(lambda: len(kept.results) > 10)
         controls.stop = True
-        station.run()
+        loop.run()
     assert len(old_sink.results) == before
     assert new_sink.results[-1].evidence is not None
     assert new_sink.results[-1].evidence.logit == 122
@@ -296,13 +299,13 @@ def test_a_new_camera_that_cannot_open_its_sink_leaves_the_rest_running() -> Non
 
     backend, controls = FakeBackend(), Controls()
     stays = make_camera("stays", backend, Turn(endless(1, 0.02)), controls=controls)
-    with Station([stays], controls) as station:
+    with LiveLoop([stays], controls=controls) as loop:
         with pytest.raises(SinkError):
-            station.change([], [make_camera("b", backend, Turn(), sinks=[Wrong()])])
+            loop.change([], [make_camera("b", backend, Turn(), sinks=[Wrong()])])
         seen = stays.summary.frames
         wait_for(lambda: stays.summary.frames > seen + 3)
         controls.stop = True
-        station.run()
+        loop.run()
 
 
 class Hangs(FakeSink):
@@ -331,10 +334,10 @@ def test_it_ends_in_time_whatever_hangs() -> None:
         make_camera("closes", backend, Turn(endless(1, 0.01), close_wait=gate)),
     ]
     controls = Controls()
-    with Station(cameras, controls) as station:
+    with LiveLoop(cameras, controls=controls) as loop:
         time.sleep(0.2)
         controls.stop = True
-        station.run()
+        loop.run()
         began = time.monotonic()
     assert time.monotonic() - began < 5
     assert fine.closed
@@ -342,12 +345,59 @@ def test_it_ends_in_time_whatever_hangs() -> None:
     wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("patchwatch-")])
 
 
-def test_the_tick_runs_in_the_calling_thread() -> None:
-    threads = set()
-    camera = make_camera("door", FakeBackend(), Turn(paced(1, 20)))
-    with Station([camera]) as station:
-        station.run(lambda: threads.add(threading.current_thread()), 0.01)
-    assert threads == {threading.current_thread()}
+class FakeView:
+    """Keeps what it is told, and in which threads it was."""
+
+    name = "keep"
+    period_s = 0.01
+
+    def __init__(self) -> None:
+        self.names: list[list[str]] = []
+        self.results: list[tuple[str, Result]] = []
+        self.states: list[tuple[str, str, int]] = []
+        self.threads: set[threading.Thread] = set()
+
+    def __enter__(self) -> FakeView:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def sources(self, names: Sequence[str]) -> None:
+        self.names.append(list(names))
+
+    def result(self, name: str, result: Result, picture: Picture) -> None:
+        assert picture().shape == result.frame.image.shape
+        self.results.append((name, result))
+
+    def health(self, name: str, health: Health, sinks: Sequence[WorkerHealth]) -> None:
+        self.states.append((name, health.state, len(sinks)))
+        self.threads.add(threading.current_thread())
+
+    def tick(self) -> None:
+        self.threads.add(threading.current_thread())
+
+
+def test_a_view_is_told_of_the_cameras_that_it_shows() -> None:
+    backend, controls = FakeBackend(), Controls()
+    every, some = FakeView(), FakeView()
+    door = make_camera(
+        "door", backend, Turn(endless(1, 0.02)), sinks=[FakeSink()], views=[every, some]
+    )
+    yard = make_camera("yard", backend, Turn(endless(2, 0.02)), views=[every])
+    ticks: set[threading.Thread] = set()
+
+    def tick() -> None:
+        ticks.add(threading.current_thread())
+        controls.stop = {state[0] for state in every.states} == {"door", "yard"}
+
+    with LiveLoop([door, yard], [every, some], controls) as loop:
+        wait_for(lambda: {name for name, _ in every.results} == {"door", "yard"})
+        loop.run(tick)
+        loop.change(["door"], [])
+    assert every.names == [["door", "yard"], ["yard"]] and some.names == [["door"], []]
+    assert {name for name, _ in some.results} == {"door"}
+    assert ("door", "streaming", 1) in some.states and ("yard", "streaming", 0) in every.states
+    assert every.threads == some.threads == ticks == {threading.current_thread()}
 
 
 def test_a_batch_is_used_only_where_it_pays() -> None:
@@ -364,3 +414,78 @@ def test_a_batch_is_used_only_where_it_pays() -> None:
     assert batch_that_pays(Detector(serial, parse_region("resize:64"))) == 1
     assert batch_that_pays(Detector(parallel, parse_region("resize:64"))) == 8
     assert batch_that_pays(Detector(parallel, parse_region("native"))) == 1
+
+
+def share_out(
+    rates: Mapping[str, float], model_s: float, batch: int = 1, span_s: float = 120.0
+) -> dict[str, float]:
+    """Share of the frames that is served of cameras at given rates; a batch takes `model_s`."""
+    scheduler = Scheduler()
+    arrived = dict.fromkeys(rates, 0)
+    seen = dict.fromkeys(rates, 0)
+    waiting: set[str] = set()
+    now = 0.0
+    while now < span_s:
+        for name, rate in rates.items():
+            came = int(now * rate) - arrived[name]
+            if came:
+                waiting.add(name)
+            arrived[name] += came
+            scheduler.arrived(name, came, now)
+        chosen = scheduler.choose(sorted(waiting), batch, now)
+        for name in chosen:
+            waiting.discard(name)
+            seen[name] += 1
+        now += model_s if chosen else 0.001
+    return {name: seen[name] / arrived[name] for name in rates}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_equal_cameras_skip_the_same_share(batch: int) -> None:
+    shares = share_out(dict.fromkeys("abcdefgh", 30.0), 0.030 * batch, batch)
+    assert min(shares.values()) > 0.1
+    assert max(shares.values()) < 1.02 * min(shares.values())
+
+
+def test_cameras_of_different_rates_skip_the_same_share() -> None:
+    shares = share_out({"slow": 5.0, "usual": 15.0, "fast": 60.0}, 0.040)
+    assert min(shares.values()) == pytest.approx(25 / 80, rel=0.1)
+    assert max(shares.values()) < 1.1 * min(shares.values())
+
+
+def test_a_frame_in_five_seconds_is_seen_at_once_beside_seven_that_overload() -> None:
+    rates = {"rare": 0.2} | dict.fromkeys("abcdefg", 30.0)
+    shares = share_out(rates, 0.040)
+    assert shares.pop("rare") == 1.0
+    assert max(shares.values()) < 1.02 * min(shares.values())
+
+
+def test_nothing_is_skipped_where_there_is_time_for_all() -> None:
+    shares = share_out({"a": 10.0, "b": 4.0}, 0.010)
+    assert min(shares.values()) > 0.99
+
+
+def test_a_camera_that_comes_back_does_not_push_the_others_aside() -> None:
+    scheduler = Scheduler()
+    for name in ("stays", "returns"):
+        scheduler.arrived(name, 600, 0.0)
+    for _ in range(300):
+        scheduler.choose(["stays"], 1, 0.0)
+    # Away for five minutes; what it missed has faded.
+    seen = {"stays": 0, "returns": 0}
+    for step in range(100):
+        now = 300.0 + step / 10
+        for name in seen:
+            scheduler.arrived(name, 3, now)
+        seen[scheduler.choose(list(seen), 1, now)[0]] += 1
+    assert abs(seen["stays"] - seen["returns"]) <= 10
+
+
+def test_a_camera_that_is_forgotten_leaves_nothing() -> None:
+    scheduler = Scheduler()
+    scheduler.arrived("gone", 1000, 0.0)
+    scheduler.keep([])
+    scheduler.arrived("gone", 1, 1.0)
+    scheduler.arrived("other", 1, 1.0)
+    assert set(scheduler.choose(["gone", "other"], 2, 1.0)) == {"gone", "other"}
+    assert scheduler.choose([], 3, 2.0) == []

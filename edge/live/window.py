@@ -1,4 +1,4 @@
-"""One window for one camera or many, with the keys of every window and a digit for each camera."""
+"""The window view: one source or many in a grid, with keys; from the main thread only."""
 
 from __future__ import annotations
 
@@ -15,60 +15,75 @@ import cv2
 from typing_extensions import Self
 
 from edge.errors import PatchwatchError, SinkError
+from edge.files import write_whole
+from edge.live.screen import LARGEST_WH, Screen, display_problem, window_wh
+from edge.live.views import Controls
 from edge.overlay import draw
 from edge.overlay.geometry import union
 from edge.overlay.grid import Cell, Grid, arrange
 from edge.pixels import bgr_frame
-from edge.sinks.controls import Controls
 from edge.sinks.images import encode_image
-from edge.sinks.paths import file_stem, sink_error
-from edge.sinks.windowing import LARGEST_WH, Screen, display_problem, window_wh
-from edge.types import Image, Result
-
-__all__ = ["KEYS", "Cell", "Wall"]
+from edge.sinks.paths import file_stem
+from edge.types import Picture, Result
 
 _log = logging.getLogger(__name__)
 
-KEYS = (
-    "q or Esc quits, h heat map, s snapshot, space pause; with several cameras 1 to 9 or a click "
-    "enlarges one, 0 shows all"
-)
+KEYS = "q or Esc quits, h heat map, s snapshot, space pause"
+GRID_KEYS = "with several cameras 1 to 9 or a click enlarges one, 0 shows all"
 
-_PAINT_MS, _IDLE_MS = 7, 1
+STILL_S = 1.0
+"""How long a picture that stands alone is shown."""
+
+_PAINT_MS, _IDLE_MS, _HOLD_MS = 7, 1, 50
 """How long a key is waited for: Qt paints a new picture 5 ms after it was given, in that wait."""
 
 _MOST_KEYS = 8
-"""Keys that are obeyed at once; those of a key that is held down could come for ever."""
+"""Keys that are obeyed in one tick; a key that is held down repeats without end."""
 
 _SAVING_S = 2.0
 """How long the end of a run waits for a snapshot that is being saved."""
 
 _AS_A_FILE = re.compile(r"\w[\w.-]{0,39}")
-"""Names that are names of files already; a suffix in them is none."""
+"""Names of cameras that are fit for a file as they are; a dot in them begins no suffix."""
 
 
-class Wall:
-    """Shows cameras in a window and turns its keys into `Controls`; from the main thread only.
+class WindowView:
+    """Shows the newest result of each source and turns keys into `Controls`.
 
-    Each is drawn at the size at which it is seen, and anew only when it has changed. Closing the
-    window by its frame ends the run as q does. A pause holds what is shown and nothing else; keys
-    go on working, and show what they change.
+    Each is drawn at the size at which it is seen, and only when it has changed. Closing the window
+    by its frame ends the run as q does. A pause holds the picture; keys go on working.
 
     Args:
         controls: what the keys change.
         title: of the window.
-        snapshots: folder for the pictures that s saves (PNG, as annotated, one for each camera
+        snapshots: folder for the pictures that s saves (PNG, as annotated, one for each source
             that is shown, in its own size); created when needed.
+        holds: of a recording: `tick` returns only when a pause ends, as no frame may be lost.
+        still_s: of pictures that stand alone: how long `tick` shows each; the last stays until a
+            key is pressed.
     """
 
+    name = "show"
+    period_s = 0.02
+
     def __init__(
-        self, controls: Controls, title: str = "Patchwatch", snapshots: Path = Path()
+        self,
+        controls: Controls,
+        title: str = "Patchwatch",
+        snapshots: Path = Path(),
+        *,
+        holds: bool = False,
+        still_s: float = 0.0,
     ) -> None:
         self._controls = controls
         self._title = title
-        self._screen = Screen(title)
+        self._screen = Screen(title, self._click)
         self._grid = Grid()
-        self._snapshots = _Snapshots(snapshots)
+        self._snapshots = _Snapshots(snapshots, plain_names=not holds)
+        self._holds = holds
+        self._still_s = still_s
+        self._names: tuple[str, ...] = ()
+        self._newest: dict[str, Cell] = {}
         self._cells: tuple[Cell, ...] = ()
         self._enlarged: str | None = None
         self._paused = False
@@ -76,7 +91,7 @@ class Wall:
         self._shown: tuple[object, ...] = ()
 
     def __enter__(self) -> Self:
-        """Make sure that a window can be opened; it appears with the first cells.
+        """Make sure that a window can be opened; it appears with the first tick.
 
         Raises:
             SinkError: there is no display, or this OpenCV cannot show a window.
@@ -92,49 +107,60 @@ class Wall:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._screen.is_open and self._still_s and error is None:
+            while not self._controls.stop and not self._turn(_HOLD_MS):
+                pass
         self._screen.close()
         self._snapshots.finish()
 
-    def show(self, cells: Sequence[Cell]) -> None:
-        """Show the newest of each camera, and obey the keys. After a stop nothing is shown.
+    def sources(self, names: Sequence[str]) -> None:
+        """What to show, in the order of the keys; names differ."""
+        self._newest = {name: self._newest.get(name, Cell(name)) for name in names}
+        self._names = tuple(names)
 
-        Args:
-            cells: every camera, in the order of their keys, with names that differ.
+    def result(self, name: str, result: Result, picture: Picture) -> None:
+        """Show it at the next tick; from any thread."""
+        self._newest[name] = Cell(name, result, picture.hud)
+
+    def health(self, *_: object) -> None:
+        """A lost signal is a result, too."""
+
+    def tick(self) -> None:
+        """Show the newest, and obey the keys. After a stop nothing is shown.
 
         Raises:
             SinkError: the window system refused.
         """
         if not self._paused:
-            self._cells = tuple(cells)
-        self.poll_keys()
-
-    def poll_keys(self) -> None:
-        """Obey the keys where there is nothing new to show; as often as they should be answered.
-
-        Raises:
-            SinkError: the window system refused.
-        """
+            self._cells = tuple(self._newest[name] for name in self._names)
         if self._controls.stop or not (self._cells or self._screen.is_open):
             return
+        self._turn()
+        until = time.monotonic() + self._still_s
+        while self._holds and not self._controls.stop:
+            if not self._paused and time.monotonic() >= until:
+                break
+            self._turn(_HOLD_MS)
+
+    def _turn(self, idle_ms: int = _IDLE_MS) -> bool:
+        """Refresh the window and obey what was pressed; whether any key was."""
         try:
-            self._turn()
+            for number in range(_MOST_KEYS):
+                key = self._screen.key(_PAINT_MS if self._refresh() else idle_ms)
+                if key is None:
+                    self._controls.stop = True
+                if not key:
+                    return number > 0
+                self._obey(key)
         except cv2.error as error:
             raise SinkError(f"the window can no longer be used ({error.err}).") from error
-
-    def _turn(self) -> None:
-        for _ in range(_MOST_KEYS):
-            key = self._screen.key(_PAINT_MS if self._refresh() else _IDLE_MS)
-            if key is None:
-                self._controls.stop = True
-            if not key:
-                return
-            self._obey(key)
+        return True
 
     def _refresh(self) -> bool:
-        """Show what should be seen now; False where it is seen already."""
+        """Draw what should be seen now; False where it is seen already."""
         if not self._screen.is_open:
             self._opening_wh = _opening_wh(self._cells)
-            self._screen.open(*self._opening_wh, on_click=self._click, fills=True)
+            self._screen.open(*self._opening_wh)
         room_wh = self._screen.size_wh()
         size_wh = room_wh if min(room_wh) > 0 else self._opening_wh
         seen = [(cell.name, cell.result) for cell in self._cells]
@@ -172,10 +198,10 @@ class Wall:
             self._enlarge(int(key) - 1)
 
     def _enlarge(self, index: int) -> None:
-        """Enlarge a camera, or show all again: for the one that is enlarged, and for -1."""
+        """Enlarge a source, or show all: for the one that is enlarged, and for -1."""
         if index < len(self._cells):
-            again = index in (-1, self._selected())
-            self._enlarged = None if again else self._cells[index].name
+            back = index in (-1, self._selected())
+            self._enlarged = None if back else self._cells[index].name
 
     def _click(self, x: int, y: int) -> None:
         index = self._grid.cell_at(x, y)
@@ -196,10 +222,12 @@ class _Snapshots:
 
     Args:
         folder: where to; created when needed.
+        plain_names: whether the sources are cameras, whose names may be names of files already.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plain_names: bool) -> None:
         self._folder = folder
+        self._plain_names = plain_names
         self._thread: threading.Thread | None = None
 
     def save(self, cells: Sequence[Cell]) -> None:
@@ -229,7 +257,7 @@ class _Snapshots:
             _log.warning("No snapshot: %s", error)
             return
         if not paths:
-            _log.info("No snapshot, because no camera has given a frame yet.")
+            _log.info("No snapshot, because there is no frame yet.")
         elif len(paths) == 1:
             _log.info("Snapshot saved: %s", paths[0])
         else:
@@ -238,29 +266,9 @@ class _Snapshots:
     def _save(self, cell: Cell, stamp: str) -> Path | None:
         if cell.result is None or cell.hud is None:
             return None
-        stem = cell.name if _AS_A_FILE.fullmatch(cell.name) else file_stem(cell.name)
-        number = max(0, cell.result.frame.index)
-        path = self._folder / f"{stem}_{stamp}_{number:06d}.png"
-        picture = draw(_as_bgr(cell.result), cell.hud)
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, picture)
-        except OSError as error:
-            raise sink_error(path, error) from error
+        plain = self._plain_names and _AS_A_FILE.fullmatch(cell.name)
+        stem = cell.name if plain else file_stem(cell.name)
+        path = self._folder / f"{stem}_{stamp}_{max(0, cell.result.frame.index):06d}.png"
+        result = replace(cell.result, frame=bgr_frame(cell.result.frame))
+        write_whole(path, encode_image(draw(result, cell.hud), ".png"))
         return path
-
-
-def _as_bgr(result: Result) -> Result:
-    return replace(result, frame=bgr_frame(result.frame))
-
-
-def _write_whole(path: Path, picture: Image) -> None:
-    """Write a picture under its name only once it is complete."""
-    data = encode_image(picture, ".png")
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

@@ -16,7 +16,7 @@ import av
 import pytest
 
 from patchwatch import main
-from tests.edge.sinks.desktop import Window, desktop
+from tests.edge.live.desktop import Window, desktop
 from tests.edge.sources.clips import write_clip
 from tests.onnx_files import write_model
 from tests.servers import free_port
@@ -190,7 +190,7 @@ def test_sighup_restarts_what_changed_and_the_others_lose_no_frame(
     ("cameras", "more", "reason"),
     [
         ("  - {name: door, source: CLIP, reigon: native}\n", "", "Did you mean 'region'"),
-        (TWO, "max_frames: 3", "'max_frames' changed, which takes a restart"),
+        (TWO, "max_frames: 3", "'max_frames' changed, which needs a restart"),
         (TWO + "  - {name: new, source: none.mp4}\n", "", "none.mp4: no such file"),
         (
             TWO + "  - {name: new, source: CLIP, output: {save: no/such/folder/o.mp4}}\n",
@@ -209,7 +209,7 @@ def test_a_new_configuration_that_does_not_do_is_refused_and_the_old_one_stays(
         wait_for(lambda: len(of(lines, "door")) > 5 and len(of(lines, "yard")) > 5)
         write_config(config, model, slow_clip, cameras, more)
         run.send(signal.SIGHUP)
-        wait_for(lambda: "is refused, and the old one stays" in run.said)
+        wait_for(lambda: "is rejected; keeping the current one" in run.said)
         assert reason in run.said and "Traceback" not in run.said
         seen = len(of(lines, "yard"))
         wait_for(lambda: len(of(lines, "yard")) > seen + 5)

@@ -1,4 +1,4 @@
-"""What every window shares: whether one can be opened, its size, its keys, and what it shows."""
+"""OpenCV's window: whether one can be opened, its size, its keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from edge.types import Image
 
@@ -19,7 +18,8 @@ LARGEST_WH = (1280, 720)
 """Width and height that the window does not exceed when it opens."""
 _SMALLEST_WH = (640, 480)
 
-Clicked = Callable[[int, int], None]
+_NAME = "Patchwatch"
+"""By which OpenCV knows the window. Only ASCII: with Qt it finds no other for the mouse."""
 
 _PROBE_TIMEOUT_S = 15.0
 _PROBE = """
@@ -34,44 +34,31 @@ os._exit(0)
 """
 
 
-_NAME = "Patchwatch"
-"""By which OpenCV knows the window. Only ASCII: with Qt it finds no other for the mouse."""
-
-
 class Screen:
-    """One window of the desktop. It appears with its first picture; from the main thread only.
+    """One window of the desktop; from the main thread only.
 
     Every method but `close` raises `cv2.error` where the window system refuses.
 
     Args:
         title: of the window.
+        on_click: called with (x, y), in pixels of the shown picture, from within `key`.
 
     Attributes:
-        is_open: whether it has appeared, and was not closed by its owner.
+        is_open: from `open` to `close`.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, on_click: Callable[[int, int], None]) -> None:
         self._title = title
+        self._on_click = on_click
         self.is_open = False
 
-    def open(
-        self, width: int, height: int, *, on_click: Clicked | None = None, fills: bool = False
-    ) -> None:
-        """Let it appear.
-
-        Args:
-            width: of its picture in pixels; people may change it.
-            height: likewise.
-            on_click: called with (x, y), in pixels of the shown picture, from within `key`.
-            fills: pictures are made for all the room there is; else they keep their proportions.
-        """
+    def open(self, width: int, height: int) -> None:
+        """Show the window, for a picture of this size in pixels; people may change it."""
         _quiet_qt()
-        ratio = cv2.WINDOW_FREERATIO if fills else cv2.WINDOW_KEEPRATIO
-        cv2.namedWindow(_NAME, cv2.WINDOW_NORMAL | ratio | cv2.WINDOW_GUI_NORMAL)
-        cv2.setWindowTitle(_NAME, self._title)
+        cv2.namedWindow(_NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+        self.entitle(self._title)
         cv2.resizeWindow(_NAME, width, height)
-        if on_click is not None:
-            cv2.setMouseCallback(_NAME, functools.partial(_pressed, on_click))
+        cv2.setMouseCallback(_NAME, self._on_mouse)
         self.is_open = True
 
     def size_wh(self) -> tuple[int, int]:
@@ -87,7 +74,10 @@ class Screen:
         """The key pressed within that time, in lower case; "" for none, None once it was closed."""
         # waitKey cuts codes to a byte, which makes the left arrow (0xff51) a Q.
         code = cv2.waitKeyEx(wait_ms)
-        if not _is_visible(_NAME):
+        try:
+            if cv2.getWindowProperty(_NAME, cv2.WND_PROP_VISIBLE) < 1:
+                return None
+        except cv2.error:
             return None
         # GTK adds the state of Shift and Num Lock above the lower 16 bits.
         return "" if code == -1 else chr(code & 0xFFFF).lower()
@@ -102,10 +92,9 @@ class Screen:
             self.is_open = False
             cv2.destroyAllWindows()
 
-
-def _pressed(on_click: Clicked, event: int, x: int, y: int, *_: object) -> None:
-    if event == cv2.EVENT_LBUTTONDOWN:
-        on_click(x, y)
+    def _on_mouse(self, event: int, x: int, y: int, *_: object) -> None:
+        if event == cv2.EVENT_LBUTTONDOWN:
+            self._on_click(x, y)
 
 
 def display_problem() -> str | None:
@@ -139,7 +128,7 @@ def _probe(display: str, wayland: str, *others: str) -> str | None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return _unusable(display or wayland, "it does not answer")
+        return _unusable(display or wayland, "it does not respond")
     if child.returncode == 0:
         return None
     return explain(display or wayland, child.stderr.decode("utf-8", "replace"))
@@ -175,30 +164,6 @@ def window_wh(height: int, width: int) -> tuple[int, int]:
     readable = max(1.0, min(_SMALLEST_WH[0] / width, _SMALLEST_WH[1] / height))
     scale = min(largest, readable)
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def shrink(image: Image, width: int, height: int) -> Image:
-    """Scale a picture down to what the window has room for; one that fits stays as it is.
-
-    Qt's own scaling drops pixels, which tears thin lines and lettering.
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        width: of the window in pixels; 0 or less where it is not known.
-        height: of the window.
-    """
-    scale = min(width / image.shape[1], height / image.shape[0])
-    if not 0 < scale < 1:
-        return image
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _is_visible(title: str) -> bool:
-    try:
-        return cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
-    except cv2.error:
-        return False
 
 
 def _quiet_qt() -> None:

@@ -1,0 +1,143 @@
+"""Views: what a person looks at while a run goes on, in a window, on the terminal or elsewhere.
+
+The loops tell every view the same and know none by name. `make_views` is the list of those there
+are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from typing_extensions import Self
+
+from edge.config import OutputConfig
+from edge.sinks.worker import WorkerHealth
+from edge.sources.base import Source
+from edge.sources.live import Health
+from edge.types import Picture, Result
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Controls:
+    """What a person changes while a run goes on: written by views, read by the loops.
+
+    Threads may differ: each attribute is set as a whole, and nobody waits for it.
+
+    Attributes:
+        stop: end the run cleanly after this frame.
+        heat_map: draw the heat map.
+    """
+
+    stop: bool = False
+    heat_map: bool = True
+
+
+class View(Protocol):
+    """Shows results as they come; a context manager. `result` alone may come from another thread.
+
+    Attributes:
+        name: its stage in `timings_ms` of a recording.
+        period_s: how often it wants `tick`, in seconds.
+    """
+
+    name: str
+    period_s: float
+
+    def __enter__(self) -> Self:
+        """Open it.
+
+        Raises:
+            SinkError: it cannot be shown.
+        """
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def sources(self, names: Sequence[str]) -> None:
+        """The sources to show, in order; called first, and again when they change."""
+        ...
+
+    def result(self, name: str, result: Result, picture: Picture) -> None:
+        """A source's newest result; must return at once."""
+        ...
+
+    def health(self, name: str, health: Health, sinks: Sequence[WorkerHealth]) -> None:
+        """The state of a live source and its sinks, when it has changed."""
+        ...
+
+    def tick(self) -> None:
+        """Draw and obey keys, in the main thread.
+
+        Raises:
+            SinkError: it can no longer be shown.
+        """
+        ...
+
+
+def make_views(
+    output: OutputConfig,
+    controls: Controls,
+    console: Console | None,
+    title: str,
+    recording: Source | None = None,
+) -> list[View]:
+    """The views of a run, unentered.
+
+    Where there is no display the window is left out with a note, and the run goes on.
+
+    Args:
+        output: what is wanted.
+        controls: what keys change.
+        console: a terminal for the progress; None for none.
+        title: of the window.
+        recording: the source, open, where it is a recording or pictures; None for live sources.
+    """
+    views: list[View] = []
+    if output.window:
+        views += _window(output, controls, title, recording)
+    if console is not None:
+        from edge.live.status import ProgressView, StatusView
+
+        views.append(
+            StatusView(console)
+            if recording is None
+            else ProgressView(recording.name, recording.length)
+        )
+    return views
+
+
+def _window(
+    output: OutputConfig, controls: Controls, title: str, recording: Source | None
+) -> list[View]:
+    from edge.live.screen import display_problem
+    from edge.live.window import GRID_KEYS, KEYS, STILL_S, WindowView
+
+    problem = display_problem()
+    if problem is not None:
+        log.info("%s Continuing without a window.", problem)
+        return []
+    stills = recording is not None and recording.kind == "stills"
+    log.info("In the window: %s.", KEYS if recording else f"{KEYS}; {GRID_KEYS}")
+    if stills:
+        log.info("The last picture stays until a key is pressed; --headless does not wait.")
+    return [
+        WindowView(
+            controls,
+            f"Patchwatch · {title}",
+            output.snapshots,
+            holds=recording is not None,
+            still_s=STILL_S if stills else 0.0,
+        )
+    ]
