@@ -7,7 +7,6 @@ result file; Ctrl-C keeps what was measured until then. Close other programs fir
     patchwatch bench report FILE -o DIR           a result file as a page with plots
     patchwatch bench compare A B --bound 1.1      exit code 1 where B is slower by more than that
     patchwatch bench readme --check               whether the README's table is the newest result's
-    patchwatch bench frontier QUALITY -o F.svg    AUC against FLOPs of the models of an evaluation
 """
 
 from __future__ import annotations
@@ -61,7 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_compare(commands.add_parser("compare", help="two files", allow_abbrev=False))
     _add_report(commands.add_parser("report", help="a page with plots", allow_abbrev=False))
     _add_readme(commands.add_parser("readme", help="the README's table", allow_abbrev=False))
-    _add_frontier(commands.add_parser("frontier", help="AUC against FLOPs", allow_abbrev=False))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,30 +99,6 @@ def _add_readme(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(do=_readme)
     parser.add_argument(
         "--check", action="store_true", help="change nothing; exit code 1 where it is stale"
-    )
-
-
-def _add_frontier(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(do=_frontier)
-    parser.add_argument(
-        "file", type=Path, metavar="FILE", help="of 'patchwatch evaluate --compact', or of --json"
-    )
-    parser.add_argument(
-        "--models",
-        nargs="+",
-        default=[],
-        metavar="MODEL",
-        help="files or shipped names to count (default: each model's architecture is counted)",
-    )
-    parser.add_argument("-o", dest="svg", type=Path, metavar="F.svg", help="draw the plot")
-    parser.add_argument(
-        "--json", type=Path, metavar="F.json", help=f"keep the figures, for instance in {RESULTS}"
-    )
-    parser.add_argument(
-        "--card", type=Path, metavar="F.md", help="rewrite the table between its frontier markers"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 where the card is stale"
     )
 
 
@@ -190,13 +164,6 @@ def _readme(args: argparse.Namespace) -> int:
     write_readme(README, result)
     console().print(f"patchwatch: {README.name} has the figures of {path.name}.", markup=False)
     return 0
-
-
-def _frontier(args: argparse.Namespace) -> int:
-    # Here, for it needs what an evaluation needs, which a board has no use for.
-    from benchmarks.frontier.command import run as run_frontier
-
-    return run_frontier(args)
 
 
 def _threads(text: str) -> tuple[int, ...]:

@@ -12,8 +12,7 @@ from edge.errors import UsageError
 from edge.faces.base import LONGEST_SIDE, FaceFinder
 
 EVERY = 4
-"""Usual distance of frames in which faces are looked for; `python -m benchmarks.faces` measures
-what it gains."""
+"""Usual distance of frames in which faces are looked for."""
 
 LEAST_SIDE = 80
 """Smaller pictures hold no face that any finder finds, in pixels."""
