@@ -62,14 +62,14 @@ class Layout:
 
     Attributes:
         shape: how it looks, for people.
-        fits: whether a folder looks so.
-        plan: the splits of a folder that does.
+        plan: the splits of a folder that looks so, for these classes; empty if it does not.
+        fits: whether a folder looks so, where a plan alone does not tell.
         selects: what `classes` chooses among in a folder, by name; None where it cannot.
     """
 
     shape: str
-    fits: Callable[[Path, Labels], bool]
     plan: Callable[[Path, Labels, Sequence[str]], dict[str, list[Part]]]
+    fits: Callable[[Path, Labels], bool] | None = None
     selects: Callable[[Path, Labels], list[str]] | None = None
 
 
@@ -93,21 +93,30 @@ def plan_splits(
     """
     if not root.is_dir():
         raise SourceError(f"{root} is no folder. Give the folder of a data set.")
-    name = _detected(root, labels) if layout == AUTO else layout
+    name = recognised(root, labels) if layout == AUTO else layout
+    if name is None:
+        raise SourceError(f"{root} has none of the known layouts: {_expected(root, list(LAYOUTS))}")
     if name not in LAYOUTS:
         raise UsageError(f"no layout {name!r}. Known are {AUTO}, {', '.join(LAYOUTS)}.")
     _require_classes(root, name, labels, classes)
-    plan = {split: parts for split, parts in LAYOUTS[name].plan(root, labels, classes).items()}
+    plan = LAYOUTS[name].plan(root, labels, classes)
     if not plan:
         raise SourceError(f"{root} is not laid out as {name}: {_expected(root, [name])}")
-    for parts in plan.values():
-        _require_folders(parts)
+    for part in (part for parts in plan.values() for part in parts):
+        if not part.folder.is_dir():
+            raise SourceError(
+                f"{part.folder} is missing. Expected folders of both labels: a detector learns "
+                "from the difference."
+            )
     return name, plan
 
 
 def recognised(root: Path, labels: Labels = LABEL_FOLDERS) -> str | None:
     """The name of the first layout that a folder fits; None where it fits none."""
-    return next((name for name, layout in LAYOUTS.items() if layout.fits(root, labels)), None)
+    for name, layout in LAYOUTS.items():
+        if layout.fits(root, labels) if layout.fits else layout.plan(root, labels, ()):
+            return name
+    return None
 
 
 def find_root(folder: Path) -> Path | None:
@@ -120,13 +129,6 @@ def find_root(folder: Path) -> Path | None:
         return folder
     inside = [child for child in _children(folder) if child.name not in _PACKERS_OWN]
     return find_root(inside[0]) if len(inside) == 1 else None
-
-
-def _detected(root: Path, labels: Labels) -> str:
-    name = recognised(root, labels)
-    if name:
-        return name
-    raise SourceError(f"{root} has none of the known layouts: {_expected(root, list(LAYOUTS))}")
 
 
 def _expected(root: Path, names: Sequence[str]) -> str:
@@ -148,15 +150,6 @@ def _require_classes(root: Path, name: str, labels: Labels, classes: Sequence[st
             hint = f"Did you mean {near[0]!r}? " if near else ""
             raise UsageError(
                 f"{root} has no class {wanted!r} to learn from. {hint}It has {', '.join(known)}."
-            )
-
-
-def _require_folders(parts: Sequence[Part]) -> None:
-    for part in parts:
-        if not part.folder.is_dir():
-            raise SourceError(
-                f"{part.folder} is missing. Expected folders of both labels: a detector learns "
-                "from the difference."
             )
 
 
@@ -196,8 +189,8 @@ def _plan_tests(root: Path, labels: Labels, _: Sequence[str] = ()) -> dict[str, 
 
 
 def _plan_wildrf(root: Path, labels: Labels, _: Sequence[str]) -> dict[str, list[Part]]:
-    train = _plan_splits(root, labels, ())
-    train.pop(TEST, None)
+    found = (split for split in (TRAIN, VAL) if _labelled(root / split, labels))
+    train = {split: _pair(root / split, labels) for split in found}
     return train | _plan_tests(root, labels)
 
 
@@ -251,10 +244,6 @@ def _ufd_real(generator: Path, labels: Labels) -> Path:
     return generator.parent / _UFD_REALS[generator.name]
 
 
-def _fits_ufd(root: Path, labels: Labels) -> bool:
-    return any((root / name / labels[1]).is_dir() for name in _UFD_REALS)
-
-
 def _genimage_sets(root: Path) -> Iterator[tuple[str, Path]]:
     """Each generator with each folder of it that holds train or val."""
     for generator in _children(root):
@@ -277,30 +266,29 @@ def _plan_genimage(root: Path, _: Labels, classes: Sequence[str]) -> dict[str, l
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
-        "plain": Layout("{0_real,1_fake}/…", _labelled, _plan_plain),
+        "plain": Layout("{0_real,1_fake}/…", _plan_plain),
         "forensynth": Layout(
             "train/progan/<class>/{0_real,1_fake} and test/<generator>[/<class>]/{0_real,1_fake}",
-            _fits_forensynth,
             _plan_forensynth,
-            lambda root, labels: [c.name for c in _progan(root / TRAIN, labels)],
+            fits=_fits_forensynth,
+            selects=lambda root, labels: [c.name for c in _progan(root / TRAIN, labels)],
         ),
         "genimage": Layout(
             "<generator>/{train,val}/{nature,ai}",
-            lambda root, _: any(True for _ in _genimage_sets(root)),
             _plan_genimage,
-            lambda root, _: sorted({name for name, _ in _genimage_sets(root)}),
+            selects=lambda root, _: sorted({name for name, _ in _genimage_sets(root)}),
         ),
         "wildrf": Layout(
             "{train,val}/{0_real,1_fake} and test/<platform>/{0_real,1_fake}",
-            lambda root, labels: bool(_plan_tests(root, labels)),
             _plan_wildrf,
+            fits=lambda root, labels: bool(_plan_tests(root, labels)),
         ),
-        "splits": Layout(
-            "{train,val,test}/{0_real,1_fake}/<source>",
-            lambda root, labels: bool(_plan_splits(root, labels, ())),
-            _plan_splits,
+        "splits": Layout("{train,val,test}/{0_real,1_fake}/<source>", _plan_splits),
+        "ufd": Layout(
+            "<generator>/1_fake with {imagenet,laion}/0_real",
+            _plan_ufd,
+            fits=lambda root, labels: any((root / n / labels[1]).is_dir() for n in _UFD_REALS),
         ),
-        "ufd": Layout("<generator>/1_fake with {imagenet,laion}/0_real", _fits_ufd, _plan_ufd),
     }
 )
 """By name, in the order in which they are tried."""
