@@ -183,14 +183,24 @@ def index_pictures(
     return folder
 
 
-def walk(folder: bytes, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[bytes]:
-    """Every file below a folder that is named as a picture, and every folder that cannot be read.
+def is_picture(name: bytes) -> bool:
+    """Whether a file is taken for a picture, by its name."""
+    return os.path.splitext(name)[1].lower() in _SUFFIXES
+
+
+def walk(
+    folder: bytes,
+    wanted: Callable[[bytes], bool] = is_picture,
+    above: frozenset[tuple[int, int]] = frozenset(),
+) -> Iterator[bytes]:
+    """Every file below a folder that is wanted, and every folder that cannot be read.
 
     Links to folders are followed, but not into a folder that is being walked already. In memory are
     the names of one folder and of those above it.
 
     Args:
         folder: path, as the system's bytes.
+        wanted: of a file's name.
         above: the folders that are being walked.
 
     Yields:
@@ -202,7 +212,7 @@ def walk(folder: bytes, above: frozenset[tuple[int, int]] = frozenset()) -> Iter
         with os.scandir(folder) as entries:
             for entry in entries:
                 is_folder = entry.is_dir()
-                if is_folder or os.path.splitext(entry.name)[1].lower() in _SUFFIXES:
+                if is_folder or wanted(entry.name):
                     names.append((entry.name, is_folder))
     except OSError:
         yield folder
@@ -213,7 +223,7 @@ def walk(folder: bytes, above: frozenset[tuple[int, int]] = frozenset()) -> Iter
     for name, is_folder in sorted(names):
         path = os.path.join(folder, name)
         if is_folder:
-            yield from walk(path, above | {here})
+            yield from walk(path, wanted, above | {here})
         else:
             yield path
 

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge.errors import SinkError, SourceError
-from edge.faces import Face, FaceFinder, crop_face, square_box
-from edge.files import cache_folder, sha256_of
-from edge.signals import uninterrupted
-from training.faces.files import folder_whole, save_picture, write_json, writing
-from training.faces.progress import video_bar
+from edge.errors import SourceError
+from edge.faces import FaceFinder, crop_face, square_box
+from edge.files import cache_folder, sha256_of, write_whole
 from training.faces.sampling import DECODER, Sampled, sampled
 from training.faces.sets import FACES, crops_of
-from training.faces.workers import Died, check_wanted, share_out
+from training.faces.workers import check_wanted, for_each_video
+from training.files import JsonLines, Stamp, folder_whole, save_picture, stamp
 
 SCALE = 1.3
 """Side of a crop over the longer side of the face, as the system before this one cut it."""
@@ -101,6 +99,10 @@ class _Notes:
     fault: str = ""
     decoder: str = DECODER
 
+    def cut(self, sha256: str) -> Cut:
+        counts = self.without_face, self.further_faces, self.fault
+        return Cut(sha256, self.frames, len(self.crops), *counts)
+
 
 def default_cache() -> Path:
     """The folder that crops are kept in unless another is named."""
@@ -122,7 +124,7 @@ class CropCache:
     def __init__(self, folder: Path, recipe: Recipe, opener: Opener) -> None:
         self._folder, self.recipe, self._opener = folder, recipe, opener
         self.store = folder / recipe.key
-        write_json(self.store / RECIPE, asdict(recipe))
+        write_whole(self.store / RECIPE, json.dumps(asdict(recipe), indent=1) + "\n")
 
     def cut_all(self, paths: Sequence[Path], workers: int) -> dict[Path, Cut]:
         """Cut the faces of videos, but for those that are kept already.
@@ -137,23 +139,22 @@ class CropCache:
         Raises:
             SinkError: a crop cannot be written.
         """
-        hashes = _Hashes(self._folder / HASHES)
-        known = {path: self._kept(hashes.of(path)) for path in paths}
+        lines = JsonLines(self._folder / HASHES)
+        hashes = dict(filter(None, map(_hash_line, lines.read())))
+        known: dict[Path, Cut | None] = {}
+        for path in paths:
+            sha256 = hashes.get(stamp(path), "")
+            known[path] = _kept(self.store, sha256) if sha256 else None
         new = [path for path, cut in known.items() if cut is None]
         work = partial(cut_one, store=self.store, recipe=self.recipe, opener=self._opener)
-        with (
-            _finders,
-            video_bar("cutting faces", [_size(path) for path in new]) as bar,
-            closing(share_out(new, work, workers)) as results,  # type: ignore[type-var]
-        ):
+        with _finders, closing(for_each_video("cutting faces", new, work, workers)) as results:
             for path, result in results:
-                known[path] = cut = _or_died(result, path)
-                hashes.add(path, cut.sha256)
-                bar.advance(_size(path))
+                ended = "the process that worked on it ended; the file may be damaged."
+                known[path] = cut = result or Cut("", fault=ended)
+                if cut.sha256 and hashes.get(stamp(path)) != cut.sha256:
+                    hashes[stamp(path)] = cut.sha256
+                    lines.add([*stamp(path), cut.sha256])
         return {path: cut for path, cut in known.items() if cut is not None}
-
-    def _kept(self, sha256: str) -> Cut | None:
-        return _kept(crops_of(self.store, sha256), sha256) if sha256 else None
 
 
 class _Finders:
@@ -191,13 +192,12 @@ def cut_one(path: Path, store: Path, recipe: Recipe, opener: Opener) -> Cut:
         sha256 = sha256_of(path, check_wanted)
     except OSError as error:
         return Cut("", fault=f"cannot be read ({error.strerror or error}).")
-    place = crops_of(store, sha256)
-    kept = _kept(place, sha256)
+    kept = _kept(store, sha256)
     if kept is not None:
         return kept
     notes = _Notes()
     finder = _finders.get(recipe.detector_key, opener)
-    with folder_whole(place) as folder:
+    with folder_whole(crops_of(store, sha256)) as folder:
         try:
             for frame in sampled(path, recipe.fps):
                 check_wanted()
@@ -205,8 +205,8 @@ def cut_one(path: Path, store: Path, recipe: Recipe, opener: Opener) -> Cut:
         except SourceError as error:
             # The same file may lie elsewhere another time.
             notes.fault = str(error).removeprefix(f"{path}: ")
-        write_json(folder / FACES, asdict(notes))
-    return _cut_of(sha256, asdict(notes))
+        write_whole(folder / FACES, json.dumps(asdict(notes), indent=1) + "\n")
+    return notes.cut(sha256)
 
 
 def _cut_frame(
@@ -221,95 +221,29 @@ def _cut_frame(
         box = square_box(face.xyxy, (height, width), recipe.scale)
         name = f"{frame.index:06d}_{place}.{recipe.format}"
         save_picture(folder / name, crop_face(frame.image, box, recipe.size))
-        notes.crops.append(_crop_note(name, frame, face, box))
+        notes.crops.append(
+            {
+                "file": name,
+                "time_s": round(frame.time_s, 6),
+                "face_xyxy": list(face.xyxy),
+                "crop_xyxy": list(box),
+                "score": round(float(face.score), 4),
+            }
+        )
 
 
-def _crop_note(
-    name: str, frame: Sampled, face: Face, box: tuple[int, int, int, int]
-) -> dict[str, Any]:
-    return {
-        "file": name,
-        "time_s": round(frame.time_s, 6),
-        "face_xyxy": list(face.xyxy),
-        "crop_xyxy": list(box),
-        "score": round(float(face.score), 4),
-    }
-
-
-def _kept(place: Path, sha256: str) -> Cut | None:
+def _kept(store: Path, sha256: str) -> Cut | None:
     """What is kept of a video; None where nothing is, or where another decoder may do better."""
     try:
-        notes = json.loads((place / FACES).read_bytes())
-        stale = notes["fault"] and notes["decoder"] != DECODER
-        return None if stale else _cut_of(sha256, notes)
-    except (OSError, ValueError, KeyError, TypeError):
+        notes = _Notes(**json.loads((crops_of(store, sha256) / FACES).read_bytes()))
+    except (OSError, ValueError, TypeError):
         return None
+    return None if notes.fault and notes.decoder != DECODER else notes.cut(sha256)
 
 
-def _cut_of(sha256: str, notes: dict[str, Any]) -> Cut:
-    return Cut(
-        sha256,
-        notes["frames"],
-        len(notes["crops"]),
-        notes["without_face"],
-        notes["further_faces"],
-        notes["fault"],
-    )
-
-
-class _Hashes:
-    """Hashes of files, kept by path, size and time of change, a line for each."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known = dict(_hash_lines(path))
-
-    def of(self, path: Path) -> str:
-        """The hash of a file; empty where it is not known, or the file has changed since."""
-        return self._known.get(_stamp(path), "")
-
-    def add(self, path: Path, sha256: str) -> None:
-        """Note the hash of a file."""
-        stamp = _stamp(path)
-        if not sha256 or self._known.get(stamp) == sha256:
-            return
-        self._known[stamp] = sha256
-        with uninterrupted(), writing(self._path), self._path.open("a", encoding="utf-8") as file:
-            # Begins a new line, as a run that was killed may have left a torn one.
-            file.write("\n" + json.dumps([*stamp, sha256]))
-
-
-Stamp = tuple[str, int, int]
-
-
-def _stamp(path: Path) -> Stamp:
+def _hash_line(line: Any) -> tuple[Stamp, str] | None:
     try:
-        status = path.stat()
-    except OSError:  # gone meanwhile: opening it tells
-        return str(path.absolute()), 0, 0
-    return str(path.absolute()), status.st_size, status.st_mtime_ns
-
-
-def _hash_lines(path: Path) -> Iterator[tuple[Stamp, str]]:
-    try:
-        lines = path.read_bytes().decode(errors="replace").splitlines()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise SinkError(f"{path} cannot be read ({error.strerror or error}).") from error
-    for line in lines:
-        try:
-            name, size, changed_ns, sha256 = json.loads(line)
-            yield (str(name), int(size), int(changed_ns)), str(sha256)
-        except (ValueError, TypeError):  # torn, or the empty first line
-            continue
-
-
-def _or_died(result: Cut | Died, path: Path) -> Cut:
-    if isinstance(result, Cut):
-        return result
-    return Cut("", fault="the process that worked on it ended; the file may be damaged.")
-
-
-def _size(path: Path) -> int:
-    return _stamp(path)[1]
+        name, size, changed_ns, sha256 = line
+        return (str(name), int(size), int(changed_ns)), str(sha256)
+    except (ValueError, TypeError):
+        return None

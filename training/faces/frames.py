@@ -15,8 +15,8 @@ usage, 130 Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -24,32 +24,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge.errors import SinkError, SourceError, UsageError
-from edge.signals import Stopped, stop_signals, uninterrupted
+from edge.errors import SourceError, UsageError
+from edge.signals import Stopped, stop_signals
+from edge.sources.images import VIDEO_SUFFIXES
 from edge.terminal import console, positive
-from training.faces.files import files_below, folder_whole, is_video, save_picture, writing
-from training.faces.progress import video_bar
+from training.data.folders import walk
 from training.faces.sampling import DECODER, sampled
-from training.faces.workers import Died, check_wanted, processes, share_out
+from training.faces.workers import check_wanted, for_each_video, processes
+from training.files import JsonLines, folder_whole, save_picture, stamp
 
 RECORD = "frames.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """What pictures are wanted.
-
-    Attributes:
-        fps: moments per second.
-        png: written without loss; else as JPEG of quality 95.
-    """
+class Extraction:
+    """What pictures are wanted: moments per second, and PNG or JPEG of quality 95."""
 
     fps: float
     png: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Extracted:
     """What was written of a video.
 
     Attributes:
@@ -64,7 +60,7 @@ class Done:
     video: str
     size: int
     changed_ns: int
-    how: How
+    how: Extraction
     frames: tuple[tuple[int, float], ...]
     fault: str
     decoder: str = DECODER
@@ -104,22 +100,22 @@ def run(args: argparse.Namespace) -> int:
         SinkError: the pictures cannot be written.
     """
     paths, others = _found(args.videos)
-    out = console()
+    out, how = console(), Extraction(args.fps, args.png)
     try:
         with stop_signals():
-            done = write_all(args.videos, paths, args.output, How(args.fps, args.png), args.workers)
+            done = write_all(args.videos, paths, args.output, how, args.workers)
     except Stopped as stopped:
         out.print("Stopped. The same command goes on from here.")
         return stopped.exit_code
     faults = [video.fault for video in done if video.fault]
-    for line in (*_told(done, others), *faults):
+    for line in (*_summary(done, others), *faults):
         out.print(line, markup=False, soft_wrap=True)
     return 1 if faults else 0
 
 
 def write_all(
-    videos: Path, paths: Sequence[Path], output: Path, how: How, workers: int
-) -> list[Done]:
+    videos: Path, paths: Sequence[Path], output: Path, how: Extraction, workers: int
+) -> list[Extracted]:
     """Write the pictures of videos, but for those that are done.
 
     Args:
@@ -135,29 +131,33 @@ def write_all(
     Raises:
         SinkError: a picture cannot be written.
     """
-    record = _Record(output)
-    known = {path: record.of(path, videos, how) for path in paths}
+    record = JsonLines(output / RECORD)
+    earlier = {done.video: done for done in map(_extracted, record.read()) if done is not None}
+    known: dict[Path, Extracted | None] = {}
+    for path in paths:
+        done = earlier.get(path.relative_to(videos).as_posix())
+        known[path] = done if done and _serves(done, path, how, output) else None
     new = [path for path, done in known.items() if done is None]
     work = partial(write_one, videos=videos, output=output, how=how)
-    with (
-        video_bar("writing pictures", [_size(path) for path in new]) as bar,
-        closing(share_out(new, work, workers)) as results,  # type: ignore[type-var]
-    ):
+    with closing(for_each_video("writing pictures", new, work, workers)) as results:
         for path, result in results:
-            known[path] = result = _or_died(result, path, videos, how)
-            record.add(result)
-            bar.advance(result.size)
+            if result is None:
+                fault = f"{path}: the process that decoded it ended; the file may be damaged."
+                name = path.relative_to(videos).as_posix()
+                result = Extracted(name, *stamp(path)[1:], how, (), fault)
+            known[path] = result
+            record.add(asdict(result))
     return [done for done in known.values() if done is not None]
 
 
-def write_one(path: Path, videos: Path, output: Path, how: How) -> Done:
+def write_one(path: Path, videos: Path, output: Path, how: Extraction) -> Extracted:
     """Write the pictures of one video; what is wrong with it becomes its fault.
 
     Raises:
         SinkError: a picture cannot be written.
     """
     name, written, fault = path.relative_to(videos), [], ""
-    size, changed_ns = _stamp(path)
+    _, size, changed_ns = stamp(path)
     suffix = ".png" if how.png else ".jpg"
     with folder_whole(output / name) as folder:
         try:
@@ -169,79 +169,44 @@ def write_one(path: Path, videos: Path, output: Path, how: How) -> Done:
             fault = str(error)
     if not written:
         (output / name).rmdir()
-    return Done(name.as_posix(), size, changed_ns, how, tuple(written), fault)
+    return Extracted(name.as_posix(), size, changed_ns, how, tuple(written), fault)
 
 
-class _Record:
-    """What was written earlier, a line for each video; the last one counts."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path, self._folder = folder / RECORD, folder
-        text = _text_of(self._path)
-        self._known = {done.video: done for done in _lines(text)}
-        self._torn = bool(text) and not text.endswith("\n")
-
-    def of(self, path: Path, videos: Path, how: How) -> Done | None:
-        """What there is of a video, if that is what is wanted."""
-        done = self._known.get(path.relative_to(videos).as_posix())
-        if done is None or (done.size, done.changed_ns) != _stamp(path) or done.how != how:
-            return None
-        # A file that gave nothing fails soon again, or was made readable since; and another decoder
-        # may get more out of one that this one took for damaged.
-        stale = done.fault and (not done.frames or done.decoder != DECODER)
-        return None if stale or not (self._folder / done.video).is_dir() else done
-
-    def add(self, done: Done) -> None:
-        """Note what was written."""
-        with uninterrupted(), writing(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(("\n" if self._torn else "") + json.dumps(asdict(done)) + "\n")
-            self._torn = False
+def _serves(done: Extracted, path: Path, how: Extraction, output: Path) -> bool:
+    """Whether what was written earlier is what is wanted now."""
+    if (done.size, done.changed_ns) != stamp(path)[1:] or done.how != how:
+        return False
+    # A file that gave nothing fails soon again, or was made readable since; and another decoder
+    # may get more out of one that this one took for damaged.
+    stale = done.fault and (not done.frames or done.decoder != DECODER)
+    return not stale and (output / done.video).is_dir()
 
 
-def _text_of(path: Path) -> str:
+def _extracted(line: dict[str, Any]) -> Extracted | None:
     try:
-        return path.read_bytes().decode(errors="replace")
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise SinkError(f"{path} cannot be read ({error.strerror or error}).") from error
-
-
-def _lines(text: str) -> Iterator[Done]:
-    for line in text.splitlines():
-        try:
-            yield _done(json.loads(line))
-        except (ValueError, TypeError, KeyError):  # torn when a run was killed: done again
-            continue
-
-
-def _done(values: dict[str, Any]) -> Done:
-    frames = tuple((int(index), float(time)) for index, time in values.pop("frames"))
-    return Done(how=How(**values.pop("how")), frames=frames, **values)
-
-
-def _or_died(result: Done | Died, path: Path, videos: Path, how: How) -> Done:
-    if isinstance(result, Done):
-        return result
-    size, changed_ns = _stamp(path)
-    fault = f"{path}: the process that decoded it ended; the file may be damaged."
-    return Done(path.relative_to(videos).as_posix(), size, changed_ns, how, (), fault)
+        how = Extraction(**line["how"])
+        frames = tuple((int(index), float(time)) for index, time in line["frames"])
+        return Extracted(**{**line, "how": how, "frames": frames})
+    except (ValueError, TypeError, KeyError):  # of another version: done again
+        return None
 
 
 def _found(folder: Path) -> tuple[list[Path], int]:
-    """The videos below a folder, and how many other files there are."""
+    """The videos below a folder, and how many other files there are; hidden ones are left out."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: expected a folder with videos, found none.")
-    files = list(files_below(folder))
-    videos = [path for path in files if is_video(path)]
+    files = [Path(os.fsdecode(path)) for path in walk(os.fsencode(folder), lambda name: True)]
+    for path in files:
+        if path.is_dir():
+            raise SourceError(f"{path} cannot be read. Check its permissions.")
+    shown = [p for p in files if not any(x[0] == "." for x in p.relative_to(folder).parts)]
+    videos = [path for path in shown if path.suffix.lower() in VIDEO_SUFFIXES]
     if not videos:
         raise SourceError(f"{folder} has no file that is named as a video (.mp4, .mkv, .avi, …).")
-    return videos, len(files) - len(videos)
+    return videos, len(shown) - len(videos)
 
 
-def _told(done: Sequence[Done], others: int) -> Iterator[str]:
+def _summary(done: Sequence[Extracted], others: int) -> Iterator[str]:
     pictures = sum(len(video.frames) for video in done)
     yield f"{len(done)} videos, {pictures} pictures."
     if others:
@@ -249,15 +214,3 @@ def _told(done: Sequence[Done], others: int) -> Iterator[str]:
     faults = sum(bool(video.fault) for video in done)
     if faults:
         yield f"{faults} files are damaged or no videos; what could be decoded of them was kept:"
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:  # gone meanwhile, or a broken link: opening it tells
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-def _size(path: Path) -> int:
-    return _stamp(path)[0]

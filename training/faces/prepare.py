@@ -15,25 +15,26 @@ files), 2 wrong usage, 130 Ctrl-C.
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.table import Table
 
 from edge.errors import PatchwatchError, SinkError, SourceError, UsageError
 from edge.faces import open_finder
 from edge.signals import Stopped, stop_signals
 from edge.terminal import console, positive
-from training.faces import faceforensics, youtube
-from training.faces.clips import Clip, Tree, named, without_copies
-from training.faces.combine import combined
-from training.faces.counts import show_counts
-from training.faces.crops import SIZE, CropCache, Cut, Opener, Recipe, default_cache
+from training.faces import trees
+from training.faces.crops import SIZE, CropCache, Opener, Recipe, default_cache
 from training.faces.frames import rate
 from training.faces.sets import (
+    LABELS,
     MANIFEST,
     SPLITS,
     FaceSet,
@@ -43,19 +44,16 @@ from training.faces.sets import (
     Split,
     Store,
     Video,
+    combined,
     load_set,
     shown_from,
+    without_copies,
     write_set,
 )
-from training.faces.split import (
-    ACTOR,
-    ORIGINAL_VAL,
-    Sides,
-    deal_out,
-    read_official,
-    shared_people,
-)
+from training.faces.split import ACTOR, ORIGINAL_VAL, Sides, deal_out, read_official, shared_people
+from training.faces.trees import Clip, Tree, named
 from training.faces.workers import processes
+from training.progress import print_table
 
 LONGEST_SIDE = 1280
 """Larger than on the device, as time matters less here than a face that is missed."""
@@ -63,21 +61,25 @@ LONGEST_SIDE = 1280
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the data sets with their flags."""
+    shape: dict[str, Any] = {
+        "allow_abbrev": False,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
     kinds = parser.add_subparsers(
         title="data sets", metavar="SET", required=True, parser_class=type(parser)
     )
     tree = kinds.add_parser(
         "faceforensics",
         help="FaceForensics++, as its own script lays it out",
-        description=f"{faceforensics.__doc__}\n{faceforensics.ACCESS}",
-        **_SHAPE,
+        description=f"{trees.__doc__}\n{trees.FACEFORENSICS_ACCESS}",
+        **shape,
     )
     _add_cutting(tree)
     tree.add_argument(
         "--compression",
-        choices=faceforensics.COMPRESSIONS,
-        default=faceforensics.DEFAULT_COMPRESSION,
-        help=f"of the videos (default: {faceforensics.DEFAULT_COMPRESSION})",
+        choices=trees.COMPRESSIONS,
+        default=trees.DEFAULT_COMPRESSION,
+        help=f"of the videos (default: {trees.DEFAULT_COMPRESSION})",
     )
     tree.add_argument(
         "--splits",
@@ -90,23 +92,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     films = kinds.add_parser(
         "youtube",
         help="the YouTube set",
-        description=f"{youtube.__doc__}\n{youtube.ACCESS}",
-        **_SHAPE,
+        description=f"{trees.__doc__}\n{trees.YOUTUBE_ACCESS}",
+        **shape,
     )
     _add_cutting(films)
     films.set_defaults(prepare=prepare_youtube)
     both = kinds.add_parser(
-        "combine", help="prepared sets as one", description=combined.__doc__, **_SHAPE
+        "combine", help="prepared sets as one", description=combined.__doc__, **shape
     )
     both.add_argument("sets", type=Path, nargs="+", metavar="SET", help="prepared before")
     _add_output(both)
     both.set_defaults(prepare=combine)
-
-
-_SHAPE: dict[str, Any] = {
-    "allow_abbrev": False,
-    "formatter_class": argparse.RawDescriptionHelpFormatter,
-}
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -157,7 +153,7 @@ def _add_cutting(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare, and tell what there is; see the module's text for the exit codes.
+    """Prepare, and show what there is; see the module's text for the exit codes.
 
     Raises:
         UsageError: a flag is wrong.
@@ -165,35 +161,47 @@ def run(args: argparse.Namespace) -> int:
         SinkError: the set cannot be written, or the folder holds something else.
         MissingDependency: the face finder is not installed.
     """
-    _require_free(args.output)
+    if args.output.exists() and not args.output.is_dir():
+        raise SinkError(f"{args.output} is a file. Name a folder for the set.")
+    used = args.output.is_dir() and any(args.output.iterdir())
+    if used and not (args.output / MANIFEST).exists():
+        raise SinkError(
+            f"{args.output} is not empty and holds no prepared set. Name a new folder for this one."
+        )
     try:
         with stop_signals():
             made: FaceSet = args.prepare(args)
     except Stopped as stopped:
         console().print("Stopped. The same command goes on from here.")
         return stopped.exit_code
-    _tell(made)
+    out, access = Console(highlight=False), [origin.access for origin in made.manifest.origins]
+    _say(out, made.manifest.notes)
+    print_table(out, counts_table(made.videos()))
+    _say(out, (*dict.fromkeys(access), f"The set is in {made.folder}."))
     return 1 if getattr(args, "strict", False) and any(v.fault for v in made.videos()) else 0
 
 
 def prepare_faceforensics(args: argparse.Namespace) -> FaceSet:
     """Find the videos of the tree, deal people out, cut the faces."""
-    tree = faceforensics.find_faceforensics(args.root, args.compression)
+    tree = trees.find_faceforensics(args.root, args.compression)
     official = read_official(args.splits) if args.splits else {}
-    fixed = {**_first_val(bool(official)), **_earlier(args.output), **official}
+    # Whom the first model's validation holds; with the published lists, its actors alone.
+    first = {n: "val" for n in ORIGINAL_VAL if n.startswith(ACTOR) or not official}
+    fixed: dict[str, Split] = {**first, **_earlier(args.output), **official}  # type: ignore[dict-item]
     sides = deal_out((clip.people for clip in tree.clips), fixed)
     placed = [replace(clip, split=sides.split(clip.people)) for clip in tree.clips]
     notes = [*tree.notes, *_dealing_notes(tree, placed, sides, official)]
     clips = tuple(clip for clip in placed if clip.split is not None)
-    made = _cut(args, "faceforensics", faceforensics.ACCESS, replace(tree, clips=clips, notes=()))
+    cut = replace(tree, clips=clips, notes=())
+    made = _cut(args, "faceforensics", trees.FACEFORENSICS_ACCESS, cut)
     notes += [_people_note(made.videos)]
     return write_set(args.output, made.model_copy(update={"notes": (*notes, *made.notes)}))
 
 
 def prepare_youtube(args: argparse.Namespace) -> FaceSet:
     """Find the videos of the folders, cut the faces."""
-    tree = youtube.find_youtube(args.root)
-    return write_set(args.output, _cut(args, "youtube", youtube.ACCESS, tree))
+    tree = trees.find_youtube(args.root)
+    return write_set(args.output, _cut(args, "youtube", trees.YOUTUBE_ACCESS, tree))
 
 
 def combine(args: argparse.Namespace) -> FaceSet:
@@ -203,13 +211,34 @@ def combine(args: argparse.Namespace) -> FaceSet:
     return write_set(args.output, combined([load_set(path) for path in args.sets], args.output))
 
 
-def _require_free(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise SinkError(f"{folder} is a file. Name a folder for the set.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise SinkError(
-            f"{folder} is not empty and holds no prepared set. Name a new folder for this one."
-        )
+def counts_table(videos: Sequence[Video]) -> Table:
+    """Videos, frames and faces of each source, split, label and manipulation, with their sums."""
+    groups: defaultdict[tuple[str, ...], list[Video]] = defaultdict(list)
+    for video in videos:
+        groups[video.source, video.split, video.label, video.manipulation or ""].append(video)
+    splits, labels = list(map(str, SPLITS)), list(map(str, LABELS))
+    order = sorted(groups, key=lambda k: (k[0], splits.index(k[1]), labels.index(k[2]), k[3]))
+    table = Table(box=SIMPLE, pad_edge=False, show_footer=len(order) > 1)
+    for name, footer in (("set", "all"), ("split", ""), ("label", ""), ("manipulation", "")):
+        table.add_column(name, footer=footer, no_wrap=True)
+    for name, total in zip(_COUNTS, _counts(videos), strict=True):
+        table.add_column(name, footer=total, justify="right")
+    for kind in order:
+        table.add_row(*kind, *_counts(groups[kind]))
+    return table
+
+
+_COUNTS: Mapping[str, Any] = {
+    "videos": lambda video: 1,
+    "frames": lambda video: video.frames,
+    "faces": lambda video: video.faces,
+    "without a face": lambda video: video.without_face,
+    "videos without any": lambda video: not video.faces,
+}
+
+
+def _counts(videos: Sequence[Video]) -> list[str]:
+    return [str(sum(map(value, videos))) for value in _COUNTS.values()]
 
 
 def _cut(args: argparse.Namespace, source: Source, access: str, tree: Tree) -> SetManifest:
@@ -219,44 +248,27 @@ def _cut(args: argparse.Namespace, source: Source, access: str, tree: Tree) -> S
         recipe = Recipe(finder.name, finder.key, args.fps, args.size, args.faces, args.png)
     cache = CropCache(args.cache or default_cache(), recipe, opener)
     cuts = cache.cut_all([clip.path for clip in tree.clips], args.workers)
-    videos = [_video(clip, cuts[clip.path], source, tree.root) for clip in tree.clips]
+    videos = [
+        Video(
+            path=clip.path.relative_to(tree.root).as_posix(),
+            split=clip.split or "train",
+            label=clip.label,
+            source=source,
+            manipulation=clip.manipulation,
+            compression=clip.compression,
+            people=clip.people,
+            **asdict(cuts[clip.path]),
+        )
+        for clip in tree.clips
+    ]
     kept, copies = without_copies(video for video in videos if video.frames)
+    damaged = list(_damage_notes(videos))
     if not kept:
         raise SourceError(
-            f"{tree.root}: none of {len(videos)} videos can be decoded. "
-            f"{' '.join(_damage_notes(videos))}"
+            f"{tree.root}: none of {len(videos)} videos can be decoded. {' '.join(damaged)}"
         )
-    return SetManifest(
-        schema=1,
-        origins=(Origin(source=source, root=str(tree.root.resolve()), access=access),),
-        stores=(_store(args.output, cache.store, recipe),),
-        notes=(*tree.notes, *copies, *_damage_notes(videos), *_face_notes(kept)),
-        videos=tuple(kept),
-    )
-
-
-def _video(clip: Clip, cut: Cut, source: Source, root: Path) -> Video:
-    assert clip.split is not None
-    return Video(
-        path=clip.path.relative_to(root).as_posix(),
-        sha256=cut.sha256,
-        split=clip.split,
-        label=clip.label,
-        source=source,
-        manipulation=clip.manipulation,
-        compression=clip.compression,
-        people=clip.people,
-        frames=cut.frames,
-        faces=cut.faces,
-        without_face=cut.without_face,
-        further_faces=cut.further_faces,
-        fault=cut.fault,
-    )
-
-
-def _store(folder: Path, store: Path, recipe: Recipe) -> Store:
-    return Store(
-        folder=shown_from(folder, store),
+    store = Store(
+        folder=shown_from(args.output, cache.store),
         detector=recipe.detector,
         detector_key=recipe.detector_key,
         crop_scale=recipe.scale,
@@ -265,11 +277,13 @@ def _store(folder: Path, store: Path, recipe: Recipe) -> Store:
         most_faces=recipe.most_faces,
         format="png" if recipe.png else "jpg",
     )
-
-
-def _first_val(official: bool) -> dict[str, Split]:
-    """Whom the first model's validation holds; with the published lists, its actors alone."""
-    return {name: "val" for name in ORIGINAL_VAL if name.startswith(ACTOR) or not official}
+    return SetManifest(
+        schema=1,
+        origins=(Origin(source=source, root=str(tree.root.resolve()), access=access),),
+        stores=(store,),
+        notes=(*tree.notes, *copies, *damaged, *_face_notes(kept)),
+        videos=tuple(kept),
+    )
 
 
 def _earlier(folder: Path) -> dict[str, Split]:
@@ -285,9 +299,8 @@ def _dealing_notes(
     tree: Tree, placed: Sequence[Clip], sides: Sides, official: Mapping[str, Split]
 ) -> Iterator[str]:
     if official:
-        unlisted = sorted(
-            {n for clip in tree.clips for n in clip.people if not n.startswith(ACTOR)} - {*official}
-        )
+        people = {name for clip in tree.clips for name in clip.people}
+        unlisted = sorted(n for n in people - official.keys() if not n.startswith(ACTOR))
         yield "Splits: the published lists, and actors dealt out by who meets in a video."
         if unlisted:
             yield named("Not in the published lists, and dealt out like actors", unlisted)
@@ -309,9 +322,8 @@ def _dealing_notes(
         yield f"Nobody is left for {' and '.join(empty)}: there are too few groups of people."
 
 
-def _people_note(videos: Iterable[Video]) -> str:
-    """Checked anew on what is written, whatever the dealing meant to do."""
-    videos = list(videos)
+def _people_note(videos: Sequence[Video]) -> str:
+    """Checked once more on what is written, whatever the dealing meant to do."""
     shared = shared_people((video.people, video.split) for video in videos)
     if shared:
         raise PatchwatchError(
@@ -322,7 +334,6 @@ def _people_note(videos: Iterable[Video]) -> str:
 
 
 def _damage_notes(videos: Sequence[Video]) -> Iterator[str]:
-    """A sentence for each file that is damaged."""
     for video in videos:
         if video.fault:
             left = f"{video.frames} frames of it are used" if video.frames else "it is left out"
@@ -338,15 +349,6 @@ def _face_notes(videos: Sequence[Video]) -> Iterator[str]:
         yield f"{further} smaller faces beside the largest ones were not kept; --faces keeps more."
 
 
-def _tell(made: FaceSet) -> None:
-    out = Console(highlight=False)
-    for note in made.manifest.notes:
-        out.print(_printable(note), markup=False, soft_wrap=True)
-    show_counts(made.videos(), out)
-    for access in dict.fromkeys(origin.access for origin in made.manifest.origins):
-        out.print(_printable(access), markup=False, soft_wrap=True)
-    out.print(_printable(f"The set is in {made.folder}."), markup=False, soft_wrap=True)
-
-
-def _printable(text: str) -> str:
-    return text.encode(errors="replace").decode()  # names of files may hold bytes that are no text
+def _say(out: Console, lines: Iterable[str]) -> None:
+    for line in lines:  # names of files may hold bytes that are no text
+        out.print(line.encode(errors="replace").decode(), markup=False, soft_wrap=True)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from edge.errors import SourceError
-from training.faces.files import write_json
+from edge.files import write_whole
+from edge.schema import Strict
 
 MANIFEST = "manifest.json"
 FACES = "faces.json"
@@ -28,13 +30,11 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 LabelWord = Literal["real", "fake"]
 LABELS: dict[LabelWord, int] = {"real": 0, "fake": 1}
 Source = Literal["faceforensics", "youtube"]
+SHOWN = 10
+"""Names that a note lists; the manifest holds all."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Origin(_Part):
+class Origin(Strict):
     """Where videos come from."""
 
     source: Source
@@ -42,7 +42,7 @@ class Origin(_Part):
     access: str = Field(description="On what terms they are had, in sentences.")
 
 
-class Store(_Part):
+class Store(Strict):
     """Where crops are, and how they were cut."""
 
     folder: str = Field(description="Absolute, or from the set's folder on.")
@@ -55,7 +55,7 @@ class Store(_Part):
     format: Literal["jpg", "png"]
 
 
-class Video(_Part):
+class Video(Strict):
     """One video of a set."""
 
     path: str = Field(description="Below the root of its origin.")
@@ -81,7 +81,7 @@ class Video(_Part):
     store: int = Field(default=0, description="Place in `stores`.")
 
 
-class SetManifest(_Part):
+class SetManifest(Strict):
     """What a set's `manifest.json` holds."""
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
@@ -203,7 +203,7 @@ def write_set(folder: Path, manifest: SetManifest) -> FaceSet:
     Raises:
         SinkError: it cannot be written.
     """
-    write_json(folder / MANIFEST, manifest.model_dump(mode="json", by_alias=True))
+    write_whole(folder / MANIFEST, manifest.model_dump_json(by_alias=True, indent=1) + "\n")
     return FaceSet(folder, manifest)
 
 
@@ -218,3 +218,71 @@ def shown_from(folder: Path, other: Path) -> str:
     if there.is_relative_to(here.parent) and here.parent != Path(here.anchor):
         return Path(os.path.relpath(there, here)).as_posix()
     return str(there)
+
+
+def without_copies(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
+    """Each file once: of equal ones, one of test is kept, else of val, else the first.
+
+    A file that is labelled both real and fake is left out.
+
+    Returns:
+        The videos in their order, and sentences on what was left out.
+    """
+    everything, groups = list(videos), defaultdict[str, list[Video]](list)
+    for video in everything:
+        groups[video.sha256].append(video)
+    kept, notes = set(), []
+    for group in groups.values():
+        chosen = min(group, key=lambda video: ("test", "val", "train").index(video.split))
+        one_label = len({video.label for video in group}) == 1
+        if one_label:
+            kept.add(id(chosen))
+        if len(group) > 1:
+            paths = " and ".join(f"{video.path} ({video.split}, {video.label})" for video in group)
+            notes.append(
+                f"One file is there more than once, and counts in {chosen.split} alone: {paths}."
+                if one_label
+                else f"One file is labelled both real and fake, and left out: {paths}."
+            )
+    if len(notes) > SHOWN:
+        more = f"{len(notes) - SHOWN} more files are there more than once; each counts once."
+        notes = [*notes[:SHOWN], more]
+    return [video for video in everything if id(video) in kept], notes
+
+
+def combined(sets: Sequence[FaceSet], folder: Path) -> SetManifest:
+    """The manifest of several prepared sets as one; their crops stay where they are.
+
+    Args:
+        sets: prepared; left as they are.
+        folder: that the manifest is for.
+    """
+    videos: list[Video] = []
+    origins: list[Origin] = []
+    stores: list[Store] = []
+    for one in sets:
+        for video in one.manifest.videos:
+            places = {"origin": video.origin + len(origins), "store": video.store + len(stores)}
+            videos.append(video.model_copy(update=places))
+        origins += one.manifest.origins
+        for store in one.manifest.stores:
+            place = Path(os.path.normpath(one.folder.resolve() / store.folder))
+            stores.append(store.model_copy(update={"folder": shown_from(folder, place)}))
+    kept, copies = without_copies(videos)
+    notes = [note for one in sets for note in one.manifest.notes]
+    notes.append(
+        "Whether a person of one set is also in another cannot be known: only equal files were "
+        "looked for."
+    )
+    if len({store.model_dump_json(exclude={"folder"}) for store in stores}) > 1:
+        notes.append(
+            "The sets' faces were not cut in the same way (detector, size, rate or format differ): "
+            "a model may learn the set from that. Prepare them in the same way."
+        )
+    return SetManifest(
+        schema=1,
+        origins=tuple(origins),
+        stores=tuple(stores),
+        notes=tuple(dict.fromkeys([*notes, *copies])),
+        videos=tuple(kept),
+    )

@@ -12,12 +12,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from typing import TypeVar
 
 from edge.signals import uninterrupted
+from training.files import stamp
 from training.loading_process import leave_signals_to_parent
+from training.progress import progress_bar
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -26,11 +29,7 @@ _AHEAD = 2
 """Jobs that are handed out for each process, so that none waits for the next."""
 
 
-class Died:
-    """In the place of a result: the process that worked on it ended."""
-
-
-class _Ended(Exception):
+class _EndedError(Exception):
     """The parent wants no more results."""
 
 
@@ -40,7 +39,7 @@ _ending: Event | None = None
 def check_wanted() -> None:
     """To be called between steps of the work; leaves it where the parent was stopped."""
     if _ending is not None and _ending.is_set():
-        raise _Ended
+        raise _EndedError
 
 
 def processes() -> int:
@@ -50,9 +49,22 @@ def processes() -> int:
     return os.cpu_count() or 1
 
 
+def for_each_video(
+    title: str, paths: Sequence[Path], work: Callable[[Path], R], workers: int
+) -> Generator[tuple[Path, R | None], None, None]:
+    """As `share_out`, with a bar that knows the time left by the bytes of files."""
+    sizes = {path: stamp(path)[1] for path in paths}
+    with progress_bar() as progress, closing(share_out(paths, work, workers)) as results:
+        task = progress.add_task(title, total=sum(sizes.values()) or 1, note="")
+        for number, (path, result) in enumerate(results, 1):
+            yield path, result
+            note = f"{number} of {len(paths)} videos"
+            progress.update(task, advance=sizes[path], note=note)
+
+
 def share_out(
     jobs: Sequence[J], work: Callable[[J], R], workers: int
-) -> Iterator[tuple[J, R | Died]]:
+) -> Generator[tuple[J, R | None], None, None]:
     """Do all jobs, in any order.
 
     Args:
@@ -61,7 +73,7 @@ def share_out(
         workers: processes; with one, or for a single job, the work is done in this process.
 
     Yields:
-        Each job with its result as it comes.
+        Each job with its result as it comes; None where the process that worked on it ended.
     """
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
@@ -72,12 +84,12 @@ def share_out(
         suspects = yield from _pooled(waiting, work, min(workers, len(waiting)))
         for job in suspects:
             if (yield from _pooled(deque([job]), work, 1)):
-                yield job, Died()
+                yield job, None
 
 
 def _pooled(
     waiting: deque[J], work: Callable[[J], R], workers: int
-) -> Generator[tuple[J, R | Died], None, list[J]]:
+) -> Generator[tuple[J, R | None], None, list[J]]:
     """Results until all is done, or a process ended; gives the jobs that it may have ended in."""
     running: dict[Future[R], J] = {}
     with _pool(workers) as pool:
@@ -89,13 +101,13 @@ def _pooled(
                     broken = True
                 else:
                     yield running.pop(future), future.result()
-            if broken and not any(_is_sound(future) for future in running):
+            if broken and all(_is_lost(future) for future in running):
                 return list(running.values())
     return []
 
 
-def _is_sound(future: Future[R]) -> bool:
-    return not (future.done() and isinstance(future.exception(), BrokenProcessPool))
+def _is_lost(future: Future[R]) -> bool:
+    return future.done() and isinstance(future.exception(), BrokenProcessPool)
 
 
 def _hand_out(

@@ -9,10 +9,9 @@ import torch
 
 from edge.errors import SourceError, UsageError
 from tests.training.faces.face_sets import SIDE, write_faces
-from training.faces.combine import combined
 from training.faces.config import FacesConfig
 from training.faces.data import FaceData
-from training.faces.sets import FaceSet, write_set
+from training.faces.sets import FaceSet, combined, write_set
 
 
 @pytest.fixture(scope="module")

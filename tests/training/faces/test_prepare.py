@@ -28,9 +28,9 @@ from tests.training.faces.made_videos import (
     youtube_tree,
 )
 from training.faces import prepare
-from training.faces.faceforensics import MANIPULATIONS
 from training.faces.sets import SPLITS, FaceSet, Split, load_set
 from training.faces.split import Sides
+from training.faces.trees import MANIPULATIONS
 
 FILMS = "original_sequences/youtube/c23/videos"
 SWAPS = "manipulated_sequences/Deepfakes/c23/videos"
@@ -146,8 +146,10 @@ def test_a_set_that_grows_keeps_its_sides(home: Home, finder: FakeFinder) -> Non
     looked = finder.looked
     faceforensics_tree(tree, [(n, n + 100) for n in range(10, 22)], [], frames=2)
     after = {v.path: v.split for v in home.prepare("faceforensics", tree, output="base").videos()}
-    anew = {v.path: v.split for v in home.prepare("faceforensics", tree, output="anew").videos()}
-    assert before.items() <= after.items() and not before.items() <= anew.items()
+    afresh = {
+        v.path: v.split for v in home.prepare("faceforensics", tree, output="afresh").videos()
+    }
+    assert before.items() <= after.items() and not before.items() <= afresh.items()
     assert len(after) == 28 and finder.looked == looked + 24, "known videos are not looked at again"
 
 
@@ -286,7 +288,7 @@ def test_sets_that_share_a_file_or_were_cut_otherwise_are_told(
     both = home.prepare("combine", base.folder, augment.folder, output="both")
     told = capsys.readouterr().out
     assert "cannot be known: only equal files were looked for" in told
-    assert "were not cut alike" in told and "counts in val alone" in told
+    assert "were not cut in the same way" in told and "counts in val alone" in told
     same = [video for video in both.videos() if video.sha256 == hashed(tree / FILMS / "000.mp4")]
     assert [(video.source, video.split) for video in same] == [("youtube", "val")]
     sizes = {read_image(i.path).shape[0]: i.source for s in SPLITS for i in both.items(s)}

@@ -1,0 +1,205 @@
+"""Data sets of videos as their publishers lay them out: a function for each.
+
+FaceForensics++, by its own script:
+
+    ROOT/original_sequences/{youtube,actors}/{raw,c23,c40}/videos/*.mp4              real
+    ROOT/manipulated_sequences/<manipulation>/{raw,c23,c40}/videos/*.mp4             fake
+
+The names say who is to be seen: 033.mp4 is film 033, 033_097.mp4 film 033 with the face (or the
+expression) of 097; 01__kitchen_pan.mp4 shows actor 01, 01_02__kitchen_pan__ABCDEFGH.mp4 actor 01
+with the face of 02. `c0` is another name of `raw`.
+
+The set of YouTube videos that was published beside the first model trained on both:
+
+    ROOT/{real,fake}/*.mp4              train
+    ROOT/val/{real,fake}/*.mp4          val
+
+Also train/ and test/ are taken where they are. Pictures that were extracted into frames/ folders
+are not needed: frames are taken from the videos.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from edge.errors import SourceError
+from edge.sources.images import VIDEO_SUFFIXES
+from training.faces.sets import LABELS, SHOWN, SPLITS, LabelWord, Split
+from training.faces.split import ACTOR, YOUTUBE, person
+
+COMPRESSIONS: Final = ("raw", "c0", "c23", "c40")
+DEFAULT_COMPRESSION: Final = "c23"
+MANIPULATIONS: Final = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "DeepFakeDetection")
+_LATER: Final = "FaceShifter"
+"""Was published later, so that a tree without it lacks nothing."""
+
+FACEFORENSICS_ACCESS: Final = (
+    "FaceForensics++ is given by its authors to whoever fills in their form "
+    "(github.com/ondyari/FaceForensics, section Access) and is used under the FaceForensics Terms "
+    "of Use; nothing is downloaded here. Crops of it fall under the same terms."
+)
+YOUTUBE_ACCESS: Final = (
+    "The YouTube set was published at https://deepfake-detection.s3.amazonaws.com/"
+    "augment_deepfake.tar.gz, which answers 403 (forbidden) by now; it can be used where you have "
+    "a copy. Nobody states a licence: the videos are their makers'."
+)
+_NO_PEOPLE: Final = (
+    "The YouTube set does not say who is to be seen: whether a person is in two of its splits "
+    "cannot be checked. Its splits are those of its folders."
+)
+
+_Names = tuple[str, "re.Pattern[str]"]
+"""Kind of people, and the form of the names of files."""
+
+_FILM: _Names = (YOUTUBE, re.compile(r"(\d+)"))
+_FILMS: _Names = (YOUTUBE, re.compile(r"(\d+)_(\d+)"))
+_ACTOR: _Names = (ACTOR, re.compile(r"(\d+)__.+"))
+_ACTORS: _Names = (ACTOR, re.compile(r"(\d+)_(\d+)__.+"))
+
+_FOLDERS: Mapping[str, tuple[LabelWord, str | None, _Names]] = MappingProxyType(
+    {
+        "original_sequences/youtube": ("real", None, _FILM),
+        "original_sequences/actors": ("real", None, _ACTOR),
+        **{
+            f"manipulated_sequences/{name}": (
+                "fake",
+                name,
+                _ACTORS if name == "DeepFakeDetection" else _FILMS,
+            )
+            for name in (*MANIPULATIONS, _LATER)
+        },
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video with what its place and its name say of it.
+
+    Attributes:
+        path: of the file.
+        label: `real` or `fake`.
+        split: None until people are dealt out.
+        manipulation: how a fake was made; None for a real one, or where it is not known.
+        compression: as the folder is called; None where there is none.
+        people: who is to be seen; empty where it is not known.
+    """
+
+    path: Path
+    label: LabelWord
+    split: Split | None = None
+    manipulation: str | None = None
+    compression: str | None = None
+    people: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What was found of a data set.
+
+    Attributes:
+        root: its folder.
+        clips: its videos.
+        notes: what is missing or was left out, in sentences.
+    """
+
+    root: Path
+    clips: tuple[Clip, ...]
+    notes: tuple[str, ...]
+
+
+def named(text: str, names: Sequence[object]) -> str:
+    """A sentence's beginning with the names that it is about, the first of them if many."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{text}: {', '.join(str(name) for name in names[:SHOWN])}{more}."
+
+
+def find_faceforensics(root: Path, compression: str) -> Tree:
+    """The videos of one compression; what is missing becomes a note.
+
+    Args:
+        root: the folder with original_sequences and manipulated_sequences.
+        compression: one of `COMPRESSIONS`.
+
+    Raises:
+        SourceError: nothing is there.
+    """
+    if not any((root / name).is_dir() for name in ("original_sequences", "manipulated_sequences")):
+        raise SourceError(
+            f"{root}: expected original_sequences/ and manipulated_sequences/ as the script of "
+            f"FaceForensics++ lays them out, found neither. {FACEFORENSICS_ACCESS}"
+        )
+    clips: list[Clip] = []
+    notes: list[str] = []
+    odd: list[Path] = []
+    for folder, (label, manipulation, (kind, form)) in _FOLDERS.items():
+        found = list(_compressed(root / folder, compression))
+        if not found and not folder.endswith(_LATER):
+            others = [name for name in COMPRESSIONS if any(_compressed(root / folder, name))]
+            there = f"; it has {', '.join(others)}" if others else ""
+            notes.append(f"Missing: {folder} has no videos of {compression}{there}.")
+        for path in found:
+            match = form.fullmatch(path.stem)
+            if match is None:
+                odd.append(path.relative_to(root))
+                continue
+            people = tuple(dict.fromkeys(person(kind, number) for number in match.groups()))
+            clips.append(Clip(path, label, None, manipulation, path.parent.parent.name, people))
+    if odd:
+        notes.append(named("Left out, as their names do not say who is to be seen", odd))
+    if not clips:
+        raise SourceError(
+            f"{root} holds no video of compression {compression}. {' '.join(notes)} Name another "
+            "with --compression."
+        )
+    return Tree(root, tuple(clips), tuple(notes))
+
+
+def find_youtube(root: Path) -> Tree:
+    """The videos of the folders; what is missing becomes a note.
+
+    Args:
+        root: the unpacked set.
+
+    Raises:
+        SourceError: nothing is there.
+    """
+    places: list[tuple[Split, Path]] = [("train", root), *((name, root / name) for name in SPLITS)]
+    clips = [
+        Clip(path, label, split)
+        for split, folder in places
+        for label in LABELS
+        for path in _videos(folder / label)
+    ]
+    if not clips:
+        extracted = any((place / x / "frames").is_dir() for _, place in places for x in LABELS)
+        frames = " There are frames/ folders, but frames are taken from videos." * extracted
+        raise SourceError(
+            f"{root}: expected videos in real/, fake/, val/real/ and val/fake/, found none."
+            f"{frames} {YOUTUBE_ACCESS}"
+        )
+    there = {(clip.split, clip.label) for clip in clips}
+    notes = [
+        f"Missing: {split} has no {label} videos."
+        for split in ("train", "val")
+        for label in LABELS
+        if (split, label) not in there
+    ]
+    if not any(clip.split == "test" for clip in clips):
+        notes.append("The YouTube set has no test videos, only train and val.")
+    return Tree(root, tuple(clips), (_NO_PEOPLE, *notes))
+
+
+def _compressed(folder: Path, compression: str) -> Iterator[Path]:
+    for name in ("raw", "c0") if compression in ("raw", "c0") else (compression,):
+        yield from _videos(folder / name / "videos")
+
+
+def _videos(folder: Path) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if path.suffix.lower() in VIDEO_SUFFIXES)
