@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +12,18 @@ from pathlib import Path
 from edge.errors import SinkError
 
 _CHUNK_BYTES = 1 << 20
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full. Free some space or write to another disk.",
+    errno.EDQUOT: "the disk quota is used up. Free some space or write to another disk.",
+    errno.EFBIG: "the file has reached the largest size allowed here. Write to another disk.",
+    errno.EACCES: "permission is denied. Choose a place that you may write to.",
+    errno.EPERM: "permission is denied. Choose a place that you may write to.",
+    errno.EROFS: "the disk is read-only. Choose a place that you may write to.",
+    errno.EISDIR: "it is a folder. Give the name of a file.",
+    errno.ENOTDIR: "a part of its path is a file, not a folder. Correct the path.",
+    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one.",
+}
 
 
 def cache_folder() -> Path:
@@ -52,7 +65,10 @@ def written_whole(path: Path, data: bytes) -> Iterator[None]:
     try:
         with _named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(data)
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
         yield
         with _named(path):
             os.replace(part, path)
@@ -76,4 +92,13 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SinkError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise sink_error(path, error) from error
+
+
+def sink_error(path: Path, error: OSError) -> SinkError:
+    """Say in words why `path` cannot be written."""
+    if error.errno == errno.ENOENT and not path.parent.exists():
+        reason = f"there is no folder {path.parent}. Create it first, or correct the path."
+    else:
+        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}.")
+    return SinkError(f"{path} cannot be written: {reason}")

@@ -67,7 +67,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What a model says of one picture.
+    """The output of a model for one picture.
 
     Attributes:
         logit: evidence that it is fake; above 0 leans fake, before calibration.
@@ -98,7 +98,7 @@ class Region:
     Attributes:
         xyxy: the part, in pixels of the frame.
         input_hw: height and width at which the model saw it (differs from the box when resized).
-        evidence: what the model said of it.
+        evidence: the model's output for it.
         verdict: its own verdict, where regions are judged apart (faces).
         track: identity across frames, where regions are tracked.
     """

@@ -1,9 +1,9 @@
 """From verdicts to events: one for each incident, however the verdict flickers meanwhile.
 
-A spell is a stretch of results with one verdict. One that lasts `debounce_s` raises an event, the
-beginning of an incident. Spells of the same verdict that follow in less than `cooldown_s` belong to
-it, so that a score which hovers at the threshold gives one event and not a hundred. An incident is
-over once the verdict was away for `cooldown_s`; it ended when the verdict turned away.
+A verdict that lasts `debounce_s` raises an event, the start of an incident. The same verdict again
+in less than `cooldown_s` belongs to it, so that a score which hovers at the threshold gives one
+event and not a hundred. An incident is over once the verdict was another for `cooldown_s`; it ended
+when the verdict changed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from edge.types import Frame, State, Verdict
 
 LONGEST_GAP_S = 3600.0
-"""A longer step is a clock that was set, not time: a source that is silent says so far oftener."""
+"""A longer step is a clock that was set, not time: results come far oftener, also in silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class AlertSettings:
     """When a verdict becomes an event.
 
     Attributes:
-        states: the verdicts that are incidents, each apart from the others.
-        debounce_s: a verdict must last so long to become an event.
-        cooldown_s: an incident is over once the verdict was away so long.
+        states: the verdicts that are incidents, each by itself.
+        debounce_s: a verdict must last this long to become an event.
+        cooldown_s: an incident is over once the verdict was another for this long.
     """
 
     states: tuple[State, ...] = ("fake",)
@@ -46,9 +46,9 @@ class Event:
     Attributes:
         id: unlike that of any other event.
         state: the verdict.
-        began: when the verdict turned, Unix time in seconds.
+        began: when the verdict changed to this, Unix time in seconds.
         raised: when it had lasted for long enough, likewise.
-        duration_s: from `began` to when the verdict turned away, or up to now.
+        duration_s: from `began` to when the verdict changed again, or up to now.
         score: P(fake) in 0..1 when it was raised; None where there is none.
         highest_score: the highest while the verdict was this.
         over: whether it has ended.
@@ -65,7 +65,7 @@ class Event:
 
     @property
     def ended(self) -> float | None:
-        """When the verdict turned away, Unix time in seconds; None while it lasts."""
+        """When the verdict changed again, Unix time in seconds; None while it lasts."""
         return self.began + self.duration_s if self.over else None
 
 
@@ -80,9 +80,9 @@ class AlertTracker:
     def __init__(
         self, settings: AlertSettings, new_id: Callable[[], str] = lambda: uuid.uuid4().hex
     ) -> None:
-        self._watches = [
-            _Watch(state, settings, new_id) for state in dict.fromkeys(settings.states)
-        ]
+        self._settings = settings
+        self._new_id = new_id
+        self._incidents: dict[State, _Incident | None] = dict.fromkeys(settings.states)
         self._now_s = -math.inf
 
     def update(self, time_s: float, verdict: Verdict, now_unix: float) -> list[Event]:
@@ -92,33 +92,76 @@ class AlertTracker:
             time_s: on a clock that does not fall, such as `SteadyClock`'s; a step back counts as
                 no time.
             verdict: up to this result.
-            now_unix: the same moment as Unix time, for the event; may leap.
+            now_unix: the same time as Unix time, for the event; may leap.
 
         Returns:
             Events that are over now, and then those raised now, whose `over` is False.
         """
         if time_s > self._now_s:
             self._now_s = time_s
-        over = [event for watch in self._watches for event in watch.turn(verdict, self._now_s)]
-        raised = [
-            event for watch in self._watches for event in watch.stay(verdict, self._now_s, now_unix)
-        ]
-        return over + raised
+        events = []
+        for state, incident in self._incidents.items():
+            if incident is not None and state != verdict.state:
+                incident.away_s = self._now_s if incident.away_s is None else incident.away_s
+            if incident is not None and self._is_over(incident):
+                events += self._ended(state)
+        if verdict.state in self._incidents:
+            events += self._seen(verdict, now_unix)
+        return events
 
     def finish(self) -> list[Event]:
         """End what still lasts, at the time of the latest result."""
-        return [event for watch in self._watches for event in watch.end(self._now_s)]
+        return [event for state in self._incidents for event in self._ended(state)]
+
+    def _is_over(self, incident: _Incident) -> bool:
+        """Whether the verdict was another for long enough; at once if no event was raised."""
+        if incident.away_s is None:
+            return False
+        return incident.event is None or self._now_s - incident.away_s >= self._settings.cooldown_s
+
+    def _ended(self, state: State) -> list[Event]:
+        """Forget an incident; returns its event if one was raised."""
+        incident, self._incidents[state] = self._incidents[state], None
+        if incident is None or incident.event is None:
+            return []
+        until_s = self._now_s if incident.away_s is None else incident.away_s
+        duration_s = until_s - incident.began_s
+        highest = incident.highest
+        return [replace(incident.event, duration_s=duration_s, highest_score=highest, over=True)]
+
+    def _seen(self, verdict: Verdict, now_unix: float) -> list[Event]:
+        """Take note of a verdict; returns the event if that raises one."""
+        incident = self._incidents[verdict.state] or _Incident(self._now_s, now_unix)
+        self._incidents[verdict.state] = incident
+        incident.away_s = None
+        score, highest = verdict.score, incident.highest
+        if score is not None and (highest is None or score > highest):
+            incident.highest = score
+        lasted_s = self._now_s - incident.began_s
+        if incident.event is not None or lasted_s < self._settings.debounce_s:
+            return []
+        began = incident.began
+        incident.event = Event(
+            self._new_id(),
+            verdict.state,
+            began,
+            began + lasted_s,
+            lasted_s,
+            score,
+            incident.highest,
+        )
+        return [incident.event]
 
 
 @dataclass(slots=True)
 class _Incident:
-    """A spell, and once raised the incident that it began.
+    """A stretch of one verdict, and what belongs to it once an event was raised.
 
     Attributes:
-        began_s: when the verdict turned, on the clock of the alerts.
+        began_s: when the verdict changed to this, on the clock of the alerts.
         began: the same as Unix time.
         highest: score so far.
-        away_s: when the verdict turned away; None while it is this.
+        away_s: when the verdict changed to another; None while it is this.
         event: as raised; None before.
     """
 
@@ -128,84 +171,19 @@ class _Incident:
     away_s: float | None = None
     event: Event | None = None
 
-    def see(self, score: float | None) -> None:
-        if score is not None and (self.highest is None or score > self.highest):
-            self.highest = score
-
-
-class _Watch:
-    """Looks for one state."""
-
-    def __init__(self, state: State, settings: AlertSettings, new_id: Callable[[], str]) -> None:
-        self._state = state
-        self._settings = settings
-        self._new_id = new_id
-        self._incident: _Incident | None = None
-
-    def turn(self, verdict: Verdict, now_s: float) -> Iterator[Event]:
-        """Notice that the verdict is another; yields the incident that is over by that."""
-        incident = self._incident
-        if incident is None:
-            return
-        if verdict.state != self._state and incident.away_s is None:
-            incident.away_s = now_s
-        if incident.away_s is not None and (
-            incident.event is None or now_s - incident.away_s >= self._settings.cooldown_s
-        ):
-            yield from self.end(now_s)
-
-    def stay(self, verdict: Verdict, now_s: float, now_unix: float) -> Iterator[Event]:
-        """Notice that the verdict is this one; yields the incident that is raised by that."""
-        if verdict.state != self._state:
-            return
-        incident = self._incident = self._incident or _Incident(now_s, now_unix)
-        incident.away_s = None
-        incident.see(verdict.score)
-        lasted_s = now_s - incident.began_s
-        if incident.event is None and lasted_s >= self._settings.debounce_s:
-            incident.event = Event(
-                self._new_id(),
-                self._state,
-                incident.began,
-                incident.began + lasted_s,
-                lasted_s,
-                verdict.score,
-                incident.highest,
-            )
-            yield incident.event
-
-    def end(self, now_s: float) -> Iterator[Event]:
-        """Forget the spell; yields the incident if it was one."""
-        incident, self._incident = self._incident, None
-        if incident is not None and incident.event is not None:
-            until_s = now_s if incident.away_s is None else incident.away_s
-            yield replace(
-                incident.event,
-                duration_s=until_s - incident.began_s,
-                highest_score=incident.highest,
-                over=True,
-            )
-
 
 class _Stamps(NamedTuple):
     source: str
     pts: float | None
     captured_at: float
 
-    def seconds_since(self, last: _Stamps) -> float:
-        if self.pts is None or last.pts is None or self.source != last.source:
-            step_s = self.captured_at - last.captured_at
-        else:
-            step_s = self.pts - last.pts
-        return step_s if 0 < step_s <= LONGEST_GAP_S else 0.0
-
 
 class SteadyClock:
     """Makes one time, which never falls, of the stamps that results carry.
 
-    Between two frames it goes on by their presentation times, which the system's clock does not
-    disturb; from or to a placeholder, or where there are none, by when they were captured. A step
-    back, and one so long that a clock was set, count as no time.
+    Between two frames it follows their presentation times, which the system's clock does not
+    disturb; from or to a placeholder, or where there are none, their capture times. A step back,
+    and one so long that a clock was set, count as no time.
     """
 
     def __init__(self) -> None:
@@ -214,10 +192,13 @@ class SteadyClock:
 
     def place(self, frame: Frame) -> float:
         """The time of a frame or placeholder, in seconds from the first."""
-        stamps = _Stamps(frame.source, frame.pts, frame.captured_at)
-        if self._last is not None:
-            self._time_s += stamps.seconds_since(self._last)
-        self._last = stamps
+        last, self._last = self._last, _Stamps(frame.source, frame.pts, frame.captured_at)
+        if last is not None:
+            if frame.pts is None or last.pts is None or frame.source != last.source:
+                step_s = frame.captured_at - last.captured_at
+            else:
+                step_s = frame.pts - last.pts
+            self._time_s += step_s if 0 < step_s <= LONGEST_GAP_S else 0.0
         return self._time_s
 
 

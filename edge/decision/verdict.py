@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge.manifest import Calibration
 from edge.types import State, Verdict
@@ -26,7 +26,7 @@ class VerdictSettings:
 
     Attributes:
         window_s: logits older than this are forgotten, seconds.
-        min_evidence_s: time that the evidence must span before anything but `uncertain` is said.
+        min_evidence_s: time that the evidence must span, or the verdict is `uncertain`.
         min_frames: least number of scored frames in the window, likewise.
         margin: how far beyond its line a score must be for a state to be entered.
     """
@@ -54,7 +54,7 @@ class VerdictTracker:
         """Add the logit of a frame.
 
         Args:
-            time_s: the frame's time; a step backwards starts the evidence anew (a clip that loops,
+            time_s: the frame's time; a step backwards discards the evidence (a clip that loops,
                 a stream that restarts its clock).
             logit: its logit; NaN and inf are no evidence and are left out.
         """
@@ -66,7 +66,7 @@ class VerdictTracker:
         return self._decide()
 
     def no_signal(self) -> Verdict:
-        """Say that no frame came; the evidence starts anew afterwards."""
+        """No frame came; the evidence is discarded."""
         self._logits.clear()
         self._state = "no_signal"
         return Verdict("no_signal")
@@ -118,5 +118,5 @@ def judge_once(calibration: Calibration, logit: float, margin: float = 0.0) -> V
         logit: finite or not; a logit that is not gives `uncertain` without a score.
         margin: scores this close to a state's line are `uncertain`.
     """
-    settings = VerdictSettings(window_s=0.0, min_evidence_s=0.0, min_frames=1, margin=margin)
+    settings = replace(STILL, margin=margin)
     return VerdictTracker(calibration, settings).update(0.0, logit)

@@ -120,7 +120,7 @@ class Label:
 def place_labels(
     regions: Sequence[Region], frame_hw: tuple[int, int], layout: Layout
 ) -> list[tuple[Label, Box]]:
-    """Where labels go, and what there is room to say.
+    """Where labels go, each in the longest form that there is room for.
 
     Returns:
         A label for each region and its box, xyxy in pixels.
@@ -177,7 +177,7 @@ def _cheapest(
 
 
 def _forms(region: Region, layout: Layout) -> Iterator[Label]:
-    """What a label can say, from the most to the least."""
+    """The forms of a label, from the longest to the shortest."""
     number = "" if region.track is None else f"#{region.track}"
     sizes = layout.small, max(min(_LEAST_SIZE, layout.small), round(_SMALLER * layout.small))
     if region.verdict is None:

@@ -110,7 +110,7 @@ def _fitted(size_hw: tuple[int, int], room_wh: tuple[int, int]) -> tuple[int, in
 
 
 class Grid:
-    """Composes the pictures of several cameras, and draws anew only what has changed.
+    """Composes the pictures of several cameras, and redraws only what has changed.
 
     Not thread-safe.
     """
@@ -179,7 +179,7 @@ def tag_of(cells: Sequence[Cell], index: int) -> str:
 
 
 def _drawn(cell: Cell, size_hw: tuple[int, int], tag: str, heat: HeatCache) -> Image:
-    """A cell's picture in the middle of its paper, with all that is said of it."""
+    """A cell's picture in the middle of its card, with its overlay."""
     card = _plain(*size_hw, PAPER)
     if cell.result is None or cell.hud is None:
         _draw_waiting(card, tag or printable(cell.name))

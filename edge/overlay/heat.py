@@ -45,7 +45,7 @@ _STEEPEST = 6.0
 """Logits above the threshold, in temperatures, at which the tint is full."""
 
 _FINE_CELLS = 6
-"""Neighbourhoods of this many cells or more are smooth enough to go on with every other cell."""
+"""Neighbourhoods of this many cells or more are smooth enough to continue with every other cell."""
 
 _LEAST_CELLS = 2
 _PARTS = 4

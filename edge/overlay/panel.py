@@ -27,7 +27,7 @@ from edge.overlay.text import CAP_HEIGHT, bold, elided, printable, text_width, w
 from edge.types import Box, Image, Result, State
 
 SCORE_CAPTION = "fake"
-"""What a score is a probability of; "REAL 7 %" alone would say the opposite of what it means."""
+"""What a score is a probability of; "REAL 7 %" alone would mean the opposite."""
 
 NO_FACE = "NO FACE"
 """In place of a verdict, where faces are judged and there is none."""
@@ -57,7 +57,7 @@ def draw_panel(picture: Image, result: Result, hud: Hud, layout: Layout) -> None
 
     Args:
         picture: uint8 [H, W, 3] BGR.
-        result: what it says.
+        result: what to write.
         hud: history and rate.
         layout: sizes for this picture.
     """

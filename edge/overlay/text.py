@@ -137,7 +137,7 @@ def wrapped(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
 
 
 def _without_middle(text: str, kept: int) -> str:
-    # The end tells files of one folder apart, so it gets the odd character.
+    # Files of one folder differ at their end, so it gets the odd character.
     head = kept // 2
     return text[:head] + "…" + text[len(text) - (kept - head) :]
 

@@ -1,12 +1,13 @@
-"""Events: a JSON file for each incident, with the annotated picture of the moment it was raised."""
+"""Events: a JSON file for each incident, with the annotated picture of when it was raised."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,10 +16,10 @@ from typing_extensions import Self
 
 from edge.decision.alerts import AlertSettings, AlertTracker, Event, SteadyClock, unix_time
 from edge.errors import SinkError, SourceFault
+from edge.files import write_whole
 from edge.sinks.base import SinkContext
 from edge.sinks.images import encode_image
-from edge.sinks.paths import file_stem, make_folder, placed, sink_error
-from edge.sinks.stamped import free_name, local_stamp
+from edge.sinks.paths import file_stem, free_name, local_stamp, make_folder, placed
 from edge.types import Picture, Result
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ _naming = threading.Lock()
 class EventsSink:
     """Writes `{YYYYmmdd-HHMMSS}_{stem}_{state}.json` per incident, the stem being the source's.
 
-    The time is the local one at which the verdict turned; a name that exists becomes `…-2`. The
+    The time is the local one at which the verdict changed; a name that exists becomes `…-2`. The
     file is there, whole, as soon as the incident is raised, and is replaced when it ends, or when
-    the sink is closed. Beside it lies the picture, `.jpg`, of the moment it was raised. A picture
-    that cannot be drawn or written leaves the event without one.
+    the sink is closed. Beside it is the picture, `.jpg`, of when it was raised. A picture that
+    cannot be drawn or written leaves the event without one.
 
     Args:
         folder: where to write; created with its parents.
@@ -64,7 +65,7 @@ class EventsSink:
 
     @classmethod
     def from_options(cls, options: AlertConfig, context: SinkContext) -> Self:
-        """As the section `alerts` wants it."""
+        """From the section `alerts`."""
         return cls(
             Path(placed(str(options.folder), context.name)),
             AlertSettings(options.states, options.debounce_s, options.cooldown_s),
@@ -80,17 +81,8 @@ class EventsSink:
         """
         make_folder(self._folder, "events")
 
-    def _forget(self) -> None:
-        self._tracker = AlertTracker(self._settings)
-        self._clock = SteadyClock()
-        self._lasting: dict[str, _Entry] = {}
-
     def __enter__(self) -> Self:
-        """Create the folder; what a failure left unfinished is forgotten.
-
-        Raises:
-            SinkError: it cannot be created or written into.
-        """
+        """Create the folder; what a failure left unfinished is forgotten."""
         self._forget()
         self.check()
         return self
@@ -118,22 +110,34 @@ class EventsSink:
             else:
                 self._raise(event, result, picture)
 
+    def _forget(self) -> None:
+        self._tracker = AlertTracker(self._settings)
+        self._clock = SteadyClock()
+        self._lasting: dict[str, Callable[[Event], None]] = {}
+
     def _raise(self, event: Event, result: Result, picture: Picture) -> None:
+        base = f"{local_stamp(event.began)}_{file_stem(result.frame.source)}_{event.state}"
         data = self._snapshot(picture) if self._wants_snapshot else None
-        stem = file_stem(result.frame.source)
-        base = f"{local_stamp(event.began)}_{stem}_{event.state}"
         with _naming:
             path = self._folder / f"{free_name(self._folder, base, ['.json', '.jpg'])}.json"
-            _log.info("%s", told(event, result.frame.source, path))
+            _log.info("%s", log_line(event, result.frame.source, path))
             snapshot = None if data is None else _saved(path.with_suffix(".jpg"), data)
-            entry = _Entry(path, result, self._threshold, snapshot)
-            entry.write(event)
-        self._lasting[event.id] = entry
+            record = partial(
+                to_event_record,
+                source=result.frame.source,
+                threshold=self._threshold,
+                reason=result.error,
+                fault=result.fault,
+                snapshot=snapshot,
+            )
+            write = partial(_write, path, record)
+            write(event)
+        self._lasting[event.id] = write
 
     def _end(self, event: Event) -> None:
-        entry = self._lasting.pop(event.id, None)
-        if entry is not None:
-            entry.write(event)
+        write = self._lasting.pop(event.id, None)
+        if write is not None:
+            write(event)
 
     def _snapshot(self, picture: Picture) -> bytes | None:
         try:
@@ -144,34 +148,10 @@ class EventsSink:
             return None
 
 
-class _Entry:
-    """An event that was written and will be once more, when it ends."""
-
-    def __init__(
-        self, path: Path, result: Result, threshold: float | None, snapshot: str | None
-    ) -> None:
-        self._path = path
-        self._source = result.frame.source
-        self._threshold = threshold
-        self._reason = result.error
-        self._fault = result.fault
-        self._snapshot = snapshot
-
-    def write(self, event: Event) -> None:
-        """Write the file, whole.
-
-        Raises:
-            SinkError: it cannot be written; one that was there is as it was.
-        """
-        record = to_event_record(
-            event, self._source, self._threshold, self._reason, self._fault, self._snapshot
-        )
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-        try:
-            # A file name that is not UTF-8 becomes a \udcXX escape, which JSON allows.
-            _replace(self._path, text.encode("utf-8", "backslashreplace"))
-        except OSError as error:
-            raise sink_error(self._path, error) from error
+def _write(path: Path, record: Callable[[Event], dict[str, object]], event: Event) -> None:
+    text = json.dumps(record(event), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    # A file name that is not UTF-8 becomes a \udcXX escape, which JSON allows.
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
 
 
 def to_event_record(
@@ -188,9 +168,9 @@ def to_event_record(
         - `id`: unlike that of any other event.
         - `source`: what the frames came from.
         - `state`: the verdict: `fake`, `no_signal`, `uncertain` or `real`.
-        - `began`: when the verdict turned, Unix seconds to the millisecond.
+        - `began`: when the verdict changed, Unix seconds to the millisecond.
         - `raised`: when it had lasted for long enough to be an event, likewise.
-        - `ended`: when the verdict turned away, or watching ended, likewise; null while it lasts.
+        - `ended`: when the verdict changed again, or watching ended, likewise; null while it lasts.
         - `duration_s`: from `began` to `ended`, or to `raised` while it lasts.
         - `score`: calibrated P(fake) in 0..1 when it was raised; null where there is none.
         - `highest_score`: the highest while it lasted; null where there is none.
@@ -208,46 +188,28 @@ def to_event_record(
         "raised": round(event.raised, 3),
         "ended": None if event.ended is None else round(event.ended, 3),
         "duration_s": round(event.duration_s, 3),
-        "score": _plain(event.score),
-        "highest_score": _plain(event.highest_score),
+        # numpy's numbers are no JSON
+        "score": None if event.score is None else float(event.score),
+        "highest_score": None if event.highest_score is None else float(event.highest_score),
         "threshold": threshold,
         **why,
         "snapshot": snapshot,
     }
 
 
-def told(event: Event, source: str, path: Path) -> str:
-    """The line that tells a person of an event."""
+def log_line(event: Event, source: str, path: Path) -> str:
+    """An event in one line for a person."""
     state = event.state.upper().replace("_", " ")
     since = local_stamp(event.began, "%H:%M:%S")
     score = "" if event.score is None else f" (score {event.score:.2f})"
     return f"{source}: {state} since {since}{score}, {path}"
 
 
-def _plain(score: float | None) -> float | None:
-    return None if score is None else float(score)  # numpy's are no JSON
-
-
 def _saved(path: Path, data: bytes) -> str | None:
     """The name of the picture, or None if it could not be written."""
     try:
-        _replace(path, data)
-    except OSError as error:
-        _log.warning("No picture for an event: %s", sink_error(path, error))
+        write_whole(path, data)
+    except SinkError as error:
+        _log.warning("No picture for an event: %s", error)
         return None
     return path.name
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a reader finds the old one or the new one."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise

@@ -43,7 +43,7 @@ class ImagesSink:
 
     @classmethod
     def from_options(cls, options: OutputConfig, context: SinkContext) -> Self:
-        """As `images` of the section `output` wants it."""
+        """From the key `output.images`."""
         return cls(Path(placed(str(options.images), context.name)))
 
     def check(self) -> None:
@@ -55,11 +55,7 @@ class ImagesSink:
         make_folder(self._folder, "pictures")
 
     def __enter__(self) -> Self:
-        """Create the folder.
-
-        Raises:
-            SinkError: it cannot be created or written into.
-        """
+        """Create the folder; raises as `check` does."""
         self.check()
         return self
 
@@ -75,7 +71,12 @@ class ImagesSink:
         data = encode_image(picture(), self._suffix)
         try:
             with self._create(result.frame) as file:
-                _write_whole(file, data)
+                try:
+                    file.write(data)
+                    file.flush()
+                except OSError:  # no half of a picture is left
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
         except OSError as error:
             raise sink_error(self._folder, error) from error
 
@@ -84,15 +85,12 @@ class ImagesSink:
         if frame.source != self._source:
             self._source, self._number = frame.source, 1
         while True:
+            number = "" if self._number == 1 else f"-{self._number}"
+            name = f"{file_stem(frame.source)}{number}_{frame.index:06d}{self._suffix}"
             try:
-                return self._path(frame).open("xb")
+                return (self._folder / name).open("xb")
             except FileExistsError:
                 self._number += 1
-
-    def _path(self, frame: Frame) -> Path:
-        number = "" if self._number == 1 else f"-{self._number}"
-        name = f"{file_stem(frame.source)}{number}_{frame.index:06d}{self._suffix}"
-        return self._folder / name
 
 
 def encode_image(image: Image, suffix: ImageSuffix) -> bytes:
@@ -114,13 +112,3 @@ def encode_image(image: Image, suffix: ImageSuffix) -> bytes:
         height, width = image.shape[:2]
         raise SinkError(f"a picture of {width}×{height} pixels cannot be written as {suffix}.")
     return data.tobytes()
-
-
-def _write_whole(file: BinaryIO, data: bytes) -> None:
-    """Write all of it, or remove the part that was written."""
-    try:
-        file.write(data)
-        file.flush()
-    except OSError:
-        Path(file.name).unlink(missing_ok=True)
-        raise

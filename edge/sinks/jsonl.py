@@ -34,7 +34,7 @@ class JsonLinesSink:
 
     A file that exists is overwritten when the first result comes, or at the end of a run without
     results; a run that fails before its first result leaves it as it was. Entered again, after a
-    failure, it goes on behind what it wrote.
+    failure, it appends to what it wrote.
 
     Args:
         path: the file, or `-` for standard output.
@@ -51,7 +51,7 @@ class JsonLinesSink:
 
     @classmethod
     def from_options(cls, options: OutputConfig, context: SinkContext) -> Self:
-        """As `json_lines` of the section `output` wants it."""
+        """From the key `output.json_lines`."""
         return cls(placed(str(options.json_lines), context.name))
 
     def check(self) -> None:
@@ -120,7 +120,7 @@ class JsonLinesSink:
 
 
 def _put(file: BinaryIO | FileIO, line: bytes) -> None:
-    # An unbuffered file may take a part; trying the rest is what makes a full disk say so.
+    # An unbuffered file may take a part; trying the rest is what reports a full disk.
     rest = memoryview(line)
     while rest:
         rest = rest[file.write(rest) :]

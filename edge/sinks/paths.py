@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import errno
+import itertools
 import os
 import re
 import tempfile
+import time
+from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 
 from edge.errors import SinkError
+from edge.files import sink_error as sink_error
 
 PLACE = "{camera}"
 """In the name of a file: becomes the name of the camera."""
 
+_YEAR_9999 = 253_000_000_000.0
+
 # Room for an index and a suffix in the 255 bytes of a file name, at up to 4 bytes a character.
 _LONGEST_STEM = 50
-
-_REASONS = {
-    errno.ENOSPC: "the disk is full. Free some space or write to another disk.",
-    errno.EDQUOT: "the disk quota is used up. Free some space or write to another disk.",
-    errno.EFBIG: "the file has reached the largest size allowed here. Write to another disk.",
-    errno.EACCES: "permission is denied. Choose a place that you may write to.",
-    errno.EPERM: "permission is denied. Choose a place that you may write to.",
-    errno.EROFS: "the disk is read-only. Choose a place that you may write to.",
-    errno.EISDIR: "it is a folder. Give the name of a file.",
-    errno.ENOTDIR: "a part of its path is a file, not a folder. Correct the path.",
-    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one.",
-}
-
-
-def sink_error(path: Path, error: OSError) -> SinkError:
-    """Say in words why `path` cannot be written."""
-    if error.errno == errno.ENOENT and not path.parent.exists():
-        reason = f"there is no folder {path.parent}. Create it first, or correct the path."
-    else:
-        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}.")
-    return SinkError(f"{path} cannot be written: {reason}")
 
 
 def open_unharmed(path: Path) -> FileIO:
@@ -123,3 +107,23 @@ def file_stem(source: str) -> str:
 def placed(path: str, name: str) -> str:
     """The name of a file, with that of the camera where `{camera}` stands."""
     return path.replace(PLACE, file_stem(name))
+
+
+def local_stamp(unix_s: float, layout: str = "%Y%m%d-%H%M%S") -> str:
+    """Local time, as `YYYYmmdd-HHMMSS`; the present where a clock gave what is no date."""
+    if not 0 <= unix_s < _YEAR_9999:
+        unix_s = time.time()
+    return time.strftime(layout, time.localtime(unix_s))
+
+
+def free_name(folder: Path, base: str, suffixes: Sequence[str]) -> str:
+    """The first of `base`, `base-2`, `base-3` … that no file has with any of the suffixes.
+
+    A stamp comes twice where two fall into one second, or where a clock was set back.
+    """
+    names = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+    return next(
+        name
+        for name in names
+        if not any(os.path.lexists(folder / f"{name}{suffix}") for suffix in suffixes)
+    )

@@ -1,4 +1,8 @@
-"""A recording that goes on for months: one video after another, the oldest thrown away."""
+"""A recording that runs for months: one video after another, the oldest deleted.
+
+Not FFmpeg's segment muxer: it cuts by time alone, without a limit of size, overwrites names that
+exist, deletes nothing of earlier runs, and cannot change the frame size.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,7 @@ from typing_extensions import Self
 from edge.errors import SinkError
 from edge.signals import uninterrupted
 from edge.sinks.base import SinkContext
-from edge.sinks.paths import placed, refuse_source
-from edge.sinks.stamped import free_name, local_stamp
+from edge.sinks.paths import free_name, local_stamp, placed, refuse_source
 from edge.sinks.video import TICKS_PER_S, Timeline, VideoSink, usual_fps
 from edge.types import Frame, Picture, Result
 
@@ -32,22 +35,21 @@ class RecordingSink:
 
     With a limit of time or size, files are called `{stem}_{YYYYmmdd-HHMMSS}.mp4` after the local
     time of their first frame, with `-2` where that exists. The frame that comes when a limit has
-    been reached begins the next one, as does a frame of another size, so that none is lost between
-    two files and none is letterboxed. A file ends at its limit also while there is no signal; the
-    next begins with the first picture, as `VideoSink` leaves out placeholders before it. Time is
-    that of the video, which clocks that are set do not disturb.
+    been reached begins the next file, as does a frame of another size, so that no frame is lost
+    between two files and none is letterboxed. A file ends at its limit also while there is no
+    signal; the next begins with the first picture. Time is that of the video, so clocks that are
+    set do not matter.
 
-    Without a limit it is one file, by the name that was given. Entered again, after a failure, it
-    goes on in a new file with a stamp and leaves what was written as it is.
+    Without a limit it is one file, by the name that was given. Reopened after a failure, it
+    continues in a new file with a stamp and leaves what was written as it is.
 
     Args:
-        path: `.mp4`, `.mov` or `.mkv`; its name is what the names of many begin with.
+        path: `.mp4`, `.mov` or `.mkv`; the names of many files begin with its name.
         fps: what the source announces, if anything; guides the encoder, never the time stamps.
-        rotate_s: begin a new file after so many seconds.
-        rotate_bytes: begin a new file once one is so large on the disk.
-        keep_files: of a recording with a limit, keep so many files, the newest, those of earlier
-            runs counted; None for all. Deletes nothing but files of its own pattern, and never the
-            source.
+        rotate_s: begin a new file after this many seconds.
+        rotate_bytes: begin a new file once one is this large on the disk.
+        keep_files: with a limit, keep only the newest files, those of earlier runs included; None
+            for all. Deletes nothing but files of its own pattern, and never the source.
     """
 
     name = "encode"
@@ -69,11 +71,11 @@ class RecordingSink:
         self._keep_files = keep_files
         self._files: list[Path] = []
         self._part: _Part | None = None
-        self._began = False
+        self._has_begun = False
 
     @classmethod
     def from_options(cls, options: OutputConfig, context: SinkContext) -> Self:
-        """As `save`, `rotate_s`, `rotate_mb` and `keep_files` of the section `output` want it."""
+        """From the section `output`."""
         return cls(
             Path(placed(str(options.save), context.name)),
             context.fps,
@@ -91,13 +93,9 @@ class RecordingSink:
         VideoSink(self._next_path(time.time()), self._fps).check()
 
     def __enter__(self) -> Self:
-        """Check the place; the file is created with the first frame.
-
-        Raises:
-            SinkError: as `check`.
-        """
+        """Check the place; the file is created with the first frame."""
         self.check()
-        if self._rotates and not self._began:
+        if self._rotates and not self._has_begun:
             self._files = earlier_files(self._path)
         return self
 
@@ -111,7 +109,7 @@ class RecordingSink:
         if part is not None:
             part.sink.__exit__(kind, error, trace)
             self._count(part)
-        elif error is None and not self._began:
+        elif error is None and not self._has_begun:
             _log.warning("No picture came, so nothing was recorded as %s.", self._path)
 
     def write(self, result: Result, picture: Picture) -> None:
@@ -120,16 +118,15 @@ class RecordingSink:
         Raises:
             SinkError: it cannot be written (disk full, for instance), or is the source itself.
         """
-        silent = result.verdict.state == "no_signal"
-        height, width = result.frame.size_hw
-        if self._part is not None and self._is_full(
-            self._part, result.frame, None if silent else (height, width)
-        ):
+        frame, silent = result.frame, result.verdict.state == "no_signal"
+        if self._part is not None and self._is_full(self._part, frame, silent):
             self._finish(self._part)
         if self._part is None:
             if silent:
                 return
-            self._part = self._next_part(result.frame, (height, width))
+            part = _Part(self._next_path(frame.captured_at), self._fps, frame)
+            part.sink.__enter__()
+            self._part, self._has_begun = part, True
         self._part.sink.write(result, picture)
         self._count(self._part)
 
@@ -137,15 +134,13 @@ class RecordingSink:
     def _rotates(self) -> bool:
         return self._rotate_s is not None or self._rotate_bytes is not None
 
-    def _is_full(self, part: _Part, frame: Frame, hw: tuple[int, int] | None) -> bool:
-        """Whether a frame (of a size that counts, or None) no longer belongs into a file."""
+    def _is_full(self, part: _Part, frame: Frame, silent: bool) -> bool:
+        """Whether a frame no longer belongs into a file; the size of a placeholder is no reason."""
         elapsed_s = part.timeline.place(frame) / TICKS_PER_S
-        if not self._rotates:
-            return False
-        return (
+        return self._rotates and (
             (self._rotate_s is not None and elapsed_s >= self._rotate_s)
             or (self._rotate_bytes is not None and _size(part.path) >= self._rotate_bytes)
-            or (hw is not None and hw != part.hw)
+            or (not silent and frame.size_hw != part.hw)
         )
 
     def _finish(self, part: _Part) -> None:
@@ -154,14 +149,8 @@ class RecordingSink:
             part.sink.__exit__(None, None, None)
         self._count(part)
 
-    def _next_part(self, frame: Frame, hw: tuple[int, int]) -> _Part:
-        part = _Part(self._next_path(frame.captured_at), self._fps, hw, frame)
-        part.sink.__enter__()
-        self._began = True
-        return part
-
     def _next_path(self, began: float) -> Path:
-        if not (self._rotates or self._began):
+        if not (self._rotates or self._has_begun):
             return self._path
         base = f"{self._path.stem}_{local_stamp(began)}"
         name = free_name(self._path.parent, base, [self._path.suffix])
@@ -180,9 +169,9 @@ class RecordingSink:
 class _Part:
     """One file, with the height and width of its first picture, and its clock from that on."""
 
-    def __init__(self, path: Path, fps: float | None, hw: tuple[int, int], first: Frame) -> None:
+    def __init__(self, path: Path, fps: float | None, first: Frame) -> None:
         self.path = path
-        self.hw = hw
+        self.hw = first.size_hw
         self.source = first.source
         self.counted = False
         self.sink = VideoSink(path, fps)
@@ -224,5 +213,5 @@ def _delete(path: Path, source: str) -> None:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # not there before the first packet; if it was deleted, writing goes on
+    except OSError:  # not there before the first packet; if it was deleted, writing continues
         return 0

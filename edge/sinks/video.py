@@ -34,12 +34,12 @@ _log = logging.getLogger(__name__)
 TICKS_PER_S = 90_000
 """Time base: divides 24, 25, 30, 50 and 60 fps and holds camera stamps to 11 µs."""
 STILL_S = 1.0
-"""How long a picture that stands alone is shown."""
+"""How long a single picture is shown."""
 KEYFRAME_S = 2.0
 """Longest way to a point where a player can start."""
 FRAGMENT_S = 0.5
-"""Pictures reach the disk in stretches of so much: what a killed run loses, besides three frames,
-two in the encoder and one that waits for the next to know how long it lasts."""
+"""Pictures reach the disk in stretches of this length: what a killed run loses, besides three
+frames, two in the encoder and one that waits for the next to know how long it lasts."""
 USUAL_FPS = 30.0
 """Taken where a source announces no rate, or one that no camera has."""
 LONGEST_GAP_S = 3600.0
@@ -78,7 +78,7 @@ class VideoSink:
     The first frame decides the size: padded to even sides by repeating its edge, shrunk to what
     hardware decodes (4096 pixels a side, 4096×2304 in all). Later frames of another size are
     letterboxed into it. Placeholders without signal before the first picture are left out, because
-    their size says nothing. Colours are BT.709 in limited range, and marked so.
+    their size means nothing. Colours are BT.709 in limited range, and marked as such.
 
     A file that exists is replaced when the first pictures are written, and left as it was by a run
     that fails or ends before.
@@ -107,11 +107,7 @@ class VideoSink:
         check_file(self._path)
 
     def __enter__(self) -> Self:
-        """Check the place; the file is created with the first frame.
-
-        Raises:
-            SinkError: as `check`.
-        """
+        """Check the place; the file is created with the first frame."""
         self.check()
         return self
 
@@ -174,11 +170,8 @@ class _Encoder:
         self._stream = self._container.add_stream(
             _ENCODER, rate=Fraction(fps).limit_denominator(1001), options=_ENCODING
         )
-        self._describe()
-
-    def _describe(self) -> None:
         codec = self._stream.codec_context
-        codec.height, codec.width = self._canvas
+        codec.height, codec.width = canvas
         codec.pix_fmt = "yuv420p"
         codec.time_base = Fraction(1, TICKS_PER_S)
         codec.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""Serves a sink in a thread of its own, so that a slow or failing one never holds detection up."""
+"""Serves a sink in a thread of its own, so that a slow or failing one never delays detection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLOSE_S = 3.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 
 # What only a person can change.
-_FOR_GOOD = (
+_PERMANENT = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EROFS,
@@ -39,15 +39,15 @@ _FOR_GOOD = (
 
 @dataclass(frozen=True, slots=True)
 class WorkerHealth:
-    """How an outlet fares.
+    """The state of a sink worker.
 
     Attributes:
-        name: of the outlet.
-        state: `new` before it was opened, `open`, `waiting` to open the sink again, `stopped` for
-            good, `closed`.
+        name: of the worker.
+        state: `new` before it was opened, `open`, `waiting` to reopen the sink, `stopped` for the
+            rest of the run, `closed`.
         written: results that the sink took.
         dropped: results that it did not: too slow, failing or stopped.
-        restarts: how often the sink was opened again.
+        restarts: how often the sink was reopened.
         error: why the sink last failed, in a sentence; None if it never did.
     """
 
@@ -62,21 +62,21 @@ class WorkerHealth:
 class SinkWorker:
     """Feeds one sink from a bounded queue, in a thread of its own.
 
-    A sink that fails is closed, so that its file is finished as far as it goes, and after a pause
-    another is opened in its place; of a lasting trouble one line is logged. What only a person can
-    change (a full disk, for instance) stops the outlet for good with one line. What goes into a
-    stopped outlet is dropped and counted.
+    A sink that fails is closed, so that its file is finished as far as possible, and reopened after
+    a pause; a lasting problem is logged once. What only a person can change (a full disk, for
+    instance) stops the worker with one line. What is put into a stopped worker is dropped and
+    counted.
 
     Args:
         sink: unopened.
         name: fit to be shown, for instance "door: recording"; the sink's if None.
-        capacity: results held at most, the one being written among them; 2 or more.
-        restart: gives the sink, unopened, that goes on after a failure, perhaps the same; None
-            where opening again would harm what was written, so that any failure stops it.
-        on_gone: called in the outlet's thread when whoever reads the output has gone; the outlet
-            stops.
+        capacity: most results held, the one being written among them; 2 or more.
+        restart: gives the sink, unopened, that continues after a failure, perhaps the same; None
+            where reopening would harm what was written, so that any failure stops it.
+        on_gone: called in the worker's thread when the reader of the output has closed it; the
+            worker stops.
         now: the clock, in seconds.
-        wait: waits until the event is set, at most for so many seconds.
+        wait: waits until the event is set, or that many seconds have passed.
 
     Attributes:
         name: as above.
@@ -103,27 +103,26 @@ class SinkWorker:
         self._backoff = Backoff()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        # Written by the outlet's thread alone once that runs.
+        # Written by the worker's thread alone once that runs.
         self._state: WorkerState = "new"
         self._written = self._lost = self._restarts = 0
         self._error: str | None = None
-        self._told: str | None = None
-        self._owes_good_news = False
-        self._undrawn: str | None = None
+        self._logged: str | None = None
+        self._is_failing = False
 
     def open(self) -> None:
-        """Open the sink, in the calling thread, and begin.
+        """Open the sink, in the calling thread, and start.
 
         Raises:
             SinkError: it cannot be opened; nothing that exists was harmed.
         """
         if self._thread is not None or self._sink is None:
-            raise ValueError("an outlet is opened once")
+            raise ValueError("a sink worker is opened once")
         self._sink.__enter__()
         self._state = "open"
         self._queue.open()
         # A sink that never returns must not keep the program from ending.
-        self._thread = threading.Thread(target=self._run, name="patchwatch-outlet", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="patchwatch-sink", daemon=True)
         self._thread.start()
 
     def put(self, result: Result, picture: Picture) -> None:
@@ -131,15 +130,15 @@ class SinkWorker:
 
         Args:
             result: the frame and all that is known about it.
-            picture: called in the outlet's thread, if the sink needs the picture.
+            picture: drawn in the worker's thread, if the sink wants it.
         """
         self._queue.put(result, picture)
 
     def begin_close(self, within_s: float = CLOSE_S) -> None:
-        """Let it come to its end; returns at once, so that many outlets end side by side.
+        """Begin to finish; returns at once, so that many workers finish at the same time.
 
-        What waits is written while half of the time lasts and dropped then, as the rest may be
-        needed to finish the file.
+        What waits is written during half of the time and dropped then, as the rest may be needed
+        to finish the file.
         """
         self._queue.close(self._now() + within_s / 2)
         self._closing.set()
@@ -157,7 +156,7 @@ class SinkWorker:
         return self.join(timeout_s)
 
     def health(self) -> WorkerHealth:
-        """How it fares now."""
+        """Its state now."""
         dropped = self._lost + self._queue.dropped
         return WorkerHealth(
             self.name, self._state, self._written, dropped, self._restarts, self._error
@@ -169,12 +168,17 @@ class SinkWorker:
         self._queue.close(self._now())
         self._queue.clear()
         if self._sink is not None:
-            self._finish(self._sink)
+            try:
+                self._sink.__exit__(None, None, None)
+            except Exception as error:
+                self._error = _in_words(error)
+                _log.warning("%s was not finished: %s", self.name, self._error)
+            self._sink = None
         if self._state != "stopped":
             self._state = "closed"
 
     def _serve_next(self) -> bool:
-        """Serve a result, and hold on to it no longer; False when none will come any more."""
+        """Serve a result, and keep no hold of it; False when none will come any more."""
         item = self._queue.take()
         if item is None or self._sink is None:
             return False
@@ -187,69 +191,53 @@ class SinkWorker:
         return self._state != "stopped"
 
     def _serve(self, sink: Sink, result: Result, picture: Picture) -> bool:
+        if sink.wants_picture and not self._can_draw(picture):
+            return False
         try:
-            if sink.wants_picture and not self._drawn(picture):
-                return False
             sink.write(result, picture)
-        except BrokenPipeError as error:
-            self._let_go(sink, error)
-            self._leave()
-            return False
         except Exception as error:
-            self._let_go(sink, error)
-            self._note(error)
+            self._sink = None
+            try:
+                sink.__exit__(type(error), error, error.__traceback__)
+            except Exception as second:
+                _log.debug("%s: closing it failed too: %s", self.name, _in_words(second))
+            self._failed(error)
             return False
-        self._tell_good_news()
+        if self._is_failing and self._backoff.is_fresh(self._now()):
+            self._is_failing = False
+            _log.info("%s has recovered; %d results were lost", self.name, self.health().dropped)
         return True
 
-    def _drawn(self, picture: Picture) -> bool:
+    def _can_draw(self, picture: Picture) -> bool:
         """Whether the picture can be drawn; if not, that is no reason to close the sink."""
         try:
             picture()
         except Exception as error:
-            if self._undrawn != (sentence := _in_words(error)):
-                self._undrawn = sentence
-                _log.warning("%s: a picture that cannot be drawn: %s", self.name, sentence)
+            sentence = f"a picture that cannot be drawn: {_in_words(error)}"
+            if self._logged != sentence:
+                self._logged = sentence
+                _log.warning("%s: %s", self.name, sentence)
             return False
         return True
 
-    def _let_go(self, sink: Sink, error: Exception) -> None:
-        self._sink = None
-        try:
-            sink.__exit__(type(error), error, error.__traceback__)
-        except Exception as second:
-            _log.debug("%s: closing it failed too: %s", self.name, _in_words(second))
-
-    def _finish(self, sink: Sink) -> None:
-        self._sink = None
-        try:
-            sink.__exit__(None, None, None)
-        except Exception as error:
-            self._error = _in_words(error)
-            _log.warning("%s was not finished: %s", self.name, self._error)
-
-    def _leave(self) -> None:
-        self._error = "whoever read it has gone."
-        if self._on_gone is not None:
-            self._on_gone()
-        else:
-            _log.warning("%s stopped, and detection goes on: %s", self.name, self._error)
-        self._state = "stopped"
-
-    def _note(self, error: Exception) -> None:
-        """Take note of a failure: stop for good, or say that it is tried again."""
-        self._error = _in_words(error)
-        if self._restart is None or is_for_good(error):
-            _log.warning("%s stopped, and detection goes on: %s", self.name, self._error)
+    def _failed(self, error: Exception) -> None:
+        """Stop, or log that it will be reopened."""
+        is_gone = isinstance(error, BrokenPipeError)
+        self._error = "its reader has closed it." if is_gone else _in_words(error)
+        if is_gone or self._restart is None or is_permanent(error):
             self._state = "stopped"
+            if is_gone and self._on_gone is not None:
+                self._on_gone()
+            else:
+                _log.warning("%s stopped; detection continues: %s", self.name, self._error)
             return
-        if self._backoff.is_fresh(self._now()) or self._error != self._told:
-            self._told, self._owes_good_news = self._error, True
-            _log.warning("%s failed and is tried again: %s", self.name, self._error)
         self._state = "waiting"
+        if self._backoff.is_fresh(self._now()) or self._error != self._logged:
+            self._logged, self._is_failing = self._error, True
+            _log.warning("%s failed and will be retried: %s", self.name, self._error)
 
     def _recover(self) -> bool:
-        """Open another sink, however long that takes; False if it is not to be."""
+        """Reopen a sink, however long that takes; False if it is not to be."""
         while self._state == "waiting" and self._restart is not None:
             self._wait(self._closing, self._backoff.failed(self._now()))
             if self._closing.is_set():
@@ -258,24 +246,18 @@ class SinkWorker:
                 sink = self._restart()
                 sink.__enter__()
             except Exception as error:
-                self._note(error)
+                self._failed(error)
             else:
                 self._sink, self._state = sink, "open"
                 self._restarts += 1
                 self._backoff.opened(self._now())
         return self._state == "open"
 
-    def _tell_good_news(self) -> None:
-        """Say that a trouble is over, once it has stayed away long enough to be a new one next."""
-        if self._owes_good_news and self._backoff.is_fresh(self._now()):
-            self._owes_good_news = False
-            _log.info("%s goes on; %d results are lost so far", self.name, self.health().dropped)
-
 
 class Backoff:
-    """Pauses before a sink is opened again: a second, then twice as long each time, up to a minute.
+    """Pauses before a sink is reopened: a second, then twice as long each time, up to a minute.
 
-    One that went on for a minute begins at a second again; one that fails soon after each opening
+    One that worked for a minute starts at a second again; one that fails soon after each opening
     does not.
     """
 
@@ -284,7 +266,7 @@ class Backoff:
         self._opened_s: float | None = None
 
     def is_fresh(self, now_s: float) -> bool:
-        """Whether a failure now is a new trouble, not one that lasts."""
+        """Whether a failure now is a new problem, not one that lasts."""
         if self._opened_s is not None and now_s - self._opened_s >= LONGEST_PAUSE_S:
             return True
         return self._pause_s == FIRST_PAUSE_S
@@ -297,7 +279,7 @@ class Backoff:
         return pause_s
 
     def opened(self, now_s: float) -> None:
-        """The sink was opened again."""
+        """The sink was reopened."""
         self._opened_s = now_s
 
 
@@ -306,7 +288,7 @@ class _Queue:
 
     def __init__(self, capacity: int, now: Callable[[], float]) -> None:
         if capacity < 2:
-            raise ValueError("an outlet holds the result being written and the next: 2 or more")
+            raise ValueError("a sink worker holds the result being written and the next: 2 or more")
         self._capacity = capacity
         self._now = now
         self._waiting: deque[tuple[Result, Picture]] = deque()
@@ -357,15 +339,15 @@ class _Queue:
             self._waiting.clear()
 
 
-def is_for_good(error: Exception) -> bool:
-    """Whether only a person can mend it, so that trying again is of no use.
+def is_permanent(error: Exception) -> bool:
+    """Whether only a person can fix it, so that a retry is of no use.
 
     So it is with a full or read-only disk, a used-up quota, a refused permission, a wrong path, and
     with what a sink refuses by itself: the words for a failure of the system carry it as their
     cause, a refusal has none.
     """
     cause = error.__cause__ if isinstance(error, SinkError) else error
-    return cause is None or getattr(cause, "errno", None) in _FOR_GOOD
+    return cause is None or getattr(cause, "errno", None) in _PERMANENT
 
 
 def _in_words(error: Exception) -> str:

@@ -18,7 +18,7 @@ import pytest
 
 from edge.decision.alerts import AlertSettings, Event
 from edge.errors import SinkError, SourceFault
-from edge.sinks.events import EventsSink, to_event_record, told
+from edge.sinks.events import EventsSink, log_line, to_event_record
 from edge.sinks.worker import SinkWorker
 from edge.types import Frame, Image, Picture, Result, State, Verdict
 from tests.edge.sinks.results import give, moving, plain
@@ -163,7 +163,7 @@ def test_the_line_of_a_lost_signal() -> None:
     event = Event("1", "no_signal", BEGAN, BEGAN + 3, 3.0, None, None)
     clock = time.strftime("%H:%M:%S", time.localtime(BEGAN))
     path = Path("events/door.json")
-    assert told(event, "door", path) == f"door: NO SIGNAL since {clock}, events/door.json"
+    assert log_line(event, "door", path) == f"door: NO SIGNAL since {clock}, events/door.json"
 
 
 def test_what_still_lasts_is_ended_when_the_sink_is_closed(tmp_path: Path) -> None:
@@ -383,6 +383,7 @@ def test_after_a_failure_it_goes_on_behind_an_outlet(tmp_path: Path) -> None:
 
     def wait(closing: threading.Event, seconds: float) -> None:
         if away.is_dir():
+            folder.unlink()
             away.rename(folder)
 
     outlet = SinkWorker(sink, capacity=100, restart=lambda: sink, wait=wait)
@@ -390,6 +391,7 @@ def test_after_a_failure_it_goes_on_behind_an_outlet(tmp_path: Path) -> None:
     for index in range(4):
         if index == 1:
             folder.rename(away)
+            folder.touch()
         for each in (result(5.0 * index, "fake"), result(5.0 * index + 1, "real")):
             before = outlet.health()
             outlet.put(each, Picture(undrawn))

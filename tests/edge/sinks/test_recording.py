@@ -466,7 +466,7 @@ def test_a_full_disk_stops_the_recording_with_one_line_and_what_was_written_play
     )
     assert done.returncode == 0, done.stderr
     line, last = done.stdout.splitlines()
-    assert line.startswith("door: recording stopped, and detection goes on: ")
+    assert line.startswith("door: recording stopped; detection continues: ")
     assert "cannot be written: the disk is full. Free some space" in line
     state, written = last.split()
     assert state == "stopped"

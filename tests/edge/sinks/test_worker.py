@@ -23,7 +23,7 @@ from edge.sinks.worker import (
     Backoff,
     SinkWorker,
     WorkerState,
-    is_for_good,
+    is_permanent,
 )
 from edge.types import Image, Picture, Result
 from tests.edge.sinks.results import make_result, moving, plain
@@ -308,8 +308,8 @@ def test_a_sink_that_failed_is_closed_and_opened_again(
     assert (health.state, health.written, health.dropped, health.restarts) == ("open", 5, 1, 1)
     assert health.error == "out.mp4 cannot be written: Input/output error."
     assert [record.message for record in caplog.records] == [
-        "door: lines failed and is tried again: out.mp4 cannot be written: Input/output error.",
-        "door: lines goes on; 1 results are lost so far",
+        "door: lines failed and will be retried: out.mp4 cannot be written: Input/output error.",
+        "door: lines has recovered; 1 results were lost",
     ]
 
 
@@ -396,7 +396,7 @@ def test_a_pause_ends_when_it_is_closed(opened: Opened) -> None:
     assert sink.entered == 1
 
 
-FOR_GOOD = {
+PERMANENT = {
     "full": (broken("No space left on device", errno.ENOSPC), "the disk is full"),
     "quota": (broken("Disk quota exceeded", errno.EDQUOT), "the disk quota is used up"),
     "read-only": (broken("Read-only file system", errno.EROFS), "the disk is read-only"),
@@ -405,7 +405,7 @@ FOR_GOOD = {
 }
 
 
-@pytest.mark.parametrize(("failure", "reason"), FOR_GOOD.values(), ids=FOR_GOOD.keys())
+@pytest.mark.parametrize(("failure", "reason"), PERMANENT.values(), ids=PERMANENT.keys())
 def test_what_only_a_person_can_change_stops_it_with_one_line(
     opened: Opened, caplog: pytest.LogCaptureFixture, failure: Exception, reason: str
 ) -> None:
@@ -417,7 +417,7 @@ def test_what_only_a_person_can_change_stops_it_with_one_line(
     put(outlet, *range(2, 100))
     until(lambda: done(outlet) == 100)
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith("recording stopped, and detection goes on: ") and reason in line
+    assert line.startswith("recording stopped; detection continues: ") and reason in line
     assert sink.exits == [failure] and sink.entered == 1
     health = outlet.health()
     assert (health.state, health.written, health.dropped) == ("stopped", 1, 99)
@@ -432,7 +432,7 @@ def test_a_sink_that_must_not_be_opened_again_stops_at_any_failure(
     outlet = opened(SinkWorker(sink))
     put(outlet, 0)
     reaches(outlet, "stopped")
-    assert "stopped, and detection goes on" in caplog.text
+    assert "stopped; detection continues" in caplog.text
 
 
 def test_a_disk_that_is_full_when_it_is_opened_again_stops_it(opened: Opened) -> None:
@@ -445,11 +445,11 @@ def test_a_disk_that_is_full_when_it_is_opened_again_stops_it(opened: Opened) ->
 
 
 def test_passing_troubles_are_told_from_lasting_ones() -> None:
-    assert is_for_good(broken("No space left on device", errno.ENOSPC))
-    assert is_for_good(SinkError("it must end in .mp4."))
-    assert not is_for_good(broken())
-    assert not is_for_good(broken("File too large", errno.EFBIG))
-    assert not is_for_good(ValueError("a bug"))
+    assert is_permanent(broken("No space left on device", errno.ENOSPC))
+    assert is_permanent(SinkError("it must end in .mp4."))
+    assert not is_permanent(broken())
+    assert not is_permanent(broken("File too large", errno.EFBIG))
+    assert not is_permanent(ValueError("a bug"))
 
 
 def test_the_reader_of_standard_output_left(
@@ -481,7 +481,7 @@ def test_a_reader_that_left_is_told_where_nobody_asked(
     outlet = opened(SinkWorker(sink := Steered(BrokenPipeError()), restart=lambda: sink))
     put(outlet, 0)
     reaches(outlet, "stopped")
-    assert "stopped, and detection goes on: whoever read it has gone." in caplog.text
+    assert "stopped; detection continues: its reader has closed it." in caplog.text
 
 
 def test_a_wrong_path_is_told_before_the_run(tmp_path: Path) -> None:
