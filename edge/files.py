@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from edge.errors import SinkError
+from edge.signals import uninterrupted
 
 _CHUNK_BYTES = 1 << 20
 
@@ -85,6 +86,24 @@ def write_whole(path: Path, data: bytes | str) -> None:
     """
     with written_whole(path, data.encode() if isinstance(data, str) else data):
         pass
+
+
+def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files aside, then put all in place; a stop signal waits for the second part.
+
+    Args:
+        folder: made where it is absent.
+        files: name → content; existing ones are replaced.
+
+    Raises:
+        SinkError: the folder cannot be made, or a file cannot be written there.
+    """
+    with ExitStack() as stack:
+        for name, data in files.items():
+            stack.enter_context(written_whole(folder / name, data))
+        written = stack.pop_all()
+    with uninterrupted():
+        written.close()
 
 
 @contextmanager

@@ -7,23 +7,22 @@ of the next camera. `cross_fit` measures instead what it does to a source that i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.errors import ModelError
-from edge.manifest import Calibration
+from edge.manifest import Calibration, Figure
 from training.evaluation import Evaluation, Logits
-from training.evaluation.bootstrap import Estimate, share_estimate
-
-Flags = npt.NDArray[np.bool_]
+from training.evaluation.metrics import Estimate, Flags, called, share_estimate
 
 Fit = Callable[[Evaluation, float], Calibration]
 """From logits and a share of false alarms to a calibration."""
 
 FALSE_ALARMS = 0.05
+"""Share of the photographs above the threshold, unless asked for another."""
+
 MOST_SCORE = 0.999
 RIDGE = 1e-4
 """Keeps the slope finite where the classes separate without error."""
@@ -181,14 +180,8 @@ def threshold_logit(reals: Logits, false_alarms: float, weights: Logits | None =
 
 def alarm_share(logits: Logits, calibration: Calibration) -> float:
     """Share of the finite logits whose score is above the threshold; NaN where there is none."""
-    flags = alarms(logits[np.isfinite(logits)], calibration)
+    flags = called(logits[np.isfinite(logits)], calibration)
     return float(flags.mean()) if len(flags) else math.nan
-
-
-def alarms(logits: Logits, calibration: Calibration) -> Flags:
-    """Whether the score of each finite logit is above the threshold."""
-    scores = np.array([calibration.score(float(x)) for x in logits], dtype=np.float64)
-    return scores > calibration.threshold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,8 +237,63 @@ def cross_fit(
                 raise ModelError(f"Without {source}: {error}") from error
             for column in judged.logits:
                 logits = judged.of_source(column, label, source)
-                flags[label][column][source] = alarms(logits[np.isfinite(logits)], calibration)
+                flags[label][column][source] = called(logits[np.isfinite(logits)], calibration)
     return CrossFit(*flags)
+
+
+MEAN_AUC = "mean auc per generator"
+ABOVE = "photographs above the threshold"
+FOUND = "generated pictures above it"
+UNSEEN_ABOVE = "photographs above a threshold fitted without their source"
+UNSEEN_FOUND = "generated pictures above one fitted without their generator"
+DIGITS = 4
+AT_THRESHOLD = frozenset({ABOVE, FOUND, UNSEEN_ABOVE, UNSEEN_FOUND})
+"""Measures that another threshold makes untrue."""
+
+
+def figures(
+    evaluation: Evaluation,
+    calibration: Calibration,
+    crossed: CrossFit | None = None,
+    view: str = "",
+) -> tuple[Figure, ...]:
+    """What a card and a manifest say of quality, degradation by degradation.
+
+    Args:
+        evaluation: of the pictures that the figures are measured on.
+        calibration: whose threshold is counted at.
+        crossed: what the fit does to sources that it has not seen.
+        view: what the model saw of each picture, for people; "" for all of it.
+    """
+    data = f"validation pictures ({evaluation.describe()}){f', {view}' if view else ''}"
+    columns = dict.fromkeys((*evaluation.logits, *(crossed.alarms if crossed else ())))
+    return tuple(
+        Figure(data=data, degradation=column, metric=metric, value=round(value, DIGITS))
+        for column in columns
+        for metric, value in _values(evaluation, calibration, crossed, column)
+        if math.isfinite(value)
+    )
+
+
+def independent_of_threshold(known: Iterable[Figure]) -> tuple[Figure, ...]:
+    """The figures that stay true whatever the threshold."""
+    return tuple(figure for figure in known if figure.metric not in AT_THRESHOLD)
+
+
+def _values(
+    evaluation: Evaluation, calibration: Calibration, crossed: CrossFit | None, column: str
+) -> Iterator[tuple[str, float]]:
+    if column in evaluation.logits:
+        yield MEAN_AUC, evaluation.mean_auc(column)
+        yield ABOVE, alarm_share(evaluation.of_label(column, 0), calibration)
+        yield FOUND, alarm_share(evaluation.of_label(column, 1), calibration)
+    if crossed is not None and column in crossed.alarms:
+        for metric, found in (
+            (UNSEEN_ABOVE, crossed.false_alarms(column)),
+            (UNSEEN_FOUND, crossed.found_share(column)),
+        ):
+            if found:
+                yield metric, found[0]
 
 
 def _calibration(temperature: float, bias: float, limit: float) -> Calibration:

@@ -29,10 +29,10 @@ from benchmarks.results_file import conditions_now
 from benchmarks.soak.figures import ages, all_ages, bounds, result, skip_share, usual_path
 from benchmarks.soak.run import SIZES, Soak, SoakPlan, soak
 from edge.errors import PatchwatchError
+from edge.files import write_all
 from edge.terminal import console, positive, show_notes
 from edge.weights import DEFAULT
 from training.evaluation.options import finite_above_0, not_negative
-from training.evaluation.whole_files import write_all
 
 SLOW_MS = 333
 """An inference of the usual soak: three frames per second of a stream of thirty."""

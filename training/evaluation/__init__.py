@@ -1,8 +1,8 @@
-"""How well a detector tells generated pictures from photographs, per generator and degradation."""
+"""How well a detector separates generated pictures from photographs, per generator and column."""
 
 from __future__ import annotations
 
-from training.evaluation.measured import Evaluation, Logits, auc
+from training.evaluation.record import Evaluation, Logits, auc
 from training.evaluation.trained import evaluate
 
 __all__ = ["Evaluation", "Logits", "auc", "evaluate"]

@@ -20,28 +20,32 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C (nothing is written then
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
-from edge.errors import ModelError
-from edge.manifest import Calibration, Figure
+from edge.backends import open_backend
+from edge.errors import MissingDependency, ModelError, SinkError, UsageError
+from edge.files import write_whole
+from edge.manifest import METADATA_KEY, Calibration, Figure
 from edge.signals import stop_signals
 from edge.terminal import console, positive
+from edge.weights import find_model, shipped
 from training.calibration import (
     FALSE_ALARMS,
     CrossFit,
     Fit,
     calibrate,
     cross_fit,
+    figures,
+    independent_of_threshold,
     with_threshold,
 )
-from training.evaluation.bootstrap import Estimate, alarm_flags, share_estimate
-from training.evaluation.carrier import Carrier, open_carrier
-from training.evaluation.columns import COLUMNS, degraded_columns
-from training.evaluation.figures import figures, independent_of_threshold
+from training.degrade import COLUMNS, UNTOUCHED
 from training.evaluation.judge import JudgeOptions, judge
-from training.evaluation.measured import Evaluation
+from training.evaluation.metrics import Estimate, called, share_estimate
 from training.evaluation.options import (
     add_material_arguments,
     add_workers_argument,
@@ -49,14 +53,20 @@ from training.evaluation.options import (
     find_material,
     results_console,
 )
-from training.evaluation.record import Record
-from training.evaluation.scorers import ModelOptions, open_scorer, torch_at_hand
-from training.evaluation.tables import Grid, interval_text
-from training.evaluation.whole_files import write_all
+from training.evaluation.record import Evaluation, Record
+from training.evaluation.report import Grid, interval_text
+from training.evaluation.scorers import (
+    CHECKPOINT,
+    INSTALL,
+    MODEL_FILE,
+    ModelOptions,
+    open_scorer,
+    torch_at_hand,
+)
 
 ALL = "all photographs"
 FEW = 50
-"""Photographs below which a threshold is told to rest on too little."""
+"""Photographs below which a warning says that the threshold rests on too little."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,33 +105,132 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge, fit, report, write the card or the model file."""
+    """Score, fit, report, write the card or the model file."""
     with stop_signals(), torch_at_hand():
         carrier = open_carrier(args.model, args.output)
         fit: Fit = calibrate
         if args.photographs_only:
             fit = partial(with_threshold, carrier.calibration)
         record = _record(args)
-        evaluation = _judged_whole(record)
-        fitted = evaluation.restricted_to(degraded_columns(tuple(evaluation.logits)))
+        evaluation = _scored(record)
+        # Untouched pictures are reported; real ones have been compressed at least once more.
+        degraded = [name for name in evaluation.logits if name != UNTOUCHED]
+        fitted = evaluation.restricted_to(degraded)
         calibration = fit(fitted, args.false_alarms)
-        crossed = _crossed(fitted, evaluation, args.false_alarms, fit)
+        crossed = None
+        try:
+            crossed = cross_fit(fitted, evaluation, args.false_alarms, fit)
+        except ModelError as error:
+            console().print(f"no figures on unseen sources: {error}", markup=False, soft_wrap=True)
         _print(evaluation, calibration, crossed)
-        measured = figures(evaluation, calibration, crossed, _view(record.models[0].region))
+        region = record.models[0].region
+        view = "at native pixels, whole" if region == "native" else f"region {region}"
+        measured = figures(evaluation, calibration, crossed, view)
         if args.photographs_only:
-            _say_how_many(len(evaluation.pictures))
+            _warn_of_few(len(evaluation.pictures))
             measured = (*independent_of_threshold(carrier.validation), *measured)
-        _write(carrier, calibration, measured)
+        write_whole(carrier.output, carrier.rewritten(calibration, measured))
+        text = f"{carrier.output}: calibration and figures written"
+        console().print(text, markup=False, soft_wrap=True)
     return 0
 
 
-def _write(carrier: Carrier, calibration: Calibration, measured: tuple[Figure, ...]) -> None:
-    path = carrier.output
-    write_all(path.parent, {path.name: carrier.rewritten(calibration, measured)})
-    console().print(f"{path}: calibration and figures written", markup=False, soft_wrap=True)
+class Carrier(Protocol):
+    """A model that says of itself how its logits are read.
+
+    Attributes:
+        calibration: as it is now.
+        validation: its figures of quality now.
+        output: the file that a new calibration goes into.
+    """
+
+    calibration: Calibration
+    validation: tuple[Figure, ...]
+    output: Path
+
+    def rewritten(self, calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
+        """The content of `output` with another calibration and other figures."""
+        ...
 
 
-def _say_how_many(photographs: int) -> None:
+def open_carrier(text: str, output: Path | None) -> Carrier:
+    """The carrier of a checkpoint, a model file or a shipped model's name.
+
+    Args:
+        text: a name or a path.
+        output: where the new one goes; None for a checkpoint's own card. A model file always needs
+            a new name, as a device may be running it.
+
+    Raises:
+        UsageError: neither of them, or an output of the wrong kind.
+        ModelError: absent or broken.
+        SinkError: the new model file exists already.
+        MissingDependency: a library is absent.
+    """
+    if Path(text).suffix == CHECKPOINT:
+        return _CheckpointCard(Path(text), output)
+    if text in shipped() or Path(text).suffix == MODEL_FILE:
+        return _ModelFile(find_model(text), output)
+    raise UsageError(
+        f"{text}: expected a checkpoint ({CHECKPOINT}) with its card, a model file ({MODEL_FILE}) "
+        f"or a shipped name ({', '.join(shipped())}). An engine is built again from its model file."
+    )
+
+
+class _CheckpointCard:
+    """The card of a checkpoint; see `Carrier`."""
+
+    def __init__(self, path: Path, output: Path | None) -> None:
+        if output and output.suffix != ".json":
+            raise UsageError(
+                f"--output: expected a name ending in .json for the card of a checkpoint, found "
+                f"{str(output)!r}."
+            )
+        from training.checkpoint import card_path, load_checkpoint
+
+        _, self._card = load_checkpoint(path)
+        self.calibration, self.validation = self._card.calibration, self._card.validation
+        self.output = output or card_path(path)
+
+    def rewritten(self, calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
+        """The card as JSON."""
+        update = {"calibration": calibration, "validation": validation}
+        return (self._card.model_copy(update=update).model_dump_json(indent=2) + "\n").encode()
+
+
+class _ModelFile:
+    """The manifest in the metadata of an ONNX file; see `Carrier`."""
+
+    def __init__(self, path: Path, output: Path | None) -> None:
+        if output is None or output.suffix != MODEL_FILE:
+            raise UsageError(
+                f"{path} is a model file: give a new one that ends in {MODEL_FILE} as --output, "
+                f"found {str(output) if output else 'none'!r}."
+            )
+        if output.exists():
+            raise SinkError(f"{output} exists already. Give another name as --output.")
+        self.output = output
+        with open_backend(path, threads=1) as backend:  # refuses what is no model file
+            self._manifest = backend.manifest
+        try:
+            import onnx
+        except ModuleNotFoundError as error:
+            raise MissingDependency("onnx", "write a model file", INSTALL) from error
+        self._proto: Any = onnx.load_model_from_string(path.read_bytes())
+        self.calibration = self._manifest.calibration
+        self.validation = self._manifest.validation
+
+    def rewritten(self, calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
+        """The whole model file; its graph, and so its weights, are as they were."""
+        update = {"calibration": calibration, "validation": validation}
+        text = self._manifest.model_copy(update=update).to_json()
+        for entry in self._proto.metadata_props:
+            if entry.key == METADATA_KEY:
+                entry.value = text
+        return bytes(self._proto.SerializeToString())
+
+
+def _warn_of_few(photographs: int) -> None:
     out = console()
     out.print(f"The threshold rests on {photographs} photographs.", soft_wrap=True)
     if photographs < FEW:
@@ -133,23 +242,19 @@ def _say_how_many(photographs: int) -> None:
     out.print("What it does to generated pictures was not measured.", soft_wrap=True)
 
 
-def _view(region: str) -> str:
-    return "at native pixels, whole" if region == "native" else f"region {region}"
-
-
 def _record(args: argparse.Namespace) -> Record:
     with open_scorer(args.model, ModelOptions(threads=args.threads)) as scorer:
         material = find_material(args.data, args.split, args.layout, args.photographs_only)
         with bar() as progress:
-            task = progress.add_task("judging", total=len(material.entries))
-            how = JudgeOptions(tuple(COLUMNS), workers=args.workers)
-            record = judge([scorer], material, how, lambda: progress.advance(task))
+            task = progress.add_task("scoring", total=len(material.entries))
+            options = JudgeOptions(tuple(COLUMNS), workers=args.workers)
+            record = judge([scorer], material, options, partial(progress.advance, task))
     for reason in record.rejected[len(material.rejected) :]:
         console().print(f"left out: {reason}", markup=False, soft_wrap=True)
     return record
 
 
-def _judged_whole(record: Record) -> Evaluation:
+def _scored(record: Record) -> Evaluation:
     model = record.models[0]
     evaluation = record.evaluation(model)
     usable = evaluation.finite()
@@ -159,24 +264,13 @@ def _judged_whole(record: Record) -> Evaluation:
     return usable
 
 
-def _crossed(
-    fitted: Evaluation, judged: Evaluation, false_alarms: float, fit: Fit
-) -> CrossFit | None:
-    try:
-        return cross_fit(fitted, judged, false_alarms, fit)
-    except ModelError as error:
-        console().print(f"no figures on unseen sources: {error}", markup=False, soft_wrap=True)
-        return None
-
-
 def _print(evaluation: Evaluation, calibration: Calibration, crossed: CrossFit | None) -> None:
     out = results_console()
     out.print(
         f"temperature {calibration.temperature:.4g}, bias {calibration.bias:.4g}, "
         f"threshold {calibration.threshold:.3f}"
     )
-    columns = tuple(evaluation.logits)
-    head = ("source", "measured", *columns)
+    head = ("source", "measured", *evaluation.logits)
     rows = tuple(_alarm_rows(evaluation, calibration, crossed))
     out.print(Grid("photographs above the threshold", head, rows, 2).rich())
     if crossed is None or len(evaluation.source_names(0)) < 2:
@@ -189,13 +283,16 @@ def _alarm_rows(
     evaluation: Evaluation, calibration: Calibration, crossed: CrossFit | None
 ) -> Iterator[tuple[str, ...]]:
     columns = list(evaluation.logits)
-    flags = {column: alarm_flags(evaluation, column, calibration) for column in columns}
+    flags = {
+        c: {name: called(x, calibration) for name, x in evaluation.by_source(c, 0).items()}
+        for c in columns
+    }
+    left = crossed.alarms if crossed else {c: {} for c in columns}
     for source in evaluation.source_names(0):
-        own = [share_estimate({source: flags[c][source]}, 0) for c in columns]
-        yield (source, "in the fit", *_texts(own))
-        if crossed is not None and source in crossed.alarms[columns[0]]:
-            left = [share_estimate({source: crossed.alarms[c][source]}, 0) for c in columns]
-            yield (source, "left out", *_texts(left))
+        for measured, found in (("in the fit", flags), ("left out", left)):
+            if source in found[columns[0]]:
+                shares = [share_estimate({source: found[c][source]}, 0) for c in columns]
+                yield (source, measured, *_texts(shares))
     yield (ALL, "in the fit", *_texts([share_estimate(flags[c], 0) for c in columns]))
     if crossed is not None and crossed.alarms[columns[0]]:
         yield (ALL, "left out", *_texts([crossed.false_alarms(c) for c in columns]))
@@ -211,7 +308,7 @@ def _share(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
+        value = math.nan
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, found {text!r}.")
     return value

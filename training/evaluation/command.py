@@ -1,4 +1,4 @@
-"""Judge models on labelled pictures and videos, degraded as in use.
+"""Evaluate models on labelled pictures and videos, degraded as in use.
 
 A folder is data: 0_real/<source>/… and 1_fake/<source>/… with pictures or videos, or a data set in
 one of the layouts of --layout, of which --split is taken. Everything else names a model: a shipped
@@ -8,9 +8,10 @@ that built it, a TensorRT engine (.engine).
     patchwatch evaluate tiny-ladeda DATA                        tables
     patchwatch evaluate a.safetensors b.onnx DATA --output DIR  report, plots, every logit
     patchwatch evaluate --from DIR/evaluation.json --compact F  figures alone, fit to be committed
+    patchwatch evaluate MODEL DATA --sources manifest.json      also by group, year, matched source
     patchwatch evaluate --from F --card docs/model-card.md      rewrite a page's tables
 
-Exit codes: 0 every model judged every picture, 1 some failed or a card is stale, 2 wrong usage,
+Exit codes: 0 every model scored every picture, 1 some failed or a card is stale, 2 wrong usage,
 130 Ctrl-C (nothing is written then).
 """
 
@@ -20,19 +21,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from edge.errors import UsageError
+from edge.files import write_whole
 from edge.manifest import Preprocessing
 from edge.regions import SYNTAX
 from edge.signals import stop_signals
 from edge.terminal import console, positive
 from edge.weights import shipped
-from training.evaluation.card import stale, write_card
-from training.evaluation.columns import COLUMNS, choose_columns
+from training.degrade import COLUMNS
 from training.evaluation.judge import JudgeOptions, judge
-from training.evaluation.metrics import AUC
 from training.evaluation.options import (
     add_material_arguments,
     add_workers_argument,
@@ -42,21 +43,19 @@ from training.evaluation.options import (
     results_console,
 )
 from training.evaluation.record import Record
-from training.evaluation.report import require_folder, require_matplotlib, write_report
-from training.evaluation.scorers import ModelOptions, open_scorers
-from training.evaluation.summary import Summary, read_summary, steps, summarise, write_summary
-from training.evaluation.tables import (
-    Grid,
+from training.evaluation.report import (
     about,
-    alarms_grid,
-    comparison_grid,
-    frames_grid,
-    generator_grid,
-    mean_grid,
-    measures_grid,
+    grids,
     notes,
+    require_folder,
+    require_matplotlib,
+    stale,
+    write_card,
+    write_report,
 )
-from training.evaluation.whole_files import write_all
+from training.evaluation.scorers import ModelOptions, open_scorers
+from training.evaluation.sources import facts_of, read_sources
+from training.evaluation.summary import Summary, read_summary, steps, summarise, write_summary
 
 FAILED = 1
 
@@ -79,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the intervals (default: 0)"
+    )
+    parser.add_argument(
+        "--sources",
+        type=Path,
+        metavar="F.json",
+        help="list of sources with group, year and matched source, for tables by these",
     )
     add_workers_argument(parser)
     _add_model_arguments(parser)
@@ -113,7 +118,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source",
         type=Path,
         metavar="F.json",
-        help="judge nothing: take evaluation.json, or for tables and cards its compact form",
+        help="score nothing: take evaluation.json, or for tables and cards its compact form",
     )
     group.add_argument(
         "--card", type=Path, metavar="F.md", help="rewrite the tables between its figures markers"
@@ -124,7 +129,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge or read, print the tables, write what was asked for."""
+    """Score or read, print the tables, write what was asked for."""
     _check_usage(args)
     if args.check:
         return _check(args.card, args.source)
@@ -132,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
         require_matplotlib()
         require_folder(args.output)
     with stop_signals():
-        summary, record = _read(args.source) if args.source else _judged(args)
+        summary, record = _read(args) if args.source else _evaluated(args)
         _print(summary)
         _write(args, summary, record)
     return FAILED if _is_partial(summary) else 0
@@ -161,24 +166,54 @@ def _check(card: Path, source: Path) -> int:
     return FAILED
 
 
-def _read(source: Path) -> tuple[Summary, Record | None]:
+def _read(args: argparse.Namespace) -> tuple[Summary, Record | None]:
     with console().status("computing intervals"):
-        return read_summary(source)
+        summary, record = read_summary(args.source)
+        if not args.sources:
+            return summary, record
+        if record is None:
+            raise UsageError(f"--sources: {args.source} has no logits. Give the evaluation.json.")
+        known = facts_of(read_sources(args.sources), {item.source for item in record.items})
+        record = record.model_copy(update={"sources": known, "schema_number": 2})
+        return summarise(record), record
 
 
-def _judged(args: argparse.Namespace) -> tuple[Summary, Record]:
+def _evaluated(args: argparse.Namespace) -> tuple[Summary, Record]:
     models, folders = _sorted_out(args.paths)
     columns = choose_columns(args.columns)
+    sources = read_sources(args.sources) if args.sources else {}
     options = ModelOptions(args.region, args.architecture, args.preprocessing, args.threads)
     with ExitStack() as stack:
         scorers = stack.enter_context(open_scorers(models, options))
         material = find_material(folders, args.split, args.layout)
         progress = stack.enter_context(bar())
-        task = progress.add_task("judging", total=len(material.entries))
-        how = JudgeOptions(columns, args.fps, args.workers, args.seed)
-        record = judge(scorers, material, how, lambda: progress.advance(task))
+        advance = progress.advance
+        task = progress.add_task("scoring", total=len(material.entries))
+        rates = JudgeOptions(columns, args.fps, args.workers, args.seed)
+        record = judge(scorers, material, rates, partial(advance, task), sources)
         task = progress.add_task("computing intervals", total=steps(record))
-        return summarise(record, on_step=lambda: progress.advance(task)), record
+        return summarise(record, on_step=partial(advance, task)), record
+
+
+def choose_columns(text: str | None) -> tuple[str, ...]:
+    """The columns that a person names, in the order of `COLUMNS`.
+
+    Args:
+        text: names with commas between; None for all.
+
+    Raises:
+        UsageError: a name is not known.
+    """
+    if text is None:
+        return tuple(COLUMNS)
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in COLUMNS]
+    if unknown or not wanted:
+        raise UsageError(
+            f"--columns: {unknown[0] if unknown else text!r} is no degradation. Expected some of "
+            f"{', '.join(COLUMNS)}, with commas between."
+        )
+    return tuple(name for name in COLUMNS if name in wanted)
 
 
 def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[Path]]:
@@ -194,17 +229,8 @@ def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[Path]]:
 def _print(summary: Summary) -> None:
     out = results_console()
     out.print(about(summary), markup=False, soft_wrap=True)
-    grids: list[Grid | None] = [
-        mean_grid(summary, AUC),
-        frames_grid(summary),
-        generator_grid(summary, AUC),
-        alarms_grid(summary),
-        *(measures_grid(summary, model) for model in summary.models),
-        comparison_grid(summary),
-    ]
-    for grid in grids:
-        if grid is not None:
-            out.print(grid.rich())
+    for grid in grids(summary):
+        out.print(grid.rich())
     for note in notes(summary):
         out.print(note, markup=False, soft_wrap=True)
 
@@ -223,7 +249,7 @@ def _write(args: argparse.Namespace, summary: Summary, record: Record | None) ->
             out.print(problem, markup=False, soft_wrap=True)
         out.print(f"{args.output / 'report.md'}", markup=False, soft_wrap=True)
     if args.compact:
-        write_all(args.compact.parent, {args.compact.name: write_summary(summary).encode()})
+        write_whole(args.compact, write_summary(summary))
         out.print(f"{args.compact}", markup=False, soft_wrap=True)
     if args.card:
         changed = write_card(args.card, summary)

@@ -1,4 +1,4 @@
-"""The labelled pictures and videos that models are judged on."""
+"""The labelled pictures and videos that models are evaluated on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that is judged.
+    """All that is scored.
 
     Attributes:
         data: the folders as they were given.
@@ -53,7 +53,15 @@ class Material:
 
     def describe(self) -> str:
         """How many of which sources, in one line."""
-        return describe_counts([(e.picture.label, e.picture.source, e.video) for e in self.entries])
+        parts = []
+        for label, word in enumerate(LABEL_WORDS):
+            found = [entry for entry in self.entries if entry.picture.label == label]
+            videos = sum(entry.video for entry in found)
+            kind = word if not videos else f"{word} (of these videos: {videos})"
+            sources = Counter(entry.picture.source for entry in found)
+            listed = ", ".join(f"{name} {count}" for name, count in sorted(sources.items()))
+            parts.append(f"{len(found)} {kind}: {listed}" if found else f"no {word}")
+        return "; ".join(parts)
 
 
 def open_material(
@@ -61,84 +69,42 @@ def open_material(
     split: str | None = None,
     layout: str = AUTO,
     on_file: Callable[[int], None] = lambda total: None,
+    photographs_only: bool = False,
 ) -> Material:
     """Find the labelled files of data sets; pictures are decoded unless they were before.
 
     With several folders a source is called FOLDER/SOURCE, so that two of one name stay apart.
+    With `photographs_only`, data sets need no generated pictures, and a folder may also be a plain
+    one of pictures, each folder below it a source; what lies beside these is called as the folder.
 
     Args:
         folders: data sets.
         split: of each; `test` stands for all of `test/…` too. None for the only one, or `val`.
         layout: one of `training.data.layouts.LAYOUTS`, or "auto".
         on_file: called after each picture with the number of pictures of its folder.
+        photographs_only: pass generated pictures over.
 
     Raises:
-        SourceError: a folder has no such layout, or a class has nothing to use.
+        SourceError: a folder has no such layout, a class has nothing to use, or generated pictures
+            are somewhere in a plain folder.
         UsageError: no such layout, or a data set has no such split.
     """
     entries: list[Entry] = []
     rejected: list[str] = []
     for index, folder in enumerate(folders):
-        _, plan = plan_splits(folder, layout)
-        found, reasons = _open(folder, _chosen(folder, plan, split), on_file)
-        prefix = f"{folder.resolve().name}/" if len(folders) > 1 else ""
-        for picture, video in found:
-            named = replace(picture, source=f"{prefix}{picture.source}")
-            entries.append(Entry(named, index, video))
-        rejected += reasons
-    return Material(tuple(folders), tuple(entries), tuple(rejected))
-
-
-def open_photographs(
-    folders: Sequence[Path],
-    split: str | None = None,
-    layout: str = AUTO,
-    on_file: Callable[[int], None] = lambda total: None,
-) -> Material:
-    """Find photographs alone: those of data sets, or all pictures of folders of any other shape.
-
-    A source is a folder below 0_real or below the folder; what lies beside these is called as the
-    folder is.
-
-    Args:
-        folders: data sets, which need no generated pictures, or plain folders.
-        split: as of `open_material`, of data sets.
-        layout: likewise.
-        on_file: likewise.
-
-    Raises:
-        SourceError: no such folder, nothing to use, or generated pictures somewhere in a folder
-            that is no data set.
-        UsageError: no such layout, or a folder has no such split.
-    """
-    entries: list[Entry] = []
-    rejected: list[str] = []
-    for index, folder in enumerate(folders):
-        found, reasons = _open(folder, _photograph_parts(folder, split, layout), on_file)
+        if photographs_only:
+            parts = _photograph_parts(folder, split, layout)
+        else:
+            parts = _chosen(folder, plan_splits(folder, layout)[1], split)
+        found, reasons = _open(folder, parts, on_file)
         name = folder.resolve().name
         for picture, video in found:
-            source = picture.source if len(folders) == 1 else f"{name}/{picture.source}"
-            source = name if picture.source == UNSORTED else source
+            source = f"{name}/{picture.source}" if len(folders) > 1 else picture.source
+            if photographs_only and picture.source == UNSORTED:
+                source = name
             entries.append(Entry(replace(picture, source=source), index, video))
         rejected += reasons
     return Material(tuple(folders), tuple(entries), tuple(rejected))
-
-
-def describe_counts(found: Sequence[tuple[int, str, bool]]) -> str:
-    """How many photographs and generated pictures of which sources, in one line.
-
-    Args:
-        found: label, source and whether it is a video, for each.
-    """
-    parts = []
-    for label, word in enumerate(LABEL_WORDS):
-        of_label = [(source, video) for this, source, video in found if this == label]
-        videos = sum(video for _, video in of_label)
-        kind = word if not videos else f"{word} (of these videos: {videos})"
-        sources = Counter(source for source, _ in of_label)
-        listed = ", ".join(f"{name} {count}" for name, count in sorted(sources.items()))
-        parts.append(f"{len(of_label)} {kind}: {listed}" if of_label else f"no {word}")
-    return "; ".join(parts)
 
 
 def _open(

@@ -1,23 +1,26 @@
-"""Measures of one generator against photographs, for many weightings of the pictures at once.
+"""Figures of generators against photographs, with intervals that resample sources and pictures.
 
-Weighted, because a bootstrap draw is a weight for each picture: a thousand draws are then a few
-cumulative sums over logits that are sorted once.
+Pictures of one camera or generator resemble each other, so that an interval from pictures alone is
+far too narrow for the next camera. Two stages with replacement (Davison and Hinkley, Bootstrap
+Methods and their Application, 1997, section 3.8): sources first, then the pictures of each source
+that was drawn. A draw is a weight for each picture, so that a thousand draws are a few cumulative
+sums over logits that are sorted once, and models on the same pictures are compared on equal draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edge.decision.verdict import VerdictSettings, judge_once
 from edge.manifest import Calibration
-from training.evaluation.measured import Logits
-
-Weights = npt.NDArray[np.float64]
-Values = Mapping[str, npt.NDArray[np.float64]]
+from training.evaluation.record import Evaluation, Logits
 
 AUC, AP, ACCURACY = "AUC", "AP", "accuracy"
 ON_REAL, ON_FAKE = "accuracy on photographs", "accuracy on generated"
@@ -26,106 +29,263 @@ TPR_AT = MappingProxyType({"found at 1 % false alarms": 0.01, "found at 5 % fals
 METRICS: tuple[str, ...] = (AUC, AP, ACCURACY, ON_REAL, ON_FAKE, *TPR_AT, FALSE_ALARMS)
 """Each 0..1. AP and accuracy depend on how many pictures each side has; the others do not."""
 
+DRAWS = 1000
+CONFIDENCE_PERCENT = 95.0
+MEAN = "mean"
+"""The row that averages over generators."""
+
 _SLACK = 1e-9
+_AT_ONCE = 2_000_000
+"""Weights that are worked on at once; bounds the memory."""
+
+Draws = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+Estimate = tuple[float, float, float]
+"""A value with the low and the high end of its 95 % interval."""
+
+
+def measure(
+    reals: Logits,
+    fakes: Logits,
+    calibration: Calibration,
+    real_weights: npt.NDArray[Any] | None = None,
+    fake_weights: npt.NDArray[Any] | None = None,
+) -> dict[str, Draws]:
+    """Every measure for every weighting.
+
+    AP is the mean precision over recall steps, `found at` the most of the generated pictures above
+    any threshold that at most that share of the photographs reaches; both as in scikit-learn
+    (`average_precision_score`, `roc_curve`), nothing interpolated.
+
+    Args:
+        reals: finite logits of photographs.
+        fakes: finite logits of generated pictures.
+        calibration: whose threshold accuracies and false alarms are counted at.
+        real_weights: [draws, reals], not negative; None counts each once.
+        fake_weights: likewise.
+
+    Returns:
+        Measure → float64 [draws]; NaN where a side has no weight.
+    """
+    of_reals = np.ones((1, len(reals)), np.float32) if real_weights is None else real_weights
+    of_fakes = np.ones((1, len(fakes)), np.float32) if fake_weights is None else fake_weights
+    portions = min(len(of_reals) * (len(reals) + len(fakes)) // _AT_ONCE + 1, len(of_reals))
+    parts = [
+        _measured(reals, fakes, calibration, np.concatenate(weights, axis=1, dtype=np.float64))
+        for weights in zip(
+            np.array_split(of_reals, portions), np.array_split(of_fakes, portions), strict=True
+        )
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+
+
+def _measured(
+    reals: Logits, fakes: Logits, calibration: Calibration, weights: Draws
+) -> dict[str, Draws]:
+    logits = np.concatenate([reals, fakes])
+    order = np.argsort(-logits, kind="stable")
+    ranked, fake = logits[order], order >= len(reals)
+    # Sums over the pictures from the highest logit down, read at the end of each run of equals.
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0))
+    tp, fp = (
+        np.cumsum(np.where(side, weights[:, order], 0), axis=1)[:, ends] for side in (fake, ~fake)
+    )
+    total_fakes, total_reals = weights[:, len(reals) :].sum(1), weights[:, : len(reals)].sum(1)
+    flags = called(logits, calibration)
+    hits = weights[:, len(reals) :] @ flags[len(reals) :]
+    false = weights[:, : len(reals)] @ flags[: len(reals)]
+    gained, passed = (np.diff(x, axis=1, prepend=0) for x in (tp, fp))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = {
+            AUC: (passed * (tp - gained / 2)).sum(1) / (total_fakes * total_reals),
+            AP: np.where(gained > 0, gained * tp / (tp + fp), 0).sum(1) / total_fakes,
+            ACCURACY: (hits + total_reals - false) / (total_fakes + total_reals),
+            ON_REAL: (total_reals - false) / total_reals,
+            ON_FAKE: hits / total_fakes,
+            **{
+                name: np.where(fp <= (share + _SLACK) * total_reals[:, None], tp, 0).max(
+                    axis=1, initial=0
+                )
+                / total_fakes
+                for name, share in TPR_AT.items()
+            },
+            FALSE_ALARMS: false / total_reals,
+        }
+    defined = (total_fakes > 0) & (total_reals > 0)
+    return {name: np.where(defined, value, np.nan) for name, value in values.items()}
+
+
+def called(logits: Logits, calibration: Calibration) -> Flags:
+    """Whether each finite logit scores above the threshold."""
+    scores = np.array([calibration.score(float(x)) for x in logits], np.float64)
+    return scores > calibration.threshold
+
+
+def uncertain(logits: Logits, calibration: Calibration) -> Flags:
+    """Whether the verdict on each finite logit, alone, is `uncertain`."""
+    margin = VerdictSettings().margin
+    states = [judge_once(calibration, float(x), margin).state for x in logits]
+    return np.array([state == "uncertain" for state in states], bool)
+
+
+def estimate(value: float, draws: Draws) -> Estimate | None:
+    """A value with its percentile interval; None where either is not defined."""
+    usable = draws[np.isfinite(draws)]
+    if not math.isfinite(value) or not len(usable):
+        return None
+    tail = (100 - CONFIDENCE_PERCENT) / 2
+    low, high = np.percentile(usable, [tail, 100 - tail])
+    return (float(value), float(low), float(high))
+
+
+def two_stage(
+    sizes: Sequence[int], rng: np.random.Generator, draws: int
+) -> tuple[list[Weights], npt.NDArray[np.int64]]:
+    """Draw sources with replacement, and pictures of each as often as its source was drawn.
+
+    Args:
+        sizes: pictures per source; at least one source, none empty.
+        rng: of the draws.
+        draws: how many.
+
+    Returns:
+        Per source how often each picture was drawn, [draws, pictures]; and how often each source
+        was, [draws, sources].
+    """
+    counts = rng.multinomial(len(sizes), [1 / len(sizes)] * len(sizes), size=draws)
+    drawn = [resampled(size, rng, counts[:, k] * size) for k, size in enumerate(sizes)]
+    return drawn, counts
+
+
+def resampled(size: int, rng: np.random.Generator, picks: npt.ArrayLike) -> Weights:
+    """Draw things of one kind with replacement: how often each was, float32 [draws, size].
+
+    Args:
+        size: how many there are.
+        rng: of the draws.
+        picks: int [draws], how many are drawn in each.
+    """
+    return rng.multinomial(np.asarray(picks), [1 / size] * size).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ranking:
-    """Pictures of both labels, ordered once by falling logit.
+class Resampled:
+    """Measures of one model under one degradation.
 
     Attributes:
-        order: index of each picture among those given.
-        fake: whether it is generated, in that order.
-        ends: last position of each run of equal logits.
-        called: how many positions from the front score above the threshold.
+        values: generator, or `MEAN` over them, → measure → value.
+        draws: the same for each resample; the draws of two models with the same pictures and seed
+            are paired.
     """
 
-    order: npt.NDArray[np.intp]
-    fake: npt.NDArray[np.bool_]
-    ends: npt.NDArray[np.intp]
-    called: int
+    values: Mapping[str, Mapping[str, float]]
+    draws: Mapping[str, Mapping[str, Draws]]
 
-    @classmethod
-    def of(cls, reals: Logits, fakes: Logits, calibration: Calibration) -> Ranking:
-        """Rank finite logits; the weights that follow list photographs first, then generated."""
-        logits = np.concatenate([reals, fakes])
-        order = np.argsort(-logits, kind="stable")
-        ranked = logits[order]
-        ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0))
-        called = sum(calibration.score(float(x)) > calibration.threshold for x in ranked)
-        return cls(order, order >= len(reals), ends, called)
-
-    def measure(self, weights: Weights) -> Values:
-        """Every measure for every weighting.
-
-        AP is the mean precision over recall steps, TPR the most of the generated pictures above
-        any threshold that at most the given share of the photographs lies above; both as in
-        scikit-learn (`average_precision_score`, `roc_curve`), nothing interpolated.
-
-        Args:
-            weights: [draws, pictures], photographs first; not negative.
-
-        Returns:
-            Measure → [draws]; NaN where a side has no weight.
-        """
-        ranked = weights[:, self.order]
-        found = np.cumsum(np.where(self.fake, ranked, 0), axis=1)
-        alarms = np.cumsum(np.where(self.fake, 0, ranked), axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self._measures(_padded(found), _padded(alarms))
-
-    def _measures(self, found: Weights, alarms: Weights) -> Values:
-        fakes, reals = found[:, -1], alarms[:, -1]
-        at_ends = [0, *(self.ends + 1)]
-        tp, fp = found[:, at_ends], alarms[:, at_ends]
-        hits, false = found[:, self.called], alarms[:, self.called]
-        values = {
-            AUC: _area(tp, fp) / (fakes * reals),
-            AP: _average_precision(tp, fp) / fakes,
-            ACCURACY: (hits + reals - false) / (fakes + reals),
-            ON_REAL: (reals - false) / reals,
-            ON_FAKE: hits / fakes,
-            **{name: _most_found(tp, fp, share) / fakes for name, share in TPR_AT.items()},
-            FALSE_ALARMS: false / reals,
-        }
-        defined = (fakes > 0) & (reals > 0)
-        return {name: np.where(defined, value, np.nan) for name, value in values.items()}
+    def estimate(self, row: str, metric: str) -> Estimate | None:
+        """A measure with its interval."""
+        return estimate(self.values[row][metric], self.draws[row][metric])
 
 
-def measure(reals: Logits, fakes: Logits, calibration: Calibration) -> dict[str, float]:
-    """Every measure of finite logits, each picture counted once; NaN where a side is empty."""
-    ranking = Ranking.of(reals, fakes, calibration)
-    values = ranking.measure(np.ones((1, len(reals) + len(fakes))))
-    return {name: float(value[0]) for name, value in values.items()}
+def resample(
+    evaluation: Evaluation, column: str, calibration: Calibration, seed: int, draws: int = DRAWS
+) -> Resampled:
+    """Measure each generator and their mean, once as they are and once for each draw.
 
+    A generator's own row keeps the generator and resamples its pictures, and photographs by camera
+    and picture; the mean resamples generators too.
 
-def roc(reals: Logits, fakes: Logits) -> tuple[Weights, Weights]:
-    """Shares of photographs and of generated pictures above each threshold, from (0, 0) to (1, 1).
-
-    Both sides hold at least one finite logit.
+    Args:
+        evaluation: only finite logits under `column`; both labels occur.
+        column: a degradation.
+        calibration: as of `measure`.
+        seed: of the draws.
+        draws: how many.
     """
-    thresholds = np.unique(np.concatenate([reals, fakes]))[::-1]
-    shares = [
-        1 - np.searchsorted(np.sort(side), thresholds, side="left") / len(side)
-        for side in (reals, fakes)
-    ]
-    return np.append(0.0, shares[0]), np.append(0.0, shares[1])
+    cameras, generators = (evaluation.by_source(column, label) for label in (0, 1))
+    reals: Logits = np.concatenate(list(cameras.values()))
+    rng = np.random.default_rng(seed)
+    of_reals = np.concatenate(two_stage([len(x) for x in cameras.values()], rng, draws)[0], axis=1)
+    by_generator, counts = two_stage([len(x) for x in generators.values()], rng, draws)
+    values: dict[str, dict[str, float]] = {}
+    drawn: dict[str, dict[str, Draws]] = {}
+    mean = {m: np.zeros(draws) for m in METRICS}
+    for k, (name, fakes) in enumerate(generators.items()):
+        point = measure(reals, fakes, calibration)
+        values[name] = {m: float(point[m][0]) for m in METRICS}
+        own = resampled(len(fakes), rng, np.full(draws, len(fakes)))
+        drawn[name] = measure(reals, fakes, calibration, of_reals, own)
+        # Divided by the count, or AP and accuracy would see a generator that was drawn twice as
+        # one with twice the pictures.
+        weights = by_generator[k] / np.maximum(counts[:, [k]], 1).astype(np.float32)
+        often = measure(reals, fakes, calibration, of_reals, weights)
+        for m in METRICS:
+            mean[m] += np.where(counts[:, k] > 0, often[m], 0) * counts[:, k] / len(generators)
+    values[MEAN] = {m: float(np.mean([row[m] for row in values.values()])) for m in METRICS}
+    return Resampled(values, {**drawn, MEAN: mean})
 
 
-def _padded(sums: Weights) -> Weights:
-    return np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much higher a measure is for one model than for another on the same pictures.
+
+    Attributes:
+        estimate: the difference with its interval.
+        p: two-sided, that of no difference; at least 2 / (draws + 1), at most 1.
+    """
+
+    estimate: Estimate
+    p: float
 
 
-def _area(tp: Weights, fp: Weights) -> Weights:
-    return np.asarray((np.diff(fp, axis=1) * (tp[:, 1:] + tp[:, :-1])).sum(axis=1) / 2)
+def difference(a: Resampled, b: Resampled, row: str = MEAN, metric: str = AUC) -> Difference | None:
+    """A − B of paired draws; None where one of them is not defined.
+
+    p is twice the smaller share of the draws on either side of no difference (Davison and Hinkley,
+    section 4.4), each draw at zero counted on both.
+    """
+    gaps = a.draws[row][metric] - b.draws[row][metric]
+    gaps = gaps[np.isfinite(gaps)]
+    found = estimate(a.values[row][metric] - b.values[row][metric], gaps)
+    if found is None:
+        return None
+    rarer = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
+    return Difference(found, min(1.0, 2 * (rarer + 1) / (len(gaps) + 1)))
 
 
-def _average_precision(tp: Weights, fp: Weights) -> Weights:
-    gained = np.diff(tp, axis=1)
-    precision = np.where(gained > 0, tp[:, 1:] / (tp[:, 1:] + fp[:, 1:]), 0)
-    return np.asarray((gained * precision).sum(axis=1))
+def matched_auc(reals: Logits, fakes: Logits, seed: int, draws: int = DRAWS) -> Estimate | None:
+    """AUC of one source against another, with an interval that resamples the pictures of both."""
+    if not len(reals) or not len(fakes):
+        return None
+    rng = np.random.default_rng(seed)
+    weights = [resampled(len(x), rng, np.full(draws, len(x))) for x in (reals, fakes)]
+    point = measure(reals, fakes, Calibration())[AUC]
+    return estimate(float(point[0]), measure(reals, fakes, Calibration(), *weights)[AUC])
 
 
-def _most_found(tp: Weights, fp: Weights, share: float) -> Weights:
-    allowed = fp <= share * fp[:, -1:] + _SLACK
-    return np.asarray(np.where(allowed, tp, 0).max(axis=1))
+def share_estimate(flags: Mapping[str, Flags], seed: int, draws: int = DRAWS) -> Estimate | None:
+    """The share of True over all sources, with an interval that resamples sources and pictures.
+
+    It is never narrower than Wilson's (Probable Inference, 1927) of as many pictures: a resample of
+    nothing but False is always 0, which does not mean that the share is.
+
+    Args:
+        flags: source → bool [pictures].
+        seed: of the draws.
+        draws: how many.
+    """
+    from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+    filled = [flags[name].astype(np.float32) for name in sorted(flags) if len(flags[name])]
+    if not filled:
+        return None
+    drawn, _ = two_stage([len(x) for x in filled], np.random.default_rng(seed), draws)
+    hits = sum(weights @ x for weights, x in zip(drawn, filled, strict=True))
+    total = sum(weights.sum(axis=1) for weights in drawn)
+    every = np.concatenate(filled)
+    found = estimate(float(every.mean(dtype=np.float64)), np.asarray(hits / total))
+    if found is None:
+        return None
+    level = CONFIDENCE_PERCENT / 100
+    wilson = binomtest(int(every.sum()), len(every)).proportion_ci(level, method="wilson")
+    return (found[0], min(found[1], wilson.low), max(found[2], wilson.high))

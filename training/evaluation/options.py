@@ -1,4 +1,4 @@
-"""What judging and calibrating share on the command line."""
+"""What evaluating and calibrating share on the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from edge.terminal import console
 from training.data.layouts import AUTO, LAYOUTS, TEST, VAL
-from training.evaluation.material import Material, open_material, open_photographs
+from training.evaluation.material import Material, open_material
 
 SHOWN_REJECTED = 5
 PIPE_WIDTH = 200
@@ -66,7 +66,7 @@ def finite_above_0(text: str) -> float:
 def find_material(
     folders: Sequence[Path], split: str | None, layout: str, photographs_only: bool = False
 ) -> Material:
-    """`open_material`, or `open_photographs`, and a word on what was found and is left out."""
+    """`open_material`, and a line on what was found and what is left out."""
     out = console()
     with bar() as progress:
         task = progress.add_task("reading the data", total=None)
@@ -74,8 +74,7 @@ def find_material(
         def on_file(total: int) -> None:
             progress.update(task, advance=1, total=total)
 
-        opened = open_photographs if photographs_only else open_material
-        material = opened(folders, split, layout, on_file)
+        material = open_material(folders, split, layout, on_file, photographs_only)
     out.print(material.describe(), markup=False, soft_wrap=True)
     for reason in material.rejected[:SHOWN_REJECTED]:
         out.print(f"left out: {reason}", markup=False, soft_wrap=True)

@@ -1,80 +1,103 @@
-"""Plots of an evaluation: ROC curves, reliability, scores per class."""
+"""Plots of an evaluation: ROC curves, reliability, scores per class, and the surest mistakes."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Literal
+from textwrap import shorten
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+from PIL import Image as PillowImage
 
 from edge.manifest import Calibration
-from training.evaluation.measured import Evaluation, Logits, auc
-from training.evaluation.metrics import roc
-from training.evaluation.record import Judged, Record
+from edge.sources.images import read_image
+from edge.types import Image
+from training.evaluation.record import Item, Logits, Record, ScoredModel, auc
+from training.faces.sampling import sampled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by the colour-blind too (Okabe and Ito, 2008)."""
+"""Distinct to the colour-blind too (Okabe and Ito, 2008)."""
 
 REAL_COLOUR, FAKE_COLOUR = COLOURS[0], COLOURS[1]
 INK, FAINT = "#333333", "#DDDDDD"
-BINS = 10
-LEAST_IN_BIN = 5
-_PANEL = 3.4
-_ACROSS = 3
+BINS, LEAST_IN_BIN = 10, 5
+SHEET_ACROSS, SHEET_MOST = 4, 8
+_PANEL, _ACROSS, _TILE_PX, _DPI = 3.4, 3, 320, 150
+_GROUPS = (
+    (0, "Photographs called fake", FAKE_COLOUR),
+    (1, "Generated pictures called real", REAL_COLOUR),
+)
 
 
-def draw_plots(record: Record) -> dict[str, Figure]:
-    """Name of the file without suffix → plot."""
-    return {"roc": roc_plot(record), "reliability": reliability_plot(record), **_scores(record)}
+def rendered(figure: Figure, name: str, suffixes: Sequence[str]) -> dict[str, bytes]:
+    """File name → content; the same figure gives the same bytes."""
+    import matplotlib
+
+    made = {}
+    # Without the version of the library, the time and random names.
+    metadata: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
+    for suffix in suffixes:
+        data = io.BytesIO()
+        with matplotlib.rc_context({"svg.hashsalt": "patchwatch"}):
+            figure.savefig(data, format=suffix, dpi=_DPI, metadata=metadata[suffix])
+        made[f"{name}.{suffix}"] = data.getvalue()
+    return made
+
+
+def draw_plots(record: Record) -> dict[str, tuple[str, Figure]]:
+    """Name of the file without suffix → caption and plot."""
+    plots = {
+        "roc": ("ROC curves", roc_plot(record)),
+        "reliability": ("reliability", reliability_plot(record)),
+    }
+    for number, model in enumerate(record.models, start=1):
+        plots[f"scores-{number}"] = (f"scores of {model.name}", scores_plot(record, model))
+    return plots
 
 
 def roc_plot(record: Record) -> Figure:
     """A panel for each degradation with a line for each model, all generators together."""
-    figure, panels = _panels(len(record.columns), "Found against false alarms, all generators")
+    from sklearn.metrics import roc_curve  # type: ignore[import-untyped]
+
+    labels = ("photographs above the threshold", "generated above it")
+    figure, panels = _panels(record.columns, "Found against false alarms, all generators", labels)
     for axes, column in zip(panels, record.columns, strict=True):
-        axes.set_title(column, color=INK, fontsize=10)
-        axes.plot([0, 1], [0, 1], color="#AAAAAA", linewidth=0.8, linestyle=":")
+        _square(axes)
         for index, model in enumerate(record.models):
-            reals, fakes = _sides(record.evaluation(model), column)
+            reals, fakes = _sides(record, model, column)
             if len(reals) and len(fakes):
+                truth = np.repeat([0, 1], [len(reals), len(fakes)])
+                alarms, found, _ = roc_curve(truth, np.concatenate([reals, fakes]))
                 label = f"AUC {auc(reals, fakes):.3f}"
-                axes.plot(*roc(reals, fakes), color=_colour(index), label=label, linewidth=1.6)
-        axes.set_xlim(-0.01, 1.01)
-        axes.set_ylim(-0.01, 1.01)
-        axes.set_aspect("equal")
-        _legend(axes, "lower right")
-    _name_axes(panels, "photographs above the threshold", "generated above it")
+                axes.plot(alarms, found, color=_colour(index), label=label, linewidth=1.6)
+        if axes.lines[1:]:
+            axes.legend(loc="lower right", fontsize=7, edgecolor="none")
     _shared_legend(figure, [model.name for model in record.models])
     return figure
 
 
 def reliability_plot(record: Record) -> Figure:
     """A panel for each model with a line for each degradation: score against share of fakes."""
-    figure, panels = _panels(len(record.models), "Reliability, both classes weighing the same")
+    names = [model.name for model in record.models]
+    labels = ("mean score in the bin", "share of generated pictures")
+    figure, panels = _panels(names, "Reliability, both classes weighing the same", labels)
     for axes, model in zip(panels, record.models, strict=True):
-        axes.set_title(model.name, color=INK, fontsize=10)
-        axes.plot([0, 1], [0, 1], color="#AAAAAA", linewidth=0.8, linestyle=":")
+        _square(axes)
         for index, column in enumerate(record.columns):
-            reals, fakes = _sides(record.evaluation(model), column)
-            points = reliability(scores(reals, model.calibration), scores(fakes, model.calibration))
-            axes.plot(*points, color=_colour(index), marker="o", markersize=3.5)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_aspect("equal")
-    _name_axes(panels, "mean score in the bin", "share of generated pictures")
+            sides = (scores(x, model.calibration) for x in _sides(record, model, column))
+            axes.plot(*reliability(*sides), color=_colour(index), marker="o", markersize=3.5)
     _shared_legend(figure, record.columns)
     return figure
 
 
-def reliability(
-    reals: Logits, fakes: Logits
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def reliability(reals: Logits, fakes: Logits) -> tuple[Logits, Logits]:
     """Mean score and share of fakes in ten bins of equal width.
 
     Each class weighs one half in all, as in the fit; bins of fewer than `LEAST_IN_BIN` pictures
@@ -88,13 +111,11 @@ def reliability(
     fake = np.arange(len(values)) >= len(reals)
     weights = np.where(fake, 0.5 / max(len(fakes), 1), 0.5 / max(len(reals), 1))
     bins = np.minimum((values * BINS).astype(int), BINS - 1)
-    points = [
-        (np.average(values[here], weights=weights[here]), weights[here & fake].sum() / total)
-        for here in (bins == index for index in range(BINS))
-        if here.sum() >= LEAST_IN_BIN and (total := weights[here].sum()) > 0
-    ]
-    table = np.array(points, dtype=np.float64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
+    counts, total, scored, faked = (
+        np.bincount(bins, w, BINS) for w in (None, weights, weights * values, weights * fake)
+    )
+    kept = counts >= LEAST_IN_BIN
+    return scored[kept] / total[kept], faked[kept] / total[kept]
 
 
 def scores(logits: Logits, calibration: Calibration) -> Logits:
@@ -102,44 +123,122 @@ def scores(logits: Logits, calibration: Calibration) -> Logits:
     return np.array([calibration.score(float(x)) for x in logits], dtype=np.float64)
 
 
-def _scores(record: Record) -> dict[str, Figure]:
-    numbered = enumerate(record.models, start=1)
-    return {f"scores-{number}": scores_plot(record, model) for number, model in numbered}
-
-
-def scores_plot(record: Record, model: Judged) -> Figure:
+def scores_plot(record: Record, model: ScoredModel) -> Figure:
     """A panel for each degradation: how the scores of both classes lie, and the threshold."""
-    figure, panels = _panels(len(record.columns), f"Scores of {model.name}")
+    labels = ("score", "share of the class, %")
+    figure, panels = _panels(record.columns, f"Scores of {model.name}", labels)
     threshold = model.calibration.threshold
     edges = np.linspace(0, 1, 2 * BINS + 1).tolist()
     for axes, column in zip(panels, record.columns, strict=True):
-        sides = _sides(record.evaluation(model), column)
-        axes.set_title(column, color=INK, fontsize=10)
-        for logits, name, colour in zip(
-            sides, ("photographs", "generated"), (REAL_COLOUR, FAKE_COLOUR), strict=True
-        ):
+        sides = zip(_sides(record, model, column), ("photographs", "generated"), strict=True)
+        for (logits, name), colour in zip(sides, (REAL_COLOUR, FAKE_COLOUR), strict=True):
+            share = np.full(len(logits), 100 / max(len(logits), 1))
             values = scores(logits, model.calibration)
-            share = np.full(len(values), 100 / max(len(values), 1))
             axes.hist(values, edges, weights=share, color=colour, alpha=0.55, label=name)
-        axes.axvline(
-            threshold, color=INK, linewidth=1, linestyle="--", label=f"threshold {threshold:.2f}"
-        )
+        line = f"threshold {threshold:.2f}"
+        axes.axvline(threshold, color=INK, linewidth=1, linestyle="--", label=line)
         axes.set_xlim(0, 1)
-        _legend(axes, "best")
-    _name_axes(panels, "score", "share of the class, %")
+        axes.legend(loc="best", fontsize=7, edgecolor="none")
     return figure
 
 
-def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A picture on the wrong side of the threshold.
+
+    Attributes:
+        item: the picture.
+        column: the degradation under which its score is the most wrong.
+        score: there.
+    """
+
+    item: Item
+    column: str
+    score: float
+
+
+def worst(record: Record, model: ScoredModel, label: int, most: int = SHEET_MOST) -> list[Mistake]:
+    """The most confident mistakes on a label, the worst first, each picture at most once."""
+    evaluation, calibration = record.evaluation(model), model.calibration
+    found = []
+    for index, item in enumerate(record.items):
+        logits = {name: float(x[index]) for name, x in evaluation.logits.items()}
+        finite = {name: calibration.score(x) for name, x in logits.items() if np.isfinite(x)}
+        if item.label != label or not finite:
+            continue
+        column = (min if label else max)(finite, key=lambda name: finite[name])
+        if (finite[column] > calibration.threshold) != bool(label):
+            found.append(Mistake(item, column, finite[column]))
+    found.sort(key=lambda mistake: mistake.score, reverse=not label)
+    return found[:most]
+
+
+def error_sheet(record: Record, model: ScoredModel) -> Figure | None:
+    """Both kinds of mistakes as pictures, untouched, with source, score and degradation.
+
+    None where there is no mistake.
+
+    Raises:
+        SourceError: a picture is no longer where it was.
+    """
     from matplotlib.figure import Figure
 
-    across = min(count, _ACROSS)
-    rows = ceil(count / across)
+    groups = [(worst(record, model, label), title, c) for label, title, c in _GROUPS]
+    groups = [group for group in groups if group[0]]
+    if not groups:
+        return None
+    rows = [-(-len(mistakes) // SHEET_ACROSS) for mistakes, _, _ in groups]
+    size = (2.4 * SHEET_ACROSS, 2.75 * sum(rows) + 0.4 * len(rows) + 0.5)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    title = f"{model.name}: the surest mistakes at threshold {model.calibration.threshold:.2f}"
+    figure.suptitle(title, color=INK, fontsize=13)
+    parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
+    for part, (mistakes, title, colour), down in zip(parts, groups, rows, strict=True):
+        part.suptitle(title, color=colour, fontsize=11, x=0.01, ha="left")
+        for place in range(down * SHEET_ACROSS):
+            axes = part.add_subplot(down, SHEET_ACROSS, place + 1)
+            axes.set_axis_off()
+            if place < len(mistakes):
+                mistake = mistakes[place]
+                axes.imshow(_thumbnail(_picture(record, mistake.item)))
+                source = shorten(mistake.item.source, 30, placeholder="…")
+                text = f"{source}\nscore {mistake.score:.3f}, {mistake.column}"
+                axes.set_title(text, color=INK, fontsize=8)
+    return figure
+
+
+def _picture(record: Record, item: Item) -> Image:
+    path = record.path(item)
+    if not item.video:
+        return read_image(path)
+    return next(iter(sampled(path, record.fps or 1.0))).image
+
+
+def _thumbnail(image: Image) -> Image:
+    """RGB, its middle square, at most `_TILE_PX` high and wide."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = PillowImage.fromarray(image[top : top + side, left : left + side, ::-1].copy())
+    square.thumbnail((_TILE_PX, _TILE_PX))
+    return np.asarray(square)
+
+
+def _panels(
+    titles: Sequence[str], title: str, labels: tuple[str, str]
+) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    across = min(len(titles), _ACROSS)
+    rows = ceil(len(titles) / across)
     size = (max(across * _PANEL, 5.0) + 0.4, rows * (_PANEL + 0.3) + 0.7)
     figure = Figure(figsize=size, dpi=100, layout="constrained")
     figure.suptitle(title, color=INK, fontsize=12)
-    panels = [figure.add_subplot(rows, across, index + 1) for index in range(count)]
-    for axes in panels:
+    panels = [figure.add_subplot(rows, across, index + 1) for index in range(len(titles))]
+    for axes, name in zip(panels, titles, strict=True):
+        axes.set_title(name, color=INK, fontsize=10)
+        axes.set_xlabel(labels[0], color=INK, fontsize=8)
+        axes.set_ylabel(labels[1], color=INK, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(True, color=FAINT, linewidth=0.7)
         axes.set_axisbelow(True)
@@ -147,15 +246,12 @@ def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def _name_axes(panels: Sequence[Axes], x_label: str, y_label: str) -> None:
-    for axes in panels:
-        axes.set_xlabel(x_label, color=INK, fontsize=8)
-        axes.set_ylabel(y_label, color=INK, fontsize=8)
-
-
-def _legend(axes: Axes, place: Literal["best", "lower right"]) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc=place, fontsize=7, frameon=True, framealpha=0.85, edgecolor="none")
+def _square(axes: Axes) -> None:
+    """Both axes from 0 to 1, with the diagonal."""
+    axes.plot([0, 1], [0, 1], color="#AAAAAA", linewidth=0.8, linestyle=":")
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_aspect("equal")
 
 
 def _shared_legend(figure: Figure, names: Sequence[str]) -> None:
@@ -169,9 +265,9 @@ def _shared_legend(figure: Figure, names: Sequence[str]) -> None:
     )
 
 
-def _sides(evaluation: Evaluation, column: str) -> tuple[Logits, Logits]:
-    reals, fakes = evaluation.of_label(column, 0), evaluation.of_label(column, 1)
-    return reals[np.isfinite(reals)], fakes[np.isfinite(fakes)]
+def _sides(record: Record, model: ScoredModel, column: str) -> tuple[Logits, Logits]:
+    usable = record.evaluation(model).finite(column)
+    return usable.of_label(column, 0), usable.of_label(column, 1)
 
 
 def _colour(index: int) -> str:

@@ -1,34 +1,110 @@
-"""`evaluation.json`: every logit of every model by picture, so that reports come from it alone."""
+"""Logits of labelled pictures: in memory, and as `evaluation.json`, from which all reports come."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy.typing as npt
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from edge.errors import UsageError
 from edge.manifest import Calibration
+from edge.schema import Strict
 from training.data.folders import Picture
-from training.evaluation.measured import Evaluation, Logits
+from training.evaluation.sources import SourceFacts
 
-SCHEMA = 1
 FILE = "evaluation.json"
 
-
-class Part(BaseModel):
-    """A piece of a file of ours: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+Logits = npt.NDArray[np.float64]
 
 
-class Item(Part):
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Logits of pictures under each degradation.
+
+    Attributes:
+        pictures: in order.
+        logits: per degradation, float64 [pictures]; NaN where the model gave none.
+    """
+
+    pictures: tuple[Picture, ...]
+    logits: Mapping[str, Logits]
+
+    def of_label(self, column: str, label: int) -> Logits:
+        """Logits of all pictures of a label under a degradation."""
+        return self.logits[column][[p.label == label for p in self.pictures]]
+
+    def of_source(self, column: str, label: int, source: str) -> Logits:
+        """Logits of the pictures of one source under a degradation."""
+        return self.by_source(column, label).get(source, np.zeros(0))
+
+    def by_source(self, column: str, label: int) -> dict[str, Logits]:
+        """Logits of each source of a label under a degradation, by name."""
+        places: dict[str, list[int]] = {}
+        for place, picture in enumerate(self.pictures):
+            if picture.label == label:
+                places.setdefault(picture.source, []).append(place)
+        return {name: self.logits[column][places[name]] for name in sorted(places)}
+
+    def restricted_to(self, columns: Sequence[str]) -> Evaluation:
+        """The same pictures under some of the degradations."""
+        return Evaluation(self.pictures, {name: self.logits[name] for name in columns})
+
+    def where(self, kept: npt.ArrayLike) -> Evaluation:
+        """Some of the pictures under the same degradations; one flag for each picture."""
+        mask = np.asarray(kept, dtype=bool)
+        pictures = tuple(p for p, keep in zip(self.pictures, mask, strict=True) if keep)
+        return Evaluation(pictures, {name: x[mask] for name, x in self.logits.items()})
+
+    def without_source(self, label: int, source: str) -> Evaluation:
+        """All pictures but those of one source."""
+        return self.where([(p.label, p.source) != (label, source) for p in self.pictures])
+
+    def finite(self, column: str | None = None) -> Evaluation:
+        """The pictures whose logit is finite, under a degradation or under every one."""
+        logits = [self.logits[column]] if column else list(self.logits.values())
+        return self.where(np.isfinite(np.stack(logits)).all(axis=0))
+
+    def describe(self) -> str:
+        """The sources of both labels, in one line."""
+        named = (self.source_names(label) for label in (0, 1))
+        return " and ".join(", ".join(names) for names in named if names)
+
+    def source_names(self, label: int) -> list[str]:
+        """Sources of a label, by name."""
+        return sorted({p.source for p in self.pictures if p.label == label})
+
+    def generator_aucs(self, column: str) -> dict[str, float]:
+        """AUC of each generator against all photographs under a degradation."""
+        reals = self.of_label(column, 0)
+        return {name: auc(reals, fakes) for name, fakes in self.by_source(column, 1).items()}
+
+    def mean_auc(self, columns: Sequence[str] | str) -> float:
+        """Mean over degradations of the mean over generators; NaN where there is none."""
+        names = [columns] if isinstance(columns, str) else columns
+        aucs = [list(self.generator_aucs(name).values()) for name in names]
+        return float(np.mean(aucs)) if aucs and aucs[0] else math.nan
+
+
+def auc(reals: Logits, fakes: Logits) -> float:
+    """Area under the ROC curve, ties counted half; NaN where a side is empty."""
+    if not len(reals) or not len(fakes):
+        return math.nan
+    from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+
+    labels = np.repeat([0, 1], [len(reals), len(fakes)])
+    return float(roc_auc_score(labels, np.concatenate([reals, fakes])))
+
+
+class Item(Strict):
     """One labelled picture or video."""
 
     data: int = Field(ge=0, description="Index of its folder in `data`.")
@@ -36,11 +112,11 @@ class Item(Part):
     label: Literal[0, 1] = Field(description="Real 0, fake 1.")
     source: str
     video: bool = False
-    frames: int = Field(default=1, ge=1, description="Pictures that were judged of it.")
+    frames: int = Field(default=1, ge=1, description="Pictures that were scored of it.")
 
 
-class ModelFacts(Part):
-    """What was judged."""
+class ModelFacts(Strict):
+    """What was evaluated."""
 
     name: str
     file: str = Field(description="Its name without folders.")
@@ -52,30 +128,35 @@ class ModelFacts(Part):
     preprocessing: str | None = None
 
 
-class Judged(ModelFacts):
-    """A model with what it said."""
+class ScoredModel(ModelFacts):
+    """A model with its logits."""
 
     logits: dict[str, list[float | None]] = Field(
         description="Degradation → logits of all frames of all items in order; null: none."
     )
     failure: str | None = Field(default=None, description="Why the first null, if there is one.")
 
+    def flat(self, column: str) -> Logits:
+        """Logits of all frames of all items, NaN where there is none."""
+        return np.array([math.nan if x is None else x for x in self.logits[column]], np.float64)
 
-class Record(Part):
+
+class Record(Strict):
     """All that was measured in one evaluation."""
 
     # "schema" is a method of pydantic's models, so the field has another name than its key.
-    schema_number: Literal[1] = Field(default=1, alias="schema")
+    schema_number: Literal[1, 2] = Field(default=2, alias="schema")
     theme: Literal["evaluation"] = "evaluation"
-    time: str = Field(description="When it was begun, UTC, ISO 8601.")
+    time: str = Field(description="When it was started, UTC, ISO 8601.")
     commit: str | None
     seed: int = Field(ge=0, description="Of the intervals.")
     fps: float | None = Field(description="Frames per second taken from videos; null: no video.")
     columns: tuple[str, ...]
-    data: tuple[str, ...] = Field(description="Folders as they were given.")
+    data: tuple[str, ...] = Field(description="Folders as they were named.")
+    sources: dict[str, SourceFacts] = Field(default={}, description="What --sources says of them.")
     items: tuple[Item, ...]
     rejected: tuple[str, ...] = Field(description="A sentence for each file that was left out.")
-    models: tuple[Judged, ...]
+    models: tuple[ScoredModel, ...]
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -93,35 +174,22 @@ class Record(Part):
         """Where an item's file lay."""
         return Path(self.data[item.data]) / item.path
 
-    def evaluation(self, model: Judged) -> Evaluation:
-        """A logit for each item: of a video the mean over its frames that gave one."""
-        pictures = tuple(Picture(self.path(i), i.label, i.source) for i in self.items)
-        return Evaluation(pictures, {name: self._by_item(model, name) for name in self.columns})
+    def evaluation(self, model: ScoredModel, single_frames: bool = False) -> Evaluation:
+        """A logit for each item: of a video the mean over its frames that gave one.
 
-    def frame_evaluation(self, model: Judged) -> Evaluation:
-        """A logit for each frame, each frame standing as a picture of its own."""
-        pictures = tuple(
-            Picture(self.path(i), i.label, i.source) for i in self.items for _ in range(i.frames)
-        )
-        return Evaluation(pictures, {name: flat(model, name) for name in self.columns})
-
-    def has_videos(self) -> bool:
-        """Whether some item has several frames."""
-        return any(item.video for item in self.items)
-
-    def _by_item(self, model: Judged, column: str) -> Logits:
-        return np.array([_mean(frames) for frames in self._frames(model, column)])
-
-    def _frames(self, model: Judged, column: str) -> Iterator[Logits]:
-        logits = flat(model, column)
+        With `single_frames` each frame stands as a picture of its own.
+        """
+        pictures = [Picture(self.path(i), i.label, i.source) for i in self.items]
+        if single_frames:
+            counts = [item.frames for item in self.items]
+            pictures = [p for p, n in zip(pictures, counts, strict=True) for _ in range(n)]
+            return Evaluation(tuple(pictures), {name: model.flat(name) for name in self.columns})
         ends = list(accumulate(item.frames for item in self.items))
-        for item, end in zip(self.items, ends, strict=True):
-            yield logits[end - item.frames : end]
-
-
-def flat(model: Judged, column: str) -> Logits:
-    """Logits of all frames of all items, float64, NaN where there is none."""
-    return np.array([math.nan if x is None else x for x in model.logits[column]], dtype=np.float64)
+        logits = {}
+        for name in self.columns:
+            parts = np.split(model.flat(name), ends[:-1])
+            logits[name] = np.array([_mean(part) for part in parts])
+        return Evaluation(tuple(pictures), logits)
 
 
 def read_record(path: Path) -> Record:
@@ -138,14 +206,9 @@ def read_record(path: Path) -> Record:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole"
         raise UsageError(
-            f"{path}: expected an {FILE} of 'patchwatch evaluate' with schema {SCHEMA}; "
+            f"{path}: expected an {FILE} of 'patchwatch evaluate' with schema 1 or 2; "
             f"{key}: {first['msg']}."
         ) from error
-
-
-def write_text(record: Record) -> str:
-    """The file's text."""
-    return record.model_dump_json(by_alias=True) + "\n"
 
 
 def now() -> str:

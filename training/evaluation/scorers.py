@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import Self
@@ -17,7 +16,7 @@ from edge.detector import Detector, Stopwatch, combine
 from edge.errors import MissingDependency, ModelError, UsageError
 from edge.files import sha256_of
 from edge.manifest import Calibration
-from edge.regions import RegionSpec, cut, parse_region
+from edge.regions import cut, parse_region
 from edge.types import Image
 from edge.weights import find_model, shipped
 from training.evaluation.record import ModelFacts
@@ -29,8 +28,8 @@ CHECKPOINT, MODEL_FILE, PUBLISHED = ".safetensors", ".onnx", (".pth", ".pt")
 INSTALL = "pip install 'patchwatch[train]'"
 
 
-class Scorer(Protocol):
-    """Judges single pictures; a context manager that owns its memory.
+class Scorer(AbstractContextManager["Scorer"], Protocol):
+    """Scores single pictures; a context manager that owns its memory.
 
     Attributes:
         name: as reports call it.
@@ -39,15 +38,6 @@ class Scorer(Protocol):
 
     name: str
     facts: ModelFacts
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
     def __call__(self, image: Image) -> float:
         """The logit of a picture, uint8 [H, W, 3] BGR; not checked for NaN.
@@ -105,13 +95,8 @@ class ModelFileScorer:
         self._backend.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._backend.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._backend.__exit__(*error)  # type: ignore[arg-type]  # as the interpreter gives them
 
     def __call__(self, image: Image) -> float:
         """The mean logit of the region's parts; see `Scorer`."""
@@ -123,12 +108,26 @@ class NetworkScorer:
 
     Args:
         model: in evaluation mode.
-        facts: what it is; its region is used.
+        path: its file.
+        name: as reports call it.
+        region: what of a picture it sees.
+        calibration: of its logits.
     """
 
-    def __init__(self, model: PatchModel, facts: ModelFacts) -> None:
-        self._model, self._region = model, parse_region(facts.region)
-        self.name, self.facts = facts.name, facts
+    def __init__(
+        self, model: PatchModel, path: Path, name: str, region: str, calibration: Calibration
+    ) -> None:
+        self._model, self._region, self.name = model, parse_region(region), name
+        self.facts = ModelFacts(
+            name=name,
+            file=path.name,
+            sha256=_sha256(path),
+            region=str(self._region),
+            calibration=calibration,
+            parameters=sum(weight.numel() for weight in model.parameters()),
+            architecture=model.architecture,
+            preprocessing=model.preprocessing,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -143,10 +142,8 @@ class NetworkScorer:
         from training.data.crops import normalised
 
         with torch.inference_mode():
-            logits = [
-                float(self._model(normalised(crop.image)[None]))
-                for crop in cut(image, self._region)
-            ]
+            crops = cut(image, self._region)
+            logits = [float(self._model(normalised(crop.image)[None])) for crop in crops]
         return math.fsum(logits) / len(logits)
 
 
@@ -180,7 +177,13 @@ def open_scorers(texts: Sequence[str], options: ModelOptions) -> Iterator[list[S
     """
     with ExitStack() as stack:
         scorers = [stack.enter_context(open_scorer(text, options)) for text in texts]
-        _tell_apart(scorers)
+        names = [scorer.name for scorer in scorers]
+        files = [scorer.facts.file for scorer in scorers]
+        for number, scorer in enumerate(scorers, start=1):
+            if names.count(scorer.name) > 1:
+                file = scorer.facts.file
+                scorer.name = f"{file} ({number})" if files.count(file) > 1 else file
+                scorer.facts = scorer.facts.model_copy(update={"name": scorer.name})
         yield scorers
 
 
@@ -205,43 +208,15 @@ def _open_network(path: Path, options: ModelOptions) -> NetworkScorer:
         torch.set_num_threads(options.threads)
     if path.suffix == CHECKPOINT:
         model, card = load_checkpoint(path)
-        facts = _facts(model, path, card.name, options.region or card.region, card.calibration)
-        return NetworkScorer(model, facts)
+        region = options.region or card.region
+        return NetworkScorer(model, path, card.name, region, card.calibration)
     if not options.architecture or not options.preprocessing:
         raise UsageError(
             f"{path} holds weights alone: give its --architecture and --preprocessing."
         )
     model = load_published(path, options.architecture, options.preprocessing)
     name = f"{path.stem} ({options.preprocessing})"
-    return NetworkScorer(
-        model, _facts(model, path, name, options.region or "native", Calibration())
-    )
-
-
-def _facts(
-    model: PatchModel, path: Path, name: str, region: str, calibration: Calibration
-) -> ModelFacts:
-    spec: RegionSpec = parse_region(region)
-    return ModelFacts(
-        name=name,
-        file=path.name,
-        sha256=_sha256(path),
-        region=str(spec),
-        calibration=calibration,
-        parameters=sum(weight.numel() for weight in model.parameters()),
-        architecture=model.architecture,
-        preprocessing=model.preprocessing,
-    )
-
-
-def _tell_apart(scorers: Sequence[Scorer]) -> None:
-    names = [scorer.name for scorer in scorers]
-    files = [scorer.facts.file for scorer in scorers]
-    for number, scorer in enumerate(scorers, start=1):
-        if names.count(scorer.name) > 1:
-            file = scorer.facts.file
-            scorer.name = f"{file} ({number})" if files.count(file) > 1 else file
-            scorer.facts = scorer.facts.model_copy(update={"name": scorer.name})
+    return NetworkScorer(model, path, name, options.region or "native", Calibration())
 
 
 def _sha256(path: Path) -> str:

@@ -18,40 +18,58 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from edge.errors import UsageError
-from training.evaluation.bootstrap import (
+from edge.schema import Strict
+from training.evaluation.metrics import (
+    AUC,
     DRAWS,
     MEAN,
+    METRICS,
     Estimate,
+    Flags,
     Resampled,
-    alarm_flags,
+    called,
     difference,
+    matched_auc,
     resample,
     share_estimate,
+    uncertain,
 )
-from training.evaluation.measured import Evaluation
-from training.evaluation.metrics import METRICS
-from training.evaluation.record import Judged, ModelFacts, Part, Record, read_record
+from training.evaluation.record import Evaluation, ModelFacts, Record, ScoredModel, read_record
 
 Figures = dict[str, Estimate | None]
 """Measure → value with the ends of its 95 % interval; null where it is not defined."""
 
 
-class Source(Part):
+class Source(Strict):
     """One camera or generator."""
 
     label: Literal[0, 1]
     name: str
     count: int = Field(ge=1, description="Pictures and videos.")
     videos: int = Field(default=0, ge=0)
+    group: str = Field(default="", description="As --sources has it.")
+    year: int | None = Field(default=None, description="Of the generator, likewise.")
 
 
-class ColumnFigures(Part):
+class ColumnFigures(Strict):
     """One model under one degradation."""
 
     mean: Figures = Field(description="Mean over generators; the interval resamples them too.")
     generators: dict[str, Figures] = Field(description="Each against all photographs.")
     false_alarms: Estimate | None = Field(description="Share of all photographs, by source.")
     photographs: dict[str, Estimate | None] = Field(description="Source → share of false alarms.")
+    groups: dict[str, Estimate | None] = Field(
+        default={}, description="Group of photographs → share of false alarms."
+    )
+    uncertain: dict[str, Estimate | None] = Field(
+        default={}, description="photographs, generated → share whose verdict is uncertain."
+    )
+    matched: dict[str, Estimate | None] = Field(
+        default={}, description="Generator → AUC against the source that it is matched with."
+    )
+    years: dict[str, float | None] = Field(
+        default={}, description="Year → mean AUC of its generators against all photographs."
+    )
     frame_auc: float | None = Field(
         default=None, description="Mean AUC per generator, each frame of a video judged alone."
     )
@@ -65,7 +83,7 @@ class ModelFigures(ModelFacts):
     failure: str | None = None
 
 
-class Comparison(Part):
+class Comparison(Strict):
     """Mean AUC of A minus that of B on the pictures that both judged."""
 
     a: str
@@ -75,10 +93,10 @@ class Comparison(Part):
     p: float | None = Field(description="Two-sided.")
 
 
-class Summary(Part):
+class Summary(Strict):
     """The figures of an evaluation."""
 
-    schema_number: Literal[1] = Field(default=1, alias="schema")
+    schema_number: Literal[1, 2] = Field(default=2, alias="schema")
     theme: Literal["quality"] = "quality"
     time: str
     commit: str | None
@@ -111,6 +129,16 @@ def summarise(
         draws: resamples behind each interval.
         on_step: called `steps(record)` times.
     """
+    resampled: dict[tuple[str, str], Resampled | None] = {}
+    models = []
+    for model in record.models:
+        figures = _ModelFigures(record, model, draws)
+        columns = {}
+        for column in record.columns:
+            columns[column], resampled[model.name, column] = figures.of(column)
+            on_step()
+        facts = {key: getattr(model, key) for key in ModelFacts.model_fields}
+        models.append(ModelFigures(**facts, columns=columns, failure=model.failure))
     return Summary(
         time=record.time,
         commit=record.commit,
@@ -120,8 +148,8 @@ def summarise(
         columns=record.columns,
         sources=tuple(_sources(record)),
         left_out=len(record.rejected),
-        models=tuple(_model(record, model, draws, on_step) for model in record.models),
-        comparisons=tuple(_comparisons(record, draws, on_step)),
+        models=tuple(models),
+        comparisons=tuple(_comparisons(record, draws, resampled, on_step)),
     )
 
 
@@ -137,11 +165,15 @@ def read_summary(path: Path) -> tuple[Summary, Record | None]:
     Raises:
         UsageError: absent, neither form, or broken.
     """
-    if _theme(path) != "quality":
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):  # reported by the reader of evaluations
+        data = None
+    if not (isinstance(data, dict) and data.get("theme") == "quality"):
         record = read_record(path)
         return summarise(record), record
     try:
-        return Summary.model_validate_json(path.read_bytes()), None
+        return Summary.model_validate(data, strict=False), None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole"
@@ -153,100 +185,143 @@ def write_summary(summary: Summary) -> str:
     return summary.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
-def _theme(path: Path) -> object:
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # told by who reads it as an evaluation
-        return None
-    return data.get("theme") if isinstance(data, dict) else None
-
-
 def _sources(record: Record) -> Iterator[Source]:
     counts = Counter((item.label, item.source) for item in record.items)
     videos = Counter((item.label, item.source) for item in record.items if item.video)
     for (label, name), count in sorted(counts.items()):
-        yield Source(label=label, name=name, count=count, videos=videos[label, name])
+        facts = record.sources.get(name)
+        yield Source(
+            label=label,
+            name=name,
+            count=count,
+            videos=videos[label, name],
+            group=facts.group if facts else "",
+            year=facts.year if facts and label else None,
+        )
 
 
-def _model(record: Record, model: Judged, draws: int, on_step: Callable[[], None]) -> ModelFigures:
-    evaluation = record.evaluation(model)
-    frames = record.frame_evaluation(model) if record.has_videos() else None
-    columns = {}
-    for name in record.columns:
-        columns[name] = _column(evaluation, frames, model, name, record.seed, draws)
-        on_step()
-    facts = {key: getattr(model, key) for key in ModelFacts.model_fields}
-    return ModelFigures(**facts, columns=columns, failure=model.failure)
+class _ModelFigures:
+    """The figures of one model, column by column."""
+
+    def __init__(self, record: Record, model: ScoredModel, draws: int) -> None:
+        self._record, self._model, self._draws = record, model, draws
+        self._evaluation = record.evaluation(model)
+        videos = any(item.video for item in record.items)
+        self._frames = record.evaluation(model, single_frames=True) if videos else None
+
+    def of(self, column: str) -> tuple[ColumnFigures, Resampled | None]:
+        """The figures under one degradation, and the draws behind them."""
+        whole, usable = self._evaluation, self._evaluation.finite(column)
+        calibration = self._model.calibration
+        photographs = usable.by_source(column, 0)
+        alarms = {name: called(x, calibration) for name, x in photographs.items()}
+        resampled = _resampled(usable, column, self._model, self._record.seed, self._draws)
+        generators = {g: _figures(resampled, g) for g in whole.source_names(1)}
+        figures = ColumnFigures(
+            mean=_figures(resampled, MEAN),
+            generators=generators,
+            false_alarms=self._share(alarms),
+            photographs={
+                s: self._share({s: alarms[s]}) if s in alarms else None
+                for s in whole.source_names(0)
+            },
+            groups=self._by_group(alarms),
+            uncertain={
+                word: self._share(
+                    {n: uncertain(x, calibration) for n, x in usable.by_source(column, k).items()}
+                )
+                for k, word in enumerate(("photographs", "generated"))
+            },
+            matched=self._matched(usable, column),
+            years=self._by_year(generators),
+            frame_auc=self._frame_auc(column),
+            without_logit=len(whole.pictures) - len(usable.pictures),
+        )
+        return figures, resampled
+
+    def _share(self, flags: dict[str, Flags]) -> Estimate | None:
+        return _rounded(share_estimate(flags, self._record.seed))
+
+    def _by_group(self, alarms: dict[str, Flags]) -> dict[str, Estimate | None]:
+        groups: dict[str, dict[str, Flags]] = {}
+        for name, flags in alarms.items():
+            if name in self._record.sources:
+                groups.setdefault(self._record.sources[name].group, {})[name] = flags
+        return {group: self._share(flags) for group, flags in sorted(groups.items())}
+
+    def _matched(self, usable: Evaluation, column: str) -> dict[str, Estimate | None]:
+        reals, fakes = (usable.by_source(column, label) for label in (0, 1))
+        partners: dict[str, set[str]] = {}
+        for name, facts in self._record.sources.items():
+            if facts.matched is not None:
+                fake, real = (name, facts.matched) if name in fakes else (facts.matched, name)
+                if fake in fakes and real in reals:
+                    partners.setdefault(fake, set()).add(real)
+        return {
+            fake: _rounded(
+                matched_auc(
+                    np.concatenate([reals[real] for real in sorted(names)]),
+                    fakes[fake],
+                    self._record.seed,
+                    self._draws,
+                )
+            )
+            for fake, names in sorted(partners.items())
+        }
+
+    def _by_year(self, generators: dict[str, Figures]) -> dict[str, float | None]:
+        years: dict[str, list[float]] = {}
+        for name, figures in generators.items():
+            facts, found = self._record.sources.get(name), figures[AUC]
+            if facts and facts.year and found:
+                years.setdefault(str(facts.year), []).append(found[0])
+        return {year: round(float(np.mean(x)), 4) for year, x in sorted(years.items())}
+
+    def _frame_auc(self, column: str) -> float | None:
+        value = self._frames.finite(column).mean_auc(column) if self._frames else math.nan
+        return round(value, 4) if math.isfinite(value) else None
 
 
-def _column(
-    evaluation: Evaluation,
-    frames: Evaluation | None,
-    model: Judged,
-    name: str,
-    seed: int,
+def _comparisons(
+    record: Record,
     draws: int,
-) -> ColumnFigures:
-    usable = _usable(evaluation, name)
-    flags = alarm_flags(usable, name, model.calibration)
-    alone = {source: share_estimate({source: found}, seed) for source, found in flags.items()}
-    resampled = _resampled(usable, name, model, seed, draws)
-    generators = evaluation.source_names(1)
-    return ColumnFigures(
-        mean=_figures(resampled, MEAN),
-        generators={g: _figures(resampled, g) for g in generators},
-        false_alarms=_rounded(share_estimate(flags, seed)),
-        photographs={s: _rounded(alone.get(s)) for s in evaluation.source_names(0)},
-        frame_auc=None if frames is None else _frame_auc(frames, name),
-        without_logit=len(evaluation.pictures) - len(usable.pictures),
-    )
-
-
-def _comparisons(record: Record, draws: int, on_step: Callable[[], None]) -> Iterator[Comparison]:
+    resampled: dict[tuple[str, str], Resampled | None],
+    on_step: Callable[[], None],
+) -> Iterator[Comparison]:
     for a, b in combinations(record.models, 2):
-        for name in record.columns:
-            yield _comparison(record, a, b, name, draws)
+        for column in record.columns:
+            pair = [resampled[model.name, column] for model in (a, b)]
+            evaluations = [record.evaluation(model) for model in (a, b)]
+            finite = [np.isfinite(e.logits[column]) for e in evaluations]
+            if (finite[0] != finite[1]).any():  # on what both of them judged alone
+                both = [e.where(finite[0] & finite[1]) for e in evaluations]
+                pair = [
+                    _resampled(e, column, model, record.seed, draws)
+                    for e, model in zip(both, (a, b), strict=True)
+                ]
+            found = difference(pair[0], pair[1]) if pair[0] and pair[1] else None
+            yield Comparison(
+                a=a.name,
+                b=b.name,
+                column=column,
+                difference=_rounded(found.estimate) if found else None,
+                p=round(found.p, 4) if found else None,
+            )
             on_step()
 
 
-def _comparison(record: Record, a: Judged, b: Judged, name: str, draws: int) -> Comparison:
-    first, second = record.evaluation(a), record.evaluation(b)
-    both = np.isfinite(first.logits[name]) & np.isfinite(second.logits[name])
-    pair = [
-        _resampled(evaluation.where(both), name, model, record.seed, draws)
-        for evaluation, model in ((first, a), (second, b))
-    ]
-    found = difference(pair[0], pair[1]) if pair[0] and pair[1] else None
-    return Comparison(
-        a=a.name,
-        b=b.name,
-        column=name,
-        difference=_rounded(found.estimate) if found else None,
-        p=round(found.p, 4) if found else None,
-    )
-
-
-def _usable(evaluation: Evaluation, column: str) -> Evaluation:
-    return evaluation.where(np.isfinite(evaluation.logits[column]))
-
-
 def _resampled(
-    evaluation: Evaluation, column: str, model: Judged, seed: int, draws: int
+    usable: Evaluation, column: str, model: ScoredModel, seed: int, draws: int
 ) -> Resampled | None:
-    if not evaluation.source_names(0) or not evaluation.source_names(1):
+    if not usable.source_names(0) or not usable.source_names(1):
         return None
-    return resample(evaluation, column, model.calibration, seed, draws)
+    return resample(usable, column, model.calibration, seed, draws)
 
 
 def _figures(resampled: Resampled | None, row: str) -> Figures:
     if resampled is None or row not in resampled.values:
         return dict.fromkeys(METRICS)
     return {metric: _rounded(resampled.estimate(row, metric)) for metric in METRICS}
-
-
-def _frame_auc(frames: Evaluation, column: str) -> float | None:
-    value = _usable(frames, column).mean_auc([column])
-    return round(value, 4) if math.isfinite(value) else None
 
 
 def _rounded(estimate: Estimate | None) -> Estimate | None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge.sources.images import read_image
+from edge.types import Image
 from training.data.folders import Picture
-from training.evaluation.columns import COLUMNS
-from training.evaluation.measured import Evaluation
+from training.degrade import COLUMNS
+from training.evaluation.record import Evaluation
 
 if TYPE_CHECKING:
     from training.models import PatchModel
@@ -21,32 +22,34 @@ def evaluate(
     pictures: Sequence[Picture],
     columns: Sequence[str],
     on_picture: Callable[[], None] = lambda: None,
+    view: Callable[[Image], Image] = lambda image: image,
 ) -> Evaluation:
-    """Score whole pictures under each degradation.
+    """Score pictures under each degradation.
 
     Args:
-        model: left in the mode that it came in.
+        model: on any device; left in the mode that it came in.
         pictures: at least one.
-        columns: names in `training.evaluation.columns.COLUMNS`.
+        columns: names in `training.degrade.COLUMNS`.
         on_picture: called after each picture.
+        view: what of a picture is degraded and scored; all of it unless said otherwise.
     """
-    was_training = model.training
-    model.eval()
-    rows = []
-    for picture in pictures:
-        rows.append(_logits(model, picture, columns))
-        on_picture()
-    model.train(was_training)
-    table = np.asarray(rows, dtype=np.float64)
-    return Evaluation(tuple(pictures), {name: table[:, i] for i, name in enumerate(columns)})
-
-
-def _logits(model: PatchModel, picture: Picture, columns: Sequence[str]) -> list[float]:
     # Here, so that model files are judged where torch is absent.
     import torch
 
     from training.data.crops import normalised
 
-    image = read_image(picture.path)
-    with torch.no_grad():
-        return [float(model(normalised(COLUMNS[name](image))[None])) for name in columns]
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    rows = []
+    try:
+        with torch.no_grad():
+            for picture in pictures:
+                image = view(read_image(picture.path))
+                inputs = (normalised(COLUMNS[name](image), device)[None] for name in columns)
+                rows.append([float(model(pixels)) for pixels in inputs])
+                on_picture()
+    finally:
+        model.train(was_training)
+    table = np.asarray(rows, dtype=np.float64)
+    return Evaluation(tuple(pictures), {name: table[:, i] for i, name in enumerate(columns)})

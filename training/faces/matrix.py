@@ -1,4 +1,4 @@
-"""Judge face models on face sets: each model on each set, as trained on by tested on.
+"""Evaluate face models on face sets: each model on each set, as trained on by tested on.
 
 A model is a checkpoint that `patchwatch train` made of a configuration of kind faces; a set is a
 folder that `patchwatch data prepare` made. With --train, the models are trained first, one for each
@@ -17,21 +17,20 @@ Exit codes: 0 done, also where a combination has no figures, which is said; 1 fa
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from edge.errors import SinkError, SourceError, UsageError
+from edge.errors import SourceError, UsageError
+from edge.files import sha256_of, write_all
 from edge.regions import parse_region
 from edge.schema import code_commit
 from edge.signals import stop_signals
 from edge.terminal import console, positive
-from training.evaluation.bootstrap import DRAWS
+from training.evaluation.metrics import DRAWS
 from training.evaluation.options import bar, results_console
 from training.evaluation.record import now
-from training.evaluation.report import require_matplotlib
-from training.evaluation.whole_files import write_all
+from training.evaluation.report import require_folder, require_matplotlib
 from training.faces.matrix_figures import (
     Cell,
     Matrix,
@@ -111,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     models = _named(args.models, "--models")
     _require_usage(args, models)
     require_matplotlib()
-    require_output(args.output)
+    require_folder(args.output, PAGE, HEADING)
     if args.train:
         code, trained = _train(args, tests)
         if code:
@@ -144,19 +143,6 @@ def _require_usage(args: argparse.Namespace, models: Mapping[str, Path]) -> None
         raise UsageError("--train writes cards: give --licence TEXT as well.")
     if args.workers < 0:
         raise UsageError(f"--workers: expected 0 or more, found {args.workers}.")
-
-
-def require_output(folder: Path) -> None:
-    """Check that a matrix can go to a folder: absent, or without a page that is another's.
-
-    Raises:
-        SinkError: it cannot.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise SinkError(f"{folder} is a file. Name a folder for --output.")
-    page = folder / PAGE
-    if page.exists() and not page.read_text(encoding="utf-8", errors="replace").startswith(HEADING):
-        raise SinkError(f"{page} exists and is no matrix of this program. Name another folder.")
 
 
 def _train(args: argparse.Namespace, sets: Mapping[str, Path]) -> tuple[int, dict[str, Path]]:
@@ -209,7 +195,7 @@ def judge(
     """
     from training.checkpoint import load_resnet18
 
-    begun = now()
+    started = now()
     items = {name: load_set(path).items(args.split) for name, path in tests.items()}
     if not any(items.values()):
         raise SourceError(f"none of the sets has faces in its {args.split} videos.")
@@ -225,7 +211,7 @@ def judge(
             for cell in _cells(args, model, facts[name], test, found, progress)
         ]
     return Matrix(
-        time=begun,
+        time=started,
         commit=code_commit(),
         seed=args.seed,
         draws=DRAWS,
@@ -263,7 +249,7 @@ def _facts(name: str, path: Path, card: Card) -> ModelFacts:
     return ModelFacts(
         name=name,
         file=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=sha256_of(path),
         architecture=card.architecture,
         size=region.size or _SIZE,
         calibration=card.calibration,

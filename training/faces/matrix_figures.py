@@ -1,44 +1,50 @@
-"""What a matrix of models and test sets is made of: figures with intervals that resample videos.
+"""The record of a matrix of models and test sets: figures with intervals that resample videos.
 
 Faces of one video resemble each other, so that an interval from single faces would be far too
 narrow. Whole videos are drawn with replacement, real ones and fakes apart (Davison and Hinkley,
 Bootstrap Methods and their Application, 1997, section 3.2); of a video that is drawn twice, each
-face counts twice. Videos that share a person are drawn apart, which this does not make up for.
+face counts twice. Videos that share a person are drawn apart, which this does not correct.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge.manifest import Calibration
-from training.evaluation.bootstrap import DRAWS, Draws, Estimate, estimate
-from training.evaluation.measured import Logits
-from training.evaluation.metrics import AUC, ON_FAKE, ON_REAL, Ranking, Values, Weights
+from edge.schema import Strict
+from training.evaluation.metrics import (
+    AUC,
+    DRAWS,
+    ON_FAKE,
+    ON_REAL,
+    Draws,
+    Estimate,
+    estimate,
+    measure,
+    resampled,
+)
+from training.evaluation.record import Logits
 from training.faces.sets import FaceItem
 
 Unit = Literal["frame", "video"]
 UNITS: tuple[Unit, ...] = ("video", "frame")
 FILE = "matrix.json"
+REAL = "real"
 UNNAMED = "fake"
 """Stands for the manipulation of fakes that their set says nothing of."""
 
-_AT_ONCE = 2_000_000
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelFacts(_Part):
+class ModelFacts(Strict):
     """A row of the matrix."""
 
-    name: str = Field(description="As it was given, usually the set that it was trained on.")
+    name: str = Field(description="Of the command line, usually the set that it was trained on.")
     file: str = Field(description="Its name without folders.")
     sha256: str
     architecture: str
@@ -47,16 +53,16 @@ class ModelFacts(_Part):
     trained_on: str
 
 
-class SetFacts(_Part):
+class SetFacts(Strict):
     """A column of the matrix."""
 
-    name: str = Field(description="As it was given.")
+    name: str = Field(description="As the command line has it.")
     split: str
     videos: dict[str, int] = Field(description="`real` and each manipulation → videos with faces.")
     faces: dict[str, int] = Field(description="The same → faces.")
 
 
-class Cell(_Part):
+class Cell(Strict):
     """One model on the fakes of one manipulation of one test set, against its real videos."""
 
     model: str
@@ -71,13 +77,13 @@ class Cell(_Part):
     )
 
 
-class Matrix(_Part):
+class Matrix(Strict):
     """All of `matrix.json`."""
 
     # "schema" is a method of pydantic's models, so the field has another name than its key.
     schema_number: Literal[1] = Field(default=1, alias="schema")
     theme: Literal["faces matrix"] = "faces matrix"
-    time: str = Field(description="When it was begun, UTC, ISO 8601.")
+    time: str = Field(description="When it was started, UTC, ISO 8601.")
     commit: str | None
     seed: int = Field(description="Of the intervals.")
     draws: int
@@ -143,47 +149,35 @@ def cells_of(
         logits: finite, one for each.
         seed: of the draws, which are the same for each model on the same faces.
     """
-    labels = np.array([item.label for item in items], dtype=int)
-    names = np.array([manipulation_of(item) or "" for item in items], dtype=str)
-    reals = Side.of(items, logits, labels == 0)
-    kinds = sorted(set(names[labels == 1]))
-    for kind in (None, *(kinds if kinds != [UNNAMED] else [])):
-        wanted = (labels == 1) if kind is None else (labels == 1) & (names == kind)
-        fakes = Side.of(items, logits, wanted)
+    kinds = np.array([kind_of(item) for item in items], dtype=str)
+    reals = Side.of(items, logits, kinds == REAL)
+    named = sorted({*kinds.tolist()} - {REAL})
+    for kind in (None, *(named if named != [UNNAMED] else [])):
+        wanted = kinds != REAL if kind is None else kinds == kind
+        sides = (reals, Side.of(items, logits, wanted))
         for unit in UNITS:
-            yield _cell(facts, test, kind, unit, (reals, fakes), seed)
+            chosen = [side.by_video() if unit == "video" else side for side in sides]
+            auc, balanced = measured(chosen[0], chosen[1], facts.calibration, seed)
+            yield Cell(
+                model=facts.name,
+                test=test,
+                manipulation=kind,
+                unit=unit,
+                reals=len(chosen[0].logits),
+                fakes=len(chosen[1].logits),
+                auc=auc,
+                balanced_accuracy=balanced,
+            )
 
 
-def manipulation_of(item: FaceItem) -> str | None:
-    """How a fake was made, in a word; None for a real one."""
-    return None if item.label == 0 else item.manipulation or UNNAMED
-
-
-def _cell(
-    facts: ModelFacts,
-    test: str,
-    kind: str | None,
-    unit: Unit,
-    sides: tuple[Side, Side],
-    seed: int,
-) -> Cell:
-    reals, fakes = (side.by_video() if unit == "video" else side for side in sides)
-    figures = measured(reals, fakes, facts.calibration, seed)
-    return Cell(
-        model=facts.name,
-        test=test,
-        manipulation=kind,
-        unit=unit,
-        reals=len(reals.logits),
-        fakes=len(fakes.logits),
-        auc=figures["auc"],
-        balanced_accuracy=figures["balanced_accuracy"],
-    )
+def kind_of(item: FaceItem) -> str:
+    """How a fake was made, in a word; `REAL` for a real one."""
+    return REAL if item.label == 0 else item.manipulation or UNNAMED
 
 
 def measured(
     reals: Side, fakes: Side, calibration: Calibration, seed: int, draws: int = DRAWS
-) -> dict[str, Estimate | None]:
+) -> tuple[Estimate | None, Estimate | None]:
     """AUC and balanced accuracy, each with its interval over videos; None where a side is empty.
 
     Args:
@@ -194,60 +188,47 @@ def measured(
         draws: how many.
     """
     if not reals.videos or not fakes.videos:
-        return {"auc": None, "balanced_accuracy": None}
-    ranking = Ranking.of(reals.logits, fakes.logits, calibration)
-    point = _figures(ranking.measure(np.ones((1, len(reals.logits) + len(fakes.logits)))))
-    parts = [_figures(ranking.measure(w)) for w in _weights(reals, fakes, seed, draws)]
-    return {
-        name: estimate(float(value[0]), np.concatenate([part[name] for part in parts]))
-        for name, value in point.items()
-    }
-
-
-def _figures(values: Values) -> Mapping[str, Draws]:
-    return {"auc": values[AUC], "balanced_accuracy": (values[ON_REAL] + values[ON_FAKE]) / 2}
-
-
-def _weights(reals: Side, fakes: Side, seed: int, draws: int) -> Iterator[Weights]:
-    """In portions, or large sets would take draws × faces of memory at once."""
+        return None, None
     rng = np.random.default_rng(seed)
-    at_once = max(1, _AT_ONCE // (len(reals.logits) + len(fakes.logits)))
-    for start in range(0, draws, at_once):
-        count = min(at_once, draws - start)
-        yield np.concatenate([_drawn(side, rng, count) for side in (reals, fakes)], axis=1)
+    weights = [
+        resampled(side.videos, rng, np.full(draws, side.videos))[:, side.video]
+        for side in (reals, fakes)
+    ]
+    point = measure(reals.logits, fakes.logits, calibration)
+    drawn = measure(reals.logits, fakes.logits, calibration, *weights)
+    auc = estimate(float(point[AUC][0]), drawn[AUC])
+    return auc, estimate(float(_balanced(point)[0]), _balanced(drawn))
 
 
-def _drawn(side: Side, rng: np.random.Generator, draws: int) -> Weights:
-    videos = side.videos
-    often = rng.multinomial(videos, [1 / videos] * videos, size=draws)
-    return often[:, side.video].astype(np.float64)
+def _balanced(values: dict[str, Draws]) -> Draws:
+    return (values[ON_REAL] + values[ON_FAKE]) / 2
 
 
 def set_facts(name: str, split: str, items: Sequence[FaceItem]) -> SetFacts:
     """Count the videos and faces of a test set."""
-    groups: dict[str, list[FaceItem]] = {}
-    for item in items:
-        groups.setdefault(manipulation_of(item) or "real", []).append(item)
+    faces = Counter(kind_of(item) for item in items)
+    videos = Counter(kind for kind, _ in {(kind_of(item), item.video) for item in items})
+    kinds = sorted(faces)
     return SetFacts(
         name=name,
         split=split,
-        videos={kind: len({i.video for i in found}) for kind, found in sorted(groups.items())},
-        faces={kind: len(found) for kind, found in sorted(groups.items())},
+        videos={kind: videos[kind] for kind in kinds},
+        faces={kind: faces[kind] for kind in kinds},
     )
 
 
 def missing_of(tests: Sequence[SetFacts]) -> Iterator[str]:
     """A sentence for everything that a matrix of these sets cannot show."""
-    kinds = sorted({kind for t in tests for kind in t.videos} - {"real", UNNAMED})
+    kinds = sorted({kind for t in tests for kind in t.videos} - {REAL, UNNAMED})
     for test in tests:
         if not test.videos:
             yield f"{test.name} has no faces in its {test.split} videos: its column is empty."
             continue
-        if "real" not in test.videos:
+        if REAL not in test.videos:
             yield f"{test.name} has no real {test.split} videos: its column is empty."
-        if set(test.videos) <= {"real"}:
+        if set(test.videos) <= {REAL}:
             yield f"{test.name} has no fake {test.split} videos: its column is empty."
-        elif set(test.videos) == {"real", UNNAMED} and kinds:
+        elif set(test.videos) == {REAL, UNNAMED} and kinds:
             yield f"{test.name} does not name how its fakes were made: they are judged together."
         elif absent := [kind for kind in kinds if kind not in test.videos]:
             yield f"{test.name} has no {test.split} videos of {', '.join(absent)}."

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge.manifest import Calibration
-from training.evaluation.bootstrap import CONFIDENCE_PERCENT, Estimate
-from training.evaluation.metrics import AUC
-from training.evaluation.plots import INK
-from training.evaluation.tables import NOT_DEFINED, Grid, interval_text
+from training.evaluation.metrics import AUC, CONFIDENCE_PERCENT, Estimate
+from training.evaluation.plots import INK, rendered
+from training.evaluation.report import NOT_DEFINED, Grid, interval_text
 from training.faces.matrix_figures import FILE, UNITS, Cell, Matrix, Unit
 
 if TYPE_CHECKING:
@@ -24,7 +22,6 @@ PLOT = "matrix"
 HEADING = "# Patchwatch faces: train set × test set"
 ALL = "all fakes"
 _BALANCED = "balanced accuracy"
-_DPI = 150
 _CELL_W, _CELL_H = 1.15, 0.62
 _TITLES: dict[Unit, str] = {
     "video": "AUC per video (mean logit of its faces)",
@@ -68,13 +65,9 @@ def _manipulation_cells(matrix: Matrix, model: str, test: str, kind: str) -> Ite
 
 
 def _text(cell: Cell | None, metric: str) -> str:
-    return interval_text(_estimate(cell, metric), metric)
-
-
-def _estimate(cell: Cell | None, metric: str) -> Estimate | None:
     if cell is None:
-        return None
-    return cell.auc if metric == AUC else cell.balanced_accuracy
+        return NOT_DEFINED
+    return interval_text(cell.auc if metric == AUC else cell.balanced_accuracy, metric)
 
 
 def notes(matrix: Matrix) -> Iterator[str]:
@@ -100,24 +93,14 @@ def page(matrix: Matrix) -> str:
     parts = [HEADING, f"{matrix.time[:10]}{commit}.", f"![heat table]({PLOT}.png)"]
     for grid in grids(matrix):
         parts += [f"## {grid.title}", grid.markdown()]
-    parts += ["## What was tested on", _tests_grid(matrix).markdown()]
-    parts += ["## Models", _models_grid(matrix).markdown()]
-    parts += ["## Notes", "\n".join(f"- {note}" for note in notes(matrix))]
-    return "\n\n".join(parts) + "\n"
-
-
-def _tests_grid(matrix: Matrix) -> Grid:
-    rows = tuple(
+    tests = tuple(
         (test.name, test.split, kind, str(count), str(test.faces[kind]))
         for test in matrix.tests
         for kind, count in test.videos.items()
     )
-    return Grid("", ("test set", "split", "kind", "videos with faces", "faces"), rows, 3)
-
-
-def _models_grid(matrix: Matrix) -> Grid:
-    head = ("model", "file", "sha256", "architecture", "threshold", "trained on")
-    rows = tuple(
+    columns = ("test set", "split", "kind", "videos with faces", "faces")
+    parts += ["## What was tested on", Grid("", columns, tests, 3).markdown()]
+    models = tuple(
         (
             m.name,
             m.file,
@@ -128,18 +111,16 @@ def _models_grid(matrix: Matrix) -> Grid:
         )
         for m in matrix.models
     )
-    return Grid("", head, rows, 6)
+    head = ("model", "file", "sha256", "architecture", "threshold", "trained on")
+    parts += ["## Models", Grid("", head, models, 6).markdown()]
+    parts += ["## Notes", "\n".join(f"- {note}" for note in notes(matrix))]
+    return "\n\n".join(parts) + "\n"
 
 
 def files(matrix: Matrix) -> dict[str, bytes]:
     """Name → content of everything that is written."""
-    figure = heat_table(matrix)
-    drawn: dict[str, bytes] = {}
-    for suffix in ("png", "svg"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, dpi=_DPI)
-        drawn[f"{PLOT}.{suffix}"] = buffer.getvalue()
     text = matrix.model_dump_json(by_alias=True, indent=1) + "\n"
+    drawn = rendered(heat_table(matrix), PLOT, ("png", "svg"))
     return {FILE: text.encode(), PAGE: page(matrix).encode(), **drawn}
 
 
@@ -147,7 +128,11 @@ def heat_table(matrix: Matrix) -> Figure:
     """AUC as colour and number: a panel per video and one per frame, models by test sets."""
     from matplotlib.figure import Figure
 
-    columns = _columns(matrix)
+    columns = [
+        (test.name, kind)
+        for test in matrix.tests
+        for kind in (None, *matrix.manipulations(test.name))
+    ]
     width = max(5.0, 1.8 + _CELL_W * len(columns))
     height = 1.1 + len(UNITS) * (1.25 + _CELL_H * len(matrix.models))
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
@@ -157,63 +142,37 @@ def heat_table(matrix: Matrix) -> Figure:
     return figure
 
 
-def _columns(matrix: Matrix) -> list[tuple[str, str | None]]:
-    return [
-        (test.name, kind)
-        for test in matrix.tests
-        for kind in (None, *matrix.manipulations(test.name))
-    ]
-
-
 def _panel(axes: Axes, matrix: Matrix, unit: Unit, columns: list[tuple[str, str | None]]) -> None:
     cells = [[matrix.cell(m.name, *column, unit) for column in columns] for m in matrix.models]
-    values = np.array([[_value(cell) for cell in row] for row in cells], dtype=np.float64)
+    aucs = [[cell.auc if cell else None for cell in row] for row in cells]
+    values = np.array([[x[0] if x else np.nan for x in row] for row in aucs], dtype=np.float64)
     axes.imshow(np.ma.masked_invalid(values), cmap="RdYlBu", vmin=0.0, vmax=1.0, aspect="auto")
     axes.set_facecolor("#EEEEEE")
     axes.set_title(_TITLES[unit], color=INK, fontsize=10, loc="left")
-    axes.set_xticks(range(len(columns)), [_column_text(*c) for c in columns], fontsize=8)
+    names = [f"{test}\n{ALL if kind is None else kind}" for test, kind in columns]
+    axes.set_xticks(range(len(columns)), names, fontsize=8)
     axes.set_yticks(range(len(matrix.models)), [m.name for m in matrix.models], fontsize=9)
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
-    for row, line in enumerate(cells):
-        for column, cell in enumerate(line):
-            _write(axes, column, row, cell)
-    _part_sets(axes, columns, len(matrix.models))
-
-
-def _value(cell: Cell | None) -> float:
-    return cell.auc[0] if cell is not None and cell.auc is not None else float("nan")
-
-
-def _column_text(test: str, kind: str | None) -> str:
-    return f"{test}\n{ALL if kind is None else kind}"
-
-
-def _write(axes: Axes, column: int, row: int, cell: Cell | None) -> None:
-    if cell is None or cell.auc is None:
-        axes.text(column, row, NOT_DEFINED, ha="center", va="center", color=INK, fontsize=8)
-        return
-    value, low, high = cell.auc
-    # The map is dark at both ends.
-    colour = "white" if value < 0.15 or value > 0.85 else INK
-    axes.text(
-        column, row - 0.13, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=11
-    )
-    axes.text(
-        column,
-        row + 0.24,
-        f"{low:.2f} to {high:.2f}",
-        ha="center",
-        va="center",
-        color=colour,
-        fontsize=7,
-    )
-
-
-def _part_sets(axes: Axes, columns: list[tuple[str, str | None]], rows: int) -> None:
-    """White rules between cells, and a wider one where another test set begins."""
-    for row in range(1, rows):
+    for row, line in enumerate(aucs):
+        for column, auc in enumerate(line):
+            _write(axes, column, row, auc)
+    # White rules between cells, and a wider one where another test set begins.
+    for row in range(1, len(matrix.models)):
         axes.axhline(row - 0.5, color="white", linewidth=1.5)
     for index in range(1, len(columns)):
         begins = columns[index][1] is None
         axes.axvline(index - 0.5, color="white", linewidth=6 if begins else 1.5)
+
+
+def _write(axes: Axes, column: int, row: int, auc: Estimate | None) -> None:
+    centred: dict[str, Any] = {"ha": "center", "va": "center"}
+    if auc is None:
+        axes.text(column, row, NOT_DEFINED, color=INK, fontsize=8, **centred)
+        return
+    value, low, high = auc
+    # The map is dark at both ends.
+    colour = "white" if value < 0.15 or value > 0.85 else INK
+    axes.text(column, row - 0.13, f"{value:.2f}", color=colour, fontsize=11, **centred)
+    between = f"{low:.2f} to {high:.2f}"
+    axes.text(column, row + 0.24, between, color=colour, fontsize=7, **centred)

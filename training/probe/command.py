@@ -37,12 +37,12 @@ from edge.files import sha256_of, write_whole
 from edge.manifest import Calibration
 from edge.signals import Stopped, stop_signals
 from edge.terminal import console, positive
-from training.calibration import CrossFit, alarms, calibrate, calibrate_by_source
+from training.calibration import CrossFit, calibrate, calibrate_by_source, figures
 from training.checkpoint import SUFFIX, save_checkpoint
 from training.config import load_config
 from training.data.folders import Picture
-from training.evaluation import Evaluation
-from training.evaluation.figures import figures
+from training.evaluation.metrics import called
+from training.evaluation.record import Evaluation
 from training.evaluation.sources import SourceFacts, facts_of, read_sources
 from training.loop import progress_bar
 from training.models import PatchModel
@@ -270,7 +270,7 @@ class Probe:
         )
         flags = [
             {
-                n: alarms(left.of_source(SAMPLES, label, n), calibration)
+                n: called(left.of_source(SAMPLES, label, n), calibration)
                 for n in left.source_names(label)
             }
             for label in (0, 1)

@@ -14,7 +14,7 @@ from edge.manifest import Calibration
 from edge.types import Image
 from training.data.folders import Picture
 from training.evaluation import Evaluation
-from training.evaluation.record import Item, Judged, Record
+from training.evaluation.record import Item, Record, ScoredModel
 
 SOURCES: tuple[tuple[Literal[0, 1], str], ...] = (
     (0, "cam-a"),
@@ -85,11 +85,11 @@ def made_record(
 
 def _made_model(
     name: str, items: Sequence[Item], rng: np.random.Generator, constant: Mapping[str, float | None]
-) -> Judged:
+) -> ScoredModel:
     def draw(item: Item) -> float | None:
         return constant[name] if name in constant else float(rng.normal(1.5 * item.label, 1.0))
 
-    return Judged(
+    return ScoredModel(
         name=name,
         file=f"{name}.onnx",
         sha256="0" * 64,

@@ -15,9 +15,9 @@ from tests.fakes import make_manifest
 from tests.onnx_files import write_model
 from tests.training.evaluation.test_scorers import write_checkpoint
 from tests.training.pictures import smooth_noise, write_split
+from training.calibration import ABOVE, MEAN_AUC, UNSEEN_ABOVE
 from training.checkpoint import load_checkpoint
-from training.evaluation.columns import COLUMNS
-from training.evaluation.figures import FALSE_ALARMS, MEAN_AUC, UNSEEN_ALARMS
+from training.degrade import COLUMNS
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def test_the_card_gets_calibration_and_figures_and_the_weights_stay(
     _, card = load_checkpoint(path)
     assert card.calibration.bias != 0.1 and path.read_bytes() == weights
     metrics = {figure.metric for figure in card.validation}
-    assert {MEAN_AUC, FALSE_ALARMS, UNSEEN_ALARMS} <= metrics
+    assert {MEAN_AUC, ABOVE, UNSEEN_ABOVE} <= metrics
     assert {figure.degradation for figure in card.validation} == set(COLUMNS)
     assert all(figure.data.endswith("made-b), region center:32") for figure in card.validation)
-    in_fit = [f.value for f in card.validation if f.metric == FALSE_ALARMS]
+    in_fit = [f.value for f in card.validation if f.metric == ABOVE]
     assert sum(in_fit[1:]) == 0  # untouched pictures are not in the fit
     assert "left out" in capsys.readouterr().out
 
@@ -91,7 +91,7 @@ def test_photographs_alone_move_the_threshold_of_a_shipped_model(
     assert "all generated" not in told.out
     moved = {"threshold": manifest.calibration.threshold}
     assert manifest.calibration == old.calibration.model_copy(update=moved) != old.calibration
-    alarms = [f for f in manifest.validation if f.metric == FALSE_ALARMS]
+    alarms = [f for f in manifest.validation if f.metric == ABOVE]
     assert {f.data for f in alarms} == {"validation pictures (kitchen), at native pixels, whole"}
     degraded = [f.value for f in alarms if f.degradation != "untouched"]
     assert max(degraded) == pytest.approx(0.2)
@@ -105,7 +105,7 @@ def test_photographs_of_a_data_set_alone(data: Path, tmp_path: Path) -> None:
     assert main(["calibrate", str(path), str(data), "--photographs-only"]) == 0
     _, after = load_checkpoint(path)
     assert after.calibration.bias == before.calibration.bias
-    assert {f.metric for f in after.validation} == {FALSE_ALARMS, UNSEEN_ALARMS}
+    assert {f.metric for f in after.validation} == {ABOVE, UNSEEN_ABOVE}
     assert "(camera-a, camera-b)" in after.validation[0].data
 
 

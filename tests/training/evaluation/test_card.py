@@ -6,7 +6,7 @@ import pytest
 
 from edge.errors import UsageError
 from tests.training.evaluation.made import made_record
-from training.evaluation.card import stale, tables, write_card
+from training.evaluation.report import card_tables, stale, write_card
 from training.evaluation.summary import summarise, write_summary
 
 TEXT = """# Model
@@ -39,7 +39,9 @@ def test_tables_are_rewritten_and_words_stay(tmp_path: Path) -> None:
 
 
 def test_every_table_can_be_made_of_one_model_and_of_two(tmp_path: Path) -> None:
-    text = "\n".join(f"<!-- figures:begin {name} -->\n<!-- figures:end -->" for name in tables())
+    text = "\n".join(
+        f"<!-- figures:begin {name} -->\n<!-- figures:end -->" for name in card_tables()
+    )
     for models in (("a",), ("a", "b")):
         card = tmp_path / "card.md"
         card.write_text(text)

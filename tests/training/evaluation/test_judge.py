@@ -17,7 +17,7 @@ from training.evaluation.judge import JudgeOptions, judge
 from training.evaluation.material import open_material
 from training.evaluation.record import ModelFacts
 from training.evaluation.summary import summarise
-from training.evaluation.videos import sampled_frames
+from training.faces.sampling import sampled
 
 UNTOUCHED = JudgeOptions(("untouched",))
 
@@ -51,7 +51,9 @@ def test_a_video_has_the_mean_logit_of_its_frames(tmp_path: Path) -> None:
     assert [item.frames for item in record.items] == [4, 2] and record.fps == 1.0
     logits = record.evaluation(record.models[0]).logits["untouched"]
     paths = [record.path(item) for item in record.items]
-    means = [np.mean([mean_minus_grey(i) for i in sampled_frames(p, 1.0)]) for p in paths]
+    means = [
+        np.mean([mean_minus_grey(i) for i in (s.image for s in sampled(p, 1.0))]) for p in paths
+    ]
     assert logits.tolist() == pytest.approx(means)
     assert means == pytest.approx([70 - 128, 130 - 128], abs=5)  # what the codec keeps of a grey
     summary = summarise(record, draws=10)

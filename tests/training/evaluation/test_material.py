@@ -9,9 +9,8 @@ from edge.errors import SourceError, UsageError
 from tests.fakes import grey
 from tests.training.evaluation.made import write_video
 from tests.training.pictures import write_split
-from training.evaluation.degraded import prepared
-from training.evaluation.material import open_material, open_photographs
-from training.evaluation.videos import sampled_frames
+from training.evaluation.judge import prepared
+from training.evaluation.material import open_material
 
 
 def test_a_split_or_a_data_set_that_holds_it(tmp_path: Path) -> None:
@@ -59,23 +58,6 @@ def test_what_lacks_is_one_sentence(tmp_path: Path, videos: list[str], said: str
         open_material([tmp_path / "data"])
 
 
-def test_frames_come_at_the_rate_that_was_asked_for(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", [grey(20 * i) for i in range(9)], fps=4)
-    levels = [round(float(image.mean()) / 20) for image in sampled_frames(path, 2.0)]
-    assert levels == [0, 2, 4, 6, 8]
-    assert len(list(sampled_frames(path, 100.0))) == 9
-    assert len(list(sampled_frames(path, 0.1))) == 1
-
-
-def test_a_file_that_is_no_video_is_one_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"no video at all")
-    with pytest.raises(SourceError, match="not a whole video"):
-        list(sampled_frames(path, 1.0))
-    with pytest.raises(SourceError, match="not a whole video"):
-        list(sampled_frames(tmp_path / "absent.mp4", 1.0))
-
-
 def test_processes_prepare_the_same_pictures_in_the_same_order(tmp_path: Path) -> None:
     write_split(tmp_path, per_source=1, seed=0)
     entries = open_material([tmp_path]).entries
@@ -107,14 +89,14 @@ def test_photographs_alone_of_data_sets_and_plain_folders(tmp_path: Path) -> Non
         source = tmp_path / "set" / "val" / "0_real" / "camera-a" / "0.png"
         (tmp_path / "own" / name).write_bytes(source.read_bytes())
     for place in ("set", "set/val", "set/val/0_real"):
-        entries = open_photographs([tmp_path / place]).entries
+        entries = open_material([tmp_path / place], photographs_only=True).entries
         assert [e.picture.source for e in entries] == ["camera-a", "camera-b"]
-    both = open_photographs([tmp_path / "own", tmp_path / "set"])
+    both = open_material([tmp_path / "own", tmp_path / "set"], photographs_only=True)
     assert both.describe() == (
         "4 photographs: own 1, own/night 1, set/camera-a 1, set/camera-b 1; no generated pictures"
     )
     for wrong in (tmp_path, tmp_path / "set" / "val" / "1_fake"):
         with pytest.raises(SourceError, match="holds generated pictures by its name"):
-            open_photographs([wrong])
+            open_material([wrong], photographs_only=True)
     with pytest.raises(SourceError, match="is no folder"):
-        open_photographs([tmp_path / "absent"])
+        open_material([tmp_path / "absent"], photographs_only=True)

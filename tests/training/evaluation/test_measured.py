@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from training.data.folders import Picture
+from training.degrade import UNTOUCHED
 from training.evaluation import Evaluation, auc
-from training.evaluation.columns import UNTOUCHED
 
 
 def test_auc_counts_pairs_and_halves_ties() -> None:

@@ -11,12 +11,17 @@ from edge.errors import SinkError, UsageError
 from tests.training.evaluation.made import COLUMNS, made_record
 from tests.training.pictures import write_split
 from training.evaluation.metrics import AUC, METRICS
-from training.evaluation.plots import reliability
-from training.evaluation.record import FILE, Record, read_record, write_text
-from training.evaluation.report import PAGE, require_folder, write_report
-from training.evaluation.sheet import error_sheet, worst
+from training.evaluation.plots import error_sheet, reliability, worst
+from training.evaluation.record import FILE, Record, read_record
+from training.evaluation.report import (
+    PAGE,
+    interval_text,
+    mean_grid,
+    notes,
+    require_folder,
+    write_report,
+)
 from training.evaluation.summary import read_summary, summarise, write_summary
-from training.evaluation.tables import interval_text, mean_grid, notes
 
 DRAWS = 30
 
@@ -107,7 +112,7 @@ def test_intervals_are_written_in_the_unit_of_the_measure() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": 2}, "schema"),
+        ({"schema": 3}, "schema"),
         ({"theme": "bench"}, "theme"),
         ({"columns": ["untouched"]}, "other degradations"),
         ({"items": []}, "logits each"),
@@ -118,7 +123,7 @@ def test_a_broken_file_is_one_sentence(
     tmp_path: Path, change: dict[str, object], said: str
 ) -> None:
     path = tmp_path / FILE
-    path.write_text(json.dumps(json.loads(write_text(made_record())) | change))
+    path.write_text(json.dumps(json.loads(made_record().model_dump_json(by_alias=True)) | change))
     with pytest.raises(UsageError, match=said):
         read_record(path)
 

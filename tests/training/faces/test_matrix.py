@@ -18,7 +18,8 @@ from edge.manifest import Calibration, Training
 from patchwatch import main
 from tests.training.faces.face_sets import write_faces
 from training.checkpoint import Card, save_checkpoint
-from training.faces.matrix import require_output, train_sets
+from training.evaluation.report import require_folder
+from training.faces.matrix import train_sets
 from training.faces.matrix_figures import (
     UNNAMED,
     Cell,
@@ -30,7 +31,7 @@ from training.faces.matrix_figures import (
     missing_of,
     set_facts,
 )
-from training.faces.matrix_report import HEADING, files, grids, heat_table, page
+from training.faces.matrix_report import HEADING, PAGE, files, grids, heat_table, page
 from training.faces.sets import FaceItem, SetManifest, load_set, write_set
 from training.models import ResNet18
 
@@ -117,7 +118,7 @@ def test_more_faces_of_the_same_videos_make_no_interval_narrower() -> None:
         logits = np.array([videos[item.video] for item in items])
         labels = np.array([item.label for item in items])
         sides = [Side.of(items, logits, labels == label) for label in (0, 1)]
-        found = measured(sides[0], sides[1], Calibration(), 0)["auc"]
+        found = measured(sides[0], sides[1], Calibration(), 0)[0]
         assert found is not None
         widths.append(found[2] - found[1])
     assert widths[1] == pytest.approx(widths[0])
@@ -289,12 +290,12 @@ def test_wrong_usage_is_a_sentence(
 
 
 def test_another_page_is_not_written_over(tmp_path: Path) -> None:
-    require_output(tmp_path)
+    require_folder(tmp_path, PAGE, HEADING)
     (tmp_path / "matrix.md").write_text("# Mine")
-    with pytest.raises(SinkError, match="is no matrix of this program"):
-        require_output(tmp_path)
+    with pytest.raises(SinkError, match="is no report of this program"):
+        require_folder(tmp_path, PAGE, HEADING)
     with pytest.raises(SinkError, match="is a file"):
-        require_output(tmp_path / "matrix.md")
+        require_folder(tmp_path / "matrix.md", PAGE, HEADING)
 
 
 def test_what_can_be_learned_from_follows_from_the_sets(tmp_path: Path) -> None:
