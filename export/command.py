@@ -127,7 +127,6 @@ def run(args: argparse.Namespace) -> int:
     precisions = _check_usage(args)
     out, err = Console(), Console(stderr=True)
     with stop_signals(), _libraries():
-        from edge.files import write_all
         from export.graph import manifest_in
         from export.precision.variants import Wanted, file_of, make_variants, require_pictures
 
