@@ -16,8 +16,8 @@ from training.validation import View, judge
 
 CONFIG = """
 name: probed
-architecture: lite0_s8
-preprocessing: raw
+architecture: tiny_ladeda
+preprocessing: NPR
 views: [{crop: 40, count: 2}, {region: 'fit:64'}]
 region: fit:64
 folds: 2
