@@ -54,7 +54,7 @@ def test_a_heavy_library_is_imported_in_one_module_each() -> None:
     assert users["onnxruntime"] <= {"backends/onnxruntime.py", "demo/clip.py"}
     assert users["av"] <= {"sinks/video.py", "sources/streams.py", "demo/clip.py"}
     assert users["dlib"] == {"faces/dlib_hog.py"}
-    assert users["tensorrt"] == {"tensorrt/session.py"}
+    assert users["tensorrt"] == {"tensorrt/engine.py"}
     assert users["pycuda"] == {"cuda/pycuda.py"}
 
 

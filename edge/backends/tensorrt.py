@@ -1,13 +1,14 @@
 """Runs TensorRT engines: frames in, one enqueue, evidence out.
 
 The caller's thread copies a frame into page-locked memory; all else happens on the one thread that
-owns the GPU. Each engine has two such memories, so that the next frame is taken in while the GPU is
-at work on the last. Device and page-locked memory is taken once for each size of frames, and never
-for a frame.
+owns the GPU. Each engine has two such memories, so that the next frame is copied in while the GPU
+works on the last. Device and page-locked memory is taken once per size of frames, never per frame.
 """
 
 from __future__ import annotations
 
+import queue
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -28,20 +29,26 @@ from edge.manifest import Manifest, read_manifest
 from edge.pixels import refuse_odd
 from edge.regions import RegionSpec, place
 from edge.tensorrt.board import read_board
-from edge.tensorrt.lane import Lane, Slot
+from edge.tensorrt.cache import Engine
+from edge.tensorrt.engine import INPUT, LoadedEngine, Memory, Spans, version
 from edge.tensorrt.owner import GpuOwner
 from edge.tensorrt.record import DEFAULT_PRECISION, Machine, Shape, machine_of
-from edge.tensorrt.session import INPUT, Spans, version
 from edge.tensorrt.store import Engines, EngineStore, OneEngine
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
 
 if TYPE_CHECKING:
-    from edge.cuda.pycuda import Cuda
+    from edge.cuda.pycuda import Cuda, DeviceMemory, HostMemory
 
 Work = Callable[["Cuda"], list[Evidence]]
 
-MOST_LANES = 3
-"""Sizes of frames whose engines are held at once; the one not used for longest goes."""
+MOST_RUNNERS = 3
+"""Sizes of frames whose engines are loaded at once; the least recently used one goes."""
+
+DEPTH = 2
+"""Frames in hand at once: one on the GPU, one being copied in."""
+
+_TRIALS = 8
+"""Rounds of each kind of memory before one is chosen."""
 
 
 def open_model(path: Path, choice: BackendChoice) -> TensorRTBackend:
@@ -74,16 +81,11 @@ class TensorRTBackend:
 
     name = "tensorrt"
 
-    def __init__(
-        self,
-        engines: Engines,
-        manifest: Manifest,
-        mapped: bool | None = None,
-    ) -> None:
+    def __init__(self, engines: Engines, manifest: Manifest, mapped: bool | None = None) -> None:
         self.manifest = manifest
         self._engines = engines
         self._mapped = mapped
-        self._lanes: OrderedDict[str, Lane] = OrderedDict()
+        self._runners: OrderedDict[str, EngineRunner] = OrderedDict()
         self._front: Front | None = None
         self._owner = GpuOwner(open_cuda)
         gpu = self._owner.start()
@@ -125,19 +127,24 @@ class TensorRTBackend:
         another format is copied whole, and a kernel makes the engine's input of it.
         """
         whole = _geometry(image, pixel_format, region)
-        as_it_is = pixel_format == "bgr" and _size(whole.boxes[0]) == whole.input_hw
-        give = self._give_cut if as_it_is else self._give_whole
-        parts = [give(part, image) for part in whole.parts(MAX_BATCH)]
+        left, top, right, bottom = whole.boxes[0]
+        only_cut = pixel_format == "bgr" and (bottom - top, right - left) == whole.input_hw
+        parts = [
+            self._give([image[y0:y1, x0:x1] for x0, y0, x1, y1 in part.boxes])
+            if only_cut
+            else self._give_whole(part, image)
+            for part in whole.parts(MAX_BATCH)
+        ]
         return Pending(whole.boxes, whole.input_hw, parts)
 
     def spans(self, shape: Shape, longest_s: float = 3.0) -> Spans:
         """Where the time of a frame goes with the engine for a shape, measured for so long."""
-        lane = self._lane(shape.batch, shape.height, shape.width)
-        return self._owner.call(partial(lane.measure, longest_s))
+        runner = self._runner(shape.batch, shape.height, shape.width)
+        return self._owner.call(partial(runner.measure, longest_s))
 
     def chose_zero_copy(self, shape: Shape) -> bool:
         """Whether the GPU reads the frames of that shape from the CPU's memory."""
-        return self._lane(shape.batch, shape.height, shape.width).mapped
+        return self._runner(shape.batch, shape.height, shape.width).mapped
 
     def front_pictures(self, image: Image, pixel_format: PixelFormat, region: RegionSpec) -> Batch:
         """What the kernel of the front end makes of a frame; to compare with the CPU's pictures.
@@ -157,51 +164,41 @@ class TensorRTBackend:
             cuda.copy_out(pictures.array, target.pointer)
             cuda.synchronize()
             found: Batch = pictures.array.copy()
-            for block in (frame, pictures):
+            for block in (frame, pictures, source, target):
                 block.free()
-            for memory in (source, target):
-                memory.free()
             return found
 
         return self._owner.call(make)
 
-    def _give(self, frames: Batch) -> Future[list[Evidence]]:
-        """Take frames as they are."""
-        lane = self._lane(len(frames), *frames.shape[1:3])
+    def _give(self, pictures: Sequence[Image] | Batch) -> Future[list[Evidence]]:
+        """Copy pictures of one size as they are."""
+        count = len(pictures)
+        runner = self._runner(count, *pictures[0].shape[:2])
 
-        def fill(slot: Slot) -> Work:
-            slot.memory.frames[: len(frames)] = frames
-            return partial(lane.score, slot, slot.memory, len(frames))
+        def fill(slot: FrameSlot) -> Work:
+            for target, picture in zip(slot.memory.frames, pictures, strict=False):
+                target[:] = picture
+            return partial(runner.score, slot, slot.memory, count)
 
-        return self._post(lane, fill)
-
-    def _give_cut(self, geometry: _Geometry, image: Image) -> Future[list[Evidence]]:
-        """Cut by copying."""
-        lane = self._lane(len(geometry.boxes), *geometry.input_hw)
-
-        def fill(slot: Slot) -> Work:
-            pairs = zip(slot.memory.frames, geometry.boxes, strict=False)
-            for frame, (left, top, right, bottom) in pairs:
-                frame[:] = image[top:bottom, left:right]
-            return partial(lane.score, slot, slot.memory, len(geometry.boxes))
-
-        return self._post(lane, fill)
+        return self._post(runner, fill)
 
     def _give_whole(self, geometry: _Geometry, image: Image) -> Future[list[Evidence]]:
         """Copy the whole frame, and let the GPU cut."""
-        lane = self._lane(len(geometry.boxes), *geometry.input_hw)
+        runner = self._runner(len(geometry.boxes), *geometry.input_hw)
 
-        def fill(slot: Slot) -> Work:
+        def fill(slot: FrameSlot) -> Work:
             if not slot.takes(image):
-                self._owner.call(lambda cuda: slot.make_room(cuda, lane.session, image))
+                self._owner.call(lambda cuda: slot.make_room(cuda, runner.engine, image))
             slot.take(image)
-            return partial(self._score_whole, lane, slot, geometry)
+            return partial(self._score_whole, runner, slot, geometry)
 
-        return self._post(lane, fill)
+        return self._post(runner, fill)
 
-    def _post(self, lane: Lane, fill: Callable[[Slot], Work]) -> Future[list[Evidence]]:
+    def _post(
+        self, runner: EngineRunner, fill: Callable[[FrameSlot], Work]
+    ) -> Future[list[Evidence]]:
         """Fill a slot as soon as one is free, and hand it to the owning thread."""
-        slot = lane.free_slots.get()
+        slot = runner.free_slots.get()
         try:
             work = fill(slot)
 
@@ -209,20 +206,20 @@ class TensorRTBackend:
                 try:
                     return work(cuda)
                 finally:
-                    lane.free_slots.put(slot)
+                    runner.free_slots.put(slot)
 
             return self._owner.post(run)
         except BaseException:
-            lane.free_slots.put(slot)
+            runner.free_slots.put(slot)
             raise
 
     def _score_whole(
-        self, lane: Lane, slot: Slot, geometry: _Geometry, cuda: Cuda
+        self, runner: EngineRunner, slot: FrameSlot, geometry: _Geometry, cuda: Cuda
     ) -> list[Evidence]:
         memory = slot.made_on_gpu
         assert memory is not None  # make_room took it
         self._cut(cuda, geometry, slot.frame_on_gpu(cuda), memory.addresses()[INPUT])
-        return lane.score(slot, memory, len(geometry.boxes), cuda)
+        return runner.score(slot, memory, len(geometry.boxes), cuda)
 
     def _cut(self, cuda: Cuda, geometry: _Geometry, frame: int, pictures: int) -> None:
         """Put into the stream what makes pictures of a frame, both on the GPU."""
@@ -233,22 +230,22 @@ class TensorRTBackend:
         )
         self._front.run(placement, frame, pictures)
 
-    def _lane(self, batch: int, height: int, width: int) -> Lane:
+    def _runner(self, batch: int, height: int, width: int) -> EngineRunner:
         shape = Shape(batch=1 if batch == 1 else MAX_BATCH, height=height, width=width)
         name = str(shape)
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._open_lane(shape)
-            while len(self._lanes) >= MOST_LANES:
-                self._owner.call(self._lanes.popitem(last=False)[1].free)
-            self._lanes[name] = lane
-        self._lanes.move_to_end(name)
-        return lane
+        runner = self._runners.get(name)
+        if runner is None:
+            runner = self._open_runner(shape)
+            while len(self._runners) >= MOST_RUNNERS:
+                self._owner.call(self._runners.popitem(last=False)[1].free)
+            self._runners[name] = runner
+        self._runners.move_to_end(name)
+        return runner
 
-    def _open_lane(self, shape: Shape) -> Lane:
+    def _open_runner(self, shape: Shape) -> EngineRunner:
         while True:
             engine = self._engines.get(self.machine, shape)
-            make = partial(Lane, engine=engine, mapped=self._mapped)
+            make = partial(EngineRunner, engine=engine, mapped=self._mapped)
             try:
                 return self._owner.call(make)
             except StaleEngine:
@@ -256,11 +253,131 @@ class TensorRTBackend:
                     raise
 
     def _free(self, cuda: Cuda) -> None:
-        for lane in self._lanes.values():
-            lane.free(cuda)
-        self._lanes.clear()
+        for runner in self._runners.values():
+            runner.free(cuda)
+        self._runners.clear()
         if self._front is not None:
             self._front.free()
+
+
+class FrameSlot:
+    """One frame's memory: for what is cut by copying, and for whole frames that a kernel cuts."""
+
+    def __init__(self, cuda: Cuda, engine: LoadedEngine, mapped: bool) -> None:
+        self.done = cuda.event()
+        self.memory = engine.memory(mapped)
+        self.made_on_gpu: Memory | None = None
+        self._mapped = mapped
+        self._frame: HostMemory | None = None
+        self._frame_on_gpu: DeviceMemory | None = None
+
+    def takes(self, image: Image) -> bool:
+        """Whether there is room for whole frames of this size."""
+        return self._frame is not None and self._frame.array.shape == image.shape
+
+    def make_room(self, cuda: Cuda, engine: LoadedEngine, image: Image) -> None:
+        """Take memory for whole frames of this size, in place of what was there."""
+        self._free_frame()
+        self._frame = cuda.page_locked(image.shape, np.uint8, self._mapped)
+        if self._frame.pointer is None:
+            self._frame_on_gpu = cuda.allocate(image.nbytes)
+        if self.made_on_gpu is None:
+            self.made_on_gpu = engine.memory(self._mapped, made_on_gpu=True)
+
+    def take(self, image: Image) -> None:
+        """Copy a whole frame in; by the caller's thread, which has the slot."""
+        assert self._frame is not None  # make_room came before
+        self._frame.array[:] = image
+
+    def frame_on_gpu(self, cuda: Cuda) -> int:
+        """The frame's address on the GPU, its copy put into the stream where one is needed."""
+        assert self._frame is not None  # make_room came before
+        if self._frame_on_gpu is None:
+            assert self._frame.pointer is not None  # it is mapped
+            return self._frame.pointer
+        cuda.copy_in(self._frame_on_gpu.pointer, self._frame.array)
+        return self._frame_on_gpu.pointer
+
+    def free(self) -> None:
+        """Give all of it back."""
+        self._free_frame()
+        self.memory.free()
+        if self.made_on_gpu is not None:
+            self.made_on_gpu.free()
+
+    def _free_frame(self) -> None:
+        for block in (self._frame, self._frame_on_gpu):
+            if block is not None:
+                block.free()
+        self._frame = self._frame_on_gpu = None
+
+
+class EngineRunner:
+    """A loaded engine with memory for `DEPTH` frames.
+
+    Args:
+        cuda: entered by this thread, which also uses and frees it.
+        engine: a verified one.
+        mapped: whether the GPU reads frames from the CPU's memory; None to measure it.
+    """
+
+    def __init__(self, cuda: Cuda, engine: Engine, mapped: bool | None) -> None:
+        where = str(engine.path or f"engine of {engine.sidecar.manifest.name}")
+        self.engine = LoadedEngine(cuda, engine.plan, engine.sidecar.key.shape, where)
+        self._slots: list[FrameSlot] = []
+        try:
+            self.mapped = _mapped_is_faster(cuda, self.engine) if mapped is None else mapped
+            for _ in range(DEPTH):
+                self._slots.append(FrameSlot(cuda, self.engine, self.mapped))
+        except BaseException:
+            self.free(cuda)
+            raise
+        self.free_slots: queue.SimpleQueue[FrameSlot] = queue.SimpleQueue()
+        for slot in self._slots:
+            self.free_slots.put(slot)
+
+    def score(self, slot: FrameSlot, memory: Memory, count: int, cuda: Cuda) -> list[Evidence]:
+        """Run the first frames of a slot and wait for them once."""
+        self.engine.run(memory, count)
+        slot.done.record()
+        slot.done.wait()
+        return memory.evidence(count)
+
+    def measure(self, longest_s: float, cuda: Cuda) -> Spans:
+        """Time one slot's memory, while no frame is in hand."""
+        return self.engine.measure(self._slots[0].memory, longest_s=longest_s)
+
+    def free(self, cuda: Cuda) -> None:
+        """Give back memory and engine; what was queued before has been done by then."""
+        for slot in self._slots:
+            slot.free()
+        self.engine.free()
+
+
+def _mapped_is_faster(cuda: Cuda, engine: LoadedEngine) -> bool:
+    """Whether the GPU had better read and write the CPU's memory itself; measured, not assumed.
+
+    Only asked where both share one memory: elsewhere every access would cross a bus. It reads
+    mapped memory without its cache, which suits what is read once, as a frame is; whether it pays
+    depends on the board, the size and the first layer.
+    """
+    if not (cuda.gpu.integrated and cuda.gpu.can_map):
+        return False
+    memories = {mapped: engine.memory(mapped) for mapped in (False, True)}
+    times: dict[bool, list[float]] = {False: [], True: []}
+    try:
+        for memory in memories.values():
+            engine.infer(memory, np.zeros_like(memory.frames[:1]))
+        for _ in range(_TRIALS):
+            for mapped, memory in memories.items():
+                start = time.perf_counter()
+                engine.run(memory, 1)
+                cuda.synchronize()
+                times[mapped].append(time.perf_counter() - start)
+    finally:
+        for memory in memories.values():
+            memory.free()
+    return float(np.median(times[True])) < float(np.median(times[False]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +402,3 @@ def _geometry(image: Image, pixel_format: PixelFormat, region: RegionSpec) -> _G
     frame_hw = (rows * 2 // 3 if pixel_format == "nv12" else rows), width
     boxes, input_hw = place(*frame_hw, region)
     return _Geometry(frame_hw, pixel_format, boxes, input_hw)
-
-
-def _size(box: Box) -> tuple[int, int]:
-    left, top, right, bottom = box
-    return bottom - top, right - left

@@ -6,20 +6,22 @@ import fcntl
 import hashlib
 import logging
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.errors import EngineError
-from edge.files import cache_folder
+from edge.errors import EngineError, SinkError
+from edge.files import cache_folder, write_whole
 from edge.tensorrt.record import EngineKey, Sidecar, parse_sidecar
 
 log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "PATCHWATCH_ENGINES"
 """Names the folder for engines, in place of the user's cache."""
+
+_ONNX_TAG = b"\x08"
+"""Of an ONNX file's IR version, field 1, with which it begins; a plan never does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,10 +59,14 @@ def read_engine(path: Path) -> Engine:
         EngineError: either is missing, unreadable or not of the other.
     """
     beside = sidecar_path(path)
-    _refuse_onnx(path)
     try:
-        text = beside.read_text(encoding="utf-8")
         plan = path.read_bytes()
+        if plan[:1] == _ONNX_TAG:
+            raise EngineError(
+                f"{path}: expected an engine, found what looks like an ONNX model. Give it with "
+                "its own suffix: --model model.onnx --backend tensorrt builds the engine."
+            )
+        text = beside.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise EngineError(
             f"{path}: {Path(str(error.filename)).name} is missing; an engine is the file and its "
@@ -77,22 +83,8 @@ def read_engine(path: Path) -> Engine:
     return Engine(plan, sidecar, path)
 
 
-def _refuse_onnx(path: Path) -> None:
-    """An ONNX file begins with the tag of its IR version, field 1; a plan never does."""
-    with suppress(OSError), path.open("rb") as file:
-        if file.read(1) == b"\x08":
-            raise EngineError(
-                f"{path}: expected an engine, found what looks like an ONNX model. Give it with "
-                "its own suffix: --model model.onnx --backend tensorrt builds the engine."
-            )
-
-
 class EngineCache:
-    """A folder of engines; several processes may use it at once.
-
-    Args:
-        folder: made when the first engine is installed.
-    """
+    """A folder of engines, made with the first; several processes may use it at once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,34 +95,34 @@ class EngineCache:
         return self.folder / f"{stem}-{key.precision}-{key.shape}-{key.digest()}.engine"
 
     def find(self, key: EngineKey, name: str) -> Engine | None:
-        """The verified engine of a key; None if there is none or it is damaged (which is told)."""
+        """The verified engine of a key; None for none or a damaged one, which is logged."""
         path = self.path_of(key, name)
-        if not os.path.exists(path):
+        if not path.exists():
             return None
         try:
             engine = read_engine(path)
         except EngineError as error:
-            log.warning("%s It will be built anew.", error)
+            log.warning("%s It will be rebuilt.", error)
             return None
         if engine.sidecar.key != key:
-            log.warning("%s: its record is of another machine or model; building anew.", path)
+            log.warning("%s: its record is of another machine or model; rebuilding it.", path)
             return None
         return engine
 
     def install(self, plan: bytes, sidecar: Sidecar) -> Engine:
         """Keep an engine: both files appear whole, the engine first.
 
-        Where the folder cannot be written the engine is used from memory, which is told.
+        Where the folder cannot be written the engine is used from memory, which is logged.
         """
         path = self.path_of(sidecar.key, sidecar.manifest.name)
         try:
             write_engine(path, plan, sidecar)
-        except OSError as error:
+        except SinkError as error:
             log.warning(
                 "the engine could not be kept in %s (%s), and will be built again next time. Make "
                 "that folder writable, or name another in %s.",
                 self.folder,
-                error.strerror or error,
+                error,
                 FOLDER_VARIABLE,
             )
             return Engine(plan, sidecar, None)
@@ -148,11 +140,11 @@ class EngineCache:
     def building(self, key: EngineKey, waiting: Callable[[], None]) -> Iterator[None]:
         """Only one process builds an engine of a key; the others wait for it.
 
+        In a folder that cannot be written each process builds its own.
+
         Args:
             key: of the engine.
-            waiting: called once if another process is at it.
-
-        A folder that cannot be written has no lock, and everybody builds for himself.
+            waiting: called once if another process is building it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -173,29 +165,8 @@ def write_engine(path: Path, plan: bytes, sidecar: Sidecar) -> None:
     """Write an engine and its sidecar, each whole or not at all.
 
     Raises:
-        OSError: the folder cannot be written.
+        SinkError: the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # A reader between the two finds a sidecar of other bytes, or none, and builds for itself.
-    _replace(path, plan)
-    _replace(sidecar_path(path), sidecar.to_json().encode())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(handle, 0o644)
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def kept(folder: Path) -> Sequence[Path]:
-    """The engines in a folder, by name."""
-    return sorted(folder.glob("*.engine"))
+    write_whole(path, plan)
+    write_whole(sidecar_path(path), sidecar.to_json())

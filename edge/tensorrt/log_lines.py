@@ -1,6 +1,6 @@
 """What TensorRT writes into its logger, and what it means.
 
-TensorRT's calls return None or False; why is told to the logger alone. Its wordings differ between
+TensorRT's calls return None or False; only the logger gets the reason. Its wordings differ between
 versions, so they are matched by the words that stayed the same from 8.5 to 11.
 """
 
@@ -45,18 +45,13 @@ class LogLines:
         self._lock = threading.Lock()
 
     def add(self, severity: str, text: str) -> None:
-        """Keep a message; a very long one is cut.
-
-        Args:
-            severity: name of the member of TensorRT's enum.
-            text: as TensorRT gave it.
-        """
+        """Keep a message on one line; a very long one is cut."""
         line = Line(severity, " ".join(text.split())[:_LONGEST])
         with self._lock:
             self._lines.append(line)
 
     def clear(self) -> None:
-        """Forget everything, before something is tried."""
+        """Forget everything, before the next attempt."""
         with self._lock:
             self._lines.clear()
 
@@ -88,12 +83,12 @@ class Problem(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EngineProblem:
-    """What went wrong, in words.
+    """What went wrong.
 
     Attributes:
         kind: for code that acts on it.
         sentence: expected, found, what to do; continues "model.engine: …".
-        line: TensorRT's own, or what Python said where TensorRT said nothing; may be empty.
+        line: TensorRT's own, or Python's where TensorRT wrote nothing; may be empty.
     """
 
     kind: Problem
@@ -116,27 +111,24 @@ def explain(lines: Iterable[Line | str], doing: Doing, otherwise: str = "") -> E
     Args:
         lines: what its logger collected; a plain text counts as an error.
         doing: what was tried.
-        otherwise: what Python said (a TypeError, "returned nothing"), if the logger kept silent.
+        otherwise: Python's message (a TypeError, "returned nothing"), if nothing was logged.
     """
     given = [Line("ERROR", line) if isinstance(line, str) else line for line in lines]
     errors = [line.text for line in given if line.severity in _ERRORS]
     rest = [line.text for line in given if line.severity not in _ERRORS]
     warned = rest if not errors or any(_NO_KERNEL in text for text in errors) else []
     for text in (*errors, *warned, otherwise):
-        found = _match(text, doing)
-        if found is not None:
-            return found
+        for kind, pattern, sentence in _RULES:
+            match = pattern.search(text)
+            if match:
+                reason = (
+                    sentence.format(*match.groups())
+                    if isinstance(sentence, str)
+                    else sentence(match, doing)
+                )
+                return EngineProblem(kind, reason, _shown(text))
     last = errors[-1] if errors else otherwise or (rest[-1] if rest else "")
     return EngineProblem(Problem.UNKNOWN, _FAILED[doing], _shown(last))
-
-
-def _match(text: str, doing: Doing) -> EngineProblem | None:
-    for kind, pattern, sentence in _RULES:
-        match = pattern.search(text)
-        if match:
-            said = sentence if isinstance(sentence, str) else sentence(match, doing)
-            return EngineProblem(kind, said, _shown(text))
-    return None
 
 
 def _shown(text: str) -> str:
@@ -158,24 +150,6 @@ _CUDA_ERRORS = {
 """Of the CUDA runtime's numbers those that TensorRT was seen to give up with."""
 
 
-def _other_version(match: re.Match[str], doing: Doing) -> str:
-    # Which of the two is the engine's has been seen both ways round, so neither is claimed.
-    named = f" (of {match[1]} and {match[2]} one is this TensorRT)" if match[1] else ""
-    return f"expected an engine of this TensorRT, found one of another{named}; {_BUILD_AGAIN}"
-
-
-def _other_format(match: re.Match[str], doing: Doing) -> str:
-    named = f" (format {match[2]}, here {match[1]})" if match[1] else ""
-    return f"expected an engine of this TensorRT, found one of another{named}; {_BUILD_AGAIN}"
-
-
-def _other_gpu(match: re.Match[str], doing: Doing) -> str:
-    return (
-        "expected an engine for this GPU, found one for another (of compute capabilities "
-        f"{match[1]} and {match[2]} one is this GPU's); {_BUILD_AGAIN}"
-    )
-
-
 def _no_memory(match: re.Match[str], doing: Doing) -> str:
     if doing == "build":
         return (
@@ -193,13 +167,6 @@ def _no_gpu(match: re.Match[str], doing: Doing) -> str:
     return f"expected a GPU that CUDA can use, found that {why}; see 'patchwatch doctor'"
 
 
-def _too_old(match: re.Match[str], doing: Doing) -> str:
-    return (
-        f"expected a GPU that this TensorRT has code for, found sm_{match[1]}; install the "
-        "TensorRT that was made for this board"
-    )
-
-
 def _operator(match: re.Match[str], doing: Doing) -> str:
     name = next((group for group in match.groups() if group), None)
     what = f"the operator {name}" if name else "one"
@@ -209,66 +176,55 @@ def _operator(match: re.Match[str], doing: Doing) -> str:
     )
 
 
-def _unset_precision(match: re.Match[str], doing: Doing) -> str:
-    return (
-        f"the file holds {match[1]} tensors, and the builder was not set to {match[1]}; build it "
-        "with that precision"
-    )
-
-
-_WHOLE = (
-    "expected a whole engine, found one that is cut short or damaged; copy it again, or build it "
-    "again on this device"
-)
-_NO_PLAN = (
-    "expected a TensorRT engine, found another kind of file, or one with something in front of the "
-    "engine; build it: patchwatch export MODEL.onnx --engine"
-)
-_CONTEXT = (
-    "expected the CUDA context and thread that the engine was made in, found another; run it where "
-    "it was loaded, and let no other library make a context of its own"
-)
-_PROFILE = (
-    "expected frames of a shape that the engine was built for, found another; build an engine for "
-    "this shape"
-)
-
-
 def _rule(
     kind: Problem, pattern: str, sentence: str | _Sentence
 ) -> tuple[Problem, re.Pattern[str], str | _Sentence]:
     return kind, re.compile(pattern, re.IGNORECASE), sentence
 
 
-# More particular wordings stand above more general ones. All were taken from public logs.
+# More specific wordings stand above more general ones. All were taken from public logs.
 _RULES = (
     _rule(
+        # Which of the two is the engine's has been seen both ways round, so neither is claimed.
         Problem.OTHER_VERSION,
-        r"compatible with this version of TensorRT"
-        r"(?:, expecting (?:library |format )?(?:version )?([\d.]+\d) ?got ([\d.]+\d))?",
-        _other_version,
+        r"compatible with this version of TensorRT, expecting (?:library |format )?(?:version )?"
+        r"([\d.]+\d) ?got ([\d.]+\d)",
+        "expected an engine of this TensorRT, found one of another (of {} and {} one is this "
+        "TensorRT); " + _BUILD_AGAIN,
     ),
     _rule(
         Problem.OTHER_VERSION,
-        r"Version tag does not match"
-        r"(?:.*?Current Version: (\d+), Serialized Engine Version: (\d+))?",
-        _other_format,
+        r"Version tag does not match.*?Current Version: (\d+), Serialized Engine Version: (\d+)",
+        "expected an engine of this TensorRT, found one of another (format {1}, here {0}); "
+        + _BUILD_AGAIN,
+    ),
+    _rule(
+        Problem.OTHER_VERSION,
+        r"compatible with this version of TensorRT|Version tag does not match",
+        "expected an engine of this TensorRT, found one of another; " + _BUILD_AGAIN,
     ),
     _rule(
         Problem.OTHER_GPU,
         r"incompatible device, expecting compute ([\d.]+\d) got compute ([\d.]+\d)",
-        _other_gpu,
+        "expected an engine for this GPU, found one for another (of compute capabilities {} and {} "
+        "one is this GPU's); " + _BUILD_AGAIN,
     ),
     _rule(
         Problem.OTHER_GPU,
         r"Platform specific tag mismatch|across different models of devices",
         "expected an engine for this device, found one that was built on another; " + _BUILD_AGAIN,
     ),
-    _rule(Problem.NOT_A_PLAN, r"magic ?tag", _NO_PLAN),
+    _rule(
+        Problem.NOT_A_PLAN,
+        r"magic ?tag",
+        "expected a TensorRT engine, found another kind of file, or one with something in front of "
+        "the engine; build it: patchwatch export MODEL.onnx --engine",
+    ),
     _rule(
         Problem.DAMAGED,
         r"does not match archive size|engine->deserialize\(|empty memory buffer",
-        _WHOLE,
+        "expected a whole engine, found one that is cut short or damaged; copy it again, or "
+        + _BUILD_AGAIN,
     ),
     _rule(
         Problem.OUT_OF_MEMORY,
@@ -281,14 +237,24 @@ _RULES = (
         r"no CUDA-capable device|CUDA driver is a stub|factory function returned nullptr",
         "expected a GPU that CUDA can use, found none; see 'patchwatch doctor'",
     ),
-    _rule(Problem.UNSUPPORTED_GPU, r"Target GPU SM (\d+) is not supported", _too_old),
+    _rule(
+        Problem.UNSUPPORTED_GPU,
+        r"Target GPU SM (\d+) is not supported",
+        "expected a GPU that this TensorRT has code for, found sm_{}; install the TensorRT that "
+        "was made for this board",
+    ),
     _rule(
         Problem.UNSUPPORTED_GPU,
         r"no kernel image is available",
         "expected a GPU that this TensorRT has code for, found another; install the TensorRT that "
         "was made for this board",
     ),
-    _rule(Problem.WRONG_CONTEXT, r"invalid resource handle|invalid device context", _CONTEXT),
+    _rule(
+        Problem.WRONG_CONTEXT,
+        r"invalid resource handle|invalid device context",
+        "expected the CUDA context and thread that the engine was loaded in, found another; run it "
+        "where it was loaded, and let no other library make a context of its own",
+    ),
     _rule(
         Problem.OUT_OF_MEMORY,
         r"OutOfMemory|out of memory|could not be allocated|insuf+icient memory"
@@ -298,12 +264,13 @@ _RULES = (
     _rule(
         Problem.PRECISION,
         r"precision has been set for at least one layer or layer output, but (\w+) is not",
-        _unset_precision,
+        "the file holds {0} tensors, and the builder was not set to {0}; build it with that "
+        "precision",
     ),
     _rule(
         Problem.PRECISION,
         r"!config\.getFlag\(BuilderFlag::k\w+\)|usingStronglyTyped",
-        "a strongly typed network takes its precision from the file, and the builder was told "
+        "a strongly typed network takes its precision from the file, and the builder was set to "
         "another; build without a precision, or weakly typed",
     ),
     _rule(
@@ -324,6 +291,7 @@ _RULES = (
         r"does not satisfy any optimization profile|exceed min ~ max range"
         r"|no optimization profile has been defined|static dimensions that don't match"
         r"|dimension mismatch for tensor|Not all shapes are specified",
-        _PROFILE,
+        "expected frames of a shape that the engine was built for, found another; build an engine "
+        "for this shape",
     ),
 )

@@ -6,10 +6,11 @@ import hashlib
 import json
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from edge.errors import EngineError
 from edge.manifest import Manifest, Precision
+from edge.schema import Strict
 from edge.tensorrt.board import Board
 
 SCHEMA_VERSION = 1
@@ -19,11 +20,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DEFAULT_PRECISION: Precision = "fp16"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Machine(_Part):
+class Machine(Strict):
     """All of a machine that an engine depends on: it runs nowhere else."""
 
     tensorrt: str = Field(description="Version, all its parts.")
@@ -35,7 +32,7 @@ class Machine(_Part):
     jetpack: str | None = None
 
     def describe(self) -> str:
-        """In a few words, for people."""
+        """In a few words, for messages."""
         major, minor = self.compute_capability
         parts = [f"TensorRT {self.tensorrt}", f"{self.gpu} (sm_{major}{minor})"]
         if self.l4t:
@@ -50,7 +47,7 @@ def machine_of(
     driver: tuple[int, int],
     board: Board,
 ) -> Machine:
-    """Put together what a GPU and a board say of themselves."""
+    """The machine of a TensorRT, a GPU and a board."""
     return Machine(
         tensorrt=tensorrt,
         compute_capability=compute_capability,
@@ -62,7 +59,7 @@ def machine_of(
     )
 
 
-class Shape(_Part):
+class Shape(Strict):
     """The frames that an engine takes: 1 up to `batch` of them, all of one size."""
 
     batch: int = Field(gt=0)
@@ -73,11 +70,11 @@ class Shape(_Part):
         return f"{self.batch}x{self.height}x{self.width}"
 
     def holds(self, batch: int, height: int, width: int) -> bool:
-        """Whether so many frames of that size fit."""
+        """Whether a batch of that size fits."""
         return (self.height, self.width) == (height, width) and batch <= self.batch
 
 
-class EngineKey(_Part):
+class EngineKey(Strict):
     """All that decides whether an engine can be used: if a part differs, another one is needed."""
 
     schema_version: Literal[1] = 1
@@ -96,17 +93,15 @@ class EngineKey(_Part):
 
     def differences(self, other: EngineKey) -> list[str]:
         """The parts in which two keys differ, as "name: mine, not other's"."""
-        mine, theirs = _flat(self), _flat(other)
+        mine, theirs = self._flat(), other._flat()
         return [f"{k}: {mine[k]}, not {theirs[k]}" for k in mine if mine[k] != theirs[k]]
 
-
-def _flat(key: EngineKey) -> dict[str, object]:
-    data = key.model_dump(mode="json")
-    machine = data.pop("machine")
-    return {**machine, **data, "shape": str(key.shape)}
+    def _flat(self) -> dict[str, object]:
+        data = self.model_dump(mode="json")
+        return {**data.pop("machine"), **data, "shape": str(self.shape)}
 
 
-class Loss(_Part):
+class Loss(Strict):
     """What a precision cost on labelled pictures."""
 
     data: str = Field(description="The folder.")
@@ -116,7 +111,7 @@ class Loss(_Part):
     agreement: float = Field(description="Share of pictures with the same verdict.")
 
 
-class Proof(_Part):
+class Proof(Strict):
     """How far an engine is from ONNX Runtime running the model file, on the same frames."""
 
     frames: int
@@ -137,7 +132,7 @@ class Proof(_Part):
         )
 
 
-class Build(_Part):
+class Build(Strict):
     """How an engine was made."""
 
     route: str = Field(description="How its precision was asked for.")
@@ -151,7 +146,7 @@ class Build(_Part):
     refused: tuple[str, ...] = Field(default=(), description="Routes tried before, and why not.")
 
 
-class Sidecar(_Part):
+class Sidecar(Strict):
     """The JSON beside an engine: a plan carries nothing of its own."""
 
     schema_version: Literal[1] = 1

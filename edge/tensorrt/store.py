@@ -18,7 +18,7 @@ from edge.weights import variant
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
-"""Told in a few words how far a build is."""
+"""Called with the progress of a build, in a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class EngineRequest:
     Attributes:
         model: the model file, `.onnx`; its variants lie beside it.
         key: of the engine.
-        folder: for what a build leaves to the next (timings of kernels); may be unwritable.
+        folder: for the timing cache of kernels; may be unwritable.
         labelled: pictures to measure the loss on, `0_real/…` and `1_fake/…`; None for none.
         workspace_bytes: that a build may use; None to let the builder choose.
     """
@@ -41,15 +41,13 @@ class EngineRequest:
 
 
 class BuildEngine(Protocol):
-    """Builds an engine and proves it; handed in from outside, as building is not the device's."""
+    """Builds an engine and proves it; passed in from outside, as edge cannot build.
 
-    def __call__(self, request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
-        """Build.
+    Raises:
+        EngineError: it cannot be built, or differs too much from the model file.
+    """
 
-        Raises:
-            EngineError: it cannot be built, or differs too much from the model file.
-        """
-        ...
+    def __call__(self, request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]: ...
 
 
 class Engines(Protocol):
@@ -64,7 +62,7 @@ class Engines(Protocol):
         ...
 
     def refused(self, engine: Engine) -> bool:
-        """TensorRT refused an engine of ours; whether asking again may give another."""
+        """TensorRT refused an engine from here; returns whether `get` may give another."""
         ...
 
 
@@ -73,11 +71,11 @@ class EngineStore:
 
     Args:
         model: the model file, `.onnx`.
-        manifest: what it says of itself.
+        manifest: its manifest.
         precision: of the engines.
-        build: builds what is not there; None if nothing can be built here.
+        build: builds what does not exist; None if nothing can be built here.
         cache: where engines are kept.
-        progress: told how a build goes.
+        progress: see `Progress`.
     """
 
     def __init__(
@@ -96,17 +94,21 @@ class EngineStore:
         self._build = build
         self._progress = progress
         self._refused: set[str] = set()
-        self._hashes = _hashes(model, precision)
+        own = variant(model, precision) if precision != "fp32" else None
+        try:
+            self._onnx_sha256 = sha256_of(model)
+            self._variant_sha256 = sha256_of(own) if own else None
+        except OSError as error:
+            raise ModelError(f"{model}: cannot be read ({error}).") from error
 
     def key(self, machine: Machine, shape: Shape) -> EngineKey:
         """The key of the engine that is wanted."""
-        onnx, own = self._hashes
         return EngineKey(
             machine=machine,
             precision=self._precision,
             shape=shape,
-            onnx_sha256=onnx,
-            variant_sha256=own,
+            onnx_sha256=self._onnx_sha256,
+            variant_sha256=self._variant_sha256,
         )
 
     def get(self, machine: Machine, shape: Shape) -> Engine:
@@ -124,7 +126,7 @@ class EngineStore:
         return self._built(self._build, key)
 
     def refused(self, engine: Engine) -> bool:
-        """Remove it; whether it was the first of its kind, so that building anew may help."""
+        """Remove it; returns whether it was the first of its kind, so that a rebuild may help."""
         digest = engine.sidecar.key.digest()
         self.cache.discard(engine)
         again = digest not in self._refused and self._build is not None
@@ -150,13 +152,13 @@ class EngineStore:
 
 
 class OneEngine:
-    """An engine file that was named by its path: it fits, or it is refused with the reason.
+    """An engine file named by its path: it fits, or it is refused with the reason.
 
     Args:
-        path: of the engine; its record lies beside it.
+        path: of the engine; its sidecar lies beside it.
 
     Raises:
-        EngineError: missing, damaged, or without a record.
+        EngineError: missing, damaged, or without a sidecar.
     """
 
     def __init__(self, path: Path) -> None:
@@ -189,11 +191,3 @@ class OneEngine:
     def refused(self, engine: Engine) -> bool:
         """Nothing else can be had."""
         return False
-
-
-def _hashes(model: Path, precision: Precision) -> tuple[str, str | None]:
-    own = variant(model, precision) if precision != "fp32" else None
-    try:
-        return sha256_of(model), sha256_of(own) if own else None
-    except OSError as error:
-        raise ModelError(f"{model}: cannot be read ({error}).") from error

@@ -11,9 +11,9 @@ from typing import Any
 import tensorrt as trt
 
 from edge.errors import EngineError
+from edge.tensorrt.engine import INPUT, logger
 from edge.tensorrt.log_lines import explain
 from edge.tensorrt.record import Shape
-from edge.tensorrt.session import INPUT, logger
 from export.engine.plan import Capabilities, Plan
 
 Tell = Callable[[str], None]

@@ -111,11 +111,11 @@ def _attempt(
 
 
 def _prove(order: Order, cuda: Any, plan: bytes, tell: Tell) -> Proof:
-    from edge.tensorrt.session import Session
+    from edge.tensorrt.engine import LoadedEngine
     from export.engine.proof import measure_loss, prove
 
     shape = order.key.shape
-    with Session(cuda, plan, shape, f"engine of {order.model.name}") as session:
+    with LoadedEngine(cuda, plan, shape, f"engine of {order.model.name}") as session:
         memory = session.memory(mapped=False)
 
         def infer(frames: Any) -> Any:

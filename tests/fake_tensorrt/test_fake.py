@@ -462,13 +462,13 @@ def test_a_second_logger_is_not_listened_to(bench: Bench) -> None:
 def test_nothing_is_left_behind() -> None:
     before = set(sys.modules)
     with installed():
-        import edge.tensorrt.session
+        import edge.tensorrt.engine
 
-        assert edge.tensorrt.session.version() == "10.3.0"
+        assert edge.tensorrt.engine.version() == "10.3.0"
     assert "tensorrt" not in sys.modules
-    assert "edge.tensorrt.session" not in set(sys.modules) - before
+    assert "edge.tensorrt.engine" not in set(sys.modules) - before
     with installed("8.6.1"):
-        import edge.tensorrt.session as again
+        import edge.tensorrt.engine as again
 
         assert again.version() == "8.6.1"
 

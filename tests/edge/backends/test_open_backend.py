@@ -35,7 +35,7 @@ def test_without_tensorrt_it_says_where_it_comes_from(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.delitem(sys.modules, "edge.backends.tensorrt", raising=False)
-    monkeypatch.delitem(sys.modules, "edge.tensorrt.session", raising=False)
+    monkeypatch.delitem(sys.modules, "edge.tensorrt.engine", raising=False)
     with pytest.raises(MissingDependency, match="apt install python3-libnvinfer") as caught:
         open_backend(model, choice=BackendChoice("tensorrt"))
     assert "\n" not in str(caught.value)

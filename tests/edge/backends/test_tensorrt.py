@@ -221,7 +221,7 @@ def test_shows_the_pictures_that_its_front_end_makes(
 def test_another_size_gets_an_engine_of_its_own_and_only_a_few_are_held(
     one_version: Installed, opened: Open, software_gpu: SoftwareGpu
 ) -> None:
-    from edge.backends.tensorrt import MOST_LANES
+    from edge.backends.tensorrt import MOST_RUNNERS
 
     build = BuildHere()
     with opened(build, mapped=False) as backend:
@@ -230,7 +230,7 @@ def test_another_size_gets_an_engine_of_its_own_and_only_a_few_are_held(
             backend.infer(np.zeros((1, side, side, 3), np.uint8))
             alive.append(software_gpu.count("device_blocks"))
     assert [key.shape.height for key in build.keys] == [16, 24, 32, 40, 48]
-    assert max(alive) == alive[MOST_LANES - 1], "no more engines are held than that"
+    assert max(alive) == alive[MOST_RUNNERS - 1], "no more engines are held than that"
 
 
 def test_a_damaged_engine_is_built_anew(one_version: Installed, opened: Open, model: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import EngineError
+from edge.errors import EngineError, SinkError
 from edge.tensorrt.cache import (
     EngineCache,
     default_folder,
@@ -43,7 +43,7 @@ def test_another_machine_finds_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "no record", "other record", "no json"])
-def test_what_is_damaged_is_told_and_not_found(
+def test_what_is_damaged_is_logged_and_not_found(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = EngineCache(tmp_path)
@@ -60,7 +60,7 @@ def test_what_is_damaged_is_told_and_not_found(
         other = make_sidecar(PLAN, make_key(machine=make_machine(l4t="1.0")))
         sidecar_path(path).write_text(other.to_json())
     assert cache.find(make_key(), "fake") is None
-    assert "anew" in caplog.text
+    assert "rebuil" in caplog.text
 
 
 def test_an_onnx_model_by_the_name_of_an_engine_is_called_so(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_an_onnx_model_by_the_name_of_an_engine_is_called_so(tmp_path: Path) -> 
 
 
 def test_a_missing_engine_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"model\.engine\.json is missing"):
+    with pytest.raises(EngineError, match=r"model\.engine is missing"):
         read_engine(tmp_path / "model.engine")
 
 
@@ -92,11 +92,11 @@ def test_a_write_that_fails_leaves_the_old_engine_and_no_rest(
 ) -> None:
     path = kept(EngineCache(tmp_path))
 
-    def full(descriptor: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(SinkError, match="No space"):
         write_engine(path, b"new", make_sidecar(b"new"))
     assert read_engine(path).plan == PLAN
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(

@@ -195,7 +195,7 @@ LINES: list[tuple[Doing, Problem, str, str]] = [
     (
         "run",
         Problem.WRONG_CONTEXT,
-        "the CUDA context and thread that the engine was made in",
+        "the CUDA context and thread that the engine was loaded in",
         "1: [checkMacros.cpp::catchCudaError::271] Error Code 1: Cuda Runtime (invalid resource "
         "handle)",
     ),

@@ -1,7 +1,7 @@
 """One engine on one GPU: deserialised, given its memory, run frame by frame.
 
-Only calls that TensorRT 8.6 to 11 have alike are used, and tensors are known by their names. All
-of it happens on the thread that entered the `Cuda` object.
+Only calls that are the same in TensorRT 8.6 to 11 are used, and tensors are known by their names.
+All of it happens on the thread that entered the `Cuda` object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import Self
 
 from edge.errors import ContractError, EngineError, MissingDependency, StaleEngine
@@ -39,14 +38,9 @@ except (ImportError, OSError) as error:
 
 INPUT, LOGIT, PATCH_LOGITS = "frames", "logit", "patch_logits"
 
-_TRIALS = 8
-"""Rounds of each kind of memory before one is chosen."""
-
-Floats = npt.NDArray[np.float32]
-
 
 class Logger(trt.ILogger):  # type: ignore[misc]  # the bindings have no types
-    """Keeps what TensorRT says from warnings on, to explain the None that it returns."""
+    """Keeps TensorRT's warnings and errors, to explain the None that it returns."""
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
@@ -60,7 +54,7 @@ class Logger(trt.ILogger):  # type: ignore[misc]  # the bindings have no types
 
 @functools.cache
 def logger() -> Logger:
-    """The one of this process: TensorRT goes on using the first that it was given."""
+    """The one of this process: TensorRT keeps using the first that it was given."""
     return Logger()
 
 
@@ -135,7 +129,7 @@ class Memory:
                 self._cuda.copy_out(self._host[name].array[:count], block.pointer)
 
     def evidence(self, count: int) -> list[Evidence]:
-        """Copies of what the GPU wrote for the first frames, once the stream has come so far."""
+        """Copies of what the GPU wrote for the first frames, once the stream has reached it."""
         logits = self._host[LOGIT].array
         maps = self._host.get(PATCH_LOGITS)
         return [
@@ -172,14 +166,14 @@ class Spans:
     round_trip: float
 
 
-class Session:
+class LoadedEngine:
     """A deserialised engine with its execution context.
 
     Args:
         cuda: entered by this thread.
         plan: TensorRT's bytes.
         shape: the frames it was built for.
-        where: what to call it in messages.
+        where: its name in messages.
 
     Raises:
         EngineError: TensorRT refuses the plan; the message carries its own words.
@@ -205,13 +199,16 @@ class Session:
         return Memory(self._cuda, self.shape, self.patches_hw, mapped, made_on_gpu)
 
     def enqueue(self, memory: Memory, count: int) -> None:
-        """Put a run over the first `count` frames of a memory into the stream, copies apart.
+        """Put a run over the first `count` frames of a memory into the stream, without copies.
 
         Raises:
             EngineError: TensorRT refuses.
         """
         with _explained(self._where, "run"):
-            self._bind(memory)
+            if memory is not self._bound:
+                for name, address in memory.addresses().items():
+                    _accepted(self._context.set_tensor_address(name, address), f"{name}'s address")
+                self._bound = memory
             self._resize(count)
             _accepted(self._context.execute_async_v3(self._cuda.stream), "to start")
 
@@ -230,18 +227,18 @@ class Session:
         return memory.evidence(count)
 
     def measure(self, memory: Memory, rounds: int = 50, longest_s: float = 3.0) -> Spans:
-        """Time the parts of a frame by events of the GPU; the clock of the CPU for the rest.
+        """Time the parts of a frame by events of the GPU, the rest by the CPU's clock.
 
         Args:
             memory: the frame's.
-            rounds: frames.
-            longest_s: it ends after so long, with however many frames it has by then.
+            rounds: frames at most.
+            longest_s: seconds at most.
         """
         events = [self._cuda.event(timing=True) for _ in range(4)]
         rows: list[tuple[float, ...]] = []
         deadline = time.perf_counter() + longest_s
         while len(rows) < rounds and (not rows or time.perf_counter() < deadline):
-            began = time.perf_counter()
+            start = time.perf_counter()
             events[0].record()
             memory.copy_in(1)
             events[1].record()
@@ -252,7 +249,7 @@ class Session:
             memory.copy_out(1)
             events[3].record()
             events[3].wait()
-            whole = (time.perf_counter() - began) * 1e3
+            whole = (time.perf_counter() - start) * 1e3
             spans = [b.elapsed_ms(a) for a, b in itertools.pairwise(events)]
             rows.append((*spans, enqueue, whole))
         return Spans(*(float(value) for value in np.median(np.array(rows), axis=0)))
@@ -269,13 +266,6 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.free()
-
-    def _bind(self, memory: Memory) -> None:
-        if memory is self._bound:
-            return
-        for name, address in memory.addresses().items():
-            _accepted(self._context.set_tensor_address(name, int(address)), f"{name}'s address")
-        self._bound = memory
 
     def _resize(self, count: int) -> None:
         if count == self._count:
@@ -296,34 +286,6 @@ class Session:
                 f"found {size}. Export the model with 'patchwatch export'."
             )
         return int(size[1]), int(size[2])
-
-
-def quicker_mapped(cuda: Cuda, session: Session) -> bool:
-    """Whether the GPU had better read and write the CPU's memory itself; measured, not assumed.
-
-    Only asked where both share one memory: elsewhere every access would cross a bus. It reads
-    mapped memory without its cache, which suits what is read once, as a frame is; whether it pays
-    depends on the board, the size and the first layer.
-    """
-    if not (cuda.gpu.integrated and cuda.gpu.can_map):
-        return False
-    medians = {}
-    memories = {mapped: session.memory(mapped) for mapped in (False, True)}
-    try:
-        for memory in memories.values():
-            session.infer(memory, np.zeros_like(memory.frames[:1]))
-        times: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(_TRIALS):
-            for mapped, memory in memories.items():
-                began = time.perf_counter()
-                session.run(memory, 1)
-                cuda.synchronize()
-                times[mapped].append(time.perf_counter() - began)
-        medians = {mapped: float(np.median(values)) for mapped, values in times.items()}
-    finally:
-        for memory in memories.values():
-            memory.free()
-    return medians[True] < medians[False]
 
 
 def _check_contract(engine: Any, where: str) -> bool:
