@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Begun:
+class _Job:
     """A frame, its stages so far, and what the detector made of it or why it could not."""
 
     frame: Frame
@@ -115,18 +115,18 @@ class Pipeline:
 
     def _judged(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Result, Picture, Stopwatch]]:
         # A recording's next frame is fetched while the backend works.
-        for begun in _one_behind(self._begun(), self._detector.works_ahead and not self._stills):
+        for job in _one_behind(self._jobs(), self._detector.works_ahead and not self._stills):
             if self._stills:
                 self._judge.reset()
                 self._painter.reset()
-            regions, error = self._finish(begun)
-            result = self._judge.judge(begun.frame, regions, error, begun.watch)
+            regions, error = self._finish(job)
+            result = self._judge.judge(job.frame, regions, error, job.watch)
             picture = self._painter.picture(result, self._controls.heat_map)
             if self._draws:
                 pool.submit(picture)
-            yield result, picture, begun.watch
+            yield result, picture, job.watch
 
-    def _begun(self) -> Iterator[_Begun]:
+    def _jobs(self) -> Iterator[_Job]:
         frames = iter(self._source)
         count = 0
         while not self._controls.stop and count != self._max_frames:
@@ -143,14 +143,14 @@ class Pipeline:
             try:
                 work = self._detector.begin(frame.image, watch, frame.pixel_format, frame.source)
             except RegionError as error:
-                yield _Begun(frame, watch, error)
+                yield _Job(frame, watch, error)
             else:
-                yield _Begun(frame, watch, work)
+                yield _Job(frame, watch, work)
 
-    def _finish(self, begun: _Begun) -> tuple[tuple[Region, ...], str | None]:
-        if isinstance(begun.work, RegionError):
-            return (), str(begun.work)
-        return self._detector.finish(begun.work, begun.watch), None
+    def _finish(self, job: _Job) -> tuple[tuple[Region, ...], str | None]:
+        if isinstance(job.work, RegionError):
+            return (), str(job.work)
+        return self._detector.finish(job.work, job.watch), None
 
     def _serve(self, result: Result, picture: Picture, watch: Stopwatch) -> None:
         for view in self._views:

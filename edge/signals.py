@@ -1,4 +1,4 @@
-"""A stop signal ends a run cleanly: files are finished first, and impatience does not harm them."""
+"""Stop signals end a run cleanly: files are finished first; a second signal does no harm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _PATIENCE = 3
-"""The signal, counted from the first, that gives up on the files."""
+"""The signal, counted from the first, that abandons the files."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class _Gate:
-    """What has arrived, and whether it must wait; one, since signals belong to the process."""
+    """The signals received, and whether they must wait; one, as signals belong to the process."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -33,7 +33,7 @@ class _Gate:
     def handle(self, number: int, frame: FrameType | None) -> None:
         self.received += 1
         if 1 < self.received < _PATIENCE:
-            sys.stderr.write("patchwatch: finishing the files; once more abandons them\n")
+            sys.stderr.write("patchwatch: finishing the files; once more to abandon them\n")
         elif self.closed and self.received < _PATIENCE:
             self.waiting = Stopped(number)
         else:
@@ -47,7 +47,7 @@ _gate = _Gate()
 def stop_signals() -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into `Stopped`, and ignore one that follows.
 
-    The second says that files are being finished; the third gives up on them. Must be entered in
+    The second prints that files are being finished; the third abandons them. Must be entered in
     the main thread.
     """
     global _gate

@@ -18,10 +18,10 @@ class Summary:
     Attributes:
         frames: frames taken from the source.
         scored: frames that gave finite evidence.
-        faceless: frames that were searched for faces, and have none.
+        faceless: frames in which faces were looked for, and none found.
         states: how many frames ended in each verdict.
         errors: how many frames gave each error.
-        skipped: pictures that the source could not read and passed over.
+        skipped: pictures that the source could not read and skipped.
         elapsed_s: wall time from the first frame on.
         latencies_ms: the newest latencies of each stage.
         ages_ms: from capture to verdict, of the newest live frames.

@@ -87,7 +87,7 @@ def test_the_lines_of_doctor_that_it_waits_for_are_there() -> None:
     waited = re.search(r"should say `ok` for (.*?), and of\s(.*?) `(.*?)`", TEXT, re.DOTALL)
     assert waited is not None
     names = re.split(r",\s| and ", waited[1])
-    assert {*names, waited[2]} <= {check().name for check in CHECKS}
+    assert {*names, waited[2]} <= {check.name for check in CHECKS}
     assert any(waited[3] in text for text in _literals())
 
 

@@ -1,8 +1,8 @@
 """Run the detector on a clip that it assembles itself.
 
 Photographs in slow motion (H.264), followed by the same photographs after a small neural
-up-sampling decoder. Leaves clip.mp4, annotated.mp4 and frames.jsonl in the output folder, opens a
-window where there is a display, and prints what the model said of each half, right, wrong or
+up-sampling decoder. Writes clip.mp4, annotated.mp4 and frames.jsonl to the output folder, opens a
+window where there is a display, and prints the model's verdict on each half: right, wrong or
 undecided.
 """
 
@@ -21,7 +21,7 @@ from rich.table import Table
 from edge.commands.run import watch
 from edge.config import OutputConfig, RunConfig
 from edge.decision.verdict import judge_once
-from edge.demo.clip import FPS, Part, frames, load_parts
+from edge.demo import FPS, Part, frames, load_parts
 from edge.errors import SinkError
 from edge.manifest import Calibration
 from edge.signals import Stopped, stop_signals
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SinkError(f"{args.output}: cannot be made ({error.strerror}).") from error
+        raise SinkError(f"{args.output}: cannot be created ({error.strerror}).") from error
     try:
         with stop_signals():
             parts = load_parts()
@@ -91,7 +91,7 @@ def write_clip(path: Path, parts: Sequence[Part]) -> None:
 
 def _table(parts: Sequence[Part], lines: Path, calibration: Calibration) -> Table:
     records = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
-    table = Table(title="What the model said of each half", title_justify="left")
+    table = Table(title="The model's verdict on each half", title_justify="left")
     for heading in ("part", "truth", "frames", "verdict", "score", "frames by verdict", ""):
         table.add_column(heading)
     start = 0

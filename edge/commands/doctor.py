@@ -1,6 +1,6 @@
-"""Check what this machine has: each line says ok, or missing with how to fix it.
+"""Check this machine: each line says ok, or missing and how to fix it.
 
-With --selftest the default model's TensorRT engines are built in every precision, proven against
+With --selftest the default model's TensorRT engines are built in every precision, verified against
 ONNX Runtime and timed. That takes some minutes; the report is one JSON file, to be sent back.
 
 Exit codes: 0 `patchwatch run` can work, 1 something that it needs is missing; with --selftest 0
@@ -29,6 +29,7 @@ from edge.files import cache_folder
 from edge.weights import DEFAULT, shipped
 
 Status = Literal["ok", "missing"]
+
 OPENCV_FIX = (
     "pip install 'patchwatch[desktop]' with a desktop, 'patchwatch[headless]' without; on a Jetson "
     "apt install python3-opencv, and no pip OpenCV beside it"
@@ -37,6 +38,21 @@ PYCUDA_FIX = (
     "on a Jetson sudo apt install python3-dev g++, on a PC install CUDA with nvcc; then "
     "PATH=/usr/local/cuda/bin:$PATH pip install 'pycuda>=2025.1.2' (it is compiled, some minutes)"
 )
+TENSORRT_FIX = "on a Jetson: apt install python3-libnvinfer, and a venv with --system-site-packages"
+GSTREAMER_FIX = "use the OpenCV of JetPack (apt install python3-opencv); pip's has no GStreamer"
+
+
+class _Missing(Exception):
+    """A check found something missing.
+
+    Args:
+        detail: what was found.
+        fix: what to do, where it is not what the table says.
+    """
+
+    def __init__(self, detail: str, fix: str | None = None) -> None:
+        super().__init__(detail)
+        self.fix = fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +60,38 @@ class Check:
     """One line.
 
     Attributes:
-        name: what was looked at.
-        status: ok or missing.
-        detail: what was found.
+        name: what is checked.
+        find: returns what was found; raises `_Missing`, or what importing and opening raise.
         fix: what to do where it is missing.
         needed: whether `patchwatch run` cannot work without it.
     """
 
     name: str
-    status: Status
-    detail: str
+    find: Callable[[], str]
     fix: str = ""
     needed: bool = False
+
+    def line(self) -> Line:
+        """Run it."""
+        fix = self.fix
+        try:
+            return Line(self.name, "ok", self.find(), "", self.needed)
+        except _Missing as missing:
+            fix, detail = missing.fix or fix, str(missing)
+        except (ImportError, OSError, PatchwatchError) as error:
+            detail = str(error)
+        return Line(self.name, "missing", detail, fix, self.needed)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is printed: `status` is ok or missing, `fix` what to do about it."""
+
+    name: str
+    status: Status
+    detail: str
+    fix: str
+    needed: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--selftest",
         type=Path,
         metavar="REPORT.json",
-        help="build, prove and time the engines of the default model, and write a report",
+        help="build, verify and time the engines of the default model, and write a report",
     )
 
 
@@ -74,12 +110,12 @@ def run(args: argparse.Namespace) -> int:
     """Print every check; code 1 where something needed is missing."""
     if args.selftest is not None:
         return _selftest(args.selftest, args.selftest_with)
-    checks = [check() for check in CHECKS]
+    lines = [check.line() for check in CHECKS]
     if args.json:
-        sys.stdout.write(json.dumps([asdict(check) for check in checks], indent=2) + "\n")
+        sys.stdout.write(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
     else:
-        _print(checks)
-    return int(any(check.needed and check.status == "missing" for check in checks))
+        _print(lines)
+    return int(any(line.needed and line.status == "missing" for line in lines))
 
 
 def _selftest(path: Path, run_it: Callable[[Path, Callable[[str], None]], Sequence[str]]) -> int:
@@ -92,166 +128,116 @@ def _selftest(path: Path, run_it: Callable[[Path, Callable[[str], None]], Sequen
         raise SinkError(f"{path}: the report cannot be written ({error.strerror}).") from error
     for reason in failed:
         sys.stderr.write(f"patchwatch: {reason}\n")
-    said = "not every engine was built" if failed else "every engine was built and proven"
-    sys.stdout.write(f"{path}: {said}; please send it back\n")
+    outcome = "not every engine was built" if failed else "every engine was built and verified"
+    sys.stdout.write(f"{path}: {outcome}; please send it back\n")
     return 1 if failed else 0
 
 
-def _print(checks: list[Check]) -> None:
+def _print(lines: Sequence[Line]) -> None:
     out = Console(highlight=False, soft_wrap=True)
-    width = max(len(check.name) for check in checks)
-    for check in checks:
-        colour = "green" if check.status == "ok" else "red" if check.needed else "yellow"
-        out.print(
-            f"[{colour}]{check.status:<8}[/]{check.name:<{width + 2}}", end="", soft_wrap=True
-        )
-        out.print(check.detail, markup=False)
-        if check.status == "missing" and check.fix:
-            out.print(f"{'':<8}{'':<{width + 2}}fix: {check.fix}", markup=False)
+    width = max(len(line.name) for line in lines) + 2
+    for line in lines:
+        colour = "green" if line.status == "ok" else "red" if line.needed else "yellow"
+        out.print(f"[{colour}]{line.status:<8}[/]{line.name:<{width}}", end="", soft_wrap=True)
+        out.print(line.detail, markup=False)
+        if line.fix:
+            out.print(f"{'':<8}{'':<{width}}fix: {line.fix}", markup=False)
 
 
-def _python() -> Check:
-    detail = f"{platform.python_version()} on {platform.machine()}, {platform.system()}"
-    fits = sys.version_info >= (3, 10)
-    return Check(
-        "Python", "ok" if fits else "missing", detail, "install Python 3.10 or newer", True
-    )
+def _python() -> str:
+    return f"{platform.python_version()} on {platform.machine()}, {platform.system()}"
 
 
-def _opencv() -> Check:
-    try:
-        import cv2
-    except ImportError as error:
-        return Check("OpenCV", "missing", str(error), OPENCV_FIX, needed=True)
-    return Check("OpenCV", "ok", f"{cv2.__version__} from {Path(cv2.__file__).parent}", needed=True)
+def _opencv() -> str:
+    import cv2
+
+    return f"{cv2.__version__} from {Path(cv2.__file__).parent}"
 
 
-def _opencv_twice() -> Check:
+def _one_opencv() -> str:
     names = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
     found = [name for name in names if _version(name)]
     if len(found) > 1:
         fix = f"pip uninstall {' '.join(found)}, then install one"
-        return Check("OpenCV builds", "missing", f"two overwrite each other: {found}", fix)
-    return Check("OpenCV builds", "ok", found[0] if found else "none from pip (the system's)")
+        raise _Missing(f"two overwrite each other: {found}", fix)
+    return found[0] if found else "none from pip (the system's)"
 
 
-def _ffmpeg() -> Check:
-    return _videoio("FFmpeg in OpenCV", "CAP_FFMPEG", "files and streams cannot be read", True)
+def _gstreamer() -> str:
+    import cv2
+
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        raise _Missing("csi:// cameras cannot be read; other sources can", GSTREAMER_FIX)
+    return "present"
 
 
-def _gstreamer() -> Check:
-    return _videoio(
-        "GStreamer in OpenCV",
-        "CAP_GSTREAMER",
-        "csi:// cameras cannot be read; other sources can",
-        False,
-        "use the OpenCV of JetPack (apt install python3-opencv); pip's has no GStreamer",
-    )
-
-
-def _videoio(name: str, backend: str, loss: str, needed: bool, fix: str = OPENCV_FIX) -> Check:
-    try:
-        import cv2
-    except ImportError:
-        return Check(name, "missing", "no OpenCV", OPENCV_FIX, needed)
-    if cv2.videoio_registry.hasBackend(getattr(cv2, backend)):
-        return Check(name, "ok", "present", needed=needed)
-    return Check(name, "missing", loss, fix, needed)
-
-
-def _cameras() -> Check:
+def _cameras() -> str:
     devices = sorted(Path("/dev").glob("video*"))
     if not devices:
-        return Check("cameras", "missing", "no /dev/video*", "plug one in, or load its driver")
+        raise _Missing("no /dev/video*")
     closed = [str(path) for path in devices if not os.access(path, os.R_OK | os.W_OK)]
     if closed:
         fix = "add yourself to the group video: sudo usermod -aG video $USER, then log in again"
-        return Check("cameras", "missing", f"no permission for {', '.join(closed)}", fix)
-    return Check("cameras", "ok", ", ".join(map(str, devices)))
+        raise _Missing(f"no permission for {', '.join(closed)}", fix)
+    return ", ".join(map(str, devices))
 
 
-def _display() -> Check:
+def _display() -> str:
     try:
         from edge.live.screen import display_problem
     except ImportError:
-        return Check("display", "missing", "no OpenCV", OPENCV_FIX)
+        raise _Missing("no OpenCV", OPENCV_FIX) from None
     problem = display_problem()
-    if problem is None:
-        return Check("display", "ok", os.environ.get("DISPLAY", "present"))
-    return Check("display", "missing", problem, "log in to a desktop, or run with --headless")
+    if problem is not None:
+        raise _Missing(problem)
+    return os.environ.get("DISPLAY", "present")
 
 
-def _onnxruntime() -> Check:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        return Check("onnxruntime", "missing", str(error), "pip install onnxruntime", needed=True)
+def _onnxruntime() -> str:
+    import onnxruntime
+
     providers = ", ".join(onnxruntime.get_available_providers())
-    return Check("onnxruntime", "ok", f"{onnxruntime.__version__}: {providers}", needed=True)
+    return f"{onnxruntime.__version__}: {providers}"
 
 
-def _encoder() -> Check:
-    try:
-        import av
-    except ImportError as error:
-        return Check("H.264 encoder", "missing", str(error), "pip install av")
-    if "libx264" in av.codecs_available:
-        return Check("H.264 encoder", "ok", f"libx264 in PyAV {av.__version__}")
-    return Check("H.264 encoder", "missing", "PyAV without libx264", "pip install --upgrade av")
+def _pyav() -> str:
+    import av
+
+    if "libx264" not in av.codecs_available:
+        raise _Missing("PyAV without libx264", "pip install --upgrade av")
+    return f"libx264 in PyAV {av.__version__}"
 
 
-def _tensorrt() -> Check:
-    return _optional(
-        "tensorrt",
-        "TensorRT",
-        "on a Jetson: apt install python3-libnvinfer, and a venv with --system-site-packages",
-    )
+def _tensorrt() -> str:
+    found = importlib.import_module("tensorrt")
+    return str(getattr(found, "__version__", "") or _version("tensorrt") or "present")
 
 
-def _cuda_library() -> Check:
+def _pycuda() -> str:
     from edge.cuda import binding_version
 
-    try:
-        return Check("CUDA library", "ok", f"pycuda {binding_version()}")
-    except PatchwatchError as error:
-        return Check("CUDA library", "missing", str(error), PYCUDA_FIX)
+    return f"pycuda {binding_version()}"
 
 
-def _optional(module: str, name: str, fix: str) -> Check:
-    try:
-        found = importlib.import_module(module)
-    except (ImportError, OSError) as error:
-        return Check(name, "missing", str(error), fix)
-    return Check(
-        name, "ok", str(getattr(found, "__version__", "") or _version(module) or "present")
-    )
-
-
-def _cuda() -> Check:
+def _cuda() -> str:
     library = ctypes.util.find_library("cuda")
     if library is None:
-        return Check("CUDA driver", "missing", "no libcuda", "install the NVIDIA driver (JetPack)")
-    count = ctypes.c_int(0)
-    try:
-        driver = ctypes.CDLL(library)
-        failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-    except OSError as error:
-        return Check("CUDA driver", "missing", str(error), "install the NVIDIA driver (JetPack)")
+        raise _Missing("no libcuda")
+    driver, count = ctypes.CDLL(library), ctypes.c_int(0)
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if failed or not count.value:
-        return Check("CUDA driver", "missing", f"{library}, but no GPU answers", "check nvidia-smi")
-    return Check("CUDA driver", "ok", f"{library}, {count.value} GPU(s)")
+        raise _Missing(f"{library}, but no GPU responds", "check nvidia-smi")
+    return f"{library}, {count.value} GPU(s)"
 
 
-def _models() -> Check:
+def _models() -> str:
     names = list(shipped())
     if DEFAULT not in names:
-        found = f"no {DEFAULT}, the default; found {', '.join(names) or 'none'}"
-        return Check("models", "missing", found, "reinstall patchwatch", needed=True)
-    listed = (f"{name} (default)" if name == DEFAULT else name for name in names)
-    return Check("models", "ok", ", ".join(listed), needed=True)
+        raise _Missing(f"no {DEFAULT}, the default; found {', '.join(names) or 'none'}")
+    return ", ".join(f"{name} (default)" if name == DEFAULT else name for name in names)
 
 
-def _cache() -> Check:
+def _cache() -> str:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -260,8 +246,8 @@ def _cache() -> Check:
         probe.unlink()
     except OSError as error:
         fix = f"make {folder} writable, or point XDG_CACHE_HOME elsewhere"
-        return Check("cache", "missing", str(error), fix)
-    return Check("cache", "ok", f"{folder} can be written")
+        raise _Missing(str(error), fix) from error
+    return f"{folder} can be written"
 
 
 def _version(distribution: str) -> str | None:
@@ -271,19 +257,18 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-CHECKS: tuple[Callable[[], Check], ...] = (
-    _python,
-    _opencv,
-    _opencv_twice,
-    _ffmpeg,
-    _gstreamer,
-    _cameras,
-    _display,
-    _onnxruntime,
-    _encoder,
-    _models,
-    _tensorrt,
-    _cuda_library,
-    _cuda,
-    _cache,
+CHECKS = (
+    Check("Python", _python, needed=True),
+    Check("OpenCV", _opencv, OPENCV_FIX, needed=True),
+    Check("OpenCV builds", _one_opencv),
+    Check("GStreamer in OpenCV", _gstreamer, OPENCV_FIX),
+    Check("cameras", _cameras, "plug one in, or load its driver"),
+    Check("display", _display, "log in to a desktop, or run with --headless"),
+    Check("onnxruntime", _onnxruntime, "pip install onnxruntime", needed=True),
+    Check("H.264 encoder", _pyav, "pip install av", needed=True),
+    Check("models", _models, "reinstall patchwatch", needed=True),
+    Check("TensorRT", _tensorrt, TENSORRT_FIX),
+    Check("CUDA library", _pycuda, PYCUDA_FIX),
+    Check("CUDA driver", _cuda, "install the NVIDIA driver (JetPack)"),
+    Check("cache", _cache),
 )

@@ -6,13 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from edge.backends import open_backend
-from edge.manifest import Manifest
+from edge.manifest import Manifest, read_manifest
 from edge.weights import DEFAULT, shipped
 
 
@@ -25,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table for each model; or JSON, name → file and manifest; or Markdown."""
-    manifests = {name: (path, _manifest(path)) for name, path in shipped().items()}
+    manifests = {name: (path, read_manifest(path)) for name, path in shipped().items()}
     if args.markdown:
         sys.stdout.write(markdown([manifest for _, manifest in manifests.values()]) + "\n")
         return 0
@@ -43,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def markdown(manifests: Sequence[Manifest]) -> str:
-    """A Markdown table: a row for each measure of each model, a column for each degradation.
+    """A Markdown table: a row for each metric of each model, a column for each degradation.
 
-    What holds for all rows of a model stands in its first; an en dash is what was not measured.
+    What holds for all rows of a model is in its first; an en dash is what was not measured.
     """
     columns = list(dict.fromkeys(f.degradation for m in manifests for f in m.validation))
     head = ["model", "parameters", "region", "on validation pictures", *columns]
@@ -62,11 +60,6 @@ def _markdown_rows(manifest: Manifest, columns: Sequence[str]) -> Iterator[list[
     for metric in dict.fromkeys(f.metric for f in manifest.validation):
         yield [*about, metric, *(values.get((metric, column), "–") for column in columns)]
         about = [""] * len(about)
-
-
-def _manifest(path: Path) -> Manifest:
-    with open_backend(path, threads=1) as backend:
-        return backend.manifest
 
 
 def _table(name: str, size: int, manifest: Manifest) -> Table:

@@ -1,7 +1,7 @@
 """Score pictures and videos: a line for each file, folders are searched to the bottom.
 
 A video's line is the verdict on the mean logit of its frames. Files that cannot be read are
-reported, counted and passed over.
+reported, counted and skipped.
 
 Exit codes: 0 every file was scored, 1 some failed, 2 wrong usage, 130 Ctrl-C.
 """
@@ -104,7 +104,7 @@ def find_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def score_file(detector: Detector, path: Path, every: int = 1) -> FileScore:
-    """Score a file; a failure is told in the line and never raised.
+    """Score a file; a failure is reported in the line and never raised.
 
     Args:
         detector: on an open backend.
@@ -136,7 +136,7 @@ def _collect_logits(detector: Detector, path: Path, every: int, logits: list[flo
     with open_source(str(path.absolute())) as source:
         for frame in source:
             if frame is not None and frame.index % every == 0:
-                # Frames without a face are passed over, and a file of nothing else is told.
+                # Frames without a face are skipped, and a file of nothing else is an error.
                 regions = detector.detect(frame.image, Stopwatch())
                 if regions:
                     logits.append(combine(regions).logit)

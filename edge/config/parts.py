@@ -48,7 +48,7 @@ class RetryConfig(Strict):
     retries: Annotated[int | None, Flag("--retries", "N")] = Field(
         default=None,
         ge=0,
-        description="Reconnect attempts in a row before it is given up (default: unlimited).",
+        description="Reconnect attempts in a row until a source is given up (default: unlimited).",
     )
     quick_s: float = Field(default=1.0, gt=0, description="Wait before attempts 1 to 5.")
     medium_s: float = Field(default=5.0, gt=0, description="Wait before attempts 6 to 10.")

@@ -56,7 +56,7 @@ class Camera:
         calibration: turns logits into scores.
         workers: of its own sinks, unopened.
         shared: workers that serve several cameras; the loop opens and closes them.
-        views: that show it; told of each result.
+        views: that show it; each result goes to them.
         controls: what a person changes meanwhile.
         max_frames: stop after this many; None for all.
 

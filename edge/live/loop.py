@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 INFERENCE_THREAD = "patchwatch-inference"
 
 HEALTH_S = 0.25
-"""How often views are told of changes of a camera's state."""
+"""How often changes of a camera's state are passed on to its views, in seconds."""
 
 MEMORY_S = 20.0
 """Frames count for about this long: a camera that was away has no claim on what it missed."""
@@ -54,7 +54,7 @@ class LiveLoop:
 
     Args:
         cameras: unopened; at least one. What they share is opened with the first, and closed here.
-        views: entered; told which cameras there are and how they are.
+        views: entered; they learn which cameras there are and how they are.
         controls: its `stop` ends the run.
         batch: largest number of frames given to the model together.
         wait_s: how long a frame may wait for those of other cameras, in seconds.
@@ -94,7 +94,7 @@ class LiveLoop:
         Raises:
             SinkError: a sink cannot be opened.
         """
-        self._tell_sources()
+        self._announce_sources()
         opened: list[Camera] = []
         try:
             for camera in self.cameras:
@@ -132,7 +132,7 @@ class LiveLoop:
         every_s = min([every_s, *(view.period_s for view in self._views)])
         while not self._done.wait(every_s) and not self._controls.stop:
             tick()
-            self._tell_health()
+            self._announce_health()
             for view in self._views:
                 view.tick()
         if self._error is not None:
@@ -160,12 +160,12 @@ class LiveLoop:
         """
         leaving = [camera for camera in self.cameras if camera.name in gone]
         self.cameras = tuple(camera for camera in self.cameras if camera.name not in gone)
-        self._tell_sources()
+        self._announce_sources()
         side_by_side(*(camera.close for camera in leaving))
         for camera in new:
             self._open(camera)
             self.cameras = (*self.cameras, camera)
-            self._tell_sources()
+            self._announce_sources()
             self._wake.set()
 
     def _open(self, camera: Camera) -> None:
@@ -179,12 +179,12 @@ class LiveLoop:
     def _close(self, cameras: Sequence[Camera]) -> None:
         side_by_side(*(camera.close for camera in cameras), partial(close_workers, self._shared))
 
-    def _tell_sources(self) -> None:
+    def _announce_sources(self) -> None:
         self._health = {}
         for view in self._views:
             view.sources([camera.name for camera in self.cameras if view in camera.views])
 
-    def _tell_health(self) -> None:
+    def _announce_health(self) -> None:
         if time.monotonic() < self._health_due_s:
             return
         self._health_due_s = time.monotonic() + HEALTH_S

@@ -1,6 +1,6 @@
 """Views: what a person looks at while a run goes on, in a window, on the terminal or elsewhere.
 
-The loops tell every view the same and know none by name. `make_views` is the list of those there
+Every view gets the same, and the loops know none by name. `make_views` is the list of those there
 are.
 """
 

@@ -30,7 +30,7 @@ def test_a_second_signal_does_not_disturb_the_finishing_and_a_third_gives_up(
         with pytest.raises(Stopped):
             send(signal.SIGINT)
         send(signal.SIGINT)
-        assert "once more abandons them" in capsys.readouterr().err
+        assert "once more to abandon them" in capsys.readouterr().err
         with pytest.raises(Stopped):
             send(signal.SIGINT)
 

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from edge.demo.clip import DECODER, FPS, SECONDS_EACH, SIZE_HW, Part, decode, frames
+from edge.demo import DECODER, FPS, SECONDS_EACH, SIZE_HW, Part, decode, frames
 from edge.weights import TINY
 from patchwatch import main
 from tests.fakes import grey
