@@ -29,7 +29,7 @@ Sample = tuple[float, State]
 
 
 def follow(settings: AlertSettings, samples: Iterable[Sample], score: float = 0.9) -> list[Event]:
-    """Everything that a tracker says of verdicts at times, to the end."""
+    """All events of verdicts at times, to the end."""
     tracker = AlertTracker(settings)
     said: list[Event] = []
     for time_s, state in samples:
@@ -76,55 +76,12 @@ def test_the_end_of_watching_ends_what_lasts() -> None:
     assert follow(SETTINGS, steady("fake", 0, 0.9)) == []
 
 
-def test_a_second_incident_begins_once_the_first_is_over() -> None:
-    samples = steady("fake", 0, 3) + steady("uncertain", 3, 14) + steady("fake", 14, 17)
-    first, again = over(follow(SETTINGS, samples))
-    assert [first.began, first.ended] == pytest.approx([UNIX, UNIX + 3])
-    assert [again.began, again.ended] == pytest.approx([UNIX + 14, UNIX + 16.9])
-    assert first.id != again.id
-
-
-def test_an_incident_is_over_though_no_result_came_while_it_was_away() -> None:
-    samples: list[Sample] = [*steady("fake", 0, 3), (3.0, "real"), *steady("fake", 60, 63)]
-    assert [event.began for event in over(follow(SETTINGS, samples))] == [UNIX, UNIX + 60]
-
-
-def test_results_that_come_seldom_do_not_end_an_incident() -> None:
-    samples: list[Sample] = [(30.0 * i, "no_signal") for i in range(10)]
-    (event,) = over(follow(AlertSettings(("no_signal",), 1.0, 10.0), samples))
-    assert event.duration_s == 270
-
-
-def test_without_debounce_and_cooldown_every_spell_is_an_event() -> None:
-    samples: list[Sample] = [(0.0, "fake"), (1.0, "real"), (2.0, "fake"), (3.0, "real")]
-    events = follow(AlertSettings(("fake",), 0.0, 0.0), samples)
-    assert [(event.over, event.began - UNIX, event.duration_s) for event in events] == [
-        (False, 0, 0),
-        (True, 0, 1),
-        (False, 2, 0),
-        (True, 2, 1),
-    ]
-
-
-def test_two_states_are_incidents_apart() -> None:
-    settings = AlertSettings(("fake", "no_signal"), debounce_s=1.0, cooldown_s=2.0)
-    samples = steady("fake", 0, 3) + steady("no_signal", 3, 10) + steady("fake", 10, 14)
-    ended = over(follow(settings, samples))
-    assert [
-        (event.state, round(event.began - UNIX), round(event.duration_s)) for event in ended
-    ] == [
-        ("fake", 0, 3),
-        ("no_signal", 3, 7),
-        ("fake", 10, 4),
-    ]
-
-
 def test_a_state_that_is_named_twice_is_one() -> None:
     settings = AlertSettings(("fake", "fake"), 0.0, 1.0)
     assert len(over(follow(settings, steady("fake", 0, 3)))) == 1
 
 
-def test_what_is_over_is_told_before_what_begins() -> None:
+def test_events_that_are_over_come_before_those_raised() -> None:
     settings = AlertSettings(("no_signal", "fake"), debounce_s=0.0, cooldown_s=0.0)
     events = follow(settings, [(0.0, "fake"), (1.0, "no_signal"), (2.0, "fake")])
     assert [(event.state, event.over) for event in events] == [
@@ -212,36 +169,6 @@ def test_events_are_the_incidents_of_the_definition(
         ]
         raised = [event.id for event in events if event.state == state and not event.over]
         assert raised == [event.id for event in ended]
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 39), st.integers(1, 60), st.sampled_from(["real", "uncertain"])),
-        max_size=15,
-    )
-)
-def test_flicker_quicker_than_the_cooldown_is_one_event(
-    swings: list[tuple[int, int, State]],
-) -> None:
-    samples = [(i / 4, "fake") for i in range(5)]
-    at = 5
-    for away, back, other in swings:
-        samples += [((at + i) / 4, other) for i in range(away)]
-        samples += [((at + away + i) / 4, "fake") for i in range(back)]
-        at += away + back
-    events = follow(SETTINGS, samples)  # type: ignore[arg-type]  # the states are literals
-    assert [event.over for event in events] == [False, True]
-
-
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 60)), min_size=1, max_size=20))
-def test_spells_shorter_than_the_debounce_are_none(spells: list[tuple[int, int]]) -> None:
-    samples: list[Sample] = []
-    at = 0
-    for short, away in spells:
-        samples += [((at + i) / 4, "fake") for i in range(short)]
-        samples += [((at + short + i) / 4, "real") for i in range(away)]
-        at += short + away
-    assert follow(SETTINGS, samples) == []
 
 
 @given(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -41,3 +44,16 @@ def moving(height: int, width: int, count: int) -> Iterator[Image]:
 def give(sink: Sink, result: Result, image: Image | None = None) -> None:
     """Write a result with a picture; the bare frame if None."""
     sink.write(result, Picture.of(result.frame.image if image is None else image))
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """No file may become larger than this many bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)

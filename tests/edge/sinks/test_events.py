@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
-import signal
 import stat
 import threading
 import time
@@ -21,7 +19,7 @@ from edge.errors import SinkError, SourceFault
 from edge.sinks.events import EventsSink, log_line, to_event_record
 from edge.sinks.worker import SinkWorker
 from edge.types import Frame, Image, Picture, Result, State, Verdict
-from tests.edge.sinks.results import give, moving, plain
+from tests.edge.sinks.results import files_up_to, give, moving, plain
 
 BEGAN = 1_700_000_000.123456
 QUICK = AlertSettings(("fake",), debounce_s=1.0, cooldown_s=2.0)
@@ -233,24 +231,12 @@ def test_an_event_is_worth_more_than_its_picture(
     assert "No picture for an event: " in caplog.text and reason in caplog.text
 
 
-def with_files_up_to(size: int, work: Callable[[], None]) -> None:
-    """Do something while no file may become larger than so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-        work()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_where_there_is_no_room_for_the_picture_there_may_be_for_the_event(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     noise = next(moving(240, 320, 1))
-    with EventsSink(tmp_path, QUICK) as sink:
-        with_files_up_to(2000, lambda: feed(sink, spell("fake", 0, 3), lambda: noise))
+    with EventsSink(tmp_path, QUICK) as sink, files_up_to(2000):
+        feed(sink, spell("fake", 0, 3), lambda: noise)
     (path,) = tmp_path.iterdir()
     assert strict(path)["snapshot"] is None
     assert "cannot be written: the file has reached the largest size" in caplog.text
@@ -263,8 +249,9 @@ def test_an_event_that_cannot_be_written_is_an_error_and_leaves_nothing(
     with (
         pytest.raises(SinkError, match="largest size allowed"),
         EventsSink(tmp_path, QUICK) as sink,
+        files_up_to(100),
     ):
-        with_files_up_to(100, lambda: feed(sink, spell("fake", 0, 3)))
+        feed(sink, spell("fake", 0, 3))
     assert names(tmp_path) == []
     # The person is told all the same.
     assert "door: FAKE since" in caplog.text
@@ -275,7 +262,8 @@ def test_a_file_that_cannot_be_replaced_stays_whole(tmp_path: Path) -> None:
         feed(sink, spell("fake", 0, 3))
         (path,) = tmp_path.iterdir()
         before = strict(path)
-        with_files_up_to(100, lambda: feed(sink, spell("real", 3, 9)))
+        with files_up_to(100):
+            feed(sink, spell("real", 3, 9))
     assert strict(path) == before and names(tmp_path) == [path.name]
 
 
@@ -344,63 +332,26 @@ def test_strange_values_are_strict_json(tmp_path: Path) -> None:
     assert abs(strict(path)["began"] - time.time()) < 3600
 
 
-def test_a_place_that_does_not_do(tmp_path: Path) -> None:
-    place = tmp_path / "file"
-    place.touch()
-    with (
-        pytest.raises(SinkError, match="is a file, and a folder for events"),
-        EventsSink(place, QUICK),
-    ):
-        pass
-    closed = Path("/sys/events") if os.geteuid() == 0 else tmp_path / "closed" / "events"
-    if os.geteuid() != 0:
-        closed.parent.mkdir(mode=0o500)
-    with pytest.raises(SinkError, match="permission is denied"), EventsSink(closed, QUICK):
-        pass
-
-
-def test_behind_an_outlet_pictures_are_drawn_for_events_alone(tmp_path: Path) -> None:
-    sink = EventsSink(tmp_path, QUICK)
-    drawn: list[int] = []
-
-    def draw() -> Image:
-        drawn.append(threading.get_ident())
-        return red()
-
-    outlet = SinkWorker(sink, capacity=100)
-    outlet.open()
-    for each in spell("real", 0, 2) + spell("fake", 2, 6) + spell("real", 6, 12):
-        outlet.put(each, Picture(draw))
-    assert outlet.close(PATIENCE_S)
-    assert outlet.health().written == 24
-    assert len(drawn) == 1 and drawn[0] != threading.get_ident()
-    assert len(names(tmp_path)) == 2
-
-
-def test_after_a_failure_it_goes_on_behind_an_outlet(tmp_path: Path) -> None:
+def test_after_a_failure_it_continues_behind_a_worker(tmp_path: Path) -> None:
     folder, away = tmp_path / "events", tmp_path / "away"
     sink = EventsSink(folder, AlertSettings(("fake",), 0.0, 0.0), snapshot=False)
 
     def wait(closing: threading.Event, seconds: float) -> None:
-        if away.is_dir():
-            folder.unlink()
-            away.rename(folder)
+        folder.unlink()
+        away.rename(folder)
 
-    outlet = SinkWorker(sink, capacity=100, restart=lambda: sink, wait=wait)
-    outlet.open()
-    for index in range(4):
-        if index == 1:
+    worker = SinkWorker(sink, capacity=100, restart=lambda: sink, wait=wait)
+    worker.open()
+    for index in range(8):
+        if index == 2:
             folder.rename(away)
             folder.touch()
-        for each in (result(5.0 * index, "fake"), result(5.0 * index + 1, "real")):
-            before = outlet.health()
-            outlet.put(each, Picture(undrawn))
-            deadline = time.monotonic() + PATIENCE_S
-            while outlet.health().written + outlet.health().dropped == (
-                before.written + before.dropped
-            ):
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
-    assert outlet.close(PATIENCE_S)
-    assert outlet.health().restarts == 1
+        state: State = "real" if index % 2 else "fake"
+        worker.put(result(2.5 * index, state), Picture(undrawn))
+        deadline = time.monotonic() + PATIENCE_S
+        while worker.health().written + worker.health().dropped == index:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    assert worker.close(PATIENCE_S)
+    assert worker.health().restarts == 1
     assert names(folder) == [f"{stamp(BEGAN + s)}_door_fake.json" for s in (0, 10, 15)]
