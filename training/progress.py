@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import (
@@ -15,7 +17,9 @@ from rich.progress import (
 from rich.table import Table
 
 from edge.terminal import console
+from training.data.pictures import Rejected
 
+_SHOWN = 5
 _MOST_WIDTH = 10_000
 """Characters of a row that is not shown on a terminal."""
 
@@ -48,3 +52,13 @@ def print_table(out: Console, table: Table) -> None:
         unbounded = out.options.update(max_width=_MOST_WIDTH)
         out.width = max(out.width, Measurement.get(out, unbounded, table).maximum)
     out.print(table)
+
+
+def print_rejected(out: Console, rejected: Sequence[Rejected]) -> None:
+    """List the files that are left out, the first of them if there are many."""
+    if rejected:
+        out.print(f"{len(rejected)} pictures are left out:")
+    for one in rejected[:_SHOWN]:
+        out.print(f"  {one.reason}", markup=False)
+    if len(rejected) > _SHOWN:
+        out.print(f"  and {len(rejected) - _SHOWN} more")

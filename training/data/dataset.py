@@ -16,9 +16,7 @@ from training.data.layouts import AUTO, Labels, Plan, plan_splits
 from training.data.ledger import Ledger
 from training.data.samples import AlignedPair
 from training.pairs.folder import read_pairs
-from training.progress import progress_bar
-
-SHOWN_REJECTED = 5
+from training.progress import print_rejected, progress_bar
 
 OnFile = Callable[[int, int], None]
 """Called after each file with how many are done, and with how many there are."""
@@ -150,10 +148,5 @@ def _split(
             pictures, plan[name], ledger, smallest, on_file=lambda: progress.advance(task)
         )
     out.print(f"{folder / name}: {found.describe()}")
-    if found.rejected:
-        out.print(f"{len(found.rejected)} files are left out:")
-    for one in found.rejected[:SHOWN_REJECTED]:
-        out.print(f"  {one.reason}")
-    if len(found.rejected) > SHOWN_REJECTED:
-        out.print(f"  and {len(found.rejected) - SHOWN_REJECTED} more")
+    print_rejected(out, found.rejected)
     return found

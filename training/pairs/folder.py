@@ -11,20 +11,22 @@ It is a labelled folder too, in which the decoders are the sources of the fakes.
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image as PillowImage
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from edge.errors import SinkError, SourceError
-from edge.files import written_whole
+from edge.errors import SourceError
+from edge.files import write_whole
+from edge.schema import Strict
 from edge.types import Image
 from training.data.folders import LABEL_FOLDERS
+from training.files import JsonLines
 
 LINES, MANIFEST = "pairs.jsonl", "pairs.json"
 _SUFFIX = ".webp"
@@ -51,53 +53,33 @@ class Pair:
     psnr_db: float
 
 
-class DecoderFigures(BaseModel):
-    """What one decoder came to.
+class DecoderFigures(Strict):
+    """What one decoder came to."""
 
-    Attributes:
-        pairs: how many it made.
-        psnr_db: mean over them.
-        hf_ratio: median over them, of high-frequency energy against the photograph's.
-        made_by: the file that it was read from, by name, and what kind it is.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    pairs: int = 0
-    psnr_db: float | None = None
-    hf_ratio: float | None = None
-    made_by: str = ""
+    pairs: int = Field(default=0, description="How many it made.")
+    psnr_db: float | None = Field(default=None, description="Mean over them.")
+    hf_ratio: float | None = Field(
+        default=None, description="Median over them: high-frequency energy kept."
+    )
+    made_by: str = Field(default="", description="The file that it was read from, and its kind.")
 
 
-class Manifest(BaseModel):
-    """Where a folder of pairs comes from.
-
-    Attributes:
-        photographs: their origin: the folder's name, and how many of which sources were asked for.
-        size: largest side of a region in pixels.
-        multiple: height and width of every region are multiples of it.
-        seed: of the regions' places.
-        limit: photographs at most; None for all.
-        commit: of the program that made it; None outside a checkout.
-        decoders: by name.
-        complete: all that was asked for is there.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Manifest(Strict):
+    """Where a folder of pairs comes from."""
 
     schema_version: Literal[1] = 1
-    photographs: str
-    size: int
-    multiple: int
-    seed: int
-    limit: int | None = None
-    commit: str | None = None
+    photographs: str = Field(description="The folder's name, and how many of which sources.")
+    size: int = Field(description="Largest side of a region in pixels.")
+    multiple: int = Field(description="Sides of every region are multiples of it.")
+    seed: int = Field(description="Of the regions' places.")
+    limit: int | None = Field(default=None, description="Photographs at most; null for all.")
+    commit: str | None = Field(default=None, description="Of the program that made it.")
     decoders: dict[str, DecoderFigures] = Field(default_factory=dict)
-    complete: bool = False
+    complete: bool = Field(default=False, description="All that was asked for is there.")
 
 
 @dataclass(frozen=True, slots=True)
-class PairFolder(Sequence[Pair]):
+class PairFolder:
     """The pairs of a folder, in the order in which they were made.
 
     Attributes:
@@ -113,17 +95,12 @@ class PairFolder(Sequence[Pair]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    @overload
-    def __getitem__(self, index: int) -> Pair: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Pair, ...]: ...
-    def __getitem__(self, index: int | slice) -> Pair | tuple[Pair, ...]:
-        return self.pairs[index]
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
 
     def decoders(self) -> dict[str, int]:
         """Pairs per decoder, by name."""
-        names = [pair.decoder for pair in self.pairs]
-        return {name: names.count(name) for name in sorted(set(names))}
+        return dict(sorted(Counter(pair.decoder for pair in self.pairs).items()))
 
 
 def read_pairs(path: Path) -> PairFolder:
@@ -133,22 +110,21 @@ def read_pairs(path: Path) -> PairFolder:
         path: the folder, complete or not.
 
     Raises:
-        SourceError: it is no such folder, a line is broken, a file is missing, or there is no pair.
+        SourceError: it is no such folder, a line is of another form, a file is missing, or there
+            is no pair.
     """
     manifest = read_manifest(path)
-    text = _text(path / LINES)
-    pairs = tuple(
-        _pair(path, line, number) for number, line in enumerate(text.splitlines(), 1) if line
-    )
+    if not (path / LINES).is_file():
+        raise _no_folder(path, LINES)
+    pairs = tuple(_pair(path, line) for line in JsonLines(path / LINES).read())
     if not pairs:
         raise SourceError(f"{path} has no pair yet. Run `patchwatch pairs make` to its end.")
-    for pair in pairs:
-        for file in (pair.real, pair.fake):
-            if not file.is_file():
-                raise SourceError(
-                    f"{path / LINES} names {file.relative_to(path)}, which is missing. Make the "
-                    "folder anew, or take that line out."
-                )
+    for file in (file for pair in pairs for file in (pair.real, pair.fake)):
+        if not file.is_file():
+            raise SourceError(
+                f"{path / LINES} names {file.relative_to(path)}, which is missing. Make the "
+                "folder again, or take that line out."
+            )
     return PairFolder(path, pairs, manifest)
 
 
@@ -158,15 +134,16 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         SourceError: there is no such file, or it is broken.
     """
-    text = _text(path / MANIFEST)
     try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate_json((path / MANIFEST).read_bytes())
+    except OSError as error:
+        raise _no_folder(path, MANIFEST) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise SourceError(
             f"{path / MANIFEST} is no manifest of pairs: {where}: {first['msg']}. Make the folder "
-            "anew with `patchwatch pairs make`."
+            "again with `patchwatch pairs make`."
         ) from error
 
 
@@ -178,21 +155,16 @@ class PairWriter:
         manifest: written at once, without figures.
 
     Attributes:
-        done: fake files that are there already, as their lines name them.
+        done: lines by the names of fake files that are there already.
 
     Raises:
         SinkError: it cannot be written.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self._path = path
-        self.done = self._lines_of_before()
-        self._write_manifest(manifest)
-
-    @property
-    def pairs(self) -> list[dict[str, Any]]:
-        """Lines so far, without the folder's own path."""
-        return list(self.done.values())
+        self._path, self._lines = path, JsonLines(path / LINES)
+        self.done: dict[str, dict[str, Any]] = {line["fake"]: line for line in self._lines.read()}
+        self.write_manifest(manifest)
 
     def names(self, source: str, name: str, decoder: str) -> tuple[str, str]:
         """Names of a pair's files within the folder: photograph, reconstruction."""
@@ -212,42 +184,20 @@ class PairWriter:
         Raises:
             SinkError: a file cannot be written.
         """
-        for name, picture in zip(names, pictures, strict=True):
-            file = self._path / name
-            if name == names[1] or not file.exists():
-                with written_whole(file, lossless_webp(picture)):
-                    pass
-        line = {"real": names[0], "fake": names[1], **figures}
-        try:
-            with (self._path / LINES).open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise SinkError(f"{self._path / LINES} cannot be written: {error.strerror}.") from error
-        self.done[names[1]] = line
+        real, fake = names
+        if not (self._path / real).exists():
+            write_whole(self._path / real, lossless_webp(pictures[0]))
+        write_whole(self._path / fake, lossless_webp(pictures[1]))
+        self.done[fake] = {"real": real, "fake": fake, **figures}
+        self._lines.add(self.done[fake])
 
-    def finish(self, manifest: Manifest) -> None:
-        """Write the manifest with its figures.
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write the manifest, at the end with its figures.
 
         Raises:
             SinkError: it cannot be written.
         """
-        self._write_manifest(manifest)
-
-    def _write_manifest(self, manifest: Manifest) -> None:
-        data = (manifest.model_dump_json(indent=2) + "\n").encode()
-        with written_whole(self._path / MANIFEST, data):
-            pass
-
-    def _lines_of_before(self) -> dict[str, dict[str, Any]]:
-        path = self._path / LINES
-        if not path.is_file():
-            return {}
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and _is_line(line)]
-        if kept != lines:  # a program that was killed leaves half a line behind
-            with written_whole(path, "".join(kept).encode()):
-                pass
-        return {line["fake"]: line for line in map(json.loads, kept)}
+        write_whole(self._path / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
 def lossless_webp(picture: Image) -> bytes:
@@ -258,32 +208,19 @@ def lossless_webp(picture: Image) -> bytes:
     return file.getvalue()
 
 
-def _text(path: Path) -> str:
+def _no_folder(path: Path, missing: str) -> SourceError:
+    return SourceError(
+        f"{path} is no folder of pairs: expected {missing} in it, found none that can be read. "
+        "`patchwatch pairs make` makes such folders."
+    )
+
+
+def _pair(folder: Path, line: Any) -> Pair:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(
-            f"{path.parent} is no folder of pairs: expected {path.name} in it, found none that can "
-            "be read. `patchwatch pairs make` makes such folders."
-        ) from error
-
-
-def _is_line(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line)["fake"], str)
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _pair(folder: Path, line: str, number: int) -> Pair:
-    try:
-        content = json.loads(line)
-        real, fake = folder / content["real"], folder / content["fake"]
-        return Pair(
-            real, fake, str(content["decoder"]), real.parent.name, float(content["psnr_db"])
-        )
+        real, fake = folder / line["real"], folder / line["fake"]
+        return Pair(real, fake, str(line["decoder"]), real.parent.name, float(line["psnr_db"]))
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(
-            f"{folder / LINES}, line {number}: expected real, fake, decoder and psnr_db, found "
-            f"{line[:60]!r}. Run `patchwatch pairs make` again to mend it."
+            f"{folder / LINES}: expected lines with real, fake, decoder and psnr_db, found "
+            f"{str(line)[:60]!r}. Make the folder again with `patchwatch pairs make`."
         ) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,13 @@ from edge.sources.images import read_image
 from edge.terminal import console, positive
 from edge.types import Image
 from training.data.folders import Picture, Rejected
-from training.loop import progress_bar
-from training.pairs.folder import (
-    MANIFEST,
-    DecoderFigures,
-    Manifest,
-    PairWriter,
-    read_manifest,
-)
+from training.pairs.folder import MANIFEST, DecoderFigures, Manifest, PairWriter, read_manifest
 from training.pairs.photographs import describe, evenly, find_photographs, identity, region
 from training.pairs.quality import hf_ratio, psnr_db
 from training.pairs.reconstructors import KINDS, Reconstructor, open_reconstructors
+from training.progress import print_rejected, progress_bar
 
 TRIED_ON = 8
-SHOWN_REJECTED = 10
 _LONGEST_STEM = 80
 
 
@@ -104,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = find_photographs(args.data)
     decoders = open_reconstructors(args.decoders)
     manifest = _manifest(args, pictures, decoders)
-    job = Job(args.data, evenly(pictures, args.limit), decoders, manifest, out)
+    job = _Job(args.data, evenly(pictures, args.limit), decoders, manifest, out)
     try:
         with stop_signals():
             _require_good(job, args)
@@ -113,17 +106,20 @@ def run(args: argparse.Namespace) -> int:
     except Stopped as stopped:
         out.print("Stopped. The same command goes on from here.")
         return stopped.exit_code
-    _tell_rejected(rejected, out)
-    figures = _figures(writer.pairs, manifest)
+    print_rejected(out, rejected)
+    figures = _figures(list(writer.done.values()), manifest)
     if not figures:
         raise SourceError(f"{args.data} has no photograph that could be reconstructed.")
-    writer.finish(manifest.model_copy(update={"decoders": figures, "complete": True}))
-    out.print(_table(figures))
+    writer.write_manifest(manifest.model_copy(update={"decoders": figures, "complete": True}))
+    table = Table("Decoder", "Pairs", "PSNR (mean)", "High frequencies (median)")
+    for name, one in figures.items():
+        table.add_row(name, str(one.pairs), f"{one.psnr_db:.2f} dB", f"×{one.hf_ratio:.2f}")
+    out.print(table)
     return 0
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class _Job:
     """What is to be made."""
 
     data: Path
@@ -133,46 +129,37 @@ class Job:
     out: Console
 
     def region_of(self, picture: Picture) -> Image:
-        """The part of a photograph that is reconstructed, uint8 [H, W, 3] BGR.
-
-        Raises:
-            SourceError: it cannot be read, or is too small.
-        """
+        """The part of a photograph that is reconstructed; a SourceError where there is none."""
         rng = np.random.default_rng((self.manifest.seed, int(identity(picture, self.data), 16)))
         image = read_image(picture.path)
         return region(image, self.manifest.size, self.manifest.multiple, rng)
 
-    def stem(self, picture: Picture) -> str:
-        """Of the photograph's files: its own, and what tells it from others of that name."""
-        return f"{picture.path.stem[:_LONGEST_STEM]}-{identity(picture, self.data)}"
 
-
-def _make(job: Job, writer: PairWriter) -> list[Rejected]:
+def _make(job: _Job, writer: PairWriter) -> list[Rejected]:
     rejected: list[Rejected] = []
     with progress_bar(job.out) as progress:
-        total = len(job.pictures) * len(job.decoders)
-        task = progress.add_task("reconstructing", total=total, note="")
+        task = progress.add_task("reconstructing", total=len(job.pictures), note="")
         for picture in job.pictures:
             try:
-                _make_one(job, writer, picture, lambda: progress.advance(task))
+                _make_one(job, writer, picture)
             except SourceError as error:
                 rejected.append(Rejected(picture.path, f"{picture.path.name}: {error}"))
-                progress.update(task, advance=len(job.decoders))
+            progress.advance(task)
     return rejected
 
 
-def _make_one(job: Job, writer: PairWriter, picture: Picture, on_pair: Callable[[], None]) -> None:
-    stem, real = job.stem(picture), None
+def _make_one(job: _Job, writer: PairWriter, picture: Picture) -> None:
+    # The file's own name, and what tells it from others of that name.
+    stem = f"{picture.path.stem[:_LONGEST_STEM]}-{identity(picture, job.data)}"
+    real = None
     for decoder in job.decoders:
         names = writer.names(picture.source, stem, decoder.name)
         if names[1] not in writer.done:
             real = job.region_of(picture) if real is None else real
             again = decoder(real)
-            figures = _measured(real, again)
-            line = {"decoder": decoder.name, "source": picture.source, **figures}
+            figures = {"decoder": decoder.name, "source": picture.source, **_measured(real, again)}
             with uninterrupted():
-                writer.add(names, (real, again), line)
-        on_pair()
+                writer.add(names, (real, again), figures)
 
 
 def _measured(real: Image, again: Image) -> dict[str, float]:
@@ -182,7 +169,7 @@ def _measured(real: Image, again: Image) -> dict[str, float]:
     }
 
 
-def _require_good(job: Job, args: argparse.Namespace) -> None:
+def _require_good(job: _Job, args: argparse.Namespace) -> None:
     """Try each decoder before any of them fills a disk."""
     tried = list(_regions_to_try(job))
     low = []
@@ -203,13 +190,13 @@ def _require_good(job: Job, args: argparse.Namespace) -> None:
     job.out.print(f"Warning: {text}.")
 
 
-def _regions_to_try(job: Job) -> Iterator[Image]:
+def _regions_to_try(job: _Job) -> Iterator[Image]:
     found = 0
     for picture in evenly(job.pictures, TRIED_ON * 4):
         try:
             real = job.region_of(picture)
         except SourceError:
-            continue  # told of when its turn comes
+            continue  # listed when its turn comes
         yield real
         found += 1
         if found == TRIED_ON:
@@ -283,19 +270,3 @@ def _figures(lines: Sequence[dict[str, Any]], manifest: Manifest) -> dict[str, D
                 made_by=before.made_by,
             )
     return found
-
-
-def _table(figures: dict[str, DecoderFigures]) -> Table:
-    table = Table("Decoder", "Pairs", "PSNR (mean)", "High frequencies (median)")
-    for name, one in figures.items():
-        table.add_row(name, str(one.pairs), f"{one.psnr_db:.2f} dB", f"×{one.hf_ratio:.2f}")
-    return table
-
-
-def _tell_rejected(rejected: Sequence[Rejected], out: Console) -> None:
-    if rejected:
-        out.print(f"{len(rejected)} photographs are left out:")
-    for one in rejected[:SHOWN_REJECTED]:
-        out.print(f"  {one.reason}")
-    if len(rejected) > SHOWN_REJECTED:
-        out.print(f"  and {len(rejected) - SHOWN_REJECTED} more")

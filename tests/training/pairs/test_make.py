@@ -117,7 +117,7 @@ def test_bad_pictures_are_listed_and_passed_over(
     decoder = write_decoder(tmp_path, "ae4-nearest")
     assert go(data, tmp_path / "pairs", decoder, UPSAMPLER, "--keep-low") == 0
     told = capsys.readouterr().err
-    assert "1 photographs are left out" in told and "broken.png" in told
+    assert "1 pictures are left out" in told and "broken.png" in told
     sizes = {read_image(pair.real).shape[:2] for pair in read_pairs(tmp_path / "pairs")}
     assert sizes == {(48, 48), (16, 16)}
 
@@ -156,7 +156,7 @@ def test_the_sheet_has_a_row_for_each_chosen_pair(
     words = ["pairs", "show", str(tmp_path / "pairs"), "--side", "48"]
     assert patchwatch.main([*words, "--output", str(sheet), "--rows", "3"]) == 0
     assert read_image(sheet).shape == (6 * (48 + 16), 3 * 48, 3)
-    pair = read_pairs(tmp_path / "pairs")[0]
+    pair = read_pairs(tmp_path / "pairs").pairs[0]
     lines = json.loads((tmp_path / "pairs" / LINES).read_text().splitlines()[0])
     assert lines["psnr_db"] == pair.psnr_db
     assert patchwatch.main([*words, "--output", "sheet.jpg"]) == 2
