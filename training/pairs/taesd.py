@@ -8,7 +8,6 @@ whether the blocks in the middle add a normalised branch, show in the tensors' n
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from edge.errors import ModelError
 from edge.types import Image
-from training.checkpoint import SUFFIX
+from training.checkpoint import SUFFIX, read_state_dict
 from training.pairs.autoencoders import reconstruct
 from training.pairs.decoder_file import fingerprint
 
@@ -28,16 +27,6 @@ FACTOR = 8
 _NORM_GROUPS = 4
 _WIDENING = 4
 _LIMIT = 3.0
-_BROKEN = (
-    SafetensorError,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    KeyError,
-    IndexError,
-)
-"""What a file that is no state dict makes its readers raise."""
 
 
 class TinyAutoencoder:
@@ -142,20 +131,14 @@ def _conv(channels: int, out: int, stride: int = 1, bias: bool = True) -> nn.Con
 
 
 def _state(path: Path) -> dict[str, Tensor]:
+    if path.suffix != SUFFIX:
+        return read_state_dict(path)
     try:
-        if path.suffix == SUFFIX:
-            return parse_safetensors(path.read_bytes())
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return parse_safetensors(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except _BROKEN as error:
-        raise ModelError(
-            f"{path}: expected a state dict of tensors alone, found something else. Is it the "
-            "file of a tiny autoencoder?"
-        ) from error
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ModelError(f"{path}: expected a state dict, found {type(content).__name__}.")
-    return {str(key): value for key, value in content.items()}
+    except SafetensorError as error:
+        raise ModelError(f"{path}: expected a file of tensors, found something else.") from error
 
 
 def _latent_channels(state: Mapping[str, Tensor], path: Path) -> int:
@@ -171,30 +154,14 @@ def _latent_channels(state: Mapping[str, Tensor], path: Path) -> int:
 
 
 def _filled(layers: nn.Sequential, state: Mapping[str, Tensor], path: Path) -> nn.Sequential:
-    expected = layers.state_dict()
-    problem = _difference(expected, state)
-    if problem:
-        raise ModelError(
-            f"{path} is no part of this tiny autoencoder: {problem}. Name an encoder and a decoder "
-            "that belong together."
-        )
+    wanted = {key: list(value.shape) for key, value in layers.state_dict().items()}
+    found = {key: list(value.shape) for key, value in state.items()}
+    for key in [*wanted, *found]:
+        if wanted.get(key) != found.get(key):
+            raise ModelError(
+                f"{path} is no part of this tiny autoencoder: expected {key} of shape "
+                f"{wanted.get(key, 'none')}, found {found.get(key, 'none')}. Name an encoder and a "
+                "decoder that belong together."
+            )
     layers.load_state_dict(state)
     return layers
-
-
-def _difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
-    for key in sorted(set(expected) | set(found), key=_in_order):
-        if key not in found:
-            return f"expected {key} of shape {list(expected[key].shape)}, found no such key"
-        if key not in expected:
-            return f"expected no key {key}, found one of shape {list(found[key].shape)}"
-        if expected[key].shape != found[key].shape:
-            return (
-                f"expected {key} of shape {list(expected[key].shape)}, found "
-                f"{list(found[key].shape)}"
-            )
-    return None
-
-
-def _in_order(key: str) -> list[tuple[int, str]]:
-    return [(int(part) if part.isdigit() else -1, part) for part in key.split(".")]

@@ -59,7 +59,7 @@ def test_halves_that_do_not_belong_together(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     encoder, _ = write(tmp_path, 4, False)
     _, decoder = write(tmp_path / "other", 16, False)
-    with pytest.raises(ModelError, match=r"expected 14.bias of shape \[16\], found \[4\]"):
+    with pytest.raises(ModelError, match=r"expected 14.weight of shape \[16, 64, 3, 3\], found \[4, 64, 3, 3\]"):
         TinyAutoencoder(encoder, decoder)
     with pytest.raises(ModelError, match=r"expected the decoder of a tiny autoencoder"):
         TinyAutoencoder(encoder, encoder)
@@ -68,7 +68,7 @@ def test_halves_that_do_not_belong_together(tmp_path: Path) -> None:
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     encoder, decoder = write(tmp_path, 4, False)
     decoder.write_bytes(pickle.dumps({"1.weight": print}, protocol=2))
-    with pytest.raises(ModelError, match="expected a state dict of tensors alone"):
+    with pytest.raises(ModelError, match="was not run"):
         TinyAutoencoder(encoder, decoder)
     decoder.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
