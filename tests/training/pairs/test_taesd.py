@@ -59,7 +59,7 @@ def test_halves_that_do_not_belong_together(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     encoder, _ = write(tmp_path, 4, False)
     _, decoder = write(tmp_path / "other", 16, False)
-    with pytest.raises(ModelError, match=r"expected 14.weight of shape \[16, 64, 3, 3\], found \[4, 64, 3, 3\]"):
+    with pytest.raises(ModelError, match=r"expected 14.weight of shape \[16, 64, 3, 3\], found"):
         TinyAutoencoder(encoder, decoder)
     with pytest.raises(ModelError, match=r"expected the decoder of a tiny autoencoder"):
         TinyAutoencoder(encoder, encoder)
