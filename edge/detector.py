@@ -13,8 +13,8 @@ import numpy as np
 from edge.backends.base import MAX_BATCH, Backend, FrameBackend, Pending
 from edge.errors import RegionError
 from edge.faces.finders import Faces
+from edge.faces.tracks import FaceWatch
 from edge.faces.verdicts import evidence_of_faces
-from edge.faces.watch import FaceWatch
 from edge.pixels import to_bgr
 from edge.regions import Crop, RegionSpec, cut, place
 from edge.types import Evidence, Image, PixelFormat, Region
@@ -88,10 +88,10 @@ class Detector:
         """Whether `begin` gives the frame away, so that the next can be fetched meanwhile."""
         return isinstance(self.backend, FrameBackend) and self._watch is None
 
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         """The next frame has nothing to do with those before: other people, if any."""
         if self._watch is not None:
-            self._watch.start_anew()
+            self._watch.restart()
 
     def detect(self, image: Image, watch: Stopwatch) -> tuple[Region, ...]:
         """Score a picture on its own, uint8 [H, W, 3] BGR; `begin` and `finish` in one.
@@ -100,7 +100,7 @@ class Detector:
             RegionError: the frame is smaller than one patch of the model.
             ModelError: the backend failed.
         """
-        self.start_anew()
+        self.restart()
         return self.finish(self.begin(image, watch), watch)
 
     def begin(

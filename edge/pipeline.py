@@ -139,7 +139,7 @@ class Pipeline:
                 return
             count += 1
             if self._stills:
-                self._detector.start_anew()
+                self._detector.restart()
             try:
                 work = self._detector.begin(frame.image, watch, frame.pixel_format, frame.source)
             except RegionError as error:

@@ -10,8 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from edge.backends import BackendName, Device
 from edge.decision.verdict import VerdictSettings
-from edge.faces.base import LONGEST_SIDE
-from edge.faces.finders import EVERY, LEAST_SIDE, FaceSettings
+from edge.faces.finders import EVERY, LEAST_SIDE, LONGEST_SIDE, FaceSettings
 from edge.manifest import Calibration, Precision, RegionText
 from edge.schema import Strict
 from edge.sinks import check_options

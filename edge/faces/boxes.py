@@ -1,4 +1,4 @@
-"""Boxes about faces, and what is cut out of a frame by them."""
+"""Boxes around faces, and what is cut out of a frame by them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from edge.regions import resize_antialiased
 from edge.types import Box, Image
 
 CROP_SCALE = 1.3
-"""Side of a face's crop, in sides of its box: what detectors of swapped faces are trained on."""
+"""Side of a face's crop, in sides of its box: what detectors of face swaps are trained on."""
 
 Floats = npt.NDArray[np.float64]
 
-Boxes = npt.NDArray[np.float64]
+Boxes = Floats
 """Boxes as rows: [n, 4], xyxy."""
 
 
 def square_box(xyxy: Box, frame_hw: tuple[int, int], scale: float = CROP_SCALE) -> Box:
-    """The square about a face that is shown to a model.
+    """The square around a face that is shown to a model.
 
     As in the code published with FaceForensics++ (Rössler et al., 2019): its side is the longer one
     of the face's times the scale, its centre the face's. Where it would leave the frame at the left

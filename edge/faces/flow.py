@@ -2,7 +2,7 @@
 
 Points of a grid over each box are followed by pyramids of Lucas and Kanade; the median of their
 steps moves the box, and the median of how far they moved apart scales it (Kalal, Mikolajczyk and
-Matas, "Forward-Backward Error", 2010, whose median flow this is). It works on a shrunk picture in
+Matas, "Forward-Backward Error", 2010, whose median flow this is). It works on a reduced picture in
 grey: all boxes cost little more than one.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.faces.base import LONGEST_SIDE, shrunk
 from edge.faces.boxes import Boxes
+from edge.faces.finders import LONGEST_SIDE, reduced
 from edge.types import Image
 
 Grey = npt.NDArray[np.uint8]
@@ -44,7 +44,7 @@ _LEAST_INSIDE = 0.25
 """Share of a box that must be left in the picture."""
 
 _THUMB = (32, 18)
-_LEAST_ALIKE = 0.4
+_LEAST_LIKENESS = 0.4
 _MOST_NEW = 0.4
 """Correlation of a picture with the one before below which it is a cut, and share of it that must
 have changed besides: where a large face is gone, what is around it stays."""
@@ -59,10 +59,10 @@ class _View:
     """A picture as the flow sees it.
 
     Attributes:
-        hw: its height and width before it was shrunk.
-        scale: pixels of `grey` to one of the picture.
-        grey: shrunk.
-        thumb: shrunk to next to nothing.
+        hw: its height and width before it was reduced.
+        scale: pixels of `grey` per pixel of the picture.
+        grey: reduced.
+        thumb: reduced to a few pixels.
     """
 
     hw: tuple[int, int]
@@ -97,7 +97,7 @@ class Flow:
         if self._old is None or self._new is None or self._old.hw != self._new.hw:
             return True
         one, other = self._old.thumb, self._new.thumb
-        return _likeness(one, other) < _LEAST_ALIKE and _new_share(one, other) > _MOST_NEW
+        return _likeness(one, other) < _LEAST_LIKENESS and _new_share(one, other) > _MOST_NEW
 
     def carry(self, boxes: Boxes) -> tuple[Boxes, Flags]:
         """Where boxes went.
@@ -106,8 +106,7 @@ class Flow:
             boxes: [n, 4] in pixels of the picture; there must be two.
 
         Returns:
-            The same moved; whether each is surely where it is said to be. One that is not stays
-            where it was.
+            The same moved; whether each is reliable. One that is not stays where it was.
         """
         import cv2
 
@@ -138,7 +137,7 @@ class Flow:
 def _view(image: Image) -> _View:
     import cv2
 
-    small, scale = shrunk(image, LONGEST_SIDE)
+    small, scale = reduced(image, LONGEST_SIDE)
     grey: Grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)  # type: ignore[assignment]  # it stays uint8
     thumb = cv2.resize(grey, _THUMB, interpolation=cv2.INTER_AREA).astype(np.float64)
     return _View((image.shape[0], image.shape[1]), scale, grey, thumb)
@@ -147,7 +146,7 @@ def _view(image: Image) -> _View:
 def _likeness(one: Floats, other: Floats) -> float:
     """Correlation, -1..1; 1 for two that are flat, which have nothing to tell them apart."""
     one, other = one - one.mean(), other - other.mean()
-    noise = one.size  # of one grey level, which makes flat pictures alike
+    noise = one.size  # of one grey level, which makes flat pictures equal
     common = float((one * other).sum()) + noise
     return common / float(np.sqrt(((one**2).sum() + noise) * ((other**2).sum() + noise)))
 

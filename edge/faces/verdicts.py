@@ -14,7 +14,7 @@ from edge.types import Evidence, Region, Verdict
 class FaceVerdicts:
     """A verdict for each face of a source, each on the evidence of that face alone.
 
-    What is known of a face is dropped once it was not seen for as long as evidence lasts.
+    A face that was not seen for as long as evidence lasts is forgotten.
 
     Args:
         calibration: turns logits into scores.
@@ -28,14 +28,14 @@ class FaceVerdicts:
         self._last_s: dict[int, float] = {}
 
     def __len__(self) -> int:
-        """Faces of which something is known."""
+        """Faces that are remembered."""
         return len(self._trackers)
 
     def judge(self, time_s: float, regions: Sequence[Region]) -> tuple[Region, ...]:
         """The regions of a frame, each with the verdict on its track.
 
         Args:
-            time_s: the frame's time; a step backwards starts all evidence anew.
+            time_s: the frame's time; a step backwards drops all evidence.
             regions: those of faces; others stay as they are.
         """
         if any(time_s < last_s for last_s in self._last_s.values()):
@@ -65,8 +65,8 @@ class FaceVerdicts:
 def leading(regions: Sequence[Region]) -> Region | None:
     """The face that stands for its frame: the one that scores highest, a fake one before all.
 
-    One that was judged to be fake is not hidden by one that scores higher and is too new to be
-    judged. None where there is no face.
+    A fake one is thus not hidden by one that scores higher and is too new to be judged. None where
+    there is no face.
     """
     faces = [region for region in regions if region.track is not None]
     return max(faces, key=_lead, default=None)

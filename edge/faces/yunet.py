@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -14,8 +12,9 @@ from cv2.utils import logging
 from typing_extensions import Self
 
 from edge.errors import ModelError
-from edge.faces.base import Face, largest_first, shrunk
-from edge.faces.boxes import Floats, clipped
+from edge.faces.boxes import clipped
+from edge.faces.finders import Face, largest_first, reduced
+from edge.files import sha256_of
 from edge.types import Image
 
 LEAST_SCORE = 0.9
@@ -25,11 +24,11 @@ _TRIAL_HW = (64, 64)
 
 
 class YuNetFinder:
-    """See `edge.faces.base.FaceFinder`; scores are in 0..1.
+    """See `edge.faces.finders.FaceFinder`; scores are in 0..1.
 
     Args:
         model: a YuNet, `.onnx`.
-        longest_side: frames are shrunk to it.
+        longest_side: frames are reduced to it.
 
     Raises:
         ModelError: the file is absent, or is no YuNet.
@@ -39,7 +38,7 @@ class YuNetFinder:
 
     def __init__(self, model: Path, longest_side: int) -> None:
         try:
-            digest = hashlib.sha256(model.read_bytes()).hexdigest()
+            digest = sha256_of(model)
         except OSError as error:
             raise ModelError(f"{model}: expected a YuNet model: {error.strerror}.") from error
         self._longest_side = longest_side
@@ -62,38 +61,32 @@ class YuNetFinder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing is held but memory, which goes with the object."""
 
     def find(self, image: Image) -> list[Face]:
         """The faces in a picture, uint8 [H, W, 3] BGR, the largest first."""
-        small, scale = shrunk(image, self._longest_side)
-        hw = small.shape[0], small.shape[1]
-        if hw != self._size_hw:
-            self._detector.setInputSize(hw[::-1])
-            self._size_hw = hw
+        small, scale = reduced(image, self._longest_side)
+        size_hw = small.shape[0], small.shape[1]
+        if size_hw != self._size_hw:
+            self._detector.setInputSize(size_hw[::-1])
+            self._size_hw = size_hw
         rows = self._detector.detect(np.ascontiguousarray(small))[1]
-        found = () if rows is None else np.asarray(rows, np.float64)
-        return largest_first(_face(row, scale, image.shape[:2]) for row in found)
+        found = np.asarray([] if rows is None else rows, np.float64).reshape(-1, 15)
+        # Left, top, width, height, five landmarks, score.
+        edges = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1) / scale
+        hw = image.shape[0], image.shape[1]
+        return largest_first(
+            Face(clipped(box, hw), float(row[14])) for box, row in zip(edges, found, strict=True)
+        )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without OpenCV's warnings: it warns of settings that are its own."""
+    """Without OpenCV's warnings about its own settings."""
     level = logging.getLogLevel()
     logging.setLogLevel(logging.LOG_LEVEL_ERROR)
     try:
         yield
     finally:
         logging.setLogLevel(level)
-
-
-def _face(row: Floats, scale: float, frame_hw: tuple[int, ...]) -> Face:
-    # Left, top, width, height, five landmarks, score.
-    edges = np.concatenate([row[:2], row[:2] + row[2:4]]) / scale
-    return Face(clipped(edges, (frame_hw[0], frame_hw[1])), float(row[14]))

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from edge.config.parts import FacesConfig
 from edge.errors import MissingDependency, ModelError, UsageError
 from edge.faces import Face, FaceFinder, Faces, FaceSettings, open_finder
-from edge.faces.base import largest_first, shrunk
+from edge.faces.finders import largest_first, reduced
 from edge.types import Box
 from tests.edge.faces.pictures import FACE_XYXY, crowd, photograph, scene
 
@@ -30,7 +30,7 @@ def test_dlib_finds_the_face_where_it_is(finder: FaceFinder) -> None:
     assert finder.key.startswith("dlib-hog-") and finder.key.endswith("-640")
 
 
-def test_boxes_are_in_pixels_of_a_frame_that_was_shrunk(finder: FaceFinder) -> None:
+def test_boxes_are_in_pixels_of_a_frame_that_was_reduced(finder: FaceFinder) -> None:
     large = cv2.resize(photograph(), (1600, 1600), interpolation=cv2.INTER_LINEAR)
     (face,) = finder.find(large)  # type: ignore[arg-type]  # it is uint8
     scale = 1600 / 512
@@ -79,11 +79,11 @@ def test_without_dlib_the_command_that_installs_it_is_told(
 
 
 def test_nothing_is_ever_enlarged() -> None:
-    small, scale = shrunk(photograph(), 640)
+    small, scale = reduced(photograph(), 640)
     assert small is photograph() and scale == 1
-    smaller, scale = shrunk(photograph()[:256], 128)
+    smaller, scale = reduced(photograph()[:256], 128)
     assert smaller.shape == (64, 128, 3) and scale == 0.25
-    assert shrunk(photograph()[:1], 128)[0].shape == (1, 128, 3)
+    assert reduced(photograph()[:1], 128)[0].shape == (1, 128, 3)
 
 
 def test_equal_faces_have_a_fixed_order() -> None:
@@ -125,7 +125,7 @@ def yunet(path: Path, at: tuple[int, int]) -> Path:
 def test_a_yunet_is_run_by_opencv_and_its_boxes_are_the_frames(tmp_path: Path) -> None:
     path = yunet(tmp_path / "face.onnx", (3, 2))
     with open_finder(path, longest_side=80) as finder:
-        # A frame of 64 × 64 is not shrunk: the square's centre is the cell's corner.
+        # A frame of 64 × 64 is not reduced: the square's centre is the cell's corner.
         (face,) = finder.find(np.zeros((64, 64, 3), np.uint8))
         assert face == Face((8, 0, 40, 32), 1.0)
         assert finder.key.startswith("yunet-") and finder.key.endswith("-80-0.9")
