@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 
 from rich.console import Console
 
@@ -18,7 +17,7 @@ from edge.live.status import Outcome
 from edge.live.views import Controls, View, make_views
 from edge.regions import parse_region
 from edge.sinks import make_sinks, wanted
-from edge.sinks.base import Sink, SinkContext
+from edge.sinks.base import SinkContext
 from edge.sinks.worker import CAPACITY, SinkWorker
 from edge.sources import open_source
 from edge.sources.live import LiveSource
@@ -133,7 +132,7 @@ class LiveSession:
             sink = kind.make(config, self._context(config))
             if kind.sharing != "sink":
                 name = f"{config.name}: {kind.name}"
-                own.append(SinkWorker(sink, name=name, restart=partial(_same, sink)))
+                own.append(SinkWorker(sink, name=name))
                 continue
             place = str(kind.place(config, config.name))
             if (kind.name, place) not in self._shared:
@@ -141,7 +140,6 @@ class LiveSession:
                     sink,
                     name=place,
                     capacity=CAPACITY * max(2, len(self._wanted)),
-                    restart=partial(_same, sink),
                     on_gone=self._stop,
                 )
             shared.append(self._shared[kind.name, place])
@@ -195,10 +193,6 @@ def _live_source(config: CameraConfig) -> LiveSource:
     if not isinstance(source, LiveSource):
         raise SourceError(f"{source.name}: expected a camera, a stream or a video.")
     return source
-
-
-def _same(sink: Sink) -> Sink:
-    return sink
 
 
 def _outcome(camera: Camera) -> Outcome:

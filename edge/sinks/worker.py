@@ -62,8 +62,8 @@ class WorkerHealth:
 class SinkWorker:
     """Feeds one sink from a bounded queue, in a thread of its own.
 
-    A sink that fails is closed, so that its file is finished as far as possible, and reopened after
-    a pause; a lasting problem is logged once. What only a person can change (a full disk, for
+    A sink that fails is closed, so that its file is finished as far as possible, and entered again
+    after a pause; a lasting problem is logged once. What only a person can change (a full disk, for
     instance) stops the worker with one line. What is put into a stopped worker is dropped and
     counted.
 
@@ -71,8 +71,6 @@ class SinkWorker:
         sink: unopened.
         name: fit to be shown, for instance "door: recording"; the sink's if None.
         capacity: most results held, the one being written among them; 2 or more.
-        restart: gives the sink, unopened, that continues after a failure, perhaps the same; None
-            where reopening would harm what was written, so that any failure stops it.
         on_gone: called in the worker's thread when the reader of the output has closed it; the
             worker stops.
         now: the clock, in seconds.
@@ -88,14 +86,12 @@ class SinkWorker:
         *,
         name: str | None = None,
         capacity: int = CAPACITY,
-        restart: Callable[[], Sink] | None = None,
         on_gone: Callable[[], None] | None = None,
         now: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
         self.name = sink.name if name is None else name
-        self._sink: Sink | None = sink
-        self._restart = restart
+        self._sink = sink
         self._on_gone = on_gone
         self._now = now
         self._wait = wait
@@ -116,7 +112,7 @@ class SinkWorker:
         Raises:
             SinkError: it cannot be opened; nothing that exists was harmed.
         """
-        if self._thread is not None or self._sink is None:
+        if self._thread is not None:
             raise ValueError("a sink worker is opened once")
         self._sink.__enter__()
         self._state = "open"
@@ -163,42 +159,40 @@ class SinkWorker:
         )
 
     def _run(self) -> None:
-        while self._serve_next() and (self._sink is not None or self._recover()):
+        while self._serve_next() and (self._state == "open" or self._recover()):
             pass
         self._queue.close(self._now())
         self._queue.clear()
-        if self._sink is not None:
+        if self._state == "open":
             try:
                 self._sink.__exit__(None, None, None)
             except Exception as error:
                 self._error = _in_words(error)
                 _log.warning("%s was not finished: %s", self.name, self._error)
-            self._sink = None
         if self._state != "stopped":
             self._state = "closed"
 
     def _serve_next(self) -> bool:
         """Serve a result, and keep no hold of it; False when none will come any more."""
         item = self._queue.take()
-        if item is None or self._sink is None:
+        if item is None:
             return False
         try:
-            written = self._serve(self._sink, *item)
+            written = self._serve(*item)
         finally:
             self._queue.done()
         self._written += written
         self._lost += not written
         return self._state != "stopped"
 
-    def _serve(self, sink: Sink, result: Result, picture: Picture) -> bool:
-        if sink.wants_picture and not self._can_draw(picture):
+    def _serve(self, result: Result, picture: Picture) -> bool:
+        if self._sink.wants_picture and not self._can_draw(picture):
             return False
         try:
-            sink.write(result, picture)
+            self._sink.write(result, picture)
         except Exception as error:
-            self._sink = None
             try:
-                sink.__exit__(type(error), error, error.__traceback__)
+                self._sink.__exit__(type(error), error, error.__traceback__)
             except Exception as second:
                 _log.debug("%s: closing it failed too: %s", self.name, _in_words(second))
             self._failed(error)
@@ -224,7 +218,7 @@ class SinkWorker:
         """Stop, or log that it will be reopened."""
         is_gone = isinstance(error, BrokenPipeError)
         self._error = "its reader has closed it." if is_gone else _in_words(error)
-        if is_gone or self._restart is None or is_permanent(error):
+        if is_gone or is_permanent(error):
             self._state = "stopped"
             if is_gone and self._on_gone is not None:
                 self._on_gone()
@@ -237,18 +231,17 @@ class SinkWorker:
             _log.warning("%s failed and will be retried: %s", self.name, self._error)
 
     def _recover(self) -> bool:
-        """Reopen a sink, however long that takes; False if it is not to be."""
-        while self._state == "waiting" and self._restart is not None:
+        """Enter the sink again, however long that takes; False if it is not to be."""
+        while self._state == "waiting":
             self._wait(self._closing, self._backoff.failed(self._now()))
             if self._closing.is_set():
                 return False
             try:
-                sink = self._restart()
-                sink.__enter__()
+                self._sink.__enter__()
             except Exception as error:
                 self._failed(error)
             else:
-                self._sink, self._state = sink, "open"
+                self._state = "open"
                 self._restarts += 1
                 self._backoff.opened(self._now())
         return self._state == "open"

@@ -340,7 +340,7 @@ def test_after_a_failure_it_continues_behind_a_worker(tmp_path: Path) -> None:
         folder.unlink()
         away.rename(folder)
 
-    worker = SinkWorker(sink, capacity=100, restart=lambda: sink, wait=wait)
+    worker = SinkWorker(sink, capacity=100, wait=wait)
     worker.open()
     for index in range(8):
         if index == 2:

@@ -456,7 +456,7 @@ def fill(folder: Path) -> None:
     """Record until there is no room, behind a worker; prints what it logs."""
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     sink = RecordingSink(folder / "door.mp4", 10.0, rotate_s=3.0)
-    worker = SinkWorker(sink, name="door: recording", capacity=2, restart=lambda: sink)
+    worker = SinkWorker(sink, name="door: recording", capacity=2)
     worker.open()
     images = itertools.islice(itertools.cycle(list(moving(240, 320, 40))), 2000)
     served(worker, captured(make_result(image, i, pts=i / 10) for i, image in enumerate(images)))
@@ -500,7 +500,7 @@ def test_a_file_that_may_not_grow_further_is_left_and_another_started(tmp_path: 
     folder = tmp_path / "parts"
     folder.mkdir()
     sink = RecordingSink(folder / "door.mp4", 10.0, rotate_s=60.0)
-    worker = SinkWorker(sink, capacity=200, restart=lambda: sink, wait=lambda *_: None)
+    worker = SinkWorker(sink, capacity=200, wait=lambda *_: None)
     with files_up_to((tmp_path / "whole.mp4").stat().st_size // 2):
         worker.open()
         served(worker, results)

@@ -152,7 +152,7 @@ def opened() -> Iterator[Opened]:
 
 
 def retried(sink: Steered, pauses: Pauses, name: str | None = None) -> SinkWorker:
-    return SinkWorker(sink, name=name, restart=lambda: sink, now=pauses.now, wait=pauses.wait)
+    return SinkWorker(sink, name=name, now=pauses.now, wait=pauses.wait)
 
 
 def test_results_come_in_order_and_the_sink_is_finished(opened: Opened) -> None:
@@ -188,7 +188,7 @@ def test_no_more_results_are_held_than_the_capacity(opened: Opened, state: Worke
             self.results.clear()
 
     sink = Forgetful(*([broken()] if state == "waiting" else []))
-    worker = opened(SinkWorker(sink, capacity=4, restart=lambda: sink, wait=Pauses(most=0).wait))
+    worker = opened(SinkWorker(sink, capacity=4, wait=Pauses(most=0).wait))
     if state == "waiting":
         put(worker, 0)
         reaches(worker, "waiting")
@@ -319,9 +319,7 @@ def test_another_problem_is_logged_too(opened: Opened, caplog: pytest.LogCapture
 def test_after_a_pause_the_newest_results_are_written(opened: Opened) -> None:
     over = threading.Event()
     sink = Steered(broken())
-    worker = opened(
-        SinkWorker(sink, capacity=4, restart=lambda: sink, wait=lambda *_: over.wait(PATIENCE_S))
-    )
+    worker = opened(SinkWorker(sink, capacity=4, wait=lambda *_: over.wait(PATIENCE_S)))
     put_and_wait(worker, 0)
     put(worker, *range(1, 10))
     over.set()
@@ -366,15 +364,6 @@ def test_what_only_a_person_can_change_stops_it_with_one_line(
     assert (worker.health().written, worker.health().dropped) == (1, 99)
     assert worker.close(PATIENCE_S)
     assert worker.health().state == "stopped" and len(caplog.records) == 1
-
-
-def test_a_sink_that_must_not_be_reopened_stops_at_any_failure(
-    opened: Opened, caplog: pytest.LogCaptureFixture
-) -> None:
-    worker = opened(SinkWorker(Steered(broken())))
-    put(worker, 0)
-    reaches(worker, "stopped")
-    assert "stopped; detection continues" in caplog.text
 
 
 def test_a_disk_that_is_full_when_it_is_reopened_stops_it(opened: Opened) -> None:
@@ -509,7 +498,7 @@ def test_a_file_that_cannot_be_finished_is_logged(caplog: pytest.LogCaptureFixtu
 def test_a_folder_that_went_away_and_came_back(opened: Opened, tmp_path: Path) -> None:
     folder, away = tmp_path / "pictures", tmp_path / "away"
     sink = ImagesSink(folder, ".png")
-    worker = opened(SinkWorker(sink, restart=lambda: sink, wait=lambda *_: away.rename(folder)))
+    worker = opened(SinkWorker(sink, wait=lambda *_: away.rename(folder)))
     picture = Picture.of(next(moving(32, 32, 1)))
     for index in range(4):
         if index == 2:
