@@ -93,10 +93,7 @@ def folder_whole(path: Path) -> Iterator[Path]:
     """A folder to fill, which takes its place at the end and replaces what is there.
 
     What was put there goes away if an error or a stop comes between. Two processes may fill the
-    same: one of them is kept.
-
-    Raises:
-        SinkError: it cannot be made.
+    same: one of them is kept. A SinkError says that it cannot be made.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing(path):
@@ -134,13 +131,7 @@ def _lives(process: int) -> bool:
 
 
 def save_picture(path: Path, image: Image) -> None:
-    """Write a picture, uint8 [H, W, 3] BGR, as its name says: .png, or .jpg of quality 95.
-
-    The JPEG keeps its colours at full resolution.
-
-    Raises:
-        SinkError: it cannot be written.
-    """
+    """Write uint8 [H, W, 3] BGR as .png, or as .jpg of quality 95 with full colour."""
     picture = PillowImage.fromarray(np.ascontiguousarray(image[:, :, ::-1]))
     with writing(path):
         if path.suffix == ".png":

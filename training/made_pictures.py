@@ -79,13 +79,8 @@ GENERATORS: MappingProxyType[str, Callable[[Image], Image]] = MappingProxyType(
 
 
 def write_split(split: Path, per_camera: int, side: int, seed: int) -> None:
-    """Write SPLIT/0_real/CAMERA/N.png, and each of them through each generator.
-
-    Args:
-        split: folder that is made.
-        per_camera: pictures of each camera.
-        side: of a picture in pixels; even.
-        seed: of all that is drawn.
+    """Write SPLIT/0_real/CAMERA/N.png, `side` pixels high and wide, and each through each
+    generator.
 
     Raises:
         SinkError: the folder cannot be written to.

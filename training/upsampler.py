@@ -10,9 +10,9 @@ with H and W rounded down to even.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +20,16 @@ import onnx
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from edge.errors import SourceError
 from edge.files import written_whole
 from edge.sources.images import is_image, read_image
 from edge.terminal import console, positive
-from edge.types import Image
 from training.data.crops import random_crop
+from training.pairs.quality import psnr_db
 from training.program import run_program
+from training.progress import progress_bar
 
 CHANNELS = 12
 CROP = 96
@@ -96,7 +96,11 @@ def find_photos(folder: Path, smallest: int) -> list[Path]:
         SourceError: there is none.
     """
     found = [p for p in sorted(folder.rglob("*")) if is_image(p)]
-    usable = [path for path in found if _is_usable(path, smallest)]
+    usable = []
+    for path in found:
+        with suppress(SourceError):
+            if min(read_image(path).shape[:2]) >= smallest:
+                usable.append(path)
     if not usable:
         raise SourceError(
             f"{folder} has no picture of at least {smallest}×{smallest} pixels that can be read. "
@@ -106,36 +110,29 @@ def find_photos(folder: Path, smallest: int) -> list[Path]:
 
 
 def train(photos: Sequence[Path], steps: int, seed: int) -> Upsampler:
-    """Fit the decoder to restore halved crops, by the mean absolute difference.
-
-    Args:
-        photos: each at least `CROP` pixels high and wide.
-        steps: of Adam, with a cosine schedule.
-        seed: of weights and crops.
+    """Fit the decoder to restore halved crops, by the mean absolute difference and a cosine
+    schedule.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = Upsampler()
     adam = torch.optim.Adam(model.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-    with _progress() as progress:
-        for _ in progress.track(range(steps), description="training"):
+    with progress_bar() as progress:
+        task = progress.add_task("training", total=steps, note="")
+        for _ in range(steps):
             crops = _draw(photos, rng)
             adam.zero_grad()
             loss = F.l1_loss(model(F.avg_pool2d(crops, 2)), crops)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             adam.step()
             schedule.step()
+            progress.advance(task)
     return model.eval()
 
 
 def measure(model: bytes, photos: Sequence[Path]) -> float:
-    """Mean over photographs of the PSNR of what ONNX Runtime gives back, in dB.
-
-    Args:
-        model: an ONNX file of this module.
-        photos: at least one.
-    """
+    """Mean over photographs of the PSNR of what ONNX Runtime makes of them, in dB."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -144,20 +141,8 @@ def measure(model: bytes, photos: Sequence[Path]) -> float:
     return float(np.mean([psnr_db(a, b) for a, b in zip(pictures, again, strict=True)]))
 
 
-def psnr_db(picture: Image, again: Image) -> float:
-    """Peak signal-to-noise ratio over the part that both cover, in dB; uint8 [H, W, 3]."""
-    height, width = again.shape[:2]
-    difference = picture[:height, :width].astype(np.float64) - again
-    return 10 * math.log10(255**2 / max(float((difference**2).mean()), 1e-9))
-
-
 def to_onnx(model: Upsampler, metadata: dict[str, str]) -> bytes:
-    """The decoder with the halving before it, from uint8 to uint8.
-
-    Args:
-        model: the weights.
-        metadata: goes to `metadata_props`.
-    """
+    """The decoder with the halving before it, from uint8 to uint8, as an ONNX file."""
     graph = helper.make_graph(
         _nodes(),
         "upsampler",
@@ -218,23 +203,10 @@ def _metadata(psnr: float, photos: int, held_out: int) -> dict[str, str]:
     }
 
 
-def _is_usable(path: Path, smallest: int) -> bool:
-    try:
-        height, width = read_image(path).shape[:2]
-    except SourceError:
-        return False
-    return bool(min(height, width) >= smallest)
-
-
 def _draw(photos: Sequence[Path], rng: np.random.Generator) -> Tensor:
     drawn = [photos[int(index)] for index in rng.integers(len(photos), size=BATCH)]
     crops = np.stack([random_crop(read_image(path), CROP, rng) for path in drawn])
     return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous() / 255.0
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console())
 
 
 if __name__ == "__main__":

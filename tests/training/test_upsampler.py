@@ -14,8 +14,9 @@ from PIL import Image as PillowImage
 
 from edge.types import Image
 from tests.training.pictures import smooth_noise
+from training.pairs.quality import psnr_db
 from training.program import run_program
-from training.upsampler import Upsampler, add_arguments, psnr_db, run, to_onnx
+from training.upsampler import Upsampler, add_arguments, run, to_onnx
 
 SMALL = 16 * 1024
 
@@ -70,12 +71,6 @@ def test_the_file_does_what_torch_does_at_any_size(height_width: tuple[int, int]
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
         expected = (model(F.avg_pool2d(x, 2)) * 255).clamp(0, 255).permute(0, 2, 3, 1).numpy()
     assert np.abs(again - expected).max() <= 0.51
-
-
-def test_psnr_of_a_known_difference() -> None:
-    black = np.zeros((5, 4, 3), np.uint8)
-    assert psnr_db(black, black[:4] + 255) == pytest.approx(0.0)
-    assert psnr_db(black, black[:4] + 51) == pytest.approx(20 * np.log10(5))
 
 
 def test_a_folder_without_photographs_is_one_sentence(

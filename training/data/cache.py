@@ -12,13 +12,9 @@ MEBIBYTE = 2**20
 
 
 class PictureCache:
-    """Reads pictures, and keeps those that come first until the bound is reached.
+    """Reads pictures (path → uint8 [H, W, 3] BGR), and keeps the first of them up to `limit_mb`.
 
     Nothing is let go for another: when pictures are drawn evenly, no choice beats the first.
-
-    Args:
-        limit_mb: mebibytes of pixels; 0 keeps nothing.
-        read: path → uint8 [H, W, 3] BGR.
     """
 
     def __init__(self, limit_mb: int, read: Callable[[Path], Image] = read_image) -> None:
@@ -26,11 +22,7 @@ class PictureCache:
         self._kept: dict[Path, Image] = {}
 
     def read(self, path: Path) -> Image:
-        """The picture, uint8 [H, W, 3] BGR, not to be written to.
-
-        Raises:
-            SourceError: it cannot be read.
-        """
+        """The picture, not to be written to; a SourceError where it cannot be read."""
         if path in self._kept:
             return self._kept[path]
         image = self._read(path)

@@ -133,13 +133,8 @@ def run(args: argparse.Namespace) -> int:
 class SourceRow:
     """The pictures of one source and label in a split.
 
-    Attributes:
-        source: its name.
-        label: real 0, fake 1.
-        pictures: how many can be used.
-        sizes: of the smallest, the median and the largest by area; None without pictures.
-        formats: how many of each, the most common first.
-        left_out: how many cannot be used.
+    `sizes` are those of the smallest, the median and the largest by area; `formats` come with how
+    many there are of each, the most common first.
     """
 
     source: str

@@ -40,10 +40,7 @@ def random_crop(image: Image, size: int, rng: np.random.Generator) -> Image:
 def part_at(image: Image, side: int, at: tuple[float, float]) -> Image:
     """A part of an image [H, W, 3], cut off at `side` rows and columns.
 
-    Args:
-        image: of any size.
-        side: of the part, where the image has as much.
-        at: where in the room that is left, rows then columns, 0..1.
+    `at` says where in the room that is left, rows then columns, 0..1.
     """
     height, width = image.shape[:2]
     top, left = (int(max(n - side, 0) * p + 0.5) for n, p in zip((height, width), at, strict=True))
@@ -61,11 +58,8 @@ def resized(image: Image, side: int | None) -> Image:
 
 
 def normalised(pixels: Image | Batch, device: torch.device | None = None) -> Tensor:
-    """uint8 […, H, W, 3] BGR → float32 […, 3, H, W] RGB, ImageNet-normalised.
-
-    Args:
-        pixels: in the memory of the CPU.
-        device: of the result; the CPU if None.
+    """uint8 […, H, W, 3] BGR on the CPU → float32 […, 3, H, W] RGB on `device`, ImageNet-
+    normalised.
     """
     rgb = torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1])).to(device).movedim(-1, -3)
     mean = torch.tensor(IMAGENET_MEAN, device=device)

@@ -24,13 +24,10 @@ OnFile = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DataSet:
-    """Labelled pictures in splits.
+    """Labelled pictures in splits: `train`, `val`, `test`, `test/<generator or platform>`, or
+    `all`.
 
-    Attributes:
-        name: of its folder.
-        layout: a name in `training.data.layouts.LAYOUTS`.
-        root: its folder.
-        splits: by name: `train`, `val`, `test`, `test/<generator or platform>`, or `all`.
+    `name` is that of its folder, `layout` one in `training.data.layouts.LAYOUTS`.
     """
 
     name: str
@@ -51,15 +48,8 @@ def open_dataset(
 ) -> DataSet:
     """Find the pictures of a data set; a file is decoded unless it was at an earlier start.
 
-    Args:
-        path: its folder.
-        layout: a name in `training.data.layouts.LAYOUTS`, or "auto".
-        classes: to learn from, where the layout has such; empty for all.
-        smallest: least height and width in pixels.
-        cache: folder to keep in what was found; None for the user's cache folder.
-        on_file: called after each file.
-        labels: folders of photographs and of generated pictures.
-        hashed: compute perceptual hashes too, as the search for leaks needs.
+    `smallest` is the least side in pixels; `cache` is for what was found, None for the user's
+    cache folder; `hashed` computes perceptual hashes too, as the search for leaks needs.
 
     Raises:
         SourceError: the folder is missing, fits no layout, or a split lacks a label.
@@ -85,13 +75,7 @@ def open_dataset(
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What is learned from, and what it is judged on.
-
-    Attributes:
-        train: None where only pairs are learned from.
-        val: with labels.
-        pairs: photographs with their reconstructions; may be empty.
-    """
+    """What is learned from (`train` is None with pairs alone), and what it is judged on."""
 
     train: PictureFolder | None
     val: PictureFolder
@@ -108,13 +92,10 @@ class TrainingData:
 def open_training_data(
     data: DataConfig, folder: Path | None, smallest: int, out: Console
 ) -> TrainingData:
-    """Find all pictures of a training; those that are too small or unreadable are listed.
+    """Find all pictures of a training; those that are too small or unreadable are listed on `out`.
 
-    Args:
-        data: says which.
-        folder: goes before the configuration's path.
-        smallest: least side of a validation picture in pixels.
-        out: where people read.
+    `folder` goes before the configuration's path; `smallest` is the least side of a validation
+    picture in pixels.
 
     Raises:
         UsageError: no folder is named, or the layout has no such class.

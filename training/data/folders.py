@@ -42,12 +42,9 @@ _MOST_THREADS = 32
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A folder whose pictures have one label.
+    """A folder whose pictures have one label (real 0, fake 1), searched to the bottom.
 
-    Attributes:
-        folder: searched to the bottom.
-        label: real 0, fake 1.
-        source: of all of them; None for the name of the folder below, or `UNSORTED`.
+    `source` is that of all of them; None for the name of the folder below, or `UNSORTED`.
     """
 
     folder: Path
@@ -56,11 +53,9 @@ class Part:
 
 
 class RejectedPictures(Sequence[Rejected]):
-    """The files that are left out.
+    """The files that are left out, with the label and source that they would have had.
 
-    Attributes:
-        pictures: with the label and source that they would have had.
-        small: how many are sound, and only have too few pixels.
+    `small` of them are sound, and only have too few pixels.
     """
 
     def __init__(self, pictures: Pictures, small: int) -> None:
@@ -81,12 +76,7 @@ class RejectedPictures(Sequence[Rejected]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureFolder:
-    """The pictures of one split, in the order of their paths.
-
-    Attributes:
-        pictures: those that can be used; every label that was asked for occurs.
-        rejected: files that cannot be read or are too small.
-    """
+    """The pictures of one split that can be used, by path, and those that are left out."""
 
     pictures: Pictures
     rejected: RejectedPictures
@@ -103,11 +93,7 @@ class PictureFolder:
 
 
 def index_folder(split: Path, smallest: int = 1) -> PictureFolder:
-    """Find the pictures of a split; every file is decoded once, so that training meets no bad one.
-
-    Args:
-        split: the folder that holds `0_real` and `1_fake`.
-        smallest: least height and width in pixels.
+    """The pictures of a split folder that holds `0_real` and `1_fake`, each decoded once.
 
     Raises:
         SourceError: the folder or one of its classes is missing, or has no picture to use.
@@ -143,13 +129,8 @@ def index_pictures(
 ) -> PictureFolder:
     """Set apart what can be used: each file is decoded in threads, unless the ledger knows it.
 
-    Args:
-        found: as `find_pictures` gave them; filled with what is learned.
-        parts: where they were found.
-        ledger: what is known of them from before, and where news is kept.
-        smallest: least height and width in pixels.
-        hashed: compute perceptual hashes.
-        on_file: called after each file.
+    `found` is as `find_pictures` gave it for `parts`, and is filled with what is learned;
+    `smallest` is the least side in pixels, `hashed` computes perceptual hashes.
 
     Raises:
         SourceError: a label among the parts has no picture to use.
@@ -193,18 +174,10 @@ def walk(
     wanted: Callable[[bytes], bool] = is_picture,
     above: frozenset[tuple[int, int]] = frozenset(),
 ) -> Iterator[bytes]:
-    """Every file below a folder that is wanted, and every folder that cannot be read.
+    """Every file below a folder that is wanted, and every folder that cannot be read, by path.
 
-    Links to folders are followed, but not into a folder that is being walked already. In memory are
-    the names of one folder and of those above it.
-
-    Args:
-        folder: path, as the system's bytes.
-        wanted: of a file's name.
-        above: the folders that are being walked.
-
-    Yields:
-        In the order of paths; a folder only if it cannot be read.
+    Links to folders are followed, but not into a folder that is being walked already (`above`). In
+    memory are the names of one folder and of those above it. Paths are the system's bytes.
     """
     names = []
     try:

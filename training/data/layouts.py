@@ -60,11 +60,9 @@ _PACKERS_OWN = ("__MACOSX",)
 class Layout:
     """A way to lay out a data set.
 
-    Attributes:
-        shape: how it looks, for people.
-        plan: the splits of a folder that looks so, for these classes; empty if it does not.
-        fits: whether a folder looks so, where a plan alone does not tell.
-        selects: what `classes` chooses among in a folder, by name; None where it cannot.
+    `shape` is how it looks, for people; `plan` gives the splits of a folder that looks so, and
+    nothing for another; `fits` says whether it does, where a plan alone does not tell; `selects`
+    gives what `classes` chooses among in a folder, and is None where it cannot.
     """
 
     shape: str
@@ -76,16 +74,7 @@ class Layout:
 def plan_splits(
     root: Path, layout: str, classes: Sequence[str] = (), labels: Labels = LABEL_FOLDERS
 ) -> tuple[str, Plan]:
-    """Find out which folders make up the splits of a data set.
-
-    Args:
-        root: of the data set.
-        layout: a name in `LAYOUTS`, or "auto".
-        classes: to learn from; empty for all.
-        labels: folders of photographs and of generated pictures.
-
-    Returns:
-        The layout's name and, per split, its folders.
+    """The layout's name (found out with "auto") and, per split, the folders that make it up.
 
     Raises:
         SourceError: the folder is missing, fits no layout, or lacks a class.
@@ -120,11 +109,7 @@ def recognised(root: Path, labels: Labels = LABEL_FOLDERS) -> str | None:
 
 
 def find_root(folder: Path) -> Path | None:
-    """The data set in a folder: itself, or what lies below it in one folder that is alone there.
-
-    Returns:
-        A folder that fits a layout; None where there is none.
-    """
+    """The data set in a folder: itself, or what lies below it in one folder that is alone there."""
     if recognised(folder):
         return folder
     inside = [child for child in _children(folder) if child.name not in _PACKERS_OWN]

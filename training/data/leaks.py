@@ -45,13 +45,7 @@ _ONES = np.array([bin(n).count("1") for n in range(1 << 16)], np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A picture held out, and the one to learn from that is most like it.
-
-    Attributes:
-        held: of val or test.
-        train: of train.
-        distance: bits in which their hashes differ.
-    """
+    """A picture held out, the one of train that is most like it, and the bits that differ."""
 
     held: Picture
     train: Picture
@@ -60,14 +54,8 @@ class Leak:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitLeaks:
-    """What leaked into one split, as columns of N leaks.
-
-    Attributes:
-        split: its name.
-        held: the pictures held out.
-        train: all pictures of train.
-        nearest: intp [N], places in `train`.
-        distances: uint8 [N], bits in which the hashes differ.
+    """What leaked into one split: N pictures held out, their places in train (intp [N]), and in how
+    many bits the hashes differ (uint8 [N]).
     """
 
     split: str
@@ -90,15 +78,9 @@ def find_leaks(
     distance: int = DISTANCE,
     on_step: Callable[[float], None] = lambda share: None,
 ) -> list[SplitLeaks]:
-    """For each picture of the other splits the one of train that is most like it, if any is.
+    """For each split with such pictures those that are within `distance` bits of one of train.
 
-    Args:
-        dataset: opened with `hashed`.
-        distance: bits that may differ, 0 to `MOST_DISTANCE`.
-        on_step: called now and then with the share that is done, 0..1.
-
-    Returns:
-        An entry for each split that has such pictures; none without a split `train`.
+    The data set was opened with `hashed`; `on_step` is given the share that is done, 0..1.
     """
     if TRAIN not in dataset.splits:
         return []

@@ -37,12 +37,8 @@ Stamp = tuple[bytes, int, int]
 class Ledger:
     """The file of what is known, open. Where it cannot be written, it lasts for this run only.
 
-    Args:
-        folder: to keep it in; the user's cache folder if None.
-        data: the folder of the pictures.
-
     Raises:
-        UsageError: the folder lies within the data.
+        UsageError: the folder (the user's cache folder if None) lies within the data.
     """
 
     def __init__(self, folder: Path | None, data: Path) -> None:

@@ -45,9 +45,6 @@ class PictureData(pl.LightningDataModule):
         clean: batches hold clean crops too; the policy must not resize.
         smallest: least side of a validation picture in pixels.
         out: where people read what was found.
-
-    Attributes:
-        found: `train` (None with pairs alone), `val` and `pairs`; there after `setup`.
     """
 
     found: TrainingData
@@ -71,12 +68,7 @@ class PictureData(pl.LightningDataModule):
         self._settings = sample_settings(data, policy, seed, workers, clean=clean)
 
     def setup(self, stage: str | None = None) -> None:
-        """Find all pictures, once; those that cannot be used are listed.
-
-        Raises:
-            UsageError: no folder is named, or the layout has no such class.
-            SourceError: a folder is missing, has another layout, or has nothing to use.
-        """
+        """Find all pictures, once, as `found`; errors as of `open_training_data`."""
         if not hasattr(self, "found"):
             out = self._out or console()
             self.found = open_training_data(self._data, self._folder, self._smallest, out)

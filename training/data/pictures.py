@@ -37,13 +37,7 @@ hash, 0 unless asked for; place of the reason why it is left out, 0 for none."""
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One labelled picture.
-
-    Attributes:
-        path: its file.
-        label: real 0, fake 1.
-        source: the camera, set or generator that it comes from.
-    """
+    """One labelled picture (real 0, fake 1) and the camera, set or generator that it comes from."""
 
     path: Path
     label: int
@@ -87,15 +81,7 @@ class Paths(Sequence[bytes]):
 
 
 class Pictures(Sequence[Picture]):
-    """A sequence of pictures, held as columns.
-
-    Attributes:
-        paths: of the files.
-        rows: [N] of `ROW`.
-        source_names: every source once.
-        format_names: as Pillow calls them; "" if unknown.
-        reasons: why a file is left out, in words that follow its path; the first, empty, for none.
-    """
+    """A sequence of pictures, held as columns: paths, [N] of `ROW`, and the names it points to."""
 
     def __init__(
         self,
@@ -183,9 +169,6 @@ class BalancedDraw:
 
     Beside the pictures, which are not copied, it keeps 8 bytes for each. What is drawn depends on
     the generator and the pictures alone, and not on the order in which sources were found.
-
-    Args:
-        pictures: to draw from; a sequence other than `Pictures` is turned into one.
     """
 
     def __init__(self, pictures: Sequence[Picture]) -> None:
@@ -195,11 +178,7 @@ class BalancedDraw:
             self._groups.setdefault(label, []).append(places)
 
     def draw(self, label: int, rng: np.random.Generator) -> Picture:
-        """One picture of a label.
-
-        Raises:
-            KeyError: no picture has it.
-        """
+        """One picture of a label; a KeyError where none has it."""
         groups = self._groups[label]
         places = groups[int(rng.integers(len(groups)))]
         return self.pictures[int(places[rng.integers(len(places))])]

@@ -37,12 +37,9 @@ _one_large_at_a_time = threading.Lock()
 class Probed:
     """What is known of one file.
 
-    Attributes:
-        width, height: in pixels, as a person sees it; 0 if unknown.
-        format: as Pillow calls it, by content and not by name; "" if unknown.
-        note: a place in `NOTES`.
-        fault: why it cannot be used, in words that follow the path; "" if it can.
-        phash: 8 bytes of the perceptual hash; None if it was not computed.
+    `width` and `height` are as a person sees it, 0 if unknown; `format` is Pillow's, by content;
+    `note` is a place in `NOTES`; `fault` follows the path, and is "" for a sound file; `phash`
+    has 8 bytes.
     """
 
     width: int = 0
@@ -58,10 +55,6 @@ def probe(path: str, hashed: bool) -> Probed:
 
     Of large pictures one is decoded at a time, so that many threads do not take the memory of many.
     Warnings are Pillow's about odd metadata; whoever calls this from threads silences them around.
-
-    Args:
-        path: of the file.
-        hashed: compute the perceptual hash too.
 
     Raises:
         OSError: the file cannot be read, which may pass, as opposed to a fault of its content.
@@ -82,16 +75,10 @@ def probe(path: str, hashed: bool) -> Probed:
 
 
 def perceptual_hash(image: Image) -> bytes:
-    """The 64 bits of pHash, from the low frequencies of the picture shrunk to 32×32.
+    """The 64 bits of pHash, from the low frequencies of uint8 [H, W, 3] BGR shrunk to 32×32.
 
     As the library imagehash computes it, after C. Zauner, Implementation and Benchmarking of
     Perceptual Image Hash Functions (2010).
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-
-    Raises:
-        MissingDependency: the library is absent.
     """
     try:
         import imagehash

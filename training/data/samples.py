@@ -53,24 +53,16 @@ class Sample(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class SampleSettings:
-    """What becomes of a picture on its way to a sample.
+    """What becomes of a picture on its way to a sample; what is not said here is in `DataConfig`.
 
     Attributes:
-        crop: side of a sample in pixels.
-        resize: squeeze each picture to a square of so many pixels first; None never resizes.
-        flip: mirror every other sample, left to right.
         policy: of the degradations; None for none.
-        first_compression: give pictures from lossless files a first JPEG, as nearly every
-            photograph has had one.
-        pairs_share: of the samples that come from pairs, if there are any.
         reduced_share: of the samples that show the picture reduced as a whole; it is degraded
             before, as the device reduces what it receives.
-        reduced_rows: shorter side of a reduced picture, least and most.
         mirror: fill pictures up by mirroring where they are too small for a crop and what is done
             to it; if not, the sample is smaller.
         clean: give the crop from before its degradations too.
         cache_mb: mebibytes of decoded pictures that one loading process keeps.
-        seed: of every random choice.
     """
 
     crop: int
@@ -93,15 +85,8 @@ class PictureSamples(Dataset[Sample]):
     Sample i has label i mod 2 and depends on the seed and i alone, not on who loads it. Samples
     2j and 2j + 1 are either both sides of a pair, in which crop, flip, degradations and all their
     random numbers agree, or two pictures of their own. Of a label, a source is drawn evenly, then
-    one of its pictures; of the pairs, a decoder is drawn evenly.
-
-    Args:
-        pictures: both labels occur; may be empty where there are pairs.
-        pairs: may be empty where there are pictures.
-        settings: of the samples.
-
-    Attributes:
-        sources: names at the place that a sample's `source` says.
+    one of its pictures; of the pairs, a decoder is drawn evenly. Pictures are of both labels, or
+    none where there are pairs. `sources` are the names at the place that a sample's `source` says.
     """
 
     def __init__(
@@ -184,11 +169,8 @@ class Share(NamedTuple):
 class BatchSampler(Sampler[list[int]]):
     """Indices of endless samples, batch after batch, of which each process takes its share.
 
-    Args:
-        batch: samples of a step, over all processes; a multiple of twice their number, so that
-            both sides of a pair are in one share.
-        start: first step, where a training is resumed.
-        share: of this process.
+    `batch` counts samples of a step over all processes, a multiple of twice their number, so that
+    both sides of a pair are in one share; `start` is the first step, where a training is resumed.
     """
 
     def __init__(self, batch: int, start: int = 0, share: Share | None = None) -> None:

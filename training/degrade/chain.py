@@ -210,15 +210,10 @@ class Chain(Strict):
         return size
 
     def crop(self, image: Image, size: int, at: tuple[float, float] = (0.5, 0.5)) -> Image:
-        """A degraded part of a picture.
+        """A degraded part of a picture, uint8 [size, size, 3] BGR.
 
-        Args:
-            image: uint8 [H, W, 3] BGR; mirrored at its borders where it is too small.
-            size: side of the result in pixels.
-            at: where the part lies in the room that there is, rows then columns, 0..1.
-
-        Returns:
-            uint8 [size, size, 3] BGR.
+        The picture, uint8 [H, W, 3], is mirrored at its borders where it is too small; `at` says
+        where the part lies in the room that there is, rows then columns, 0..1.
         """
         return _middle(self(self._taken(image, size, at)), size)
 

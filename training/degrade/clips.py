@@ -46,13 +46,10 @@ is repeated at its edge, and cut afterwards."""
 
 
 def h264(image: Image, crf: int = 23) -> Image:
-    """Encode the picture as a still H.264 clip and take its last predicted frame.
+    """Encode uint8 [H, W, 3] BGR as a still H.264 clip and take its last predicted frame.
 
-    4:2:0, limited range; an odd last row or column is repeated before and cut off after.
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        crf: x264's constant rate factor; 23 is its default, lower is better.
+    4:2:0, limited range; an odd last row or column is repeated before and cut off after. `crf` is
+    x264's constant rate factor; 23 is its default, lower is better.
     """
     height, width = image.shape[:2]
     even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -67,17 +64,9 @@ def moving_clip(
 ) -> Image:
     """Encode windows that move over the picture as a clip, and take one predicted frame.
 
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        codec: encoded with x264 or x265.
-        crf: the encoder's constant rate factor, lower is better.
-        preset: the encoder's.
-        moves: per frame the window's top and left in pixels, from 0.
-        taken: index of the frame, from 1.
-
-    Returns:
-        The frame, smaller than the picture by the largest number in moves; its top left pixel
-        shows that of the picture at moves[taken].
+    `moves` are each frame's top and left in pixels, from 0; `taken` is the frame, from 1. The
+    result is smaller than the picture by the largest number in moves; its top left pixel shows
+    that of the picture at moves[taken].
     """
     reach = max(map(max, moves))
     height, width = image.shape[0] - reach, image.shape[1] - reach
@@ -91,13 +80,7 @@ def moving_clip(
 
 
 def encode(frames: Sequence[Image], codec: VideoCodec, options: Mapping[str, str]) -> Packets:
-    """Encode frames of one even size at 25 a second, 4:2:0, on one thread.
-
-    Args:
-        frames: uint8 [H, W, 3] BGR each.
-        codec: which encoder.
-        options: as FFmpeg names them.
-    """
+    """Encode frames of one even size, uint8 [H, W, 3] BGR, at 25 a second, 4:2:0, on one thread."""
     encoder = CodecContext.create(_ENCODERS[codec], "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.height, encoder.width = frames[0].shape[:2]

@@ -38,25 +38,15 @@ _COARSEST_QSCALE = 69
 
 
 def jpeg(image: Image, quality: int, chroma: Chroma = "4:2:0") -> Image:
-    """Compress as JPEG with libjpeg and decode again.
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        quality: 1..100 on libjpeg's scale.
-        chroma: whether colour is halved in both directions.
-    """
+    """Compress as JPEG with libjpeg, `quality` 1..100 on its scale, and decode again."""
     return _through_pillow(image, "JPEG", quality=quality, subsampling=chroma)
 
 
 def mjpeg(image: Image, quality: int, chroma: Chroma = "4:2:0") -> Image:
-    """Compress as JPEG with FFmpeg's encoder and decode with libjpeg.
+    """Compress as JPEG with FFmpeg's encoder, `quality` mapped by `qscale`, and decode with
+    libjpeg.
 
     Its tables are those of MPEG-1, its rounding and its halving of colour are its own.
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        quality: 1..100, mapped by `qscale`.
-        chroma: whether colour is halved in both directions.
     """
     return _decoded(mjpeg_file(image, quality, chroma))
 
@@ -86,12 +76,7 @@ def qscale(quality: int) -> int:
 
 
 def webp(image: Image, quality: int) -> Image:
-    """Compress as lossy WebP (4:2:0 always) and decode again.
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        quality: 0..100 on libwebp's scale.
-    """
+    """Compress as lossy WebP (4:2:0 always), `quality` 0..100 of libwebp, and decode again."""
     return _through_pillow(image, "WEBP", quality=quality, method=2)
 
 
@@ -108,14 +93,7 @@ def first_jpeg(image: Image, rng: np.random.Generator) -> Image:
 
 
 def resize(image: Image, height: int, width: int, filter: Filter) -> Image:
-    """Resample as Pillow does: antialiased when it shrinks, but for `nearest`.
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        height: of the result, at least 1.
-        width: of the result, at least 1.
-        filter: the kernel.
-    """
+    """Resample as Pillow does: antialiased when it shrinks, but for `nearest`."""
     picture = PillowImage.fromarray(np.ascontiguousarray(image))
     return np.array(picture.resize((width, height), _FILTERS[filter]))
 

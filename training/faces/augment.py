@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 
 class Augment:
-    """Changes faces at random, each by the numbers that its seed gives.
-
-    Args:
-        settings: how much of what.
-
-    Raises:
-        MissingDependency: kornia is not installed.
-    """
+    """Changes faces at random, each by the numbers that its seed gives."""
 
     def __init__(self, settings: AugmentConfig) -> None:
         self._steps = _steps(settings)

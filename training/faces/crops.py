@@ -35,16 +35,8 @@ Opener = Callable[[], FaceFinder]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How crops are cut.
-
-    Attributes:
-        detector: name of the face finder.
-        detector_key: its name, version and settings.
-        fps: moments per second of a video.
-        size: side of a crop in pixels.
-        most_faces: kept of a frame, the largest first.
-        png: kept without loss; else as JPEG of quality 95.
-        scale: side of the crop over the longer side of the face.
+    """How crops are cut: by which detector (its key has version and settings), how often, how
+    large, how many of a frame, and in which format.
     """
 
     detector: str
@@ -69,15 +61,9 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What became of a video.
-
-    Attributes:
-        sha256: of its file; empty where it cannot be read.
-        frames: how many were looked at.
-        faces: how many crops there are.
-        without_face: frames in which no face was found.
-        further_faces: faces that were found and not kept.
-        fault: what is wrong with the file, as it follows its path; empty if nothing is.
+    """What became of a video: frames that were looked at, crops, frames without a face, faces that
+    were found and not kept, and what is wrong with the file, as it follows its path. The hash is
+    empty where it cannot be read.
     """
 
     sha256: str
@@ -110,16 +96,7 @@ def default_cache() -> Path:
 
 
 class CropCache:
-    """The folder that sets share, for one recipe.
-
-    Args:
-        folder: holds a store for each recipe, and the hashes of files.
-        recipe: how crops are cut.
-        opener: of the face finder that the recipe names.
-
-    Raises:
-        SinkError: the folder cannot be written to.
-    """
+    """The folder that sets share: a store for each recipe, and the hashes of files."""
 
     def __init__(self, folder: Path, recipe: Recipe, opener: Opener) -> None:
         self._folder, self.recipe, self._opener = folder, recipe, opener
@@ -127,18 +104,7 @@ class CropCache:
         write_whole(self.store / RECIPE, json.dumps(asdict(recipe), indent=1) + "\n")
 
     def cut_all(self, paths: Sequence[Path], workers: int) -> dict[Path, Cut]:
-        """Cut the faces of videos, but for those that are kept already.
-
-        Args:
-            paths: of the videos.
-            workers: processes.
-
-        Returns:
-            What became of each.
-
-        Raises:
-            SinkError: a crop cannot be written.
-        """
+        """Cut the faces of videos, but for those that are kept already; what became of each."""
         lines = JsonLines(self._folder / HASHES)
         hashes = dict(filter(None, map(_hash_line, lines.read())))
         known: dict[Path, Cut | None] = {}

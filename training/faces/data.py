@@ -109,13 +109,7 @@ class FaceData(pl.LightningDataModule):
 
 
 class FaceSamples(Dataset[Sample]):
-    """Sample i: a face, changed at random; every face comes once an epoch, in another order.
-
-    Args:
-        faces: to learn from.
-        config: of the training.
-        workers: loading processes that share the memory for decoded faces.
-    """
+    """Sample i: a face, changed at random; every face comes once an epoch, in another order."""
 
     def __init__(self, faces: Sequence[FaceItem], config: FacesConfig, workers: int = 0) -> None:
         self._faces, self._config = faces, config
@@ -140,13 +134,7 @@ class FaceSamples(Dataset[Sample]):
 
 
 class ValidationFaces(Dataset[Sample]):
-    """Faces as the model sees them, in their order.
-
-    Args:
-        faces: prepared.
-        size: side in pixels.
-        place: `source` of every sample.
-    """
+    """Faces as the model sees them, in their order; `source` of every sample is `place`."""
 
     def __init__(self, faces: Sequence[FaceItem], size: int, place: int = 0) -> None:
         self._faces, self._size, self._place = faces, size, place

@@ -46,15 +46,8 @@ class Extraction:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What was written of a video.
-
-    Attributes:
-        video: its path below the folder of videos.
-        size, changed_ns: of its file, to know it again.
-        how: what was wanted.
-        frames: number and time in seconds of each picture.
-        fault: what is wrong with the file, in a sentence; empty if nothing is.
-        decoder: what decoded it.
+    """What was written of a video: number and time in seconds of each picture; what is wrong with
+    the file, in a sentence; and its size and time of change, to know it again.
     """
 
     video: str
@@ -116,21 +109,7 @@ def run(args: argparse.Namespace) -> int:
 def write_all(
     videos: Path, paths: Sequence[Path], output: Path, how: Extraction, workers: int
 ) -> list[Extracted]:
-    """Write the pictures of videos, but for those that are done.
-
-    Args:
-        videos: the folder that the paths are below of.
-        paths: of the videos.
-        output: the folder to write to.
-        how: what is wanted.
-        workers: processes.
-
-    Returns:
-        What there is of each video now, in the order of paths.
-
-    Raises:
-        SinkError: a picture cannot be written.
-    """
+    """Write the pictures of videos below a folder, but for those that are done; gives all."""
     record = JsonLines(output / RECORD)
     earlier = {done.video: done for done in map(_extracted, record.read()) if done is not None}
     known: dict[Path, Extracted | None] = {}

@@ -36,12 +36,8 @@ _OPTIONS = {"protocol_whitelist": "file"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampled:
-    """One chosen frame.
-
-    Attributes:
-        index: place in its video in the order of presentation, from 0.
-        time_s: seconds from the video's first frame.
-        image: uint8 [H, W, 3] BGR, turned as a player turns it.
+    """One chosen frame: its place in the order of presentation, seconds from the video's first
+    frame, and uint8 [H, W, 3] BGR, turned as a player turns it.
     """
 
     index: int
@@ -63,11 +59,8 @@ def sampled(path: Path, fps: float) -> Iterator[Sampled]:
     """For each moment 0, 1 / fps, 2 / fps, … of a video, the frame that is nearest to it.
 
     A frame is given once, even where it is the nearest to several moments: a video with fewer
-    frames than were asked for gives each of them. Of two that are equally near, the earlier.
-
-    Args:
-        path: a video file; its first video stream is taken.
-        fps: moments per second of presentation time; above 0.
+    frames than were asked for gives each of them. Of two that are equally near, the earlier. Of a
+    file the first video stream is taken.
 
     Raises:
         SourceError: there is no video in it, or no frame; or, after every frame that could be
@@ -173,13 +166,10 @@ class _Decoding:
 
 
 class _Clock:
-    """Times from the first frame on, always rising.
+    """Times from the first frame on, always rising; `usual` seconds between frames are announced.
 
     Joined recordings jump back, and raw streams have no times: there a frame follows the last one
     at the announced rate.
-
-    Args:
-        usual: seconds between frames at that rate.
     """
 
     def __init__(self, usual: Fraction) -> None:

@@ -95,14 +95,8 @@ class SetManifest(Strict):
 
 @dataclass(frozen=True, slots=True)
 class FaceItem:
-    """One crop of a face.
-
-    Attributes:
-        path: of the picture.
-        label: real 0, fake 1.
-        video: what tells its video from the others.
-        manipulation: how a fake was made; None for a real one, or where it is not known.
-        source: the data set.
+    """One crop of a face: its label (real 0, fake 1), what tells its video from the others, how a
+    fake was made (None where it is not known), and the data set.
     """
 
     path: Path
@@ -113,12 +107,7 @@ class FaceItem:
 
 
 class FaceSet:
-    """A prepared set, opened.
-
-    Args:
-        folder: of the set.
-        manifest: what it holds.
-    """
+    """A prepared set, opened."""
 
     def __init__(self, folder: Path, manifest: SetManifest) -> None:
         self.folder, self.manifest = folder, manifest
@@ -172,13 +161,8 @@ class FaceSet:
 
 
 def load_set(path: Path) -> FaceSet:
-    """Open a prepared set.
-
-    Args:
-        path: its folder.
-
-    Raises:
-        SourceError: there is none, or its manifest is broken or of another version.
+    """Open a prepared set's folder; a SourceError where its manifest is absent, broken or
+    another's.
     """
     file = path / MANIFEST
     try:
@@ -221,12 +205,10 @@ def shown_from(folder: Path, other: Path) -> str:
 
 
 def without_copies(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
-    """Each file once: of equal ones, one of test is kept, else of val, else the first.
+    """Each file once, in their order: of equal ones, one of test is kept, else of val, else the
+    first.
 
-    A file that is labelled both real and fake is left out.
-
-    Returns:
-        The videos in their order, and sentences on what was left out.
+    A file that is labelled both real and fake is left out. Also sentences on what was left out.
     """
     everything, groups = list(videos), defaultdict[str, list[Video]](list)
     for video in everything:
@@ -251,12 +233,7 @@ def without_copies(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
 
 
 def combined(sets: Sequence[FaceSet], folder: Path) -> SetManifest:
-    """The manifest of several prepared sets as one; their crops stay where they are.
-
-    Args:
-        sets: prepared; left as they are.
-        folder: that the manifest is for.
-    """
+    """The manifest, for a folder, of several prepared sets as one; their crops stay there."""
     videos: list[Video] = []
     origins: list[Origin] = []
     stores: list[Store] = []

@@ -37,12 +37,7 @@ numbers 339, 878, 992, 71x and 8xx; actors' 07__talking_against_wall and 01__kit
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Who is on which side.
-
-    Attributes:
-        of: person → split.
-        cut: how many people each group had that was cut.
-    """
+    """Who is on which side, and how many people each group had that was cut."""
 
     of: Mapping[str, Split]
     cut: tuple[int, ...]
@@ -59,17 +54,11 @@ def person(kind: str, number: str) -> str:
 
 
 def deal_out(casts: Iterable[Sequence[str]], fixed: Mapping[str, Split]) -> Sides:
-    """Deal people out to train, val and test.
+    """Deal the people of videos out to train, val and test.
 
-    The same people are always dealt out alike: groups that are not fixed follow each other by the
-    hash of their first name, and fill val, then test, then train.
-
-    Args:
-        casts: the people of each video.
-        fixed: person → split, which the others of a group follow unless two are on two sides.
-
-    Returns:
-        The side of everybody.
+    The same people are always dealt out in the same way: groups that are not fixed follow each
+    other by the hash of their first name, and fill val, then test, then train. The others of a
+    group follow whoever is fixed, unless two are on two sides.
     """
     groups, cut = [], []
     kinds: dict[str, list[list[str]]] = defaultdict(list)
@@ -100,13 +89,8 @@ def shared_people(videos: Iterable[tuple[Sequence[str], Split]]) -> dict[str, se
 
 
 def read_official(folder: Path) -> dict[str, Split]:
-    """The published lists: train.json, val.json and test.json, each of pairs of numbers.
-
-    Args:
-        folder: that holds the three.
-
-    Returns:
-        Person → split.
+    """Person → split of the published lists: train.json, val.json and test.json, each pairs of
+    numbers.
 
     Raises:
         ConfigError: one is absent or of another form, or a number is in two.

@@ -79,15 +79,8 @@ _FOLDERS: Mapping[str, tuple[LabelWord, str | None, _Names]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A video with what its place and its name say of it.
-
-    Attributes:
-        path: of the file.
-        label: `real` or `fake`.
-        split: None until people are dealt out.
-        manipulation: how a fake was made; None for a real one, or where it is not known.
-        compression: as the folder is called; None where there is none.
-        people: who is to be seen; empty where it is not known.
+    """A video with what its place and its name say of it; without a split until people are dealt
+    out.
     """
 
     path: Path
@@ -100,13 +93,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What was found of a data set.
-
-    Attributes:
-        root: its folder.
-        clips: its videos.
-        notes: what is missing or was left out, in sentences.
-    """
+    """What was found of a data set: its videos, and sentences on what is missing."""
 
     root: Path
     clips: tuple[Clip, ...]
@@ -120,14 +107,8 @@ def named(text: str, names: Sequence[object]) -> str:
 
 
 def find_faceforensics(root: Path, compression: str) -> Tree:
-    """The videos of one compression; what is missing becomes a note.
-
-    Args:
-        root: the folder with original_sequences and manipulated_sequences.
-        compression: one of `COMPRESSIONS`.
-
-    Raises:
-        SourceError: nothing is there.
+    """The videos of one of `COMPRESSIONS`; what is missing becomes a note, a SourceError if it is
+    all.
     """
     if not any((root / name).is_dir() for name in ("original_sequences", "manipulated_sequences")):
         raise SourceError(
@@ -161,14 +142,7 @@ def find_faceforensics(root: Path, compression: str) -> Tree:
 
 
 def find_youtube(root: Path) -> Tree:
-    """The videos of the folders; what is missing becomes a note.
-
-    Args:
-        root: the unpacked set.
-
-    Raises:
-        SourceError: nothing is there.
-    """
+    """The videos of the folders; what is missing becomes a note, a SourceError if it is all."""
     places: list[tuple[Split, Path]] = [("train", root), *((name, root / name) for name in SPLITS)]
     clips = [
         Clip(path, label, split)

@@ -65,15 +65,11 @@ def for_each_video(
 def share_out(
     jobs: Sequence[J], work: Callable[[J], R], workers: int
 ) -> Generator[tuple[J, R | None], None, None]:
-    """Do all jobs, in any order.
+    """Do all jobs, in any order; gives each with its result, None where its process ended.
 
-    Args:
-        jobs: each can be sent to another process.
-        work: a function of a module, or a `functools.partial` of one; what it raises ends all.
-        workers: processes; with one, or for a single job, the work is done in this process.
-
-    Yields:
-        Each job with its result as it comes; None where the process that worked on it ended.
+    Jobs can be sent to another process, and `work` is a function of a module or a
+    `functools.partial` of one; what it raises ends all. With one worker, or for a single job, it
+    is done in this process.
     """
     if workers == 1 or len(jobs) < 2:
         for job in jobs:

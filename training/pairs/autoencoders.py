@@ -67,15 +67,10 @@ SPECS: Final = MappingProxyType(_specs())
 
 
 class Autoencoder(nn.Module):
-    """Encoder, quantiser where there is one, decoder.
+    """Encoder, quantiser where there is one, decoder, as its spec says.
 
-    Args:
-        spec: of the network.
-
-    Attributes:
-        spec: likewise.
-        quantisation: scalar, what the quantiser adds to the loss; of the last `forward` while
-            training.
+    `quantisation` is a scalar that the quantiser adds to the loss, of the last `forward` in
+    training.
     """
 
     def __init__(self, spec: AutoencoderSpec) -> None:
@@ -125,11 +120,9 @@ def doubling(kind: Upsampling, channels: int, out: int) -> nn.Module:
 
 
 def reconstruct(model: nn.Module, picture: Image) -> Image:
-    """Send a picture through an autoencoder, and round it as a generator saves it.
+    """Send uint8 [H, W, 3] through an autoencoder, and round it as a generator saves it.
 
-    Args:
-        model: [1, 3, H, W] in 0..1 → the same, in any colour order as both sides have the same.
-        picture: uint8 [H, W, 3]; height and width are multiples of the model's factor.
+    The model takes [1, 3, H, W] in 0..1 in any colour order, as both sides have the same.
     """
     planes = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None] / 255.0
     with torch.inference_mode():

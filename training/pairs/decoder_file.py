@@ -53,13 +53,8 @@ def save_decoder(path: Path, model: Autoencoder, card: DecoderCard) -> None:
 
 
 def load_decoder(path: Path) -> tuple[Autoencoder, DecoderCard]:
-    """Read an autoencoder.
-
-    Args:
-        path: `NAME.safetensors`, with `NAME.json` beside it.
-
-    Returns:
-        It in evaluation mode, and its card.
+    """Read `NAME.safetensors` with `NAME.json` beside it: the autoencoder in evaluation mode, its
+    card.
 
     Raises:
         ModelError: a file is missing or broken, or the weights are not those of the card.

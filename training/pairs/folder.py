@@ -36,15 +36,7 @@ _METHOD = 2
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A photograph and its reconstruction, of the same size.
-
-    Attributes:
-        real: file of the photograph.
-        fake: file of the reconstruction.
-        decoder: what made it.
-        source: the camera or set that the photograph comes from.
-        psnr_db: of the reconstruction against the photograph, in dB.
-    """
+    """A photograph and its reconstruction, of the same size, and how near that comes."""
 
     real: Path
     fake: Path
@@ -80,13 +72,7 @@ class Manifest(Strict):
 
 @dataclass(frozen=True, slots=True)
 class PairFolder:
-    """The pairs of a folder, in the order in which they were made.
-
-    Attributes:
-        path: of the folder.
-        pairs: all of them.
-        manifest: where they come from.
-    """
+    """The pairs of a folder, in the order in which they were made."""
 
     path: Path
     pairs: tuple[Pair, ...]
@@ -104,10 +90,7 @@ class PairFolder:
 
 
 def read_pairs(path: Path) -> PairFolder:
-    """Read a folder of pairs; no picture is opened.
-
-    Args:
-        path: the folder, complete or not.
+    """Read a folder of pairs, complete or not; no picture is opened.
 
     Raises:
         SourceError: it is no such folder, a line is of another form, a file is missing, or there
@@ -150,15 +133,8 @@ def read_manifest(path: Path) -> Manifest:
 class PairWriter:
     """Writes a folder of pairs, in which each line stands for two files that are whole.
 
-    Args:
-        path: the folder; may hold pairs from before, and is made where it is absent.
-        manifest: written at once, without figures.
-
-    Attributes:
-        done: lines by the names of fake files that are there already.
-
-    Raises:
-        SinkError: it cannot be written.
+    The folder may hold pairs from before, in `done` by the names of their fake files. A SinkError
+    says that it cannot be written.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -176,13 +152,8 @@ class PairWriter:
     ) -> None:
         """Write a pair; the photograph's file only where it is not there from another decoder.
 
-        Args:
-            names: from `names`.
-            pictures: photograph and reconstruction, uint8 [H, W, 3] BGR, of one size.
-            figures: the rest of the line: `decoder`, `source`, `psnr_db`, `hf_ratio`.
-
-        Raises:
-            SinkError: a file cannot be written.
+        `names` are from `names`, `pictures` uint8 [H, W, 3] BGR of one size, `figures` the rest
+        of the line: `decoder`, `source`, `psnr_db`, `hf_ratio`.
         """
         real, fake = names
         if not (self._path / real).exists():

@@ -78,10 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make what is missing.
-
-    Returns:
-        The exit code: 0 all is there, 128 + signal when stopped before.
+    """Make what is missing; the exit code is 0, or 128 + signal when stopped before.
 
     Raises:
         UsageError: a decoder is not known or too weak, or the folder was made otherwise.

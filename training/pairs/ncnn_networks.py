@@ -33,12 +33,8 @@ _FACTORS = (2, 3, 4)
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What probing a network has shown.
-
-    Attributes:
-        scale: output pixels for each input pixel.
-        eaten: input pixels that are lost on each side.
-        residual: the output is what to add to the input, enlarged by repeating pixels.
+    """What probing a network has shown: output pixels for each input pixel; input pixels that are
+    lost on each side; whether the output is to be added to the input, enlarged by repeating pixels.
     """
 
     scale: int
@@ -47,11 +43,7 @@ class _Form:
 
 
 class EnlargingNetwork:
-    """An enlarging network, with the reduction before it.
-
-    Args:
-        param: `NAME.param`, with the weights as `NAME.bin` beside it.
-        name: of the decoder in a folder of pairs; folder and file name if None.
+    """An enlarging network, `NAME.param` with `NAME.bin` beside it, with the reduction before it.
 
     Raises:
         ModelError: a file is missing or broken, or the network does not enlarge pictures 2, 3 or 4

@@ -71,16 +71,8 @@ def identity(picture: Picture, data: Path) -> str:
 
 
 def region(image: Image, side: int, multiple: int, rng: np.random.Generator) -> Image:
-    """A part of a picture at a random place, never resized.
-
-    Args:
-        image: uint8 [H, W, 3].
-        side: largest height and width.
-        multiple: height and width of the part are multiples of it.
-        rng: draws the place.
-
-    Raises:
-        SourceError: the picture is smaller than the multiple.
+    """A part of uint8 [H, W, 3] at a random place, never resized: at most `side` high and wide,
+    both multiples of `multiple`; a SourceError where the picture is smaller than that.
     """
     height, width = (min(n, side) // multiple * multiple for n in image.shape[:2])
     if not height or not width:
@@ -94,12 +86,8 @@ def region(image: Image, side: int, multiple: int, rng: np.random.Generator) -> 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """Regions of photographs in memory.
-
-    Attributes:
-        learned: uint8 [H, W, 3] BGR each, to draw crops from.
-        held_out: never trained on, to judge by.
-        rejected: files that are left out.
+    """Regions of photographs in memory, uint8 [H, W, 3] BGR each: to draw crops from, and never
+    trained on; and the files that are left out.
     """
 
     learned: tuple[Image, ...]
@@ -116,11 +104,6 @@ class PoolCrops(Dataset[Sample]):
     """Crops of a pool without end, as `training.data.samples.collated` takes them.
 
     Item i depends on the seed and i alone.
-
-    Args:
-        pool: photographs.
-        side: of a crop in pixels.
-        seed: of what is drawn.
     """
 
     def __init__(self, pool: Pool, side: int, seed: int) -> None:
@@ -135,17 +118,10 @@ class PoolCrops(Dataset[Sample]):
 def read_pool(
     data: Path, pictures: Sequence[Picture], smallest: int, seed: int, on_file: Callable[[], None]
 ) -> Pool:
-    """Decode photographs once, and keep a region of each.
+    """Decode photographs once, and keep a region of each that is `smallest` pixels high and wide.
 
     One in sixteen, though at most 32 and at least one, is held out; which ones follows from their
-    paths alone.
-
-    Args:
-        data: the folder that the paths are taken within.
-        pictures: at least two.
-        smallest: least height and width in pixels.
-        seed: of the regions' places.
-        on_file: called after each file.
+    paths within `data` alone.
 
     Raises:
         SourceError: fewer than two can be used.

@@ -15,13 +15,9 @@ _LUMA_BGR = np.array((0.114, 0.587, 0.299))
 
 
 def psnr_db(picture: Image, again: Image) -> float:
-    """Peak signal-to-noise ratio in dB, over all pixels and channels; at most 138.
-
-    Args:
-        picture: uint8 [H, W, 3].
-        again: of the same shape.
-    """
-    difference = picture.astype(np.float64) - again
+    """Peak signal-to-noise ratio in dB of uint8 [H, W, 3] over what both cover; at most 138."""
+    height, width = again.shape[:2]
+    difference = picture[:height, :width].astype(np.float64) - again
     return 10 * math.log10(255**2 / max(float((difference**2).mean()), 1e-9))
 
 

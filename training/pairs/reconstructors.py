@@ -28,10 +28,8 @@ _ONNX_FACTOR = 8
 class Reconstructor(Protocol):
     """A decoder with all that must come before it.
 
-    Attributes:
-        name: of the decoder in a folder of pairs.
-        factor: height and width of the pictures that it takes are multiples of it.
-        made_by: its kind and its file's name, for the manifest of a folder of pairs.
+    `name` is that of the decoder in a folder of pairs; height and width of the pictures that it
+    takes are multiples of `factor`; `made_by` is its kind and its file's name, for the manifest.
     """
 
     @property
@@ -48,14 +46,7 @@ class Reconstructor(Protocol):
 
 
 class TrainedAutoencoder:
-    """One of our own.
-
-    Args:
-        path: `NAME.safetensors`, with its card beside it.
-
-    Raises:
-        ModelError: it cannot be used.
-    """
+    """One of our own: `NAME.safetensors`, with its card beside it."""
 
     def __init__(self, path: Path) -> None:
         self._model, card = load_decoder(path)
@@ -71,14 +62,7 @@ class TrainedAutoencoder:
 
 
 class OnnxPicture:
-    """An ONNX file from pictures to pictures: uint8 [N, H, W, 3] BGR in and out.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        ModelError: it is no such file.
-    """
+    """An ONNX file from pictures to pictures: uint8 [N, H, W, 3] BGR in and out."""
 
     factor = _ONNX_FACTOR
 
@@ -120,10 +104,7 @@ class OnnxPicture:
 
 
 def open_reconstructors(paths: list[Path]) -> list[Reconstructor]:
-    """Open everything that is named, in order.
-
-    Args:
-        paths: see `KINDS`.
+    """Open everything that is named, in order; see `KINDS`.
 
     Raises:
         UsageError: a file is of no known kind, is missing, or two have one name.

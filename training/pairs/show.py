@@ -45,13 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw the sheet; the exit code is 0.
-
-    Raises:
-        UsageError: the output is no PNG.
-        SourceError: the folder or a picture cannot be read.
-        SinkError: the sheet cannot be written.
-    """
+    """Draw the sheet; the exit code is 0."""
     if args.output.suffix.lower() != ".png":
         raise UsageError(f"--output {args.output}: expected a name that ends in .png.")
     folder = read_pairs(args.pairs)
@@ -75,11 +69,8 @@ def choose(pairs: Sequence[Pair], rows: int) -> list[Pair]:
 
 
 def row(pair: Pair, side: int) -> Image:
-    """A titled row, uint8 [H, 3·side, 3] BGR.
-
-    Args:
-        pair: of which the middle is shown.
-        side: its height and width; smaller pictures are set on grey.
+    """A titled row, uint8 [H, 3·side, 3] BGR, of the middle of a pair; smaller ones are set on
+    grey.
     """
     real, fake = (centre_crop(read_image(path), side) for path in (pair.real, pair.fake))
     difference = (fake.astype(int) - real) * GAIN + 128

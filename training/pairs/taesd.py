@@ -32,11 +32,6 @@ _LIMIT = 3.0
 class TinyAutoencoder:
     """A reconstructor of such a couple of files.
 
-    Args:
-        encoder: file of the encoder.
-        decoder: file of the decoder.
-        name: of the decoder in a folder of pairs; its file's name if None.
-
     Raises:
         ModelError: a file is missing, is no state dict, or is not of this form; or the two do not
             belong together.

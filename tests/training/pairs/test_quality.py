@@ -10,6 +10,7 @@ def test_psnr_of_a_known_error() -> None:
     grey = np.full((8, 8, 3), 100, np.uint8)
     assert psnr_db(grey, grey + np.uint8(1)) == pytest.approx(48.1308, abs=1e-3)
     assert psnr_db(grey, grey) > 100
+    assert psnr_db(grey, grey[:7, :6] + np.uint8(1)) == pytest.approx(48.1308, abs=1e-3)
 
 
 def test_only_fine_detail_counts_as_high_frequency() -> None:

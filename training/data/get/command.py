@@ -74,11 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch, or list.
-
-    Returns:
-        The exit code: 0 all is there, 128 + signal when stopped; what came is kept.
-    """
+    """Fetch, or list; the exit code is 0, or 128 + signal when stopped: what came is kept."""
     entry = ENTRIES[args.name]
     parts = _chosen(args.name, entry, args.part)
     output = args.output or Path("data") / args.name

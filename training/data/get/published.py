@@ -30,14 +30,9 @@ _CC_BY_NC_SA = (
 class Part:
     """One file of an entry.
 
-    Attributes:
-        name: what it is called on the command line, and the folder that it is unpacked into.
-        file: its published file name.
-        address: what is asked for it.
-        size: as its publishers state it, in words; empty where they do not.
-        sha256: of the file, in hexadecimal; None where nobody has published it.
-        unpack: whether it is an archive that is unpacked here.
-        optional: left out unless it is asked for.
+    `name` is what it is called on the command line, and the folder that it is unpacked into; `size`
+    is as its publishers state it, in words; `sha256` is None where nobody has published it; an
+    `optional` one is left out unless it is asked for.
     """
 
     name: str
@@ -51,15 +46,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A data set, or weights.
-
-    Attributes:
-        title: one line on what it is.
-        page: where its publishers describe it; also where a person can fetch it by hand.
-        licence: its terms, in short.
-        licence_address: where their text is.
-        parts: its files.
-        note: what else one should know; empty where nothing.
+    """A data set, or weights: what it is, the page where its publishers describe it and a person
+    can fetch it by hand, its terms in short and where their text is, its files, and a note.
     """
 
     title: str

@@ -30,12 +30,8 @@ _BROKEN = (
 
 
 def unpack(archive: Path, folder: Path, on_member: OnMember = lambda done, total: None) -> None:
-    """Unpack a zip or tar beside the folder, and put it in place at the end.
-
-    Args:
-        archive: told apart by its content.
-        folder: does not exist yet; its parent does.
-        on_member: told the progress.
+    """Unpack a zip or tar, told apart by content, beside the folder, and put it in place at the
+    end.
 
     Raises:
         FetchError: not such an archive, broken, encrypted, not safe, or there is no room.
