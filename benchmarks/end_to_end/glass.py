@@ -21,8 +21,7 @@ from benchmarks.section import Row
 from benchmarks.stats import median, percentiles
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
-from edge.live.camera import Camera
-from edge.live.loop import LiveLoop
+from edge.live.loop import Camera, LiveLoop
 from edge.live.views import Controls
 from edge.sinks.worker import SinkWorker
 from edge.sources import open_source

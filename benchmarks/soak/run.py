@@ -20,8 +20,8 @@ from benchmarks.soak.watch import CameraClock, Watch
 from edge.backends import open_backend
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
-from edge.live.camera import Camera
-from edge.live.loop import INFERENCE_THREAD, LiveLoop, batch_that_pays
+from edge.live.loop import INFERENCE_THREAD, Camera, LiveLoop
+from edge.live.scheduler import batch_that_pays
 from edge.live.views import Controls
 from edge.regions import parse_region
 from edge.sinks.worker import SinkWorker

@@ -63,7 +63,8 @@ class Judge:
         self._last = frame
         faces = len(regions) if self._looks_for_faces and error is None else None
         with watch.stage("verdict"):
-            regions = self._faces.judge(frame.time_s, regions)
+            if self._looks_for_faces:
+                regions = self._faces.judge(frame.time_s, regions)
             evidence, verdict = self._decide(frame.time_s, regions)
         if evidence is not None and not math.isfinite(evidence.logit):
             error = "the model gave a logit that is not finite"
@@ -106,7 +107,7 @@ class Judge:
         self, time_s: float, regions: tuple[Region, ...]
     ) -> tuple[Evidence | None, Verdict]:
         """The evidence and the verdict of the frame: those of a face, where faces are judged."""
-        face = leading(regions)
+        face = leading(regions) if self._looks_for_faces else None
         if face is not None and face.verdict is not None:
             return face.evidence, face.verdict
         evidence = combine(regions) if regions else None

@@ -11,8 +11,8 @@ from rich.console import Console
 from edge.config import CameraConfig, RunConfig, build_config
 from edge.detector import Detector
 from edge.errors import ConfigError, PatchwatchError, SourceError
-from edge.live.camera import Camera
-from edge.live.loop import LiveLoop, batch_that_pays
+from edge.live.loop import Camera, LiveLoop
+from edge.live.scheduler import batch_that_pays
 from edge.live.status import Outcome
 from edge.live.views import Controls, View, make_views
 from edge.regions import parse_region

@@ -42,7 +42,7 @@ from benchmarks.soak.watch import CameraClock, Watch
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.errors import SourceEnded
-from edge.live.camera import Camera
+from edge.live.loop import Camera
 from edge.manifest import Calibration
 from edge.regions import parse_region
 from edge.sources.capture import Capture

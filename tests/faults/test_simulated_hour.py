@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from edge.live.loop import Scheduler
+from edge.live.scheduler import Scheduler
 from edge.sources.capture import Shot
 from edge.sources.slot import Slot
 from tests.fakes import grey

@@ -9,8 +9,8 @@ import pytest
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.errors import ModelError, NetworkError, SinkError
-from edge.live.camera import Camera
-from edge.live.loop import LiveLoop, Scheduler, batch_that_pays
+from edge.live.loop import Camera, LiveLoop
+from edge.live.scheduler import Scheduler, batch_that_pays
 from edge.live.views import Controls
 from edge.regions import parse_region
 from edge.sinks.base import Sink
