@@ -10,11 +10,9 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -101,9 +99,8 @@ class OnnxRuntimeBackend:
 
     Args:
         path: the model file.
-        threads: threads inside an operator on the CPU; None lets ONNX Runtime use every core.
-        device: what runs it. With "tensorrt" TensorRT builds an engine first, which takes from
-            seconds to minutes.
+        threads: per operator on the CPU; None for every core.
+        device: what runs it; with "tensorrt" it builds an engine first, in seconds to minutes.
         precision: that the network computes in.
         typed: whether the file itself holds that precision's types; see `providers`.
         engines: folder for such engines of this model on this machine; None to keep none.
@@ -112,10 +109,8 @@ class OnnxRuntimeBackend:
         device: what runs it, never another than the requested one.
 
     Raises:
-        ModelError: missing, not ONNX, or refused by the runtime; or ONNX Runtime would have run it
-            on something else than `device`.
-        ContractError: other inputs or outputs than the contract's.
-        ManifestError: no manifest, a broken one or one of a newer schema.
+        ModelError: missing, not ONNX, without a readable manifest, with other tensors than the
+            contract's, or ONNX Runtime refused it or would have run it on another device.
         MissingDependency: this ONNX Runtime was built without a provider for the device.
         UsageError: the precision cannot be had from that file on that device.
         GpuError: no GPU, no driver, no memory left, or no code for the GPU.
@@ -135,13 +130,14 @@ class OnnxRuntimeBackend:
     ) -> None:
         self._path = path
         self.device = device
+        release = re.findall(r"\d+", ort.__version__)
         wanted = providers(
             device,
             ort.get_available_providers(),
             precision,
             typed=typed,
             engines=engines,
-            runtime=_runtime_version(),
+            runtime=(int(release[0]), int(release[1])),
             jetson=device != "cpu" and read_board().l4t is not None,
         )
         self.manifest = read_manifest(path)
@@ -167,7 +163,12 @@ class OnnxRuntimeBackend:
             ModelError: the model has a fixed size and the frames another, or the runtime failed.
             GpuError: the GPU failed.
         """
-        self._refuse_other_size(frames)
+        found, fixed_hw = frames.shape[1:3], self._fixed_hw
+        if any(fixed not in (None, size) for fixed, size in zip(fixed_hw, found, strict=True)):
+            raise ModelError(
+                f"{self._path}: made for frames of {fixed_hw[0]}×{fixed_hw[1]} pixels, got "
+                f"{found[0]}×{found[1]}. Choose a region of that size, or export without --static."
+            )
         try:
             outputs = self._session.run(self._outputs, {"frames": frames})
         except Exception as error:  # the runtime's own exceptions share no public base class
@@ -180,22 +181,11 @@ class OnnxRuntimeBackend:
         maps = outputs[1] if len(outputs) > 1 else [None] * len(logits)
         return [Evidence(float(logit), patch) for logit, patch in zip(logits, maps, strict=True)]
 
-    def _refuse_other_size(self, frames: Batch) -> None:
-        found = frames.shape[1:3]
-        if any(
-            fixed is not None and fixed != size
-            for fixed, size in zip(self._fixed_hw, found, strict=True)
-        ):
-            height, width = self._fixed_hw
-            raise ModelError(
-                f"{self._path}: made for frames of {height}×{width} pixels, got "
-                f"{found[0]}×{found[1]}. Choose a region of that size, or export without --static."
-            )
-
 
 def _open_session(
     path: Path, threads: int | None, device: str, wanted: Sequence[Provider]
 ) -> ort.InferenceSession:
+    """Open a session, and refuse one that ONNX Runtime put on something else without asking."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     if threads is not None:
@@ -204,54 +194,36 @@ def _open_session(
     options.enable_mem_pattern = False
     # A live source leaves gaps between frames; spinning through them would burn a core for nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if device != "cpu":
-        return _open_on_gpu(path, options, device, wanted)
+    on_gpu = device != "cpu"
+    # Older releases ignore it, and fall back, which is found out by looking.
+    no_fallback = {"enable_fallback": 0} if on_gpu else {}
     try:
-        return ort.InferenceSession(str(path), options, providers=list(wanted))
+        with _captured_stderr() if on_gpu else nullcontext(bytearray()) as written:
+            # Finds CUDA's libraries among installed packages; came with 1.21.
+            if on_gpu and hasattr(ort, "preload_dlls"):
+                ort.preload_dlls()
+            session = ort.InferenceSession(
+                str(path), options, providers=list(wanted), **no_fallback
+            )
     except Exception as error:  # the runtime's own exceptions share no public base class
-        raise _not_loaded(path, error) from error
-
-
-def _open_on_gpu(
-    path: Path, options: ort.SessionOptions, device: str, wanted: Sequence[Provider]
-) -> ort.InferenceSession:
-    """Open a session, and refuse one that ONNX Runtime put on something else without asking."""
-    try:
-        with _listening() as heard:
-            session = _new_session(path, options, wanted)
-    except Exception as error:  # the runtime's own exceptions share no public base class
-        _raise_gpu_error(path, device, f"{error}\n{heard.text}", error)
-        reason = reason_in(heard.text)
-        if reason:
+        text = written.decode("utf-8", "replace")
+        _raise_gpu_error(path, device, f"{error}\n{text}", error)
+        if reason := reason_in(text):
             raise _fell_back(path, device, "nothing", reason) from error
-        raise _not_loaded(path, error) from error
-    found = session.get_providers()[0]
-    if found != NAMES[device]:
-        _raise_gpu_error(path, device, heard.text)
-        raise _fell_back(path, device, found, reason_in(heard.text))
-    if heard.raw:
-        os.write(2, heard.raw)
+        raise ModelError(
+            f"{path}: not an ONNX model that ONNX Runtime {ort.__version__} can load "
+            f"({_first_line(error)}). Copy or export it again."
+        ) from error
+    if on_gpu:
+        session.disable_fallback()
+        text = written.decode("utf-8", "replace")
+        found = session.get_providers()[0]
+        if found != NAMES[device]:
+            _raise_gpu_error(path, device, text)
+            raise _fell_back(path, device, found, reason_in(text))
+        if written:
+            os.write(2, written)
     return session
-
-
-def _new_session(
-    path: Path, options: ort.SessionOptions, wanted: Sequence[Provider]
-) -> ort.InferenceSession:
-    # Finds CUDA's libraries among installed packages; came with 1.21.
-    preload: Any = getattr(ort, "preload_dlls", None)
-    if preload is not None:
-        preload()
-    # Older releases know neither word, and fall back, which is found out by looking.
-    session = ort.InferenceSession(str(path), options, providers=list(wanted), enable_fallback=0)
-    session.disable_fallback()
-    return session
-
-
-def _not_loaded(path: Path, error: Exception) -> ModelError:
-    return ModelError(
-        f"{path}: not an ONNX model that ONNX Runtime {ort.__version__} can load "
-        f"({_first_line(error)}). Copy or export it again."
-    )
 
 
 def _fell_back(path: Path, device: str, found: str, reason: str) -> ModelError:
@@ -263,64 +235,40 @@ def _fell_back(path: Path, device: str, found: str, reason: str) -> ModelError:
 
 
 def _raise_gpu_error(path: Path, device: str, text: str, error: Exception | None = None) -> None:
-    """Raise what a text says of the GPU, if it says anything.
-
-    Raises:
-        GpuError: it does.
-    """
+    """Raise `GpuError` if a text says that the GPU failed."""
     sentence = explain_gpu(text) if device != "cpu" else None
     if sentence is not None:
-        said = reason_in(text) or (_first_line(error) if error else "")
-        raise GpuError(f"{path}: {sentence}. ONNX Runtime: {said}") from error
-
-
-@dataclass(slots=True)
-class _Heard:
-    """What was written to stderr meanwhile."""
-
-    raw: bytes = b""
-
-    @property
-    def text(self) -> str:
-        return self.raw.decode("utf-8", "replace")
+        reason = reason_in(text) or (_first_line(error) if error else "")
+        raise GpuError(f"{path}: {sentence}. ONNX Runtime: {reason}") from error
 
 
 @contextmanager
-def _listening() -> Iterator[_Heard]:
-    """Keep what goes to the process's stderr, and to Python's stdout.
+def _captured_stderr() -> Iterator[bytearray]:
+    """Keep what goes to the process's stderr, complete at the end; drop Python's stdout.
 
-    That a provider did not come up is told there alone, by C code, through a logger that no option
-    of a session reaches; older releases announce their falling back on stdout, among our results.
+    C code writes only there why a provider did not come up, through a logger that no option of a
+    session reaches; older releases announce a fallback on stdout, among our results.
     """
-    heard = _Heard()
-    with redirect_stdout(io.StringIO()), _stderr_into(heard):
-        yield heard
-
-
-@contextmanager
-def _stderr_into(heard: _Heard) -> Iterator[None]:
+    written = bytearray()
     sys.stderr.flush()
-    try:
-        saved = os.dup(2)
-    except OSError:  # it was closed, as that of a service may be
-        yield
-        return
-    with tempfile.TemporaryFile() as file:
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(io.StringIO()))
+        try:
+            saved = os.dup(2)
+        except OSError:  # it was closed, as that of a service may be
+            yield written
+            return
+        file = stack.enter_context(tempfile.TemporaryFile())
         os.dup2(file.fileno(), 2)
         try:
-            yield
+            yield written
         finally:
             with suppress(OSError, ValueError):
                 sys.stderr.flush()
             os.dup2(saved, 2)
             os.close(saved)
             file.seek(0)
-            heard.raw = file.read()
-
-
-def _runtime_version() -> tuple[int, int]:
-    numbers = [int(part) for part in re.findall(r"\d+", ort.__version__)[:2]]
-    return numbers[0], numbers[1]
+            written += file.read()
 
 
 def _check_contract(session: ort.InferenceSession, manifest: Manifest, path: Path) -> list[str]:

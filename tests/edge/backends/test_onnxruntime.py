@@ -230,10 +230,10 @@ def test_stderr_may_be_closed(tmp_path: Path) -> None:
         import os, sys
         os.close(2)
         sys.path.insert(0, {str(Path(__file__).resolve().parents[3])!r})
-        from edge.backends.onnxruntime import _listening
-        with _listening() as heard:
+        from edge.backends.onnxruntime import _captured_stderr
+        with _captured_stderr() as written:
             print("lost")
-        print(repr(heard.raw))
+        print(bytes(written))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
