@@ -28,9 +28,8 @@ FRACTION_BITS = 22
 
 _RECORD = 7  # ints of a box in a plan
 
-MOST_PLACEMENTS = 256
-MOST_BYTES = 32 * 2**20
-"""How many placements are kept, and how much memory of the GPU they hold together."""
+MOST_PLACEMENTS = 32
+"""That are kept: one for each size and format of frames and region."""
 
 # A warp reads 32 levels side by side; both blocks are whole warps.
 _PIXELS: Dim3 = (32, 8, 1)
@@ -57,15 +56,13 @@ class Placement:
         frame_hw: height and width of the frames that it is for.
         pixel_format: of those frames.
         boxes: what is cut out, xyxy.
-        input_hw: what each is brought to.
-        nbytes: memory of the GPU that it holds.
+        input_hw: what each is resized to.
     """
 
     frame_hw: tuple[int, int]
     pixel_format: PixelFormat
     boxes: tuple[Box, ...]
     input_hw: tuple[int, int]
-    nbytes: int
     _memory: Sequence[DeviceMemory | HostMemory]
     _launches: Sequence[_Launch]
 
@@ -110,10 +107,7 @@ class Front:
             pixel_format: "bgr": uint8 [H, W, 3]; "nv12": uint8 [H·3/2, W], without gaps.
             boxes: xyxy in pixels of the frame, one or more, each inside it and not empty; they may
                 differ in size and begin at odd columns and rows, in NV12 too.
-            input_hw: height and width that each is brought to.
-
-        Returns:
-            Good until as much as is kept has been placed after it.
+            input_hw: height and width that each is resized to.
 
         Raises:
             RegionError: NV12 with an odd height or width.
@@ -124,7 +118,9 @@ class Front:
         if placement is None:
             _check(frame_hw, pixel_format, boxes, input_hw)
             placement = self._kept[key] = self._new(*key)
-            self._drop_oldest()
+            if len(self._kept) > MOST_PLACEMENTS:
+                self._cuda.synchronize()
+                self._kept.popitem(last=False)[1].free()
         self._kept.move_to_end(key)
         return placement
 
@@ -140,7 +136,7 @@ class Front:
             RuntimeError: the placement was dropped; ask `place` for it again.
         """
         if not placement._launches:
-            raise RuntimeError("this placement is kept no longer: ask Front.place() for it again")
+            raise RuntimeError("this placement was dropped: ask Front.place() for it again")
         height, width = placement.input_hw
         frame, out = np.uint64(frame_pointer), np.uint64(out_pointer)
         for step in placement._launches:
@@ -179,18 +175,13 @@ class Front:
             raise
         size, is_nv12 = [np.int32(side) for side in frame_hw], np.int32(pixel_format == "nv12")
         given: list[np.generic] = [*size, is_nv12, np.uint64(on_gpu.pointer)]
-        launches = (
-            [self._cutting(given, len(boxes), input_hw)]
-            if between is None
-            else self._squeezing(given, boxes, input_hw, np.uint64(between.pointer), np.int64(slot))
-        )
-        nbytes = table.nbytes + len(boxes) * slot
-        return Placement(frame_hw, pixel_format, boxes, input_hw, nbytes, taken, launches)
-
-    def _cutting(
-        self, given: Sequence[np.generic], count: int, input_hw: tuple[int, int]
-    ) -> _Launch:
-        return _Launch(self._cut, _grid(input_hw[1], input_hw[0], count, _PIXELS), _PIXELS, given)
+        if between is None:
+            grid = _grid(input_hw[1], input_hw[0], len(boxes), _PIXELS)
+            launches = [_Launch(self._cut, grid, _PIXELS, given)]
+        else:
+            middle = np.uint64(between.pointer), np.int64(slot)
+            launches = self._squeezing(given, boxes, input_hw, *middle)
+        return Placement(frame_hw, pixel_format, boxes, input_hw, taken, launches)
 
     def _squeezing(
         self,
@@ -212,20 +203,9 @@ class Front:
                 launches.append(_Launch(kernel, grid, _LEVELS, arguments))
         return launches
 
-    def _drop_oldest(self) -> None:
-        waited = False
-        while len(self._kept) > 1 and (
-            len(self._kept) > MOST_PLACEMENTS
-            or sum(placement.nbytes for placement in self._kept.values()) > MOST_BYTES
-        ):
-            if not waited:
-                self._cuda.synchronize()
-                waited = True
-            self._kept.popitem(last=False)[1].free()
-
 
 def plan(boxes: Sequence[Box], input_hw: tuple[int, int]) -> Ints:
-    """The table that `front.cu` reads; its layout is told there."""
+    """The table that `front.cu` reads, which documents its layout."""
     begins: dict[tuple[int, int], int] = {}
     records, axes = [], []
     end = _RECORD * len(boxes)

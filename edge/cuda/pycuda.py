@@ -50,10 +50,8 @@ class OutOfGpuMemory(GpuError):
 class Cuda:
     """The primary context of one GPU, the one that TensorRT uses as well, and a stream in it.
 
-    Entering initialises CUDA, retains the context and makes it current on this thread; leaving
-    waits for the stream, frees all that was not freed yet, takes the context off this thread and
-    releases it, whatever happened in between. Only the thread that entered may use it.
-
+    Entering makes the context current on this thread, the only one that may use it; leaving waits
+    for the stream, frees all that was not freed yet and releases the context, whatever happened.
     Every method raises `GpuError` for what CUDA refuses, with CUDA's own name of the error.
 
     Args:
@@ -94,12 +92,12 @@ class Cuda:
             undo.callback(self._try, self.synchronize)
             self._leaving = undo.pop_all()
         self.stream = int(self._stream.handle)
-        _entered().objects.append(self)
+        _LOCALS.entered.objects.append(self)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.check_thread()
-        _entered().objects.remove(self)
+        _LOCALS.entered.objects.remove(self)
         try:
             self.leave()
         except GpuError:
@@ -108,22 +106,15 @@ class Cuda:
                 raise
 
     def leave(self) -> None:
-        """Wait, free everything, pop and release, each whatever became of the others.
-
-        Raises:
-            GpuError: the first failure.
-        """
+        """Wait, free everything, pop and release, each whatever became of the others; raise the
+        first failure."""
         self._failures.clear()
         self._leaving.close()
         if self._failures:
             raise self._failures[0]
 
     def check_thread(self) -> None:
-        """Refuse a caller that is not the owning thread.
-
-        Raises:
-            RuntimeError: it is another thread, or the object is not entered.
-        """
+        """Refuse any thread but the owning one by a RuntimeError."""
         if self._thread != threading.get_ident():
             where = "is not entered" if self._thread is None else "belongs to another thread"
             raise RuntimeError(
@@ -157,22 +148,12 @@ class Cuda:
         return HostMemory(self, array, mapped)
 
     def copy_in(self, pointer: int, array: Array) -> None:
-        """Put a copy from page-locked memory to the GPU into the stream.
-
-        Raises:
-            ValueError: the array is not page-locked memory of this object, or has gaps.
-        """
-        self.check_thread()
+        """Put a copy from page-locked memory of this object, without gaps, into the stream."""
         self._check_locked(array)
         _ask(driver.memcpy_htod_async, pointer, array, self._stream)
 
     def copy_out(self, array: Array, pointer: int) -> None:
-        """Put a copy from the GPU to page-locked memory into the stream.
-
-        Raises:
-            ValueError: the array is not page-locked memory of this object, or has gaps.
-        """
-        self.check_thread()
+        """Put a copy to page-locked memory of this object, without gaps, into the stream."""
         self._check_locked(array)
         _ask(driver.memcpy_dtoh_async, array, pointer, self._stream)
 
@@ -205,7 +186,7 @@ class Cuda:
             image = _compiled(source, f"sm_{major}{minor}")
             self._modules[source] = [_ask(driver.module_from_buffer, image)]
             Owned(self, self._modules[source], list.clear)
-        return Kernel(self, _ask(self._modules[source][0].get_function, name), lambda raw: None)
+        return Kernel(self, _ask(self._modules[source][0].get_function, name))
 
     def _find_gpu(self) -> Gpu:
         known = divmod(_ask(driver.get_driver_version) // 10, 100)
@@ -277,6 +258,7 @@ class Cuda:
         )
 
     def _check_locked(self, array: Array) -> None:
+        self.check_thread()
         start = int(array.__array_interface__["data"][0])
         inside = (memory.holds(start, array.nbytes) for memory in self._locked.values())
         if not array.flags.c_contiguous or not any(inside):
@@ -292,10 +274,12 @@ class Owned:
     Args:
         owner: only its thread may use it.
         raw: pycuda's object, or a list of it.
-        give_back: frees that.
+        give_back: frees that; by default it is only dropped.
     """
 
-    def __init__(self, owner: Cuda, raw: Any, give_back: Callable[[Any], object]) -> None:
+    def __init__(
+        self, owner: Cuda, raw: Any, give_back: Callable[[Any], object] = lambda raw: None
+    ) -> None:
         self._owner = owner
         self._raw = raw
         self._give_back: Callable[[Any], object] | None = give_back
@@ -307,7 +291,7 @@ class Owned:
             return
         self._owner.check_thread()
         give_back, raw = self._give_back, self._raw
-        # Also where this fails: what CUDA refused to free once is not tried a second time.
+        # Even if this fails: what CUDA refused to free once is not tried a second time.
         self._give_back = self._raw = None
         self._owner._owned.pop(id(self), None)
         self._owner._locked.pop(id(self), None)
@@ -398,35 +382,25 @@ class _Entered:
     """What one thread has entered and not left.
 
     A thread's locals go while it still runs, and this with them. What the thread forgot to leave is
-    left then: pycuda aborts the whole process where a thread ends with a context on its stack.
+    left then: pycuda aborts the whole process if a thread ends with a context on its stack.
     """
 
     def __init__(self) -> None:
         self.objects: list[Cuda] = []
 
     def __del__(self) -> None:
-        self.leave()
-
-    def leave(self) -> None:
-        """Leave all, the last entered first."""
         while self.objects:
             with suppress(GpuError):
                 self.objects.pop().leave()
 
 
-_LOCAL = threading.local()
+class _Locals(threading.local):
+    def __init__(self) -> None:
+        self.entered = _Entered()
 
 
-def _entered() -> _Entered:
-    if not hasattr(_LOCAL, "entered"):
-        _LOCAL.entered = _Entered()
-    found: _Entered = _LOCAL.entered
-    return found
-
-
-@atexit.register
-def _leave_what_was_forgotten() -> None:
-    _entered().leave()
+_LOCALS = _Locals()
+atexit.register(lambda: _LOCALS.entered.__del__())
 
 
 def _free(memory: Any) -> None:
