@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from edge.types import Frame
-
 LAG_S = 0.25
-"""Further behind than this, the clock is set anew instead of rushing to catch up."""
+"""When further behind than this, the clock is reset instead of rushing to catch up."""
 
 LONGEST_WAIT_S = 5.0
 """A longer step is a gap in the recording, which nobody wants to sit through."""
@@ -19,7 +17,7 @@ class Pacer:
 
     Args:
         now: a monotonic clock in seconds.
-        sleep: waits so many seconds.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -29,17 +27,17 @@ class Pacer:
     ) -> None:
         self._now = now
         self._sleep = sleep
-        self._zero: float | None = None
+        self._zero_s: float | None = None
 
-    def wait(self, frame: Frame) -> None:
-        """Return when the frame is due; at once where it has no presentation time."""
-        if frame.pts is None:
+    def wait(self, pts: float | None) -> None:
+        """Return when the frame of this presentation time is due; at once without one."""
+        if pts is None:
             return
-        now = self._now()
-        if self._zero is None:
-            self._zero = now - frame.pts
-        ahead_s = self._zero + frame.pts - now
+        now_s = self._now()
+        if self._zero_s is None:
+            self._zero_s = now_s - pts
+        ahead_s = self._zero_s + pts - now_s
         if not -LAG_S <= ahead_s <= LONGEST_WAIT_S:
-            self._zero = now - frame.pts
+            self._zero_s = now_s - pts
         elif ahead_s > 0:
             self._sleep(ahead_s)

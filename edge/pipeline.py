@@ -134,7 +134,7 @@ class Pipeline:
             with watch.stage("capture"):
                 frame = next(frames, None)
                 if frame is not None and self._pacer is not None:
-                    self._pacer.wait(frame)
+                    self._pacer.wait(frame.pts)
             if frame is None:
                 return
             count += 1

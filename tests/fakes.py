@@ -13,8 +13,7 @@ from typing_extensions import Self
 
 from edge.errors import NetworkError, SourceEnded
 from edge.manifest import Manifest, PatchGrid, Training
-from edge.sources.base import SourceKind
-from edge.sources.capture import Shot
+from edge.sources.base import Shot, SourceKind
 from edge.types import Batch, Evidence, Frame, Image, Picture, Result
 
 
@@ -71,11 +70,11 @@ class FakeBackend:
 
 
 class FakeSource:
-    """Yields the given pictures (None: nothing came) at a steady rate."""
+    """Yields the given pictures at a steady rate."""
 
     def __init__(
         self,
-        images: Sequence[Image | None],
+        images: Sequence[Image],
         kind: SourceKind = "file",
         fps: float = 10.0,
         name: str = "fake source",
@@ -93,13 +92,10 @@ class FakeSource:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def __iter__(self) -> Iterator[Frame | None]:
+    def __iter__(self) -> Iterator[Frame]:
         for index, image in enumerate(self._images):
-            if image is None:
-                yield None
-            else:
-                pts = None if self.kind == "stills" else index / (self.fps or 1)
-                yield Frame(image, index, 1_000.0 + index, self.name, pts)
+            pts = None if self.kind == "stills" else index / (self.fps or 1)
+            yield Frame(image, index, 1_000.0 + index, self.name, pts)
 
 
 class FakeSink:

@@ -26,7 +26,7 @@ from edge.live.views import Controls
 from edge.sinks.worker import SinkWorker
 from edge.sources import open_source
 from edge.sources.live import LiveSource
-from edge.sources.policy import RetryPolicy
+from edge.sources.policy import ReconnectPolicy
 from edge.types import Picture, Result
 
 SETTLING_S = 1.0
@@ -101,7 +101,7 @@ def glass_to_verdict(size: Size, detector: Detector, seconds: float, fps: float 
     """
     controls = Controls()
     glass = Glass(controls, seconds)
-    once = RetryPolicy(retries=0)
+    once = ReconnectPolicy(retries=0)
     with live_stream(size, fps) as address:
         source = open_source(address, retry=once)
         assert isinstance(source, LiveSource)

@@ -31,7 +31,7 @@ from edge.detector import Detector
 from edge.pipeline import Pipeline, scored_evidence
 from edge.sinks.base import Sink
 from edge.sinks.video import VideoSink
-from edge.sources import open_source
+from edge.sources import open_recording
 from edge.types import Batch, Picture, Result
 
 HELD_FRAMES = 24
@@ -84,10 +84,10 @@ def read_clip(path: Path, size: Size) -> Clip:
     Raises:
         SourceError: it cannot be decoded.
     """
-    with open_source(str(path)) as source:
+    with open_recording(str(path)) as source:
         count = sum(frame is not None for frame in source)
     wanted = set(np.linspace(0, count - 1, min(HELD_FRAMES, count)).round().astype(int).tolist())
-    with open_source(str(path)) as source:
+    with open_recording(str(path)) as source:
         held = [f.image[None] for f in source if f is not None and f.index in wanted]
     mbit_per_s = path.stat().st_size * 8 / 1e6 / (count / FPS)
     return Clip(path, size, count, held, mbit_per_s)
@@ -225,7 +225,7 @@ class Rounds:
 def decode_alone(clip: Clip, clock: Callable[[], float]) -> float:
     """Seconds to open a clip, take every frame from the source as it comes, and close it."""
     start = clock()
-    with open_source(str(clip.path)) as source:
+    with open_recording(str(clip.path)) as source:
         for _ in source:
             pass
     return clock() - start
@@ -250,7 +250,7 @@ def through_pipeline(
         the sinks.
     """
     start = clock()
-    with open_source(str(clip.path)) as source:
+    with open_recording(str(clip.path)) as source:
         opened = clock()
         summary = Pipeline(source, detector, sinks, VerdictSettings()).run()
     elapsed_s = clock() - start

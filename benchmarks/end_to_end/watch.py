@@ -19,7 +19,7 @@ from edge.detector import Detector
 from edge.pace import Pacer
 from edge.pipeline import Pipeline, scored_evidence
 from edge.regions import parse_region
-from edge.sources import open_source
+from edge.sources import open_recording
 from edge.weights import find_model
 
 
@@ -34,9 +34,9 @@ def watch(model: str, clip: str) -> dict[str, float]:
     """
     with open_backend(find_model(model)) as backend:
         detector = Detector(backend, parse_region(backend.manifest.region))
-        with open_source(clip) as source:
+        with open_recording(clip) as source:
             scored_evidence(detector, next(f.image for f in source if f is not None))
-        with open_source(clip) as source:
+        with open_recording(clip) as source:
             pipeline = Pipeline(source, detector, [], VerdictSettings(), pacer=Pacer())
             before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
             summary = pipeline.run()

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from benchmarks.end_to_end.rtsp import answer, read_headers
+from benchmarks.rtsp_sender import answer, read_headers
 from benchmarks.soak.packed import Picture, read_film
 
 BEHIND_S = 2.0
@@ -36,11 +36,6 @@ BEHIND_S = 2.0
 
 _RTP_CLOCK_HZ = 90_000
 _PAYLOAD_TYPE = 96
-_SDP = (
-    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
-    "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n"
-    "a=control:track0\r\n"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +96,11 @@ class Client:
     Args:
         connection: closed at the end.
         schedule: what is sent, and when.
-        address: of the camera.
     """
 
-    def __init__(self, connection: socket.socket, schedule: Schedule, address: str) -> None:
+    def __init__(self, connection: socket.socket, schedule: Schedule) -> None:
         self._connection = connection
         self._schedule = schedule
-        self._address = address
         self._sending = threading.Lock()
         self._left = threading.Event()
 
@@ -115,11 +108,11 @@ class Client:
         """Answer until the client leaves."""
         with suppress(OSError, ValueError), self._connection.makefile("rb") as stream:
             for method, headers in _requests(stream):
-                self._send(answer(method, headers, self._address, _SDP).encode())
-                if method == "PLAY":
-                    threading.Thread(target=self._play, daemon=True).start()
                 if method == "TEARDOWN":
                     break
+                self._send(answer(method, headers).encode())
+                if method == "PLAY":
+                    threading.Thread(target=self._play, daemon=True).start()
         self._left.set()
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
@@ -150,7 +143,7 @@ def _requests(stream: BinaryIO) -> Iterator[tuple[str, dict[str, str]]]:
             stream.read(struct.unpack(">xH", stream.read(3))[0])
             continue
         method = (first + stream.readline()).split(b" ", 1)[0].decode()
-        yield method, dict(read_headers(stream))
+        yield method, read_headers(stream)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         while True:
             connection, _ = server.accept()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client = Client(connection, schedule, address)
+            client = Client(connection, schedule)
             threading.Thread(target=client.serve, daemon=True).start()
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import av
 
 from benchmarks.end_to_end.clips import Scene, Size
-from benchmarks.end_to_end.sender import fragments, split_units
 from benchmarks.end_to_end.stamp import draw_stamp
+from benchmarks.rtsp_sender import fragments, split_units
 from benchmarks.soak.packed import Picture, write_film
 
 PICTURES = 240

@@ -27,7 +27,7 @@ from edge.regions import parse_region
 from edge.sinks.worker import SinkWorker
 from edge.sources import open_source
 from edge.sources.live import Health, LiveSource
-from edge.sources.policy import Limits, RetryPolicy
+from edge.sources.policy import Limits, ReconnectPolicy
 from edge.weights import DEFAULT, find_model
 
 SIZES = {size.name: size for size in (Size("360p", 360, 640), HD, FULL_HD)}
@@ -39,7 +39,7 @@ TICK_S = 1.0
 """How often it is looked at what the process holds, in seconds."""
 
 _QUICK_LIMITS = Limits(open_s=5.0, frame_s=2.0, read_s=5.0)
-_QUICK_RETRY = RetryPolicy(quick_s=0.5, medium_s=1.0, slow_s=2.0)
+_QUICK_RETRY = ReconnectPolicy(quick_s=0.5, medium_s=1.0, slow_s=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _seen(name: str, process: CameraProcess, plan: SoakPlan, detector: Detector)
 
 
 def _source(name: str, process: CameraProcess, plan: SoakPlan) -> LiveSource:
-    limits, retry = (_QUICK_LIMITS, _QUICK_RETRY) if plan.faults else (Limits(), RetryPolicy())
+    limits, retry = (_QUICK_LIMITS, _QUICK_RETRY) if plan.faults else (Limits(), ReconnectPolicy())
     source = open_source(process.address, name=name, limits=limits, retry=retry)
     assert isinstance(source, LiveSource)
     return source

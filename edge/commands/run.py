@@ -40,7 +40,6 @@ from edge.sinks.jsonl import STDOUT, stdout_for_lines
 from edge.sources import open_source
 from edge.sources.base import Source
 from edge.sources.live import LiveSource
-from edge.sources.web import WebSource
 from edge.summary import Summary
 from edge.tensorrt.store import BuildEngine
 from edge.terminal import console, open_detector, show_notes
@@ -105,8 +104,6 @@ def watch(
     ):
         if config.source is not None:
             source = open_source(config.source, **config.capture.options())
-            if isinstance(source, WebSource):  # only a request shows what it is
-                source = source.resolve()
             if not isinstance(source, LiveSource):
                 return [_watch_recording(config, source, detector, progress)]
             config, reread = single(config, source.name), None

@@ -25,7 +25,7 @@ from edge.config import RunConfig, add_flags, flags_in, override
 from edge.decision.verdict import VerdictSettings, judge_once
 from edge.detector import NO_FACE, Detector, Stopwatch, combine
 from edge.errors import PatchwatchError, SourceError, UsageError
-from edge.sources import open_source
+from edge.sources import open_recording
 from edge.sources.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from edge.terminal import console, open_detector, positive, progress_bar
 from edge.types import State
@@ -132,10 +132,9 @@ def score_file(detector: Detector, path: Path, every: int = 1) -> FileScore:
 def _collect_logits(detector: Detector, path: Path, every: int, logits: list[float]) -> None:
     if not path.exists():
         raise SourceError(f"{path}: no such file.")
-    # Absolute, or a file named 0 would be a camera.
-    with open_source(str(path.absolute())) as source:
+    with open_recording(path) as source:
         for frame in source:
-            if frame is not None and frame.index % every == 0:
+            if frame.index % every == 0:
                 # Frames without a face are skipped, and a file of nothing else is an error.
                 regions = detector.detect(frame.image, Stopwatch())
                 if regions:

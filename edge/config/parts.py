@@ -14,7 +14,7 @@ from edge.faces.finders import EVERY, LEAST_SIDE, LONGEST_SIDE, FaceSettings
 from edge.manifest import Calibration, Precision, RegionText
 from edge.schema import Strict
 from edge.sinks import check_options
-from edge.sources.policy import CameraMode, Limits, RetryPolicy
+from edge.sources.policy import CameraMode, Limits, ReconnectPolicy
 from edge.types import PixelFormat, State
 
 
@@ -56,9 +56,9 @@ class RetryConfig(Strict):
     )
     jitter: float = Field(default=0.1, ge=0, le=1, description="Share by which a wait varies.")
 
-    def policy(self) -> RetryPolicy:
+    def policy(self) -> ReconnectPolicy:
         """The same, as a live source takes it."""
-        return RetryPolicy(**self.model_dump())
+        return ReconnectPolicy(**self.model_dump())
 
 
 class CaptureConfig(Strict):

@@ -258,7 +258,7 @@ def _skipped(health: Health | None) -> float | None:
     """Share of the frames that came and were not scored, 0..1; None before the first."""
     if health is None or not health.received:
         return None
-    return (health.skipped + health.old + health.spoilt) / health.received
+    return (health.skipped + health.old + health.corrupt) / health.received
 
 
 def _verdict(verdict: Verdict | None) -> Text:

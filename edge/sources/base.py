@@ -1,31 +1,29 @@
-"""What every source of frames offers."""
+"""What sources offer, and what is opened behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from typing_extensions import Self
 
-from edge.types import Frame
+from edge.types import Frame, Image, PixelFormat
 
 SourceKind = Literal["live", "file", "stills"]
 
 
 class Source(Protocol):
-    """Frames from somewhere; a context manager that owns the device or file.
+    """A recording or pictures: every frame, in order; a context manager that owns the file.
 
     Attributes:
         name: fit to be shown: what the person asked for, without credentials.
-        kind: `live` keeps only the newest frame; `file` loses none; in `stills` every frame
-            stands alone (a folder of images) and is judged alone.
+        kind: `file`, or `stills` where every frame stands alone (a folder of images).
         fps: announced frames per second; None where unknown. A hint, never a clock.
         length: number of frames, where known beforehand.
-        failures: a sentence for each picture that was passed over so far, as it was logged.
+        failures: a sentence for everything that was skipped so far, as it was logged.
 
-    `kind`, `fps` and `length` are final once the source is open, but for the `fps` of a live one,
-    which is known once it streams and may change; until then they are a guess.
+    `fps` and `length` are final once the source is open; until then they are a guess.
     """
 
     name: str
@@ -42,20 +40,60 @@ class Source(Protocol):
         """
         ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
-    def __iter__(self) -> Iterator[Frame | None]:
+    def __iter__(self) -> Iterator[Frame]:
         """Yield frames until the source ends.
-
-        A live source yields None each time that no frame came within its frame timeout, so that
-        the verdict can become `no_signal`; other sources never do.
 
         Raises:
             SourceError: reading failed for good.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """A live frame as it arrived, perhaps not yet converted.
+
+    Attributes:
+        arrived_s: when it had been decoded, on the clock of `time.monotonic`.
+        pts_s: the sender's presentation time in seconds, from an arbitrary start; None without.
+        image: converts and returns the picture, uint8 [H, W, 3] BGR or as `pixel_format` says.
+            Called at most once, by any thread, even after the capture was closed. A frame that
+            nobody takes is never converted.
+        pixel_format: how the picture is laid out.
+    """
+
+    arrived_s: float
+    pts_s: float | None
+    image: Callable[[], Image]
+    pixel_format: PixelFormat = "bgr"
+
+
+class Capture(Protocol):
+    """An open device or stream behind a live source. Opened, read and closed on one thread.
+
+    Attributes:
+        fps: announced frames per second; None where unknown. A hint, never a clock.
+        size_hw: announced height and width in pixels; None where unknown until the first frame.
+    """
+
+    fps: float | None
+    size_hw: tuple[int, int] | None
+
+    def read(self) -> Shot | None:
+        """The next frame, blocking until it comes; None at the end of a recording.
+
+        Raises:
+            SourceError: reading failed for good; of the class that says why. A stream that ends
+                raises SourceEnded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the device or connection; may be called twice. Never raises."""
+        ...
+
+
+OpenCapture = Callable[[], Capture]
+"""Opens a capture, blocking; raises SourceError of the class that says why it cannot."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
@@ -16,12 +17,33 @@ from edge.errors import (
     SourceError,
     SourceTimeout,
 )
-from edge.sources.capture import Shot
-from edge.sources.opencv import announced_fps, cv2
+from edge.sources.base import Shot
 from edge.sources.policy import CameraMode
 from edge.types import Image, PixelFormat
 
+# Both are read by the native libraries: the first when cv2 is imported, the second when it opens
+# its first file. What goes wrong is reported in our own words; to see theirs, set the variables.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+try:
+    import cv2
+except ImportError as error:
+    raise MissingDependency(
+        "OpenCV",
+        "read cameras",
+        "pip install opencv-python (without a desktop: opencv-python-headless; on a Jetson: "
+        "sudo apt-get install python3-opencv)",
+    ) from error
+
 log = logging.getLogger(__name__)
+
+_LOG_LEVEL_ERROR = 2
+# cv2 may have been imported before this module, and then has not seen the variable.
+if os.environ["OPENCV_LOG_LEVEL"] == "ERROR":
+    getattr(cv2.utils, "logging", cv2).setLogLevel(_LOG_LEVEL_ERROR)  # OpenCV 5 and 4
+
+_HIGHEST_FPS = 1000.0
 
 PATIENCE = 5
 """Reads in a row that may fail: a camera sends a broken picture now and then."""
@@ -118,7 +140,8 @@ class DeviceCapture:
         self._name = name
         self._pixel_format: PixelFormat = pixel_format
         self._stamped = stamped
-        self.fps = announced_fps(capture)
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if math.isfinite(fps) and 0 < fps <= _HIGHEST_FPS else None
         width, height = _size_wh(capture)
         self.size_hw = (height, width) if height and width else None
 

@@ -1,10 +1,9 @@
 """Why a stream failed, as one of the errors of `edge.errors`, with a sentence that says what to do.
 
-FFmpeg tells little: a number, and a text that holds the address with its password. So only the
-number is looked at. Which number it gives where was found against real servers, and part of it is
-of no use: an RTSP server that never answers gives "invalid data", and a host without an address the
-same "input/output error" as a broken connection. What the number leaves open is told by the time
-that passed and by the name service.
+FFmpeg gives a number, and a text that holds the address with its password; so only the number is
+used. Which number means what was found against real servers, and some are ambiguous: an RTSP server
+that never answers gives "invalid data", and a host that does not resolve the same "input/output
+error" as a broken connection. The elapsed time and the name service tell those apart.
 """
 
 from __future__ import annotations
@@ -32,25 +31,54 @@ def _tag(text: bytes) -> int:
 
 _RTSP, _ENCRYPTED = ("rtsp", "rtsps"), ("rtsps", "https")
 _EOF = _tag(b"EOF ")
-_DAMAGED = {_tag(b"INDA"), _tag(b"PAWE")}
-_LACKING = {_tag(b"\xf8DEC"), _tag(b"\xf8DEM"), _tag(b"\xf8BSF"), _tag(b"\xf8STR")}
-_NO_PROTOCOL = _tag(b"\xf8PRO")
-_UNAUTHORIZED, _FORBIDDEN = _tag(b"\xf8401"), _tag(b"\xf8403")
-_NOT_FOUND = _tag(b"\xf8404")
-_REFUSALS = {
-    _tag(b"\xf8400"): "the request is malformed, 400",
-    _tag(b"\xf8429"): "too many requests, 429",
-    _tag(b"\xf84XX"): "4xx",
-    _tag(b"\xf85XX"): "an error of its own, 5xx",
+_UNDECODABLE = {
+    _tag(text) for text in (b"INDA", b"PAWE", b"\xf8DEC", b"\xf8DEM", b"\xf8BSF", b"\xf8STR")
 }
-_UNREACHABLE = {
-    errno.EHOSTUNREACH,
-    errno.ENETUNREACH,
-    errno.EHOSTDOWN,
-    errno.ENETDOWN,
-    errno.EADDRNOTAVAIL,
+_NO_PROTOCOL, _UNAUTHORIZED = _tag(b"\xf8PRO"), _tag(b"\xf8401")
+_REFUSED = "the connection was refused. Check the host and the port, and that the sender runs."
+_UNREACHABLE = "the host cannot be reached. Check the address, the cable and the network."
+_TIMED_OUT = "the network timed out. Check the cable and the sender."
+_EXHAUSTED = "this machine has no memory or file handles left for a connection."
+
+_ANSWERS: dict[int, tuple[type[SourceError], str]] = {
+    _tag(b"\xf8403"): (
+        AuthError,
+        "the server denies this user access (403). Check the user and its rights.",
+    ),
+    _tag(b"\xf8404"): (
+        NotFound,
+        "the server has no stream at this path (404). Check the path of the address.",
+    ),
+    _tag(b"\xf8400"): (SourceError, "the server refuses the stream (400, bad request)."),
+    _tag(b"\xf8429"): (SourceError, "the server refuses the stream (429, too many requests)."),
+    _tag(b"\xf84XX"): (SourceError, "the server refuses the stream (4xx)."),
+    _tag(b"\xf85XX"): (SourceError, "the server failed (5xx, an error of its own)."),
+    errno.EPROTONOSUPPORT: (
+        SourceError,
+        "the sender does not offer its stream over TCP. Enable RTSP over TCP there.",
+    ),
 }
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+"""What a server's refusal means."""
+
+_CONNECTING: dict[int, tuple[type[SourceError], str]] = {
+    errno.ECONNREFUSED: (NetworkError, _REFUSED),
+    **dict.fromkeys(
+        (
+            errno.EHOSTUNREACH,
+            errno.ENETUNREACH,
+            errno.EHOSTDOWN,
+            errno.ENETDOWN,
+            errno.EADDRNOTAVAIL,
+        ),
+        (NetworkError, _UNREACHABLE),
+    ),
+}
+_ANY_TIME: dict[int, tuple[type[SourceError], str]] = {
+    errno.ETIMEDOUT: (SourceTimeout, _TIMED_OUT),
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS), (SourceError, _EXHAUSTED)
+    ),
+}
 
 
 def opening_failed(code: int, address: str, name: str) -> SourceError:
@@ -64,20 +92,19 @@ def opening_failed(code: int, address: str, name: str) -> SourceError:
     answered = _answer(code, address, name)
     if answered is not None:
         return answered
-    if code == errno.ECONNREFUSED:
-        return NetworkError(
-            f"{name}: the connection was refused. Check the host and the port, and that the "
-            "sender runs."
-        )
-    if code in _UNREACHABLE:
-        return NetworkError(
-            f"{name}: the host cannot be reached. Check the address, the cable and the network."
-        )
     if code == errno.EIO:
         return _no_connection(address, name)
-    if code in _DAMAGED | _LACKING:
+    if code in _UNDECODABLE:
         return _not_understood(address, name)
-    return _broken(code, name, "the connection was closed before the stream began")
+    kind, why = (_CONNECTING | _ANY_TIME).get(
+        code,
+        (
+            NetworkError,
+            "the connection was closed before the stream started. Check the sender and the "
+            "network.",
+        ),
+    )
+    return kind(f"{name}: {why}")
 
 
 def reading_failed(code: int, name: str) -> SourceError:
@@ -89,9 +116,11 @@ def reading_failed(code: int, name: str) -> SourceError:
     """
     if code in (_EOF, errno.EIO):  # the latter over HTTP, where nothing announced the end
         return ended(name)
-    if code in _DAMAGED | _LACKING:
-        return CodecError(f"{name}: what came is not the stream that was announced.")
-    return _answer(code, "", name) or _broken(code, name, "the connection broke")
+    if code in _UNDECODABLE:
+        return CodecError(f"{name}: the data is not the stream that was announced.")
+    lost = (NetworkError, "the connection was lost. Check the sender and the network.")
+    kind, why = _ANY_TIME.get(code, lost)
+    return _answer(code, "", name) or kind(f"{name}: {why}")
 
 
 def no_answer(name: str, limit_s: float) -> SourceTimeout:
@@ -103,29 +132,27 @@ def no_answer(name: str, limit_s: float) -> SourceTimeout:
 
 def fell_silent(name: str, limit_s: float) -> SourceTimeout:
     """Nothing came from an open stream."""
-    return SourceTimeout(
-        f"{name}: nothing came for {limit_s:g} s. Check the sender and the network."
-    )
+    return SourceTimeout(f"{name}: no data for {limit_s:g} s. Check the sender and the network.")
 
 
 def undecodable(name: str, limit_s: float) -> CodecError:
-    """Pictures came, and none of them was whole."""
+    """Frames came, and none of them was intact."""
     return CodecError(
-        f"{name}: no undamaged picture came for {limit_s:g} s. Check the network for losses and "
-        "the sender for overload."
+        f"{name}: no intact frame for {limit_s:g} s. Check the network for packet loss and the "
+        "sender for overload."
     )
 
 
-def no_video(name: str) -> CodecError:
-    """What was opened holds no pictures."""
-    return CodecError(f"{name}: expected video, and found no video track in it.")
+def no_video(name: str, cover_only: bool = False) -> CodecError:
+    """What was opened holds no video."""
+    found = "only a cover picture" if cover_only else "no video track"
+    return CodecError(f"{name}: expected video, found {found}.")
 
 
-def unknown_codec(name: str) -> CodecError:
-    """No decoder for it is at hand."""
-    return CodecError(
-        f"{name}: its video is coded in a way that cannot be decoded here. Set the sender to H.264."
-    )
+def unknown_codec(name: str, codec: str = "") -> CodecError:
+    """There is no decoder for it."""
+    which = f" ({codec})" if codec else ""
+    return CodecError(f"{name}: its video codec{which} cannot be decoded here. Use H.264 instead.")
 
 
 def ended(name: str) -> SourceEnded:
@@ -135,76 +162,51 @@ def ended(name: str) -> SourceEnded:
 
 def _answer(code: int, address: str, name: str) -> SourceError | None:
     """What a server's refusal means; None where the code is none."""
+    scheme = scheme_of(address)
     if code == _UNAUTHORIZED:
-        return AuthError(f"{name}: {_wrong_credentials(address)}")
-    if code == _FORBIDDEN:
-        return AuthError(
-            f"{name}: the server does not let this user see the stream (403). Check the user and "
-            "its rights."
-        )
-    if code == _NOT_FOUND:
-        return NotFound(
-            f"{name}: the server has nothing at this path (404). Check the path of the address."
-        )
-    if code == errno.EPROTONOSUPPORT:
-        return SourceError(
-            f"{name}: the sender does not offer its stream over TCP. Allow RTSP over TCP there."
-        )
-    if code in _REFUSALS:
-        return SourceError(f"{name}: the server refuses the stream ({_REFUSALS[code]}).")
+        why = f"a user and a password are required (401). Write {scheme or 'rtsp'}://user:password@host/…"
+        if "@" in address:
+            why = (
+                "the user or the password is wrong (401). Check both; in an address @ : / are "
+                "written as %40 %3A %2F."
+            )
+        return AuthError(f"{name}: {why}")
     if code == _NO_PROTOCOL:
         return SourceError(
-            f"{name}: the installed PyAV does not speak {scheme_of(address) or 'this protocol'}."
+            f"{name}: the installed PyAV does not support {scheme or 'this protocol'}."
         )
+    if code in _ANSWERS:
+        kind, why = _ANSWERS[code]
+        return kind(f"{name}: {why}")
     return None
 
 
-def _wrong_credentials(address: str) -> str:
-    if "@" in address:
-        return (
-            "the user or the password is wrong (401). Check both; in an address @ : / are written "
-            "as %40 %3A %2F."
-        )
-    scheme = scheme_of(address) or "rtsp"
-    return f"a user and a password are needed (401). Write {scheme}://user:password@host/…"
-
-
-def _no_connection(address: str, name: str) -> SourceError:
+def _no_connection(address: str, name: str) -> NetworkError:
+    why = "the connection broke while it was made. Check the sender."
     if not resolves(address):
-        return NetworkError(
-            f"{name}: its host has no address. Check the name, and that this machine's name "
-            "service answers."
+        why = "cannot resolve the host name. Check it, and that DNS works on this machine."
+    elif scheme_of(address) in _ENCRYPTED:
+        why = (
+            "TLS handshake failed. Check the port, and whether the sender wants the scheme "
+            "without the s."
         )
-    if scheme_of(address) in _ENCRYPTED:
-        return NetworkError(
-            f"{name}: no encrypted connection comes about. Check the port, and whether the sender "
-            "wants the scheme without the s."
-        )
-    return NetworkError(f"{name}: the connection broke while it was made. Check the sender.")
+    return NetworkError(f"{name}: {why}")
 
 
 def _not_understood(address: str, name: str) -> SourceError:
     if scheme_of(address) in _RTSP:  # FFmpeg says so of a connection that was closed, too
         return NetworkError(
-            f"{name}: what answers there does not speak RTSP, or closed the connection. Check the "
-            "port, and that the sender has started."
+            f"{name}: the server does not speak RTSP, or closed the connection. Check the port, "
+            "and that the sender has started."
         )
     return CodecError(
-        f"{name}: what answers there is no video that can be decoded. Check the scheme, the port "
-        "and the path of the address."
+        f"{name}: the server's answer is not a video that can be decoded. Check the scheme, the "
+        "port and the path of the address."
     )
 
 
-def _broken(code: int, name: str, how: str) -> SourceError:
-    if code in _EXHAUSTED:
-        return SourceError(f"{name}: this machine has no memory or no files left for a connection.")
-    if code == errno.ETIMEDOUT:
-        return SourceTimeout(f"{name}: the network gave no answer. Check the cable and the sender.")
-    return NetworkError(f"{name}: {how}. Check the sender and the network.")
-
-
 def resolves(address: str) -> bool:
-    """Whether an address's host has an address in the network. Asks the name service; may block."""
+    """Whether an address's host resolves. Asks the name service; may block."""
     try:
         host = urlsplit(address).hostname
         socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

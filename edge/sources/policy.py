@@ -1,4 +1,4 @@
-"""What a live source is told: its time limits, when it tries again, what a camera is asked for."""
+"""Settings of live sources: time limits, reconnecting, the mode of a camera."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Limits:
 
     Attributes:
         open_s: after it, opening has failed.
-        frame_s: after it without a frame, there is no signal; said again after as long again.
-        read_s: after it without a frame, the stream is given up and opened anew.
-        max_age_s: a frame older than this, in a burst that catches up, is passed over.
-        grace_s: what a call may take beyond its own limit before its thread is given up.
+        frame_s: after it without a frame, there is no signal; reported again at this interval.
+        read_s: after it without a frame, the connection is dropped and opened again.
+        max_age_s: in a burst that catches up, older frames than this are skipped.
+        grace_s: what a call may take beyond its own limit before its thread is abandoned.
     """
 
     open_s: float = 10.0
@@ -29,16 +29,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When a live source that failed is opened again: quickly at first, then ever more slowly.
+class ReconnectPolicy:
+    """When a live source that failed is opened again: quickly at first, then more slowly.
 
     The first five tries are `quick_s` apart, those up to the tenth `medium_s`, all others
-    `slow_s`. Wrong credentials are tried at `slow_s` from the first on, since cameras lock
-    accounts. Each wait is longer or shorter by up to the share `jitter`, so that a hundred
-    cameras behind one switch do not come back in one moment.
+    `slow_s`. Wrong credentials wait `slow_s` from the start, since cameras lock accounts. Each
+    wait varies by up to the share `jitter`, so that a hundred cameras behind one switch do not
+    reconnect at the same moment.
 
     Attributes:
-        retries: tries after the first, before it is given up; None for ever.
+        retries: tries after the first, before it is given up; None for unlimited.
         quick_s: seconds before each of the first five tries.
         medium_s: seconds before each of the next five.
         slow_s: seconds before every other.
@@ -57,7 +57,7 @@ class RetryPolicy:
         Args:
             failures: tries that failed in a row, from 1.
             random: drawn evenly from 0..1.
-            locked_out: whether it was the credentials.
+            locked_out: whether the credentials were refused.
         """
         if locked_out or failures > MEDIUM_TRIES:
             base = self.slow_s
@@ -68,11 +68,11 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class CameraMode:
-    """What is asked of a camera; None leaves the choice to it.
+    """What is requested from a camera; None leaves the choice to it.
 
     Attributes:
-        width: of the picture, in pixels; with `height`.
-        height: of the picture, in pixels; with `width`.
+        width: in pixels; with `height`.
+        height: in pixels; with `width`.
         fps: frames per second.
         pixel_format: of a CSI camera's frames; others give BGR.
     """
@@ -83,5 +83,5 @@ class CameraMode:
     pixel_format: PixelFormat = "bgr"
 
 
-# Immutable, and so fit to be shared as defaults of arguments.
-USUAL_LIMITS, USUAL_RETRY, USUAL_MODE = Limits(), RetryPolicy(), CameraMode()
+# Immutable, so fit to be shared as defaults of arguments.
+DEFAULT_LIMITS, DEFAULT_RECONNECT, DEFAULT_MODE = Limits(), ReconnectPolicy(), CameraMode()

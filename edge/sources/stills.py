@@ -12,13 +12,13 @@ from pathlib import Path
 
 from edge.errors import SourceError
 from edge.sources.images import VIDEO_SUFFIXES, is_image, read_image
-from edge.sources.pump import Feed, PumpedSource
+from edge.sources.reader import Feed, RecordedSource
 from edge.types import Frame
 
 log = logging.getLogger(__name__)
 
 
-class StillsSource(PumpedSource):
+class StillsSource(RecordedSource):
     """Pictures that each stand alone.
 
     Args:
@@ -41,7 +41,7 @@ class StillsSource(PumpedSource):
 
     def _open(self) -> Feed:
         self.failures = list(self._unlisted)
-        return Feed(self._read_all(), lambda: None, "stills", length=len(self._paths))
+        return Feed(self._read_all(), lambda: None, length=len(self._paths))
 
     def _read_all(self) -> Iterator[Frame]:
         unread = 0

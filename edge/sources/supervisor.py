@@ -1,16 +1,16 @@
-"""When a live source is opened, waited for, left behind, opened again and given up: decisions only.
+"""When a live source is opened, waited for, abandoned, reopened and given up: decisions only.
 
     opening ──► streaming ◄──► stalled      a frame came; none came for `frame_s`
        │            │             │
        └────────────┴─────────────┴──► waiting ──► opening      a call failed, or took too long
                                           │
               stuck ◄─────────────────────┤     too many calls never returned: opens nothing
-              failed ◄────────────────────┘     tries exhausted
+              failed ◄────────────────────┘     retries exhausted
     ended       from any of the first row: a recording came to its end
 
-No thread, no sleep, no clock: events and the time are arguments, and what is to be done is the
-answer. An *attempt* is one capture, from the call that opens it until it was closed; its number
-tells its events from those of one that was left behind.
+No thread, no sleep, no clock: events and the time are arguments, what is to be done is the result.
+An *attempt* is one capture, from the call that opens it until it was closed; its number tells its
+events from those of an abandoned one.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge.errors import AuthError, PatchwatchError, SourceError, SourceFault, SourceTimeout
-from edge.sources.policy import Limits, RetryPolicy
+from edge.sources.faults import fell_silent, no_answer
+from edge.sources.policy import Limits, ReconnectPolicy
 
 SignalState = Literal["opening", "streaming", "stalled", "waiting", "stuck", "ended", "failed"]
 
 MOST_ABANDONED = 3
-"""Threads that one source leaves behind at most. Each holds a socket or a device, and a call that
-never returned three times will not return the fourth time either."""
+"""Threads that one source abandons at most. Each holds a socket or a device, and a call that never
+returned three times will not return the fourth time either."""
 
 STEADY_S = 60.0
-"""A source that ran for so long is well again: its next failure is news."""
+"""After running for this long a source has recovered: its next failure is news."""
 
 _EACH, _EVERY = 5, 10
 
@@ -50,29 +51,10 @@ class Silence:
     fault: SourceFault | None
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something to be logged.
-
-    Attributes:
-        level: of `logging`.
-        text: a sentence without a full stop.
-    """
-
-    level: int
-    text: str
-
-
 @dataclass(slots=True)
 class _Attempt:
-    """The capture that is at work.
-
-    Attributes:
-        number: from 1.
-        doing: what its thread was last known to do.
-        until_s: when that has taken too long.
-        framed: whether a frame came.
-    """
+    """The present capture: what its thread was last known to do, until when it may take, and
+    whether a frame came."""
 
     number: int
     doing: Literal["open", "read", "close"]
@@ -91,10 +73,10 @@ class Supervisor:
 
     Attributes:
         failure: the last one; None once a frame came, or if nothing failed yet.
-        opens: captures that were begun.
+        opens: captures started.
         failures: of them, those in a row that failed without a frame, or after their last one.
         reconnects: how often frames came again from a new capture.
-        over: `ended` or `failed`, once it is; then nothing will happen any more.
+        over: `ended` or `failed`, once it is final.
         silent: whether a silence is due, and was not taken yet.
     """
 
@@ -102,7 +84,7 @@ class Supervisor:
         self,
         name: str,
         limits: Limits,
-        retry: RetryPolicy,
+        retry: ReconnectPolicy,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.failure: PatchwatchError | None = None
@@ -122,13 +104,13 @@ class Supervisor:
         self._stalled = False
         self._stuck = False
         self._frame_s: float | None = None
-        self._diary = _Diary(name)
+        self._log = _TroubleLog(name)
 
     def start(self, now_s: float) -> None:
-        """Begin; `advance` then opens the first capture."""
+        """Start; `advance` then opens the first capture."""
         self._open_at_s = now_s
         self._silent_at_s = now_s + self._limits.frame_s
-        self._diary.began(now_s)
+        self._log.started(now_s)
 
     @property
     def state(self) -> SignalState:
@@ -143,7 +125,7 @@ class Supervisor:
 
     @property
     def abandoned(self) -> int:
-        """Threads left behind that have not returned."""
+        """Abandoned threads that have not returned."""
         return len(self._abandoned)
 
     @property
@@ -152,7 +134,7 @@ class Supervisor:
         if self._stuck:
             return SourceTimeout(
                 f"{self._name}: {MOST_ABANDONED} calls to it never returned, and it is not opened "
-                "again before one does. Restart the camera, or this program."
+                "again until one does. Restart the camera or this program."
             )
         return self._no_frame() if self._stalled else self.failure
 
@@ -178,7 +160,7 @@ class Supervisor:
         """Let time pass. May be called at any time, and must be at `next_s`.
 
         Returns:
-            The number of the attempt to begin now; None for none.
+            The number of the attempt to start now; None for none.
         """
         if self.over is not None:
             return None
@@ -192,7 +174,7 @@ class Supervisor:
         """An attempt's capture is open.
 
         Returns:
-            Whether it shall be read; else it was left behind and must be closed.
+            Whether to read it; else it was abandoned and must be closed.
         """
         attempt = self._current(number)
         if attempt is None or attempt.doing != "open":
@@ -227,7 +209,7 @@ class Supervisor:
 
     def failed(self, number: int, error: PatchwatchError, now_s: float) -> None:
         """Opening or reading failed; the capture is being closed. What is not a SourceError, such
-        as a library that is absent, will not get better by waiting, and ends the source."""
+        as a missing library, will not get better by waiting, and ends the source."""
         attempt = self._current(number)
         if attempt is None or attempt.doing == "close":
             return
@@ -255,9 +237,10 @@ class Supervisor:
         why = self.problem or self._no_frame()
         return Silence(str(why), fault_of(why))
 
-    def take_notes(self) -> list[Note]:
-        """What is to be logged since it was last asked."""
-        return self._diary.take()
+    def take_notes(self) -> list[tuple[int, str]]:
+        """What is to be logged since the last call: levels of `logging`, and sentences."""
+        notes, self._log.notes = self._log.notes, []
+        return notes
 
     def _current(self, number: int) -> _Attempt | None:
         attempt = self._attempt
@@ -290,7 +273,7 @@ class Supervisor:
         self._frame_s = now_s
         self._silent_at_s = now_s + self._limits.frame_s
         self.failure, self.silent, self._stalled = None, False, False
-        self._diary.signal(now_s)
+        self._log.signal(now_s)
 
     def _abandon(self, attempt: _Attempt, now_s: float) -> None:
         self._abandoned.add(attempt.number)
@@ -301,9 +284,7 @@ class Supervisor:
     def _overrun(self, attempt: _Attempt) -> SourceTimeout:
         if attempt.doing == "open":
             return no_answer(self._name, self._limits.open_s)
-        return SourceTimeout(
-            f"{self._name}: nothing came for {self._limits.read_s:g} s. Check that the sender runs."
-        )
+        return fell_silent(self._name, self._limits.read_s)
 
     def _fail(self, error: PatchwatchError, now_s: float) -> None:
         self.failures += 1
@@ -325,8 +306,8 @@ class Supervisor:
         wait_s = self._retry.wait_s(self.failures, self._draw(), locked_out)
         self._open_at_s = now_s + wait_s
         most = self._retry.retries
-        turn = f"try {self.failures}" if most is None else f"try {self.failures} of {most}"
-        self._diary.failure(error, f"trying again in {_seconds(wait_s)} ({turn})")
+        turn = f"retry {self.failures}" + (f" of {most}" if most is not None else "")
+        self._log.failure(error, f"retrying in {_seconds(wait_s)} ({turn})")
 
     def _end(self, how: Literal["ended", "failed"]) -> None:
         self.over, self.silent = how, False
@@ -337,57 +318,52 @@ class Supervisor:
         reading = self._attempt is not None and self._attempt.framed and self._open_at_s is None
         if reading and not self._stalled:
             self._stalled = True
-            self._diary.stall(self._limits.frame_s)
+            self._log.stall(self._limits.frame_s)
 
     def _get_stuck(self) -> None:
         if not self._stuck:
             self._stuck = True
-            self._diary.stuck(str(self.problem))
+            self._log.stuck(str(self.problem))
 
     def _no_frame(self) -> SourceTimeout:
         return SourceTimeout(f"{self._name}: no frame for {self._limits.frame_s:g} s.")
 
 
-class _Diary:
-    """What a log says of one source: each change once, and of a long or endless trouble little.
+class _TroubleLog:
+    """What is logged of one source: each change once, and little of a long or endless trouble.
 
-    Of failures and stalls the first five are told, then each tenth, and any of a new kind; all anew
-    after the source ran for a minute.
+    Of failures and stalls the first five are logged, then each tenth, and any of a new kind; the
+    count starts over after the source ran for a minute.
     """
 
     def __init__(self, name: str) -> None:
+        self.notes: list[tuple[int, str]] = []
         self._name = name
-        self._notes: list[Note] = []
         self._troubles = 0
-        self._told: set[SourceFault] = set()
-        self._spoke = False  # ever
+        self._logged: set[SourceFault] = set()
+        self._ever = False  # a frame came
         self._lost = False  # since the last frame
-        self._down = False  # and it was told
+        self._down = False  # and that was logged
         self._up_since_s = 0.0
         self._last_s = 0.0
 
-    def began(self, now_s: float) -> None:
+    def started(self, now_s: float) -> None:
         """The source was started."""
         self._last_s = now_s
-
-    def take(self) -> list[Note]:
-        """The notes since the last time."""
-        notes, self._notes = self._notes, []
-        return notes
 
     def signal(self, now_s: float) -> None:
         """A frame came."""
         if self._down:
-            came = "back" if self._spoke else "its first frame came"
+            what = "back" if self._ever else "first frame"
             away = _seconds(now_s - self._last_s)
-            self._notes.append(Note(logging.INFO, f"{self._name}: {came} after {away}"))
-        if self._lost or not self._spoke:
+            self.notes.append((logging.INFO, f"{self._name}: {what} after {away}"))
+        if self._lost or not self._ever:
             self._up_since_s = now_s
-        self._down, self._lost, self._spoke = False, False, True
+        self._down, self._lost, self._ever = False, False, True
         self._last_s = now_s
 
     def stall(self, frame_s: float) -> None:
-        """Frames stopped coming, and the connection stands."""
+        """Frames stopped, and the connection stands."""
         self._trouble(f"{self._name}: no frame for {frame_s:g} s", "timeout")
 
     def failure(self, error: SourceError, what_next: str) -> None:
@@ -399,35 +375,26 @@ class _Diary:
         self._note(sentence.rstrip("."))
 
     def _trouble(self, text: str, fault: SourceFault) -> None:
-        if not self._lost and self._was_steady():
-            self._troubles, self._told = 0, set()
+        was_steady = self._ever and self._last_s - self._up_since_s >= STEADY_S
+        if not self._lost and was_steady:
+            self._troubles, self._logged = 0, set()
         self._lost = True
         self._troubles += 1
         few = self._troubles <= _EACH or self._troubles % _EVERY == 0
-        if few or fault not in self._told:
+        if few or fault not in self._logged:
             self._note(text)
-        self._told.add(fault)
-
-    def _was_steady(self) -> bool:
-        return self._spoke and self._last_s - self._up_since_s >= STEADY_S
+        self._logged.add(fault)
 
     def _note(self, text: str) -> None:
         self._down = True
-        self._notes.append(Note(logging.WARNING, text))
+        self.notes.append((logging.WARNING, text))
 
 
-def no_answer(name: str, within_s: float) -> SourceTimeout:
-    """The error of a source that did not answer while it was opened."""
-    return SourceTimeout(
-        f"{name}: no answer within {within_s:g} s. Check the address and that the sender runs."
-    )
-
-
-def _given_up(error: SourceError, tries: int) -> SourceError:
-    if not tries:
+def _given_up(error: SourceError, retries: int) -> SourceError:
+    if not retries:
         return error
-    more = "1 more try" if tries == 1 else f"{tries} more tries"
-    return type(error)(f"{error} Given up after {more}.")
+    times = "1 retry" if retries == 1 else f"{retries} retries"
+    return type(error)(f"{error} Given up after {times}.")
 
 
 def fault_of(error: PatchwatchError) -> SourceFault:

@@ -1,65 +1,140 @@
-"""Video files: every frame, in order, decoded ahead of the model."""
+"""Video files and recordings of the web: every intact frame, in order, decoded ahead."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from edge.errors import SourceError
+import av
+from av.container import InputContainer
+
+from edge.errors import CodecError, NotFound, SourceError
 from edge.sources.containers import is_cut, read_announced
-from edge.sources.opencv import (
-    announced_fps,
-    announced_length,
-    cv2,
-    open_ffmpeg,
-    read_images,
-)
-from edge.sources.pump import Feed, PumpedSource
+from edge.sources.decoding import FrameConverter, VideoTrack, open_container
+from edge.sources.reader import Feed, RecordedSource
 from edge.types import Frame
 
-_USUAL_FPS = 25.0
+log = logging.getLogger(__name__)
+
+USUAL_FPS = 25.0
 _PRINTABLE = b"\a\b\t\n\f\r\x1b" + bytes(range(0x20, 0x100))
+_LISTS = {"hls", "concat", "dash", "tty"}
+"""Formats that are texts: lists of files elsewhere, and text drawn as a film."""
+
 _LEAST_MISSING = 2
 _MISSING_SHARE = 0.02
-"""A file may end so many frames, or so large a share of them, before the announced number."""
+"""A file may end this many frames, or this share of them, before the announced number."""
 
 
-def video_source(path: Path, name: str) -> PumpedSource:
+class VideoSource(RecordedSource):
+    """A video file, or a recording on a web server.
+
+    Args:
+        name: fit to be shown.
+        open_container: opens it; may block.
+        falls_short: whether ending after so many seconds is too early for it; called where clearly
+            fewer frames came than were announced.
+        open_timeout_s: as for `RecordedSource`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_container: Callable[[], InputContainer],
+        falls_short: Callable[[float], bool],
+        open_timeout_s: float | None = None,
+    ) -> None:
+        super().__init__(name, self._open, open_timeout_s=open_timeout_s)
+        self._open_container = open_container
+        self._falls_short = falls_short
+
+    def _open(self) -> Feed:
+        self.failures = []
+        container = self._open_container()
+        try:
+            track = VideoTrack(container, self.name, threads=0, live=False)
+        except BaseException:
+            container.close()
+            raise
+        length = track.stream.frames or round((track.seconds or 0) * (track.fps or 0)) or None
+        return Feed(self._frames(container, track, length), container.close, track.fps, length)
+
+    def _frames(
+        self, container: InputContainer, track: VideoTrack, length: int | None
+    ) -> Iterator[Frame]:
+        clock, converter = MediaClock(track.fps), FrameConverter()
+        for decoded in decode_all(container, track, self.name):
+            pts = clock.seconds(decoded.time)
+            image = converter.image(decoded)
+            yield Frame(image, track.decoded - 1, time.time(), self.name, pts)
+        if track.damaged:
+            self.failures.append(f"{self.name}: {track.damaged} damaged frames were skipped.")
+            log.warning("%s", self.failures[-1].rstrip("."))
+        count, skipped = clock.count, 0 if track.hurt else track.damaged
+        missing = (length or 0) - count - skipped
+        tolerated = max(_LEAST_MISSING, _MISSING_SHARE * (length or 0))
+        if not count or (missing > tolerated and self._falls_short(clock.end)):
+            announced = f"{count} of {length} announced frames" if length else "0 frames"
+            raise SourceError(
+                f"{self.name}: ended after {announced}; the file is truncated or damaged."
+            )
+
+
+def video_source(path: Path, name: str) -> VideoSource:
     """A video file.
 
     Args:
         path: an existing file.
         name: what the person called it.
     """
-    return PumpedSource(name, lambda: _open_file(path, name), "file")
+    return VideoSource(name, lambda: open_file(path, name), lambda s: _falls_short(path, s))
 
 
-def _open_file(path: Path, name: str) -> Feed:
-    _refuse_what_is_no_video(path, name)
-    # Absolute, because FFmpeg takes the text before a colon for a protocol.
-    capture = open_ffmpeg(str(path.resolve()))
-    if not capture.isOpened():
-        raise SourceError(_why_not_opened(path, name))
-    return file_feed(capture, name, lambda shown_s: _falls_short(path, shown_s))
+def decode_all(container: InputContainer, track: VideoTrack, name: str) -> Iterator[av.VideoFrame]:
+    """The intact frames of a recording; a file that was cut ends early."""
+    packets = container.demux(track.stream)
+    while True:
+        try:
+            packet: Any = next(packets, None)
+        except av.error.FFmpegError:
+            return
+        if packet is None:
+            return
+        if packet.has_sidedata("encryption_info"):
+            raise CodecError(f"{name}: its video is encrypted, and there is no key for it.")
+        yield from track.decode(packet)
 
 
-def _refuse_what_is_no_video(path: Path, name: str) -> None:
+def open_file(path: Path, name: str) -> InputContainer:
+    """Open a video file.
+
+    Raises:
+        NotFound: it is not there.
+        SourceError: it is no video.
+    """
+    if not path.is_file():
+        raise NotFound(f"{name}: no such file.")
     try:
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError as error:
         raise SourceError(f"{name}: cannot be read ({error.strerror}).") from error
     if not head:
-        raise SourceError(f"{name}: the file is empty (0 bytes).")
-    # FFmpeg would draw a .txt file as a film of letters, and follow a playlist's links.
-    if _is_text(head):
-        raise SourceError(f"{name}: expected a video that can be decoded, found a text file.")
-
-
-def _is_text(head: bytes) -> bool:
-    """Whether nothing in it is a control character, which every coded video has from its start."""
-    return not head.translate(None, delete=_PRINTABLE)
+        raise CodecError(f"{name}: the file is empty (0 bytes).")
+    # FFmpeg would draw a .txt file as a film of letters, and follow a playlist's links. Every
+    # coded video has a control character near its start.
+    if not head.translate(None, delete=_PRINTABLE):
+        raise CodecError(f"{name}: expected a video that can be decoded, found a text file.")
+    # Absolute, because FFmpeg takes the text before a colon for a protocol.
+    opened = open_container(str(path.resolve()), {"protocol_whitelist": "file"})
+    if isinstance(opened, InputContainer):
+        if opened.format.name not in _LISTS:
+            return opened
+        opened.close()
+    raise CodecError(_why_not_opened(path, name))
 
 
 def _why_not_opened(path: Path, name: str) -> str:
@@ -74,66 +149,42 @@ def _why_not_opened(path: Path, name: str) -> str:
     )
 
 
-def file_feed(capture: cv2.VideoCapture, name: str, falls_short: Callable[[float], bool]) -> Feed:
-    """The frames of an opened file, on disk or on a server.
+class MediaClock:
+    """Presentation times from the first frame on, always rising, also over repeats of a file.
+
+    Raw streams have no times, and joined recordings jump back: there a frame follows the last one
+    at the announced rate.
 
     Args:
-        capture: opened; released by the feed's `close`.
-        name: fit to be shown.
-        falls_short: whether to end after so many seconds is too early for this file; asked where
-            clearly fewer frames came than were announced.
-    """
-    fps, length = announced_fps(capture), announced_length(capture)
-    frames = _decode(capture, name, fps or _USUAL_FPS, length, falls_short)
-    return Feed(frames, capture.release, "file", fps, length)
-
-
-def _decode(
-    capture: cv2.VideoCapture,
-    name: str,
-    fps: float,
-    length: int | None,
-    falls_short: Callable[[float], bool],
-) -> Iterator[Frame]:
-    clock = _Clock(1 / fps)
-    decoded = 0
-    for decoded, image in enumerate(read_images(capture), start=1):
-        pts = clock.seconds(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-        yield Frame(image, decoded - 1, time.time(), name, pts)
-    missing = (length or 0) - decoded
-    tolerated = max(_LEAST_MISSING, _MISSING_SHARE * (length or 0))
-    if not decoded or (missing > tolerated and falls_short(clock.end)):
-        announced = f"{decoded} of {length} announced frames" if length else "0 frames"
-        raise SourceError(f"{name}: ended after {announced}; the file is truncated or damaged.")
-
-
-class _Clock:
-    """Presentation times from the first frame on, always rising.
-
-    OpenCV gives, after a read, the time of the frame that was read. Raw streams have none (always
-    0), and joined recordings jump back; there a frame follows the last one at the announced rate.
-
-    Args:
-        step_s: seconds between frames at the announced rate.
+        fps: announced; a usual one if None.
     """
 
-    def __init__(self, step_s: float) -> None:
-        self._step_s = step_s
-        self._start_s: float | None = None
-        self._last_s = -step_s
+    def __init__(self, fps: float | None) -> None:
+        self.count = 0
+        self._step_s = 1 / (fps or USUAL_FPS)
+        self._offset_s: float | None = None
+        self._last_s = -self._step_s
 
     @property
     def end(self) -> float:
         """Seconds from the start of the first frame to the end of the last."""
         return self._last_s + self._step_s
 
-    def seconds(self, position_s: float) -> float:
-        """The presentation time of a frame that the decoder places at `position_s`."""
-        if self._start_s is None:
-            self._start_s = position_s
-        elapsed = position_s - self._start_s
-        self._last_s = elapsed if elapsed > self._last_s else self.end
-        return self._last_s
+    def rewind(self) -> None:
+        """The next frame is the first one of the file again."""
+        self._offset_s = None
+
+    def seconds(self, time_s: float | None) -> float:
+        """Seconds from the very first frame to this one."""
+        placed_s = self.end
+        if time_s is not None:
+            if self._offset_s is None:
+                self._offset_s = self.end - time_s
+            if time_s + self._offset_s > self._last_s:
+                placed_s = time_s + self._offset_s
+        self.count += 1
+        self._last_s = placed_s
+        return placed_s
 
 
 def _falls_short(path: Path, shown_s: float) -> bool:

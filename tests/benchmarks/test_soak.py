@@ -45,7 +45,7 @@ from edge.errors import SourceEnded
 from edge.live.loop import Camera
 from edge.manifest import Calibration
 from edge.regions import parse_region
-from edge.sources.capture import Capture
+from edge.sources.base import Capture
 from edge.sources.live import LiveSource
 from edge.types import Evidence, Frame, Result, Verdict
 from edge.types import Picture as Drawn

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 from edge.pace import Pacer
-from edge.types import Frame
-from tests.fakes import grey
 
 
 class Clock:
@@ -19,8 +17,8 @@ class Clock:
 def shown_at(pts: list[float | None], work_s: float) -> list[float]:
     clock, times = Clock(), []
     pacer = Pacer(clock.now, clock.sleep)
-    for index, stamp in enumerate(pts):
-        pacer.wait(Frame(grey(0), index, 0.0, "x", stamp))
+    for stamp in pts:
+        pacer.wait(stamp)
         times.append(round(clock.time - 100, 6))
         clock.time += work_s
     return times

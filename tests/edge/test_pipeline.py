@@ -116,7 +116,7 @@ def test_stops_when_asked_and_after_max_frames() -> None:
 
 def test_sinks_are_finished_when_the_source_breaks() -> None:
     class Broken(FakeSource):
-        def __iter__(self) -> Iterator[Frame | None]:
+        def __iter__(self) -> Iterator[Frame]:
             yield from super().__iter__()
             raise KeyboardInterrupt
 
@@ -181,7 +181,7 @@ def test_frames_taken_ahead_are_no_more_than_were_asked_for() -> None:
 
 def test_what_was_taken_ahead_is_answered_before_the_source_fails() -> None:
     class Breaks(FakeSource):
-        def __iter__(self) -> Iterator[Frame | None]:
+        def __iter__(self) -> Iterator[Frame]:
             yield from super().__iter__()
             raise SourceError("torn")
 
@@ -198,7 +198,7 @@ def test_nv12_is_scored_and_drawn_like_the_picture_it_holds(backend: FakeBackend
     nv12[:48] = 219  # all but white
 
     class Nv12(FakeSource):
-        def __iter__(self) -> Iterator[Frame | None]:
+        def __iter__(self) -> Iterator[Frame]:
             yield Frame(nv12, 0, 1.0, self.name, 0.0, "nv12")
             yield Frame(nv12, 1, 1.1, self.name, 0.1, "nv12")
 
@@ -214,7 +214,7 @@ def test_nv12_is_scored_and_drawn_like_the_picture_it_holds(backend: FakeBackend
 
 def test_nv12_of_an_odd_side_is_a_frame_without_evidence() -> None:
     class Nv12(FakeSource):
-        def __iter__(self) -> Iterator[Frame | None]:
+        def __iter__(self) -> Iterator[Frame]:
             yield Frame(np.zeros((72, 63), np.uint8), 0, 1.0, self.name, 0.0, "nv12")
 
     sink = FakeSink()

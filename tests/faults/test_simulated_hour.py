@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edge.live.scheduler import Scheduler
-from edge.sources.capture import Shot
-from edge.sources.slot import Slot
+from edge.sources.base import Shot
+from edge.sources.latest import LatestFrameBuffer
 from tests.fakes import grey
 
 HOUR_S = 3600.0
@@ -37,9 +37,9 @@ class Stream:
     first_s: float = 0.0
     stall: tuple[float, float] | None = None
     seed: int = 0
-    slot: Slot = field(default_factory=lambda: Slot(MAX_AGE_S))
+    buffer: LatestFrameBuffer = field(default_factory=lambda: LatestFrameBuffer(MAX_AGE_S))
     ages_s: list[float] = field(default_factory=list)
-    told_s: list[float] = field(default_factory=list)
+    reported_s: list[float] = field(default_factory=list)
     counted: int = 0
 
     def arrivals(self) -> Iterator[tuple[float, float]]:
@@ -61,14 +61,14 @@ class Stream:
     def put(self, arrived_s: float, captured_s: float) -> None:
         """A frame arrives."""
         shot = Shot(arrived_s, captured_s, lambda: grey(0, 4, 4))
-        self.slot.put(shot, UNIX_S + arrived_s)
+        self.buffer.put(shot, UNIX_S + arrived_s)
 
     def score(self, done_s: float) -> None:
         """The newest frame gets its verdict at `done_s`."""
-        taken = self.slot.take()
+        taken = self.buffer.take()
         assert taken is not None and taken.shot.pts_s is not None
         self.ages_s.append(done_s - taken.shot.pts_s)
-        self.told_s.append(UNIX_S + done_s - taken.captured_at)
+        self.reported_s.append(UNIX_S + done_s - taken.captured_at)
 
 
 def run(streams: dict[str, Stream], inference_s: float = INFERENCE_S) -> None:
@@ -92,12 +92,12 @@ def _next(
     streams: dict[str, Stream], scheduler: Scheduler, now_s: float, inference_s: float
 ) -> float | None:
     """Score one frame from `now_s` on; when it was done, or None if none waits."""
-    ready = [name for name, stream in streams.items() if stream.slot.waiting is not None]
+    ready = [name for name, stream in streams.items() if stream.buffer.waiting is not None]
     if not ready:
         return None
     for name, stream in streams.items():
-        scheduler.arrived(name, stream.slot.received - stream.counted, now_s)
-        stream.counted = stream.slot.received
+        scheduler.arrived(name, stream.buffer.received - stream.counted, now_s)
+        stream.counted = stream.buffer.received
     (chosen,) = scheduler.choose(ready, 1, now_s)
     streams[chosen].score(now_s + inference_s)
     return now_s + inference_s
@@ -113,21 +113,21 @@ def test_what_is_scored_is_never_older_than_two_inferences() -> None:
     assert len(stream.ages_s) > HOUR_S / INFERENCE_S * 0.97
     assert p99(stream.ages_s) < 2 * INFERENCE_S
     assert max(stream.ages_s) < 2 * INFERENCE_S
-    assert stream.slot.received == round(HOUR_S * 30)
-    assert stream.slot.skipped + len(stream.ages_s) + 1 >= stream.slot.received
+    assert stream.buffer.received == round(HOUR_S * 30)
+    assert stream.buffer.skipped + len(stream.ages_s) + 1 >= stream.buffer.received
 
 
 def test_ages_are_told_as_they_are() -> None:
     stream = Stream(30.0)
     run({"door": stream})
-    off = np.abs(np.subtract(stream.told_s, stream.ages_s))
+    off = np.abs(np.subtract(stream.reported_s, stream.ages_s))
     assert off.max() < JITTER_S + 0.005
 
 
 def test_what_was_held_up_is_passed_over() -> None:
     stream = Stream(30.0, stall=(300.0, 10.0))
     run({"door": stream})
-    assert stream.slot.old > 11 * 8 * 30  # of each stall all but the last second, more or less
+    assert stream.buffer.old > 11 * 8 * 30  # of each stall all but the last second, more or less
     assert p99(stream.ages_s) < 2 * INFERENCE_S
     assert max(stream.ages_s) < MAX_AGE_S + 2 * INFERENCE_S
 
@@ -143,6 +143,6 @@ def test_what_was_held_up_is_passed_over() -> None:
 def test_cameras_skip_the_same_share(rates: tuple[float, ...], inference_s: float) -> None:
     streams = {f"camera {i}": Stream(fps, i / 7, seed=i) for i, fps in enumerate(rates)}
     run(streams, inference_s)
-    scored = [len(stream.ages_s) / stream.slot.received for stream in streams.values()]
+    scored = [len(stream.ages_s) / stream.buffer.received for stream in streams.values()]
     assert max(scored) - min(scored) < 0.1 * max(scored)
     assert sum(len(stream.ages_s) for stream in streams.values()) > HOUR_S / inference_s * 0.97

@@ -16,12 +16,12 @@ from edge.regions import parse_region
 from edge.sinks.base import Sink
 from edge.sinks.worker import SinkWorker, WorkerHealth
 from edge.sources.live import Health, LiveSource
-from edge.sources.policy import Limits, RetryPolicy
+from edge.sources.policy import Limits, ReconnectPolicy
 from edge.types import Batch, Evidence, Picture, Result
 from tests.fakes import FakeBackend, FakeCamera, FakeSink, Step, Turn, grey
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.0, min_frames=2)
-ONCE = RetryPolicy(retries=0)
+ONCE = ReconnectPolicy(retries=0)
 
 
 def make_camera(
@@ -29,7 +29,7 @@ def make_camera(
     backend: FakeBackend,
     *turns: Turn,
     sinks: Sequence[Sink] = (),
-    retry: RetryPolicy = ONCE,
+    retry: ReconnectPolicy = ONCE,
     limits: Limits | None = None,
     **more: object,
 ) -> Camera:
@@ -119,7 +119,7 @@ def test_a_camera_that_comes_back_is_judged_anew() -> None:
         Turn(error=NetworkError("door: refused.")),
         Turn(paced(5, 8)),
     ]
-    retry = RetryPolicy(quick_s=0.15, jitter=0.0)
+    retry = ReconnectPolicy(quick_s=0.15, jitter=0.0)
     limits = Limits(frame_s=0.1)
     camera = make_camera("door", backend, *turns, sinks=[sink], retry=retry, limits=limits)
     with LiveLoop([camera]) as loop:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,21 +13,10 @@ from typing import Literal
 import av
 import numpy as np
 
-from benchmarks.end_to_end.sender import Packetizer, split_units
+from benchmarks.rtsp_sender import SDP, RtpSender, converse, split_units
 from tests.edge.sources.clips import FPS, level
 
 Stage = Literal["nothing", "OPTIONS", "DESCRIBE", "SETUP", "PLAY", "pictures"]
-
-SDP = (
-    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
-    "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track0\r\n"
-)
-_ANSWERS = {
-    "OPTIONS": ("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN", ""),
-    "DESCRIBE": ("Content-Type: application/sdp", SDP),
-    "SETUP": ("Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1", ""),
-    "PLAY": ("Session: 1", ""),
-}
 
 Picture = tuple[float, Sequence[bytes]]
 """When it is shown, in seconds, and its NAL units."""
@@ -110,8 +98,13 @@ def staged(
         def talk(client: socket.socket) -> None:
             with client:
                 try:
-                    if until == "nothing" or _answer_all(
-                        client, until, delay_s, refuse, sdp, heard
+                    if until == "nothing" or converse(
+                        client,
+                        until="PLAY" if until == "pictures" else until,
+                        sdp=sdp,
+                        delay_s=delay_s,
+                        refuse=refuse,
+                        requested=heard,
                     ):
                         send_pictures(client, pictures if until == "pictures" else ())
                         if then is not None:
@@ -132,46 +125,9 @@ def staged(
                 each.join(5)
 
 
-def _answer_all(
-    client: socket.socket,
-    until: Stage,
-    delay_s: float,
-    refuse: tuple[str, str] | None,
-    sdp: str,
-    heard: list[str] | None,
-) -> bool:
-    """Answer up to a stage; whether it was reached."""
-    with client.makefile("rb") as requests:
-        for request in requests:
-            method = request.split(b" ")[0].decode()
-            if heard is not None:
-                heard.append(method)
-            number = "0"
-            for line in requests:
-                if line.lower().startswith(b"cseq:"):
-                    number = line.split(b":")[1].strip().decode()
-                if not line.strip():
-                    break
-            time.sleep(delay_s)
-            if refuse is not None and method == refuse[0]:
-                client.sendall(f"RTSP/1.0 {refuse[1]}\r\nCSeq: {number}\r\n\r\n".encode())
-                continue
-            if method not in _ANSWERS:  # TEARDOWN: it has had enough
-                return False
-            headers, body = _ANSWERS[method]
-            body = body and sdp
-            answer = f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{headers}\r\n"
-            answer += f"Content-Length: {len(body)}\r\n\r\n{body}"
-            client.sendall(answer.encode())
-            if method == until or (method == "PLAY" and until == "pictures"):
-                return True
-    return False
-
-
 def send_pictures(client: socket.socket, pictures: Sequence[Picture], gap_s: float = 0.0) -> None:
     """Send pictures to a client that plays, so many seconds apart."""
-    packetizer = Packetizer()
+    sender = RtpSender()
     for time_s, units in pictures:
         time.sleep(gap_s)
-        for packet in packetizer.packets(units, time_s):
-            client.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
+        sender.send(client, units, time_s)

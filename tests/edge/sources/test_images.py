@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from edge.errors import SourceError
-from edge.sources import open_source
+from edge.sources import open_recording
 from edge.sources.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, read_image
 
 RANDOM = np.random.default_rng(0)
@@ -223,8 +223,7 @@ def test_a_picture_without_a_suffix_is_not_taken_for_a_video(tmp_path: Path, kin
     """FFmpeg would decode it too, to other pixels."""
     path = tmp_path / "upload"
     PillowImage.fromarray(colours()).save(path, kind)
-    with open_source(str(path)) as source:
+    with open_recording(path) as source:
         (frame,) = source
     assert source.kind == "stills"
-    assert frame is not None
     assert (frame.image == read_image(path)).all()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from edge.errors import SourceError
-from edge.sources import open_source
+from edge.sources import open_recording
 from edge.sources.stills import StillsSource, folder_source
 from tests.edge.sources.clips import nothing_left_behind
 
@@ -18,7 +18,7 @@ def write_flat(path: Path, grey: int) -> None:
 
 
 def open_stills(text: str) -> StillsSource:
-    source = open_source(text)
+    source = open_recording(text)
     assert isinstance(source, StillsSource)
     return source
 
@@ -30,7 +30,7 @@ def test_a_folder_gives_its_pictures_in_natural_order(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("words")
     write_flat(tmp_path / "._2.png", 255)
     with nothing_left_behind(), open_stills(str(tmp_path)) as source:
-        frames = [frame for frame in source if frame is not None]
+        frames = list(source)
     assert [frame.source for frame in frames] == [str(tmp_path / name) for name in names]
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
     assert [frame.image[0, 0, 0] for frame in frames] == pytest.approx([0, 10, 20, 30, 40], abs=2)
@@ -47,7 +47,7 @@ def test_one_corrupt_picture_does_not_end_a_folder(
     bad = tmp_path / "1.png"
     bad.write_bytes(bad.read_bytes()[:40])
     with caplog.at_level(logging.WARNING), open_stills(str(tmp_path)) as source:
-        assert [frame.index for frame in source if frame] == [0, 2, 3]
+        assert [frame.index for frame in source] == [0, 2, 3]
     (failure,) = source.failures
     assert failure.startswith(f"{bad}: ")
     assert failure in caplog.text
@@ -60,7 +60,7 @@ def test_a_folder_of_corrupt_pictures_is_an_error(tmp_path: Path) -> None:
         pytest.raises(
             SourceError, match=r"none of its 2 pictures can be read.*a\.png: the file is"
         ),
-        open_source(str(tmp_path)) as source,
+        open_recording(str(tmp_path)) as source,
     ):
         list(source)
 
@@ -77,27 +77,27 @@ def test_a_pattern(tmp_path: Path) -> None:
         ("a*.png", ["a1.png", "a2.png", "a12.png"]),
         ("**/a?.png", ["a1.png", "a2.png", "deep/a3.png"]),
     ):
-        with open_source(str(tmp_path / pattern)) as source:
-            found = [frame.source for frame in source if frame]
+        with open_recording(str(tmp_path / pattern)) as source:
+            found = [frame.source for frame in source]
         assert found == [str(tmp_path / name) for name in expected]
 
 
 def test_an_existing_file_comes_before_a_pattern(tmp_path: Path) -> None:
     write_flat(tmp_path / "a[1].png", 0)
-    with open_source(str(tmp_path / "a[1].png")) as source:
+    with open_recording(str(tmp_path / "a[1].png")) as source:
         assert source.length == 1
 
 
 @pytest.mark.parametrize("pattern", [".", "*"])
 def test_nothing_to_read(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(SourceError, match=r"expected pictures \(\.jpg.*found no file\."):
-        open_source(str(tmp_path / pattern))
+        open_recording(str(tmp_path / pattern))
     (tmp_path / "notes.txt").write_bytes(b"x")
     with pytest.raises(SourceError, match="found 1 files of other kinds"):
-        open_source(str(tmp_path / pattern))
+        open_recording(str(tmp_path / pattern))
     (tmp_path / "clip.mp4").write_bytes(b"x")
     with pytest.raises(SourceError, match="found 1 videos; give one of them"):
-        open_source(str(tmp_path / pattern))
+        open_recording(str(tmp_path / pattern))
 
 
 def test_a_single_picture(tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_a_single_picture_that_cannot_be_read_is_an_error(tmp_path: Path) -> Non
     with (
         nothing_left_behind(),
         pytest.raises(SourceError, match="empty"),
-        open_source(str(tmp_path / "a.png")) as source,
+        open_recording(str(tmp_path / "a.png")) as source,
     ):
         list(source)

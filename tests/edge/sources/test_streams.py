@@ -21,6 +21,7 @@ import pytest
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from benchmarks.rtsp_sender import SDP
 from edge.errors import (
     AuthError,
     CodecError,
@@ -30,10 +31,10 @@ from edge.errors import (
     SourceError,
     SourceTimeout,
 )
-from edge.sources import streams
-from edge.sources.capture import Shot
+from edge.sources import decoding, streams
+from edge.sources.base import Shot
 from edge.sources.policy import Limits
-from edge.sources.streams import StreamCapture, is_recording, open_clip, open_stream
+from edge.sources.streams import ClipCapture, StreamCapture, is_recording, open_stream
 from edge.types import Image
 from tests.edge.sources.clips import (
     FPS,
@@ -43,7 +44,7 @@ from tests.edge.sources.clips import (
     open_files,
     write_clip,
 )
-from tests.edge.sources.staged import SDP, Picture, Stage, coded, numbered, send_pictures, staged
+from tests.edge.sources.staged import Picture, Stage, coded, numbered, send_pictures, staged
 from tests.servers import free_port, http_files, motion_jpeg, mute_server, rtsp_server
 
 PATIENT = Limits(open_s=20, read_s=20)
@@ -138,7 +139,7 @@ def by_opencv(address: str, count: int) -> list[Image]:
 
 
 def by_us(path: Path) -> list[Image]:
-    capture = open_clip(path, "clip", loop=False, sleep=lambda _: None)
+    capture = ClipCapture(path, "clip", loop=False, sleep=lambda _: None)
     images = []
     while (shot := capture.read()) is not None:
         images.append(shot.image())
@@ -235,7 +236,7 @@ def test_a_frame_is_converted_when_it_is_wanted_by_whoever_wants_it(clip: Path) 
 
 
 def test_frames_that_are_held_hold_no_threads(clip: Path) -> None:
-    capture = open_clip(clip, "clip", loop=False, sleep=lambda _: None)
+    capture = ClipCapture(clip, "clip", loop=False, sleep=lambda _: None)
     shots = [capture.read() for _ in range(40)]
     before = len(os.listdir("/proc/self/task"))
     converted = [shot.image() for shot in shots if shot is not None]
@@ -303,7 +304,7 @@ def test_a_server_that_plays_and_sends_nothing_is_waited_for_as_any_read() -> No
     began_s = time.monotonic()
     with staged("PLAY") as url, opened(url, limits) as capture:
         assert time.monotonic() - began_s < limits.open_s + GRACE_S
-        with Timed(SourceTimeout, r"^door: nothing came for 0\.8 s\.") as timed:
+        with Timed(SourceTimeout, r"^door: no data for 0\.8 s\.") as timed:
             capture.read()
         assert limits.read_s <= timed.took_s < limits.read_s + GRACE_S
 
@@ -332,7 +333,7 @@ def test_reading_ends_in_time_whatever_comes_instead_of_pictures(
     with staged("pictures", coded(12), then=then) as url, opened(url, READING) as capture:
         # The parser knows the last picture to be whole only when another one begins.
         assert numbers([capture.read() for _ in range(11)]) == list(range(11))
-        with Timed(SourceTimeout, r"^door: nothing came for 0\.8 s\.") as timed:
+        with Timed(SourceTimeout, r"^door: no data for 0\.8 s\.") as timed:
             capture.read()
         assert READING.read_s <= timed.took_s < READING.read_s + GRACE_S
         began_s = time.monotonic()
@@ -398,7 +399,7 @@ def test_sound_does_not_keep_a_dead_picture_alive() -> None:
     with slowly(data, len(data) / 20) as url, opened(url, READING) as capture:
         shots, error = read_all(capture)
         assert time.monotonic() - shots[-1].arrived_s < READING.read_s + GRACE_S
-    assert str(error).startswith("door: nothing came for 0.8 s.")
+    assert str(error).startswith("door: no data for 0.8 s.")
     assert len(shots) >= 25
 
 
@@ -428,26 +429,26 @@ def test_what_is_not_answered_with_a_stream_is_told_for_what_it_is(
         for path, kind in (("none.mp4", NotFound), ("page.html", CodecError)):
             with pytest.raises(kind):
                 open_stream(f"{address}/{path}", PATIENT, name="door")
-        with pytest.raises(NetworkError, match="no encrypted connection"):
+        with pytest.raises(NetworkError, match="TLS handshake failed"):
             open_stream(f"{address.replace('http', 'https')}/x", PATIENT, name="door")
         with pytest.raises(NetworkError, match="does not speak RTSP"):
             open_stream(f"{address.replace('http', 'rtsp')}/x", PATIENT, name="door")
-    with rtsp_server(clip) as url, pytest.raises(NotFound, match="nothing at this path"):
+    with rtsp_server(clip) as url, pytest.raises(NotFound, match="no stream at this path"):
         open_stream(f"{url}/other", PATIENT, name="door")
     for scheme in ("rtsp", "http"):
         with Timed(NetworkError, "was refused") as timed:
             open_stream(f"{scheme}://127.0.0.1:{free_port()}/x", PATIENT, name="door")
         assert timed.took_s < 3
-        with pytest.raises(NetworkError, match="no address"):
+        with pytest.raises(NetworkError, match="cannot resolve the host name"):
             open_stream(f"{scheme}://no-such-host.invalid/x", PATIENT, name="door")
 
 
 @pytest.mark.parametrize(
     ("method", "status", "kind", "words"),
     [
-        ("DESCRIBE", "401 Unauthorized", AuthError, "a user and a password are needed"),
-        ("PLAY", "403 Forbidden", AuthError, "does not let this user"),
-        ("SETUP", "404 Not Found", NotFound, "nothing at this path"),
+        ("DESCRIBE", "401 Unauthorized", AuthError, "a user and a password are required"),
+        ("PLAY", "403 Forbidden", AuthError, "denies this user"),
+        ("SETUP", "404 Not Found", NotFound, "no stream at this path"),
         ("SETUP", "461 Unsupported Transport", SourceError, "over TCP"),
         ("PLAY", "453 Not Enough Bandwidth", SourceError, r"refuses the stream \(4xx\)"),
         ("DESCRIBE", "503 Service Unavailable", SourceError, "an error of its own"),
@@ -562,7 +563,7 @@ def test_credentials_open_the_stream_and_are_shown_nowhere(
             assert numbers([capture.read()]) == [0]
         with pytest.raises(AuthError, match="the user or the password is wrong") as wrong:
             open_stream(bad, PATIENT, name="door")
-        with pytest.raises(AuthError, match="a user and a password are needed") as missing:
+        with pytest.raises(AuthError, match="a user and a password are required") as missing:
             open_stream(url, PATIENT, name="door")
     dead = f"rtsp://joe:hunt@2%2Fer@127.0.0.1:{free_port()}/x"
     with pytest.raises(NetworkError) as refused:
@@ -594,11 +595,11 @@ def test_nothing_is_shown_from_the_first_damage_to_the_next_keyframe() -> None:
         shots, error = read_all(capture)
         assert capture.damaged == 7
     assert numbers(shots) == [*range(13), *range(20, 30)]
-    assert "nothing came" in str(error)
+    assert "no data" in str(error)
 
 
 def test_damage_that_no_keyframe_heals_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "HEAL_S", 0.0)
+    monkeypatch.setattr(decoding, "HEAL_S", 0.0)
     pictures = hurt(coded(31, gop=1000), 13)
     with staged("pictures", pictures) as url, opened(url, READING) as capture:
         shots, _ = read_all(capture)
@@ -613,7 +614,7 @@ def test_a_stream_of_nothing_but_damage_is_given_up_in_time() -> None:
     pictures = coded(100, gop=1000)
     with staged("PLAY", then=damage) as url, opened(url, READING) as capture:
         shots: list[Shot] = [capture.read()]
-        with Timed(CodecError, r"^door: no undamaged picture came for 0\.8 s\.") as timed:
+        with Timed(CodecError, r"^door: no intact frame for 0\.8 s\.") as timed:
             while True:
                 shots.append(capture.read())
         assert timed.took_s < READING.read_s + GRACE_S + 0.5
@@ -673,22 +674,19 @@ def test_a_recording_is_told_from_a_stream(
 ) -> None:
     _segmented(tmp_path / f"film{suffix}", 3, options)
     with nothing_left_behind(), http_files(tmp_path) as address:
-        assert is_recording(f"{address}/film{suffix}", PATIENT) is recording
+        assert is_recording(f"{address}/film{suffix}", PATIENT, "door") is recording
         with opened(f"{address}/film{suffix}") as capture:
             assert numbers([capture.read() for _ in range(3)]) == [0, 1, 2]
 
 
-def test_what_goes_on_is_no_recording_and_what_is_absent_is_an_error() -> None:
+def test_what_goes_on_or_does_not_answer_is_no_recording() -> None:
     with motion_jpeg([jpeg(0)]) as url:
-        assert is_recording(url, PATIENT) is False
+        assert is_recording(url, PATIENT, "door") is False
     data = _transport_stream(2, 2)
     with slowly(data, len(data)) as url:
-        assert is_recording(url, PATIENT) is False
-    with (
-        mute_server() as port,
-        pytest.raises(SourceTimeout, match=r"^http://\*\*\*@127.*no answer within 0\.6 s"),
-    ):
-        is_recording(f"http://joe:secret@127.0.0.1:{port}/x", QUICK)
+        assert is_recording(url, PATIENT, "door") is False
+    with mute_server() as port:
+        assert is_recording(f"http://joe:secret@127.0.0.1:{port}/x", QUICK, "door") is False
 
 
 def _segmented(path: Path, seconds: float, options: dict[str, str]) -> None:
@@ -727,7 +725,7 @@ class Clock:
 
 
 def play(path: Path, clock: Clock, count: int, loop: bool = False) -> list[Shot | None]:
-    capture = open_clip(path, "clip", loop=loop, sleep=clock.sleep, now=clock.now)
+    capture = ClipCapture(path, "clip", loop=loop, sleep=clock.sleep, now=clock.now)
     shots = [capture.read() for _ in range(count)]
     capture.close()
     capture.close()
@@ -746,7 +744,7 @@ def test_a_clip_is_played_at_its_own_speed(clip: Path) -> None:
 
 
 def test_a_clip_announces_itself(clip: Path) -> None:
-    capture = open_clip(clip, "clip", loop=True)
+    capture = ClipCapture(clip, "clip", loop=True)
     assert (capture.fps, capture.size_hw) == (30.0, (64, 96))
     capture.close()
 
@@ -771,7 +769,7 @@ def test_a_pause_of_a_clip_is_kept_unless_it_is_long(tmp_path: Path) -> None:
 
 def test_a_clip_does_not_hurry_after_its_reader_was_held_up(clip: Path) -> None:
     clock = Clock()
-    capture = open_clip(clip, "clip", loop=False, sleep=clock.sleep, now=clock.now)
+    capture = ClipCapture(clip, "clip", loop=False, sleep=clock.sleep, now=clock.now)
     capture.read()
     clock.now_s += 5
     clock.slept.clear()
@@ -815,15 +813,18 @@ def test_a_clip_that_was_cut_is_played_as_far_as_it_goes(tmp_path: Path, loop: b
 def test_what_is_no_clip(tmp_path: Path, file: str, content: bytes, loop: bool) -> None:
     _segmented(tmp_path / "clip.ts", 0.2, {})
     (tmp_path / file).write_bytes(content)
-    with nothing_left_behind(), pytest.raises(CodecError, match="clip: not a video that can be"):
-        open_clip(tmp_path / file, "clip", loop=loop)
+    with (
+        nothing_left_behind(),
+        pytest.raises(CodecError, match=r"clip: (not a video|the file is|expected)"),
+    ):
+        ClipCapture(tmp_path / file, "clip", loop=loop)
 
 
 def test_a_clip_that_went_away_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="clip: no such file"):
-        open_clip(tmp_path / "none.mp4", "clip", loop=False)
+        ClipCapture(tmp_path / "none.mp4", "clip", loop=False)
     path = write_clip(tmp_path / "short.mp4", 3)
-    capture = open_clip(path, "clip", loop=True, sleep=lambda _: None)
+    capture = ClipCapture(path, "clip", loop=True, sleep=lambda _: None)
     for _ in range(3):
         capture.read()
     path.unlink()
@@ -840,4 +841,4 @@ def test_a_track_without_a_frame_is_no_clip(tmp_path: Path) -> None:
         sound.sample_rate = 48_000
         container.mux([*audio.encode(sound), *audio.encode()])
     with nothing_left_behind(), pytest.raises(CodecError, match="no video track"):
-        open_clip(path, "clip", loop=True)
+        ClipCapture(path, "clip", loop=True)

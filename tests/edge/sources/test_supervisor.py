@@ -23,11 +23,11 @@ from edge.errors import (
     SourceEnded,
     SourceTimeout,
 )
-from edge.sources.policy import Limits, RetryPolicy
+from edge.sources.policy import Limits, ReconnectPolicy
 from edge.sources.supervisor import MOST_ABANDONED, Supervisor
 
 LIMITS = Limits(open_s=10, frame_s=5, read_s=30, grace_s=1)
-STEADY = RetryPolicy(jitter=0)
+STEADY = ReconnectPolicy(jitter=0)
 
 FAILURES: dict[str, Callable[[], PatchwatchError]] = {
     "refused": lambda: NetworkError("door: the connection was refused."),
@@ -41,7 +41,7 @@ FAILURES: dict[str, Callable[[], PatchwatchError]] = {
 class Door:
     """A supervised source whose time is given in milliseconds."""
 
-    def __init__(self, retry: RetryPolicy = STEADY) -> None:
+    def __init__(self, retry: ReconnectPolicy = STEADY) -> None:
         self.supervisor = Supervisor("door", LIMITS, retry, lambda: 0.5)
         self.notes: list[str] = []
 
@@ -55,7 +55,7 @@ class Door:
         silence = self.supervisor.take_silence()
         if silence is not None:
             effects.append(f"silent {silence.fault}")
-        self.notes += [note.text for note in self.supervisor.take_notes()]
+        self.notes += [text for _, text in self.supervisor.take_notes()]
         return ", ".join(effects)
 
     def happen(self, event: str, now_s: float) -> None:
@@ -274,21 +274,21 @@ ENDS = {
     "one": (
         1,
         "0 start, 10 refused 1, 20 released 1, 1010 tick, 1020 refused 2",
-        "refused. Given up after 1 more try.",
+        "refused. Given up after 1 retry.",
     ),
     "two, counted from the last frame on": (
         2,
         "0 start, 10 refused 1, 20 released 1, 1010 tick, 1020 opened 2, 1030 frame 2, "
         "1040 broken 2, 1050 released 2, 2040 tick, 2050 refused 3, 2060 released 3, "
         "3050 tick, 3060 refused 4",
-        "refused. Given up after 2 more tries.",
+        "refused. Given up after 2 retries.",
     ),
 }
 
 
 @pytest.mark.parametrize(("retries", "events", "message"), ENDS.values(), ids=ENDS.keys())
 def test_tries_are_exhausted(retries: int, events: str, message: str) -> None:
-    door = Door(RetryPolicy(retries=retries, jitter=0))
+    door = Door(ReconnectPolicy(retries=retries, jitter=0))
     followed = ""
     for item in events.split(", "):
         assert door.supervisor.over is None
@@ -301,7 +301,7 @@ def test_tries_are_exhausted(retries: int, events: str, message: str) -> None:
 
 
 def test_the_error_of_giving_up_is_of_the_class_of_the_last_failure() -> None:
-    door = Door(RetryPolicy(retries=1, jitter=0))
+    door = Door(ReconnectPolicy(retries=1, jitter=0))
     for ms, event in ((0, "start"), (5, "refused 1"), (9, "released 1"), (1005, "tick")):
         door.step(ms, event)
     door.step(1010, "locked 2")
@@ -361,7 +361,7 @@ def test_figures_of_a_varied_life() -> None:
     assert str(door.supervisor.problem) == "door: no frame for 5 s."
     door.step(32600, "tick")
     assert (door.supervisor.abandoned, door.supervisor.failures) == (1, 1)
-    assert str(door.supervisor.problem).startswith("door: nothing came for 30 s.")
+    assert str(door.supervisor.problem).startswith("door: no data for 30 s.")
     assert door.supervisor.heeds(2) is False
 
 
@@ -411,20 +411,20 @@ def test_the_log_tells_a_change_once() -> None:
     door.step(19150, "opened 3")
     door.step(31200, "frame 3")
     assert door.notes == [
-        "door: the connection was refused; trying again in 1 s (try 1)",
-        "door: its first frame came after 1.2 s",
+        "door: the connection was refused; retrying in 1 s (retry 1)",
+        "door: first frame after 1.2 s",
         "door: no frame for 5 s",
         "door: back after 17 s",
-        "door: the stream ended; trying again in 1 s (try 1)",
+        "door: the stream ended; retrying in 1 s (retry 1)",
         "door: back after 13 s",
     ]
 
 
 def test_the_log_says_how_many_tries_there_are() -> None:
-    door = Door(RetryPolicy(retries=3, jitter=0))
+    door = Door(ReconnectPolicy(retries=3, jitter=0))
     door.step(0, "start")
     door.step(50, "refused 1")
-    assert door.notes == ["door: the connection was refused; trying again in 1 s (try 1 of 3)"]
+    assert door.notes == ["door: the connection was refused; retrying in 1 s (retry 1 of 3)"]
 
 
 def test_a_long_outage_is_told_five_times_then_each_tenth_time_and_when_it_changes() -> None:
@@ -432,7 +432,7 @@ def test_a_long_outage_is_told_five_times_then_each_tenth_time_and_when_it_chang
     waits(door, [*["refused"] * 25, *["mute"] * 3, *["refused"] * 3])
     told = [note.rpartition("(")[2] for note in door.notes]
     tries = [1, 2, 3, 4, 5, 10, 20, 26, 30]
-    assert told == [f"try {number})" for number in tries]
+    assert told == [f"retry {number})" for number in tries]
 
 
 def test_a_source_that_comes_and_goes_does_not_fill_the_log() -> None:
@@ -465,12 +465,12 @@ def test_failures_are_warnings_and_recovery_is_information() -> None:
     supervisor.advance(1.1)
     supervisor.opened(2, 1.2)
     supervisor.frame(2, 1.3)
-    assert [note.level for note in supervisor.take_notes()] == [logging.WARNING, logging.INFO]
+    assert [level for level, _ in supervisor.take_notes()] == [logging.WARNING, logging.INFO]
 
 
 def test_jitter_is_drawn_for_each_wait() -> None:
     draws = iter([0.0, 1.0])
-    supervisor = Supervisor("door", LIMITS, RetryPolicy(jitter=0.2), lambda: next(draws))
+    supervisor = Supervisor("door", LIMITS, ReconnectPolicy(jitter=0.2), lambda: next(draws))
     supervisor.start(0.0)
     supervisor.advance(0.0)
     supervisor.failed(1, NetworkError("door: refused."), 0.0)
@@ -501,7 +501,7 @@ class Threads(RuleBasedStateMachine):
         self.limits = Limits(
             open_ms / 1000, frame_ms / 1000, read_ms / 1000, grace_s=grace_ms / 1000
         )
-        self.retry = RetryPolicy(retries=retries)
+        self.retry = ReconnectPolicy(retries=retries)
         self.supervisor = Supervisor("door", self.limits, self.retry, lambda: 0.5)
         self.now_ms = 0
         self.doing: dict[int, str] = {}  # attempt → what its thread does, until it returned

@@ -11,23 +11,26 @@ import numpy as np
 import pytest
 
 from edge.errors import SourceError
-from edge.sources import open_source
+from edge.sources import open_recording
 from edge.types import Frame
 from tests.edge.sources.clips import FPS, cut, nothing_left_behind, number, write_clip
 from tests.shared_data import shared
 
 
 def read(path: Path | str) -> list[Frame]:
-    with nothing_left_behind(), open_source(str(path)) as source:
+    with nothing_left_behind(), open_recording(path) as source:
         assert source.kind == "file"
-        return [frame for frame in source if frame is not None]
+        return list(source)
 
 
 def read_until_error(path: Path) -> tuple[list[Frame], str]:
     frames: list[Frame] = []
-    with nothing_left_behind(), pytest.raises(SourceError) as caught, open_source(str(path)) as it:
+    with (
+        nothing_left_behind(),
+        pytest.raises(SourceError) as caught,
+        open_recording(path) as it,
+    ):
         for frame in it:
-            assert frame is not None
             frames.append(frame)
     return frames, str(caught.value)
 
@@ -46,7 +49,7 @@ def test_every_frame_comes_once_and_in_order(tmp_path: Path) -> None:
 
 def test_what_a_file_announces(tmp_path: Path) -> None:
     path = str(write_clip(tmp_path / "a.mp4", 20))
-    with open_source(path) as source:
+    with open_recording(path) as source:
         assert (source.name, source.fps, source.length) == (path, FPS, 20)
 
 
@@ -82,8 +85,8 @@ def test_times_of_a_variable_rate(tmp_path: Path) -> None:
 
 
 def test_a_stream_without_times_still_has_rising_ones(tmp_path: Path) -> None:
-    with open_source(str(write_clip(tmp_path / "raw.h264", 20))) as source:
-        times = [frame.pts for frame in source if frame is not None]
+    with open_recording(str(write_clip(tmp_path / "raw.h264", 20))) as source:
+        times = [frame.pts for frame in source]
         assert source.fps is not None
         assert times == pytest.approx([i / source.fps for i in range(20)])
 
@@ -149,7 +152,7 @@ def test_a_cut_with_an_edit_list_is_no_damage(tmp_path: Path) -> None:
                 target.mux(packet)
     frames = read(trimmed)
     assert len(frames) == 35
-    with open_source(str(trimmed)) as announced:
+    with open_recording(str(trimmed)) as announced:
         assert announced.length == 50
 
 
@@ -169,9 +172,7 @@ def test_an_estimated_count_is_no_promise(tmp_path: Path) -> None:
         silence.sample_rate = 8000
         container.mux(sound.encode(silence))
         container.mux(sound.encode())
-    with open_source(str(path)) as source:
-        assert source.length is not None
-        assert source.length > 100
+    with open_recording(path) as source:
         assert len(list(source)) == 20
 
 
@@ -191,7 +192,11 @@ def test_an_estimated_count_is_no_promise(tmp_path: Path) -> None:
 def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with nothing_left_behind(), pytest.raises(SourceError, match=message), open_source(str(path)):
+    with (
+        nothing_left_behind(),
+        pytest.raises(SourceError, match=message),
+        open_recording(path),
+    ):
         pass
 
 
@@ -203,10 +208,13 @@ def test_failures_are_told_in_our_words_alone(tmp_path: Path) -> None:
 import cv2
 from edge.errors import SourceError
 from edge.sources import open_source
-from edge.sources.policy import RetryPolicy
+from edge.sources.live import LiveSource
+from edge.sources.policy import ReconnectPolicy
 for text in ("cut.mp4", "noise.mp4", "97", "rtsp://joe:hunter2@127.0.0.1:1/x"):
     try:
-        with open_source(text, retry=RetryPolicy(retries=0)) as source:
+        with open_source(text, retry=ReconnectPolicy(retries=0)) as source:
+            while isinstance(source, LiveSource):
+                source.poll()
             list(source)
     except SourceError as error:
         print(error)
@@ -215,26 +223,8 @@ for text in ("cut.mp4", "noise.mp4", "97", "rtsp://joe:hunter2@127.0.0.1:1/x"):
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert len(done.stdout.splitlines()) == 4
-    assert done.stderr == ""
+    assert done.stderr == "cut.mp4: 1 damaged frames were skipped\n"
     assert "hunter2" not in done.stdout
-
-
-def test_without_opencv_the_message_says_what_to_install(tmp_path: Path) -> None:
-    write_clip(tmp_path / "a.mp4", 5)
-    script = """
-import sys
-sys.modules["cv2"] = None
-from edge.errors import MissingDependency
-from edge.sources import open_source
-try:
-    open_source("a.mp4")
-except MissingDependency as error:
-    print(error)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert "pip install opencv-python" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from edge.errors import SourceError
-from edge.sources.base import SourceKind
-from edge.sources.pump import Feed, PumpedSource
+from edge.sources.reader import Feed, RecordedSource
 from edge.types import Frame
 from tests.edge.sources.clips import nothing_left_behind
 
@@ -21,15 +20,14 @@ def frame(index: int) -> Frame:
 class Recorded:
     """A feed that counts what is read of it and notes in which thread it is closed."""
 
-    def __init__(self, frames: int, kind: SourceKind, fail: Exception | None = None) -> None:
+    def __init__(self, frames: int, fail: Exception | None = None) -> None:
         self.read = 0
         self.closed_in: list[str] = []
         self._frames = frames
-        self._kind: SourceKind = kind
         self._fail = fail
 
     def open(self) -> Feed:
-        return Feed(self._read(), self._close, self._kind, 25.0, self._frames)
+        return Feed(self._read(), self._close, 25.0, self._frames)
 
     def _read(self) -> Iterator[Frame]:
         for index in range(self._frames):
@@ -50,8 +48,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_file_feed_loses_nothing_and_is_read_only_a_little_ahead() -> None:
-    recorded = Recorded(50, "file")
-    with nothing_left_behind(), PumpedSource("test", recorded.open, "file", ahead=2) as source:
+    recorded = Recorded(50)
+    with nothing_left_behind(), RecordedSource("test", recorded.open, ahead=2) as source:
         assert (source.kind, source.fps, source.length) == ("file", 25.0, 50)
         frames = iter(source)
         taken = [next(frames)]
@@ -64,10 +62,10 @@ def test_a_file_feed_loses_nothing_and_is_read_only_a_little_ahead() -> None:
 
 
 def test_an_error_comes_after_the_frames_that_were_read() -> None:
-    recorded = Recorded(3, "file", SourceError("it broke."))
+    recorded = Recorded(3, SourceError("it broke."))
     taken = []
     with (
-        PumpedSource("test", recorded.open, "file") as source,
+        RecordedSource("test", recorded.open) as source,
         pytest.raises(SourceError, match=r"it broke\."),
     ):
         for item in source:
@@ -83,14 +81,14 @@ def test_an_error_of_opening_is_raised_by_entering() -> None:
     with (
         nothing_left_behind(),
         pytest.raises(SourceError, match="not there"),
-        PumpedSource("test", refuse, "file"),
+        RecordedSource("test", refuse),
     ):
         pass
 
 
 def test_leaving_early_stops_a_thread_that_waits_for_room() -> None:
-    recorded = Recorded(1000, "file")
-    with nothing_left_behind(), PumpedSource("test", recorded.open, "file") as source:
+    recorded = Recorded(1000)
+    with nothing_left_behind(), RecordedSource("test", recorded.open) as source:
         assert next(iter(source)) is not None
     assert recorded.read < 10
 
@@ -101,12 +99,12 @@ def test_opening_and_leaving_are_bounded_while_a_call_blocks() -> None:
 
     def open_slowly() -> Feed:
         release.wait()
-        return Feed(iter(()), closed.set, "file")
+        return Feed(iter(()), closed.set)
 
     began = time.monotonic()
     with (
         pytest.raises(SourceError, match=r"test: no answer within 0\.1 s"),
-        PumpedSource("test", open_slowly, "file", open_timeout_s=0.1),
+        RecordedSource("test", open_slowly, open_timeout_s=0.1),
     ):
         pass
     assert time.monotonic() - began < 2
@@ -123,9 +121,9 @@ def test_leaving_is_bounded_while_a_read_blocks() -> None:
         release.wait()
 
     def open_feed() -> Feed:
-        return Feed(blocked(), closed.set, "file")
+        return Feed(blocked(), closed.set)
 
-    with PumpedSource("test", open_feed, "file") as source:
+    with RecordedSource("test", open_feed) as source:
         assert next(iter(source)).index == 0
         began = time.monotonic()
     assert time.monotonic() - began < 2
@@ -135,7 +133,7 @@ def test_leaving_is_bounded_while_a_read_blocks() -> None:
 
 
 def test_a_source_can_be_entered_again() -> None:
-    source = PumpedSource("test", lambda: Recorded(3, "file").open(), "file")
+    source = RecordedSource("test", lambda: Recorded(3).open())
     for _ in range(2):
         with source:
             assert len(list(source)) == 3
@@ -143,4 +141,4 @@ def test_a_source_can_be_entered_again() -> None:
 
 def test_reading_before_entering_is_refused() -> None:
     with pytest.raises(RuntimeError, match="entered"):
-        iter(PumpedSource("test", Recorded(1, "file").open, "file"))
+        iter(RecordedSource("test", Recorded(1).open))

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.sources.clock import MOST_QUEUED_S, Placed, StreamClock
+from edge.sources.base import Shot
+from edge.sources.latest import (
+    MOST_QUEUED_S,
+    BufferedFrame,
+    LatestFrameBuffer,
+    Placed,
+    StreamClock,
+)
+from edge.types import Image
+from tests.fakes import grey
 
 Stamped = tuple[float, float | None]
 """When a frame arrived, and its sender's stamp."""
@@ -240,3 +249,77 @@ def test_every_queue_is_caught_up_with_its_true_ages(
         arrived_s += step_s / pace
     if taken_s > 10 + stall_s * (1 + 1 / (pace - 1)) + 5:
         assert placed.age_s < 0.01
+
+
+def shot(arrived_s: float, pts_s: float | None) -> Shot:
+    def image() -> Image:
+        raise AssertionError("nobody converts a frame but who takes it")
+
+    return Shot(arrived_s, pts_s, image)
+
+
+def taken(buffer: LatestFrameBuffer) -> BufferedFrame:
+    waiting = buffer.take()
+    assert waiting is not None
+    return waiting
+
+
+def test_the_newest_frame_takes_the_place_of_the_one_before() -> None:
+    buffer = LatestFrameBuffer(max_age_s=1.0)
+    assert buffer.take() is None
+    for index in range(5):
+        assert buffer.put(shot(10 + index, float(index)), unix_s=1_000.0 + index)
+    assert (buffer.received, buffer.skipped, buffer.old) == (5, 4, 0)
+    waiting = taken(buffer)
+    assert (waiting.index, waiting.captured_at, waiting.pts_s) == (4, 1_004.0, 4.0)
+    assert buffer.take() is None
+    assert buffer.put(shot(15, 5.0), unix_s=1_005.0)
+    assert (buffer.received, buffer.skipped) == (6, 4), "what was taken was not skipped"
+
+
+def test_what_waited_in_a_queue_is_passed_over_until_it_is_new_again() -> None:
+    buffer = LatestFrameBuffer(max_age_s=1.0)
+    for index in range(60):  # 2 s at 30 frames per second
+        buffer.put(shot(index / 30, index / 30), unix_s=1_000 + index / 30)
+    buffer.take()
+    kept = []
+    for index in range(60, 450):  # then nothing for 10 s, and all of it at once, at 300 per second
+        arrived_s = max(12 + (index - 60) / 300, index / 30)
+        if buffer.put(shot(arrived_s, index / 30), unix_s=1_000 + arrived_s):
+            waiting = taken(buffer)
+            kept.append(arrived_s - (waiting.captured_at - 1_000))
+    assert buffer.old == 390 - len(kept) > 250
+    assert (buffer.received, buffer.skipped) == (450, 59)
+    assert len(kept) > 50
+    assert max(kept) <= 1.0
+    assert kept[-1] < 0.1
+
+
+def test_a_late_frame_that_nothing_waits_behind_is_kept() -> None:
+    buffer = LatestFrameBuffer(max_age_s=1.0)
+    buffer.put(shot(0.0, 0.0), unix_s=1_000.0)
+    assert buffer.put(shot(8.0, 5.0), unix_s=1_008.0), "3 s late, and the newest there is"
+    assert taken(buffer).captured_at == pytest.approx(1_005.0, abs=0.1)
+
+
+def test_times_rise_over_captures_whose_own_begin_anywhere() -> None:
+    buffer = LatestFrameBuffer(max_age_s=1.0)
+    found = []
+    for arrived_s, pts_s in ((5.0, 900.0), (6.0, 901.0)):
+        buffer.put(shot(arrived_s, pts_s), unix_s=1_000 + arrived_s)
+        found.append(taken(buffer))
+    buffer.reopened()
+    for arrived_s, pts_s in ((16.0, 3.0), (17.0, 4.0)):
+        buffer.put(shot(arrived_s, pts_s), unix_s=1_000 + arrived_s)
+        found.append(taken(buffer))
+    assert [waiting.index for waiting in found] == [0, 1, 2, 3]
+    assert [waiting.pts_s for waiting in found] == pytest.approx([0, 1, 11, 12])
+
+
+def test_the_frame_itself_is_what_is_kept() -> None:
+    buffer = LatestFrameBuffer(max_age_s=1.0)
+    picture = grey(7)
+    buffer.put(Shot(1.0, None, lambda: picture, "nv12"), unix_s=1_000.0)
+    kept = taken(buffer).shot
+    assert kept.image() is picture
+    assert kept.pixel_format == "nv12"
