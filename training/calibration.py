@@ -7,7 +7,7 @@ of the next camera. `cross_fit` measures instead what it does to a source that i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +21,25 @@ Fit = Callable[[Evaluation, float], Calibration]
 """From logits and a share of false alarms to a calibration."""
 
 FALSE_ALARMS = 0.05
-"""Share of the photographs above the threshold, unless asked for another."""
-
 MOST_SCORE = 0.999
 RIDGE = 1e-4
 """Keeps the slope finite where the classes separate without error."""
 
+MEAN_AUC = "mean auc per generator"
+ABOVE = "photographs above the threshold"
+FOUND = "generated pictures above it"
+UNSEEN_ABOVE = "photographs above a threshold fitted without their source"
+UNSEEN_FOUND = "generated pictures above one fitted without their generator"
+AT_THRESHOLD = frozenset({ABOVE, FOUND, UNSEEN_ABOVE, UNSEEN_FOUND})
+"""Measures that another threshold makes untrue."""
 
-def calibrate(evaluation: Evaluation, false_alarms: float = FALSE_ALARMS) -> Calibration:
+
+def calibrate(
+    evaluation: Evaluation,
+    false_alarms: float = FALSE_ALARMS,
+    by_source: bool = False,
+    shares: Mapping[str, float] | None = None,
+) -> Calibration:
     """Fit temperature and bias on all degradations together, and the threshold on the worst one.
 
     Args:
@@ -36,68 +47,37 @@ def calibrate(evaluation: Evaluation, false_alarms: float = FALSE_ALARMS) -> Cal
             degradation are passed over.
         false_alarms: share of the photographs that may score above the threshold, under each
             degradation; 0 to less than 1.
+        by_source: each source of a label counts the same, however many pictures it has.
+        shares: photograph source → another share; sources of one share are counted apart.
 
     Raises:
         ModelError: a class has no finite logit, or the logits do not separate the classes.
     """
     evaluation = evaluation.finite()
-    _require_both(evaluation)
-    reals, fakes = (
-        np.concatenate([evaluation.of_label(name, label) for name in evaluation.logits])
+    for label, word in enumerate(("photographs", "generated pictures")):
+        if not evaluation.source_names(label):
+            raise ModelError(
+                f"no finite logits of {word}, so that nothing can be calibrated. Expected pictures "
+                "of both classes that the model can judge."
+            )
+    sides = [
+        [_weighted(evaluation.by_source(c, label), by_source) for c in evaluation.logits]
         for label in (0, 1)
-    )
-    limits = [threshold_logit(evaluation.of_label(c, 0), false_alarms) for c in evaluation.logits]
-    return _calibration(*fit_platt(reals, fakes), max(limits))
-
-
-def calibrate_by_source(
-    evaluation: Evaluation,
-    false_alarms: float = FALSE_ALARMS,
-    false_alarms_of: Mapping[str, float] | None = None,
-    groups: Mapping[str, str] | None = None,
-) -> Calibration:
-    """As `calibrate`, each source of a label counting alike, however many pictures it has.
-
-    Args:
-        evaluation: with logits of heads that have not seen the source.
-        false_alarms: mean over photograph sources of their share above the threshold.
-        false_alarms_of: group → another share for the sources of that group.
-        groups: photograph source → its group.
-
-    Raises:
-        ModelError: as `calibrate`.
-    """
-    evaluation = evaluation.finite()
-    _require_both(evaluation)
-    platt: list[tuple[Logits, Logits]] = []
-    for label in (0, 1):
-        logits = np.concatenate([evaluation.of_label(c, label) for c in evaluation.logits])
-        names = [p.source for p in evaluation.pictures if p.label == label]
-        platt.append((logits, np.tile(_evened(names), len(evaluation.logits))))
-    groups, shares = groups or {}, false_alarms_of or {}
-    parts: dict[float, dict[str, list[str]]] = {}
-    for name in evaluation.source_names(0):
-        group = groups.get(name, "") if groups.get(name) in shares else ""
-        parts.setdefault(shares.get(group, false_alarms), {}).setdefault(group, []).append(name)
-    limits = [
-        _limit_by_source(evaluation, column, members, share)
-        for share, by_group in parts.items()
-        for members in by_group.values()
-        for column in evaluation.logits
     ]
-    return _calibration(*fit_platt(platt[0][0], platt[1][0], platt[0][1], platt[1][1]), max(limits))
+    joined = [tuple(np.concatenate(part) for part in zip(*side, strict=True)) for side in sides]
+    temperature, bias = fit_platt(joined[0][0], joined[1][0], joined[0][1], joined[1][1])
+    apart: dict[float, set[str]] = {}
+    for name in evaluation.source_names(0):
+        apart.setdefault((shares or {}).get(name, false_alarms), set()).add(name)
+    limit = max(_limit(evaluation, share, by_source, names) for share, names in apart.items())
+    score = Calibration(temperature=temperature, bias=bias).score(limit)
+    return Calibration(temperature=temperature, bias=bias, threshold=min(score, MOST_SCORE))
 
 
 def with_threshold(
     calibration: Calibration, evaluation: Evaluation, false_alarms: float = FALSE_ALARMS
 ) -> Calibration:
-    """Move the threshold alone, for which photographs are enough.
-
-    Args:
-        calibration: whose temperature and bias stay.
-        evaluation: of photographs; generated pictures, and those without a finite logit under
-            every degradation, are passed over.
-        false_alarms: as of `calibrate`.
+    """Move the threshold alone, for which photographs are enough; arguments as of `calibrate`.
 
     Raises:
         ModelError: no finite logit, or too many photographs score too high for any threshold.
@@ -105,10 +85,7 @@ def with_threshold(
     evaluation = evaluation.finite()
     if not evaluation.source_names(0):
         raise ModelError("no finite logits of photographs. Expected some that the model can judge.")
-    limit = max(
-        threshold_logit(evaluation.of_label(name, 0), false_alarms) for name in evaluation.logits
-    )
-    score = calibration.score(limit)
+    score = calibration.score(_limit(evaluation, false_alarms))
     if score > MOST_SCORE:
         raise ModelError(
             f"more than {false_alarms:.3g} of the photographs score above {MOST_SCORE}, where no "
@@ -128,13 +105,7 @@ def fit_platt(
     """Temperature and bias that make sigmoid((logit − bias) / temperature) likeliest.
 
     Platt, Probabilistic Outputs for Support Vector Machines, 1999; both classes weigh the same,
-    as nothing is known of how often fakes are met.
-
-    Args:
-        reals: finite logits.
-        fakes: likewise.
-        real_weights: how much each of the reals counts among them; None for alike.
-        fake_weights: likewise.
+    as nothing is known of how often fakes are met. Within a class pictures count by their weights.
 
     Raises:
         ModelError: the likeliest temperature is not positive.
@@ -144,11 +115,11 @@ def fit_platt(
     logits = np.concatenate([reals, fakes])
     labels = np.repeat([0, 1], [len(reals), len(fakes)])
     sides = ((reals, real_weights), (fakes, fake_weights))
-    given = [np.ones(len(x)) if w is None else w for x, w in sides]
-    weights = np.concatenate([w / w.sum() / 2 for w in given])
+    each = [np.ones(len(x)) if weights is None else weights for x, weights in sides]
     # Standardised, so that one ridge serves logits of any size.
     centre, spread = float(logits.mean()), float(logits.std()) + 1e-12
     regression = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-8)
+    weights = np.concatenate([w / w.sum() / 2 for w in each])
     regression.fit(((logits - centre) / spread)[:, None], labels, weights)
     slope, intercept = float(regression.coef_[0, 0]), float(regression.intercept_[0])
     if slope <= 0:
@@ -164,18 +135,12 @@ def threshold_logit(reals: Logits, false_alarms: float, weights: Logits | None =
 
     It lies midway between two photographs, so that the last bits of another runtime move none of
     them across; where none may lie above, it is the highest itself.
-
-    Args:
-        reals: finite logits, at least one.
-        false_alarms: 0 to less than 1.
-        weights: how much each photograph counts; None for alike.
     """
     order = np.argsort(reals, kind="stable")
-    ordered = reals[order]
     counts = np.ones(len(reals)) if weights is None else weights[order]
     above = counts.sum() - np.cumsum(counts)
     last_below = int(np.argmax(above <= false_alarms * counts.sum() * (1 + 1e-12)))
-    return float(ordered[last_below : last_below + 2].mean())
+    return float(reals[order][last_below : last_below + 2].mean())
 
 
 def alarm_share(logits: Logits, calibration: Calibration) -> float:
@@ -197,13 +162,13 @@ class CrossFit:
     alarms: Mapping[str, Mapping[str, Flags]]
     found: Mapping[str, Mapping[str, Flags]]
 
-    def false_alarms(self, column: str, seed: int = 0) -> Estimate | None:
+    def false_alarms(self, column: str) -> Estimate | None:
         """Share of all photographs with an interval that resamples sources and pictures."""
-        return share_estimate(self.alarms[column], seed)
+        return share_estimate(self.alarms[column], 0)
 
-    def found_share(self, column: str, seed: int = 0) -> Estimate | None:
+    def found_share(self, column: str) -> Estimate | None:
         """Share of all generated pictures with an interval that resamples generators too."""
-        return share_estimate(self.found[column], seed)
+        return share_estimate(self.found[column], 0)
 
 
 def cross_fit(
@@ -215,7 +180,7 @@ def cross_fit(
     """Leave each source out of the fit in turn, and judge its pictures by that fit.
 
     Args:
-        fitted: under the degradations that `calibrate` is given.
+        fitted: under the degradations that `fit` is given.
         judged: the same pictures under all that are reported.
         false_alarms: as of `calibrate`.
         fit: what is done without a source.
@@ -241,16 +206,6 @@ def cross_fit(
     return CrossFit(*flags)
 
 
-MEAN_AUC = "mean auc per generator"
-ABOVE = "photographs above the threshold"
-FOUND = "generated pictures above it"
-UNSEEN_ABOVE = "photographs above a threshold fitted without their source"
-UNSEEN_FOUND = "generated pictures above one fitted without their generator"
-DIGITS = 4
-AT_THRESHOLD = frozenset({ABOVE, FOUND, UNSEEN_ABOVE, UNSEEN_FOUND})
-"""Measures that another threshold makes untrue."""
-
-
 def figures(
     evaluation: Evaluation,
     calibration: Calibration,
@@ -268,16 +223,11 @@ def figures(
     data = f"validation pictures ({evaluation.describe()}){f', {view}' if view else ''}"
     columns = dict.fromkeys((*evaluation.logits, *(crossed.alarms if crossed else ())))
     return tuple(
-        Figure(data=data, degradation=column, metric=metric, value=round(value, DIGITS))
+        Figure(data=data, degradation=column, metric=metric, value=round(value, 4))
         for column in columns
         for metric, value in _values(evaluation, calibration, crossed, column)
         if math.isfinite(value)
     )
-
-
-def independent_of_threshold(known: Iterable[Figure]) -> tuple[Figure, ...]:
-    """The figures that stay true whatever the threshold."""
-    return tuple(figure for figure in known if figure.metric not in AT_THRESHOLD)
 
 
 def _values(
@@ -288,36 +238,28 @@ def _values(
         yield ABOVE, alarm_share(evaluation.of_label(column, 0), calibration)
         yield FOUND, alarm_share(evaluation.of_label(column, 1), calibration)
     if crossed is not None and column in crossed.alarms:
-        for metric, found in (
-            (UNSEEN_ABOVE, crossed.false_alarms(column)),
-            (UNSEEN_FOUND, crossed.found_share(column)),
-        ):
-            if found:
-                yield metric, found[0]
+        shares = crossed.false_alarms(column), crossed.found_share(column)
+        for metric, share in zip((UNSEEN_ABOVE, UNSEEN_FOUND), shares, strict=True):
+            if share:
+                yield metric, share[0]
 
 
-def _calibration(temperature: float, bias: float, limit: float) -> Calibration:
-    score = Calibration(temperature=temperature, bias=bias).score(limit)
-    return Calibration(temperature=temperature, bias=bias, threshold=min(score, MOST_SCORE))
-
-
-def _limit_by_source(
-    evaluation: Evaluation, column: str, sources: Sequence[str], false_alarms: float
+def _limit(
+    evaluation: Evaluation,
+    false_alarms: float,
+    by_source: bool = False,
+    names: set[str] | None = None,
 ) -> float:
-    parts = [evaluation.of_source(column, 0, name) for name in sources]
-    weights = np.concatenate([np.full(len(x), 1 / len(x)) for x in parts])
-    return threshold_logit(np.concatenate(parts), false_alarms, weights)
+    """The threshold's logit under the worst of the degradations."""
+    limits = []
+    for column in evaluation.logits:
+        sources = evaluation.by_source(column, 0).items()
+        chosen = {name: x for name, x in sources if names is None or name in names}
+        logits, weights = _weighted(chosen, by_source)
+        limits.append(threshold_logit(logits, false_alarms, weights))
+    return max(limits)
 
 
-def _evened(names: Sequence[str]) -> Logits:
-    _, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
-    return (1 / counts)[inverse]
-
-
-def _require_both(evaluation: Evaluation) -> None:
-    for label, word in enumerate(("photographs", "generated pictures")):
-        if not evaluation.source_names(label):
-            raise ModelError(
-                f"no finite logits of {word}, so that nothing can be calibrated. Expected pictures "
-                "of both classes that the model can judge."
-            )
+def _weighted(sources: Mapping[str, Logits], by_source: bool) -> tuple[Logits, Logits]:
+    each = [np.full(len(x), 1 / len(x) if by_source else 1.0) for x in sources.values()]
+    return np.concatenate(list(sources.values())), np.concatenate(each)

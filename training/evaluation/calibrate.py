@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 from edge.backends import open_backend
 from edge.errors import MissingDependency, ModelError, SinkError, UsageError
@@ -34,13 +34,13 @@ from edge.signals import stop_signals
 from edge.terminal import console, positive
 from edge.weights import find_model, shipped
 from training.calibration import (
+    AT_THRESHOLD,
     FALSE_ALARMS,
     CrossFit,
     Fit,
     calibrate,
     cross_fit,
     figures,
-    independent_of_threshold,
     with_threshold,
 )
 from training.degrade import COLUMNS, UNTOUCHED
@@ -112,8 +112,7 @@ def run(args: argparse.Namespace) -> int:
         if args.photographs_only:
             fit = partial(with_threshold, carrier.calibration)
         record = _record(args)
-        evaluation = _scored(record)
-        # Untouched pictures are reported; real ones have been compressed at least once more.
+        evaluation = record.evaluation(record.models[0]).finite()
         degraded = [name for name in evaluation.logits if name != UNTOUCHED]
         fitted = evaluation.restricted_to(degraded)
         calibration = fit(fitted, args.false_alarms)
@@ -128,29 +127,29 @@ def run(args: argparse.Namespace) -> int:
         measured = figures(evaluation, calibration, crossed, view)
         if args.photographs_only:
             _warn_of_few(len(evaluation.pictures))
-            measured = (*independent_of_threshold(carrier.validation), *measured)
+            kept = [f for f in carrier.validation if f.metric not in AT_THRESHOLD]
+            measured = (*kept, *measured)
         write_whole(carrier.output, carrier.rewritten(calibration, measured))
         text = f"{carrier.output}: calibration and figures written"
         console().print(text, markup=False, soft_wrap=True)
     return 0
 
 
-class Carrier(Protocol):
+@dataclass(frozen=True, slots=True)
+class Carrier:
     """A model that says of itself how its logits are read.
 
     Attributes:
         calibration: as it is now.
         validation: its figures of quality now.
         output: the file that a new calibration goes into.
+        rewritten: the content of `output` with another calibration and other figures.
     """
 
     calibration: Calibration
     validation: tuple[Figure, ...]
     output: Path
-
-    def rewritten(self, calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
-        """The content of `output` with another calibration and other figures."""
-        ...
+    rewritten: Callable[[Calibration, tuple[Figure, ...]], bytes]
 
 
 def open_carrier(text: str, output: Path | None) -> Carrier:
@@ -168,66 +167,56 @@ def open_carrier(text: str, output: Path | None) -> Carrier:
         MissingDependency: a library is absent.
     """
     if Path(text).suffix == CHECKPOINT:
-        return _CheckpointCard(Path(text), output)
+        return _checkpoint(Path(text), output)
     if text in shipped() or Path(text).suffix == MODEL_FILE:
-        return _ModelFile(find_model(text), output)
+        return _model_file(find_model(text), output)
     raise UsageError(
         f"{text}: expected a checkpoint ({CHECKPOINT}) with its card, a model file ({MODEL_FILE}) "
         f"or a shipped name ({', '.join(shipped())}). An engine is built again from its model file."
     )
 
 
-class _CheckpointCard:
-    """The card of a checkpoint; see `Carrier`."""
+def _checkpoint(path: Path, output: Path | None) -> Carrier:
+    if output and output.suffix != ".json":
+        raise UsageError(
+            f"--output: expected a name ending in .json for the card of a checkpoint, found "
+            f"{str(output)!r}."
+        )
+    from training.checkpoint import card_path, load_checkpoint
 
-    def __init__(self, path: Path, output: Path | None) -> None:
-        if output and output.suffix != ".json":
-            raise UsageError(
-                f"--output: expected a name ending in .json for the card of a checkpoint, found "
-                f"{str(output)!r}."
-            )
-        from training.checkpoint import card_path, load_checkpoint
+    _, card = load_checkpoint(path)
 
-        _, self._card = load_checkpoint(path)
-        self.calibration, self.validation = self._card.calibration, self._card.validation
-        self.output = output or card_path(path)
-
-    def rewritten(self, calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
-        """The card as JSON."""
+    def rewritten(calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
         update = {"calibration": calibration, "validation": validation}
-        return (self._card.model_copy(update=update).model_dump_json(indent=2) + "\n").encode()
+        return (card.model_copy(update=update).model_dump_json(indent=2) + "\n").encode()
+
+    return Carrier(card.calibration, card.validation, output or card_path(path), rewritten)
 
 
-class _ModelFile:
-    """The manifest in the metadata of an ONNX file; see `Carrier`."""
+def _model_file(path: Path, output: Path | None) -> Carrier:
+    if output is None or output.suffix != MODEL_FILE:
+        raise UsageError(
+            f"{path} is a model file: give a new one that ends in {MODEL_FILE} as --output, "
+            f"found {str(output) if output else 'none'!r}."
+        )
+    if output.exists():
+        raise SinkError(f"{output} exists already. Give another name as --output.")
+    with open_backend(path, threads=1) as backend:  # refuses what is no model file
+        manifest = backend.manifest
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise MissingDependency("onnx", "write a model file", INSTALL) from error
+    proto = onnx.load_model_from_string(path.read_bytes())
 
-    def __init__(self, path: Path, output: Path | None) -> None:
-        if output is None or output.suffix != MODEL_FILE:
-            raise UsageError(
-                f"{path} is a model file: give a new one that ends in {MODEL_FILE} as --output, "
-                f"found {str(output) if output else 'none'!r}."
-            )
-        if output.exists():
-            raise SinkError(f"{output} exists already. Give another name as --output.")
-        self.output = output
-        with open_backend(path, threads=1) as backend:  # refuses what is no model file
-            self._manifest = backend.manifest
-        try:
-            import onnx
-        except ModuleNotFoundError as error:
-            raise MissingDependency("onnx", "write a model file", INSTALL) from error
-        self._proto: Any = onnx.load_model_from_string(path.read_bytes())
-        self.calibration = self._manifest.calibration
-        self.validation = self._manifest.validation
-
-    def rewritten(self, calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
-        """The whole model file; its graph, and so its weights, are as they were."""
+    def rewritten(calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
         update = {"calibration": calibration, "validation": validation}
-        text = self._manifest.model_copy(update=update).to_json()
-        for entry in self._proto.metadata_props:
+        for entry in proto.metadata_props:
             if entry.key == METADATA_KEY:
-                entry.value = text
-        return bytes(self._proto.SerializeToString())
+                entry.value = manifest.model_copy(update=update).to_json()
+        return bytes(proto.SerializeToString())
+
+    return Carrier(manifest.calibration, manifest.validation, output, rewritten)
 
 
 def _warn_of_few(photographs: int) -> None:
@@ -251,17 +240,11 @@ def _record(args: argparse.Namespace) -> Record:
             record = judge([scorer], material, options, partial(progress.advance, task))
     for reason in record.rejected[len(material.rejected) :]:
         console().print(f"left out: {reason}", markup=False, soft_wrap=True)
-    return record
-
-
-def _scored(record: Record) -> Evaluation:
-    model = record.models[0]
-    evaluation = record.evaluation(model)
-    usable = evaluation.finite()
-    lost = len(evaluation.pictures) - len(usable.pictures)
+    lost = sum(None in logits for logits in zip(*record.models[0].logits.values(), strict=True))
     if lost:
-        console().print(f"left out: {lost} without a logit: {model.failure}", markup=False)
-    return usable
+        failure = record.models[0].failure
+        console().print(f"left out: {lost} without a logit: {failure}", markup=False)
+    return record
 
 
 def _print(evaluation: Evaluation, calibration: Calibration, crossed: CrossFit | None) -> None:

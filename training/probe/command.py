@@ -37,7 +37,7 @@ from edge.files import sha256_of, write_whole
 from edge.manifest import Calibration
 from edge.signals import Stopped, stop_signals
 from edge.terminal import console, positive
-from training.calibration import CrossFit, calibrate, calibrate_by_source, figures
+from training.calibration import CrossFit, calibrate, figures
 from training.checkpoint import SUFFIX, save_checkpoint
 from training.config import load_config
 from training.data.folders import Picture
@@ -265,9 +265,9 @@ class Probe:
             for label, source in zip(self._rows.labels[rows], self._rows.sources[rows], strict=True)
         )
         left = Evaluation(tuple(pictures), {SAMPLES: logits[rows]})
-        calibration = calibrate_by_source(
-            left, config.false_alarms, config.false_alarms_of, self._groups
-        )
+        known, by_group = self._groups.items(), config.false_alarms_of
+        shares = {name: by_group[group] for name, group in known if group in by_group}
+        calibration = calibrate(left, config.false_alarms, by_source=True, shares=shares)
         flags = [
             {
                 n: called(left.of_source(SAMPLES, label, n), calibration)
