@@ -95,6 +95,26 @@ def test_an_odd_camera_shows_only_where_it_is_left_out() -> None:
     assert found is not None and found[1] <= found[0] <= found[2]
 
 
+def test_sources_may_count_the_same_and_some_be_allowed_more() -> None:
+    # A large source of low logits and a small one of high ones.
+    rng = np.random.default_rng(0)
+    centres = {(0, "many"): (900, 0.0), (0, "few"): (100, 2.0), (1, "g"): (500, 5.0)}
+    pictures = tuple(Picture(Path("x"), *key) for key, (n, _) in centres.items() for _ in range(n))
+    logits = np.concatenate([rng.normal(centre, 1.0, n) for n, centre in centres.values()])
+    evaluation = Evaluation(pictures, {"x": logits})
+
+    def shares(calibration: Calibration) -> list[float]:
+        names = ("many", "few")
+        return [alarm_share(evaluation.of_source("x", 0, name), calibration) for name in names]
+
+    pictures_alike, sources_alike = calibrate(evaluation), calibrate(evaluation, by_source=True)
+    assert np.mean(shares(sources_alike)) == pytest.approx(0.05, abs=0.01)
+    assert np.mean(shares(pictures_alike)) > 0.1
+    lenient = calibrate(evaluation, by_source=True, shares={"few": 0.3})
+    assert shares(lenient) == pytest.approx([0.0, 0.3], abs=0.011)
+    assert lenient.threshold < sources_alike.threshold
+
+
 def test_one_source_alone_cannot_be_left_out() -> None:
     reals, fakes = _gaussians(50, 50)
     pictures = tuple(Picture(Path("a"), i // 50, "s") for i in range(100))

@@ -49,7 +49,6 @@ from training.evaluation.metrics import Estimate, called, share_estimate
 from training.evaluation.options import (
     add_material_arguments,
     add_workers_argument,
-    bar,
     find_material,
     results_console,
 )
@@ -63,6 +62,7 @@ from training.evaluation.scorers import (
     open_scorer,
     torch_at_hand,
 )
+from training.progress import progress_bar
 
 ALL = "all photographs"
 FEW = 50
@@ -234,8 +234,8 @@ def _warn_of_few(photographs: int) -> None:
 def _record(args: argparse.Namespace) -> Record:
     with open_scorer(args.model, ModelOptions(threads=args.threads)) as scorer:
         material = find_material(args.data, args.split, args.layout, args.photographs_only)
-        with bar() as progress:
-            task = progress.add_task("scoring", total=len(material.entries))
+        with progress_bar() as progress:
+            task = progress.add_task("scoring", total=len(material.entries), note="")
             options = JudgeOptions(tuple(COLUMNS), workers=args.workers)
             record = judge([scorer], material, options, partial(progress.advance, task))
     for reason in record.rejected[len(material.rejected) :]:

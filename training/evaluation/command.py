@@ -37,7 +37,6 @@ from training.evaluation.judge import JudgeOptions, judge
 from training.evaluation.options import (
     add_material_arguments,
     add_workers_argument,
-    bar,
     find_material,
     finite_above_0,
     results_console,
@@ -56,6 +55,7 @@ from training.evaluation.report import (
 from training.evaluation.scorers import ModelOptions, open_scorers
 from training.evaluation.sources import facts_of, read_sources
 from training.evaluation.summary import Summary, read_summary, steps, summarise, write_summary
+from training.progress import progress_bar
 
 FAILED = 1
 
@@ -186,12 +186,12 @@ def _evaluated(args: argparse.Namespace) -> tuple[Summary, Record]:
     with ExitStack() as stack:
         scorers = stack.enter_context(open_scorers(models, options))
         material = find_material(folders, args.split, args.layout)
-        progress = stack.enter_context(bar())
+        progress = stack.enter_context(progress_bar())
         advance = progress.advance
-        task = progress.add_task("scoring", total=len(material.entries))
+        task = progress.add_task("scoring", total=len(material.entries), note="")
         rates = JudgeOptions(columns, args.fps, args.workers, args.seed)
         record = judge(scorers, material, rates, partial(advance, task), sources)
-        task = progress.add_task("computing intervals", total=steps(record))
+        task = progress.add_task("computing intervals", total=steps(record), note="")
         return summarise(record, on_step=partial(advance, task)), record
 
 

@@ -26,6 +26,7 @@ from training.evaluation.record import Item, Record, ScoredModel, now
 from training.evaluation.scorers import Scorer
 from training.evaluation.sources import SourceFacts, facts_of
 from training.faces.sampling import sampled
+from training.loading_process import leave_signals_to_parent
 
 Versions = Mapping[str, Image]
 """Degradation → the picture after it, uint8 [H, W, 3] BGR."""
@@ -64,7 +65,7 @@ class _Scores:
 
     def _logit(self, image: Image) -> float:
         try:
-            logit = self.scorer(image)
+            logit = self.scorer.logit(image)
             problem = f"a logit is {logit}."
         except RegionError as error:  # one picture that is too small must not cost the others
             logit, problem = math.nan, str(error)
@@ -75,7 +76,7 @@ class _Scores:
 
     def model(self, columns: Sequence[str]) -> ScoredModel:
         if not any(math.isfinite(x) for frame in self.frames for x in frame.values()):
-            name = self.scorer.name
+            name = self.scorer.facts.name
             raise ModelError(f"{name} gave no finite logit for any picture: {self.failure}")
         logits: dict[str, list[float | None]] = {
             name: [x if math.isfinite(x := f[name]) else None for f in self.frames]
@@ -110,7 +111,7 @@ def judge(
     started = now()
     scores = [_Scores(scorer) for scorer in scorers]
     items: list[Item] = []
-    rejected = list(material.rejected)
+    rejected = [file.reason for file in material.rejected]
     stream = prepared(material.entries, options.columns, options.fps, options.workers)
     for index, group in groupby(stream, key=lambda part: part.entry):
         frames, reason = 0, None
@@ -120,14 +121,29 @@ def judge(
                 frames += 1
                 for model in scores:
                     model.add(part.versions)
+        entry = material.entries[index]
         if reason is None:
-            items.append(_item(material, index, frames))
+            items.append(
+                Item(
+                    data=entry.data,
+                    path=entry.picture.path.relative_to(material.data[entry.data]).as_posix(),
+                    label=1 if entry.picture.label else 0,
+                    source=entry.picture.source,
+                    video=entry.video,
+                    frames=frames,
+                )
+            )
         else:
             rejected.append(reason)
             for model in scores:
                 del model.frames[len(model.frames) - frames :]
         on_entry()
-    _require_every_label(material, items, rejected)
+    for label in sorted({entry.picture.label for entry in material.entries}):
+        if not any(item.label == label for item in items):
+            first = f" The first of {len(rejected)} left out: {rejected[0]}" if rejected else ""
+            raise SourceError(
+                f"none of the {LABEL_WORDS[label]} can be read, so nothing can be judged.{first}"
+            )
     return Record(
         time=started,
         commit=code_commit(),
@@ -140,28 +156,6 @@ def judge(
         rejected=tuple(rejected),
         models=tuple(model.model(options.columns) for model in scores),
     )
-
-
-def _item(material: Material, index: int, frames: int) -> Item:
-    entry = material.entries[index]
-    return Item(
-        data=entry.data,
-        path=entry.picture.path.relative_to(material.data[entry.data]).as_posix(),
-        label=1 if entry.picture.label else 0,
-        source=entry.picture.source,
-        video=entry.video,
-        frames=frames,
-    )
-
-
-def _require_every_label(
-    material: Material, items: Sequence[Item], rejected: Sequence[str]
-) -> None:
-    for label in sorted({entry.picture.label for entry in material.entries}):
-        if not any(item.label == label for item in items):
-            word = LABEL_WORDS[label]
-            first = f" The first of {len(rejected)} left out: {rejected[0]}" if rejected else ""
-            raise SourceError(f"none of the {word} can be read, so nothing can be judged.{first}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,7 +194,8 @@ def prepared(
     # Not forked: the threads of the runtimes do not survive a fork. And the tracker first, for its
     # own start would let signals through in the midst of that of a process.
     resource_tracker.ensure_running()
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, leave_signals_to_parent, (0,))
     waiting: deque[Future[Prepared]] = deque()
     try:
         for job in jobs:

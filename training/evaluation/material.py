@@ -15,6 +15,7 @@ from training.data.folders import (
     UNSORTED,
     Part,
     Picture,
+    Rejected,
     find_pictures,
     index_pictures,
 )
@@ -44,12 +45,12 @@ class Material:
     Attributes:
         data: the folders as they were given.
         entries: in order; both labels occur, unless only photographs were asked for.
-        rejected: a sentence for each file that was left out.
+        rejected: the files that were left out.
     """
 
     data: tuple[Path, ...]
     entries: tuple[Entry, ...]
-    rejected: tuple[str, ...]
+    rejected: tuple[Rejected, ...]
 
     def describe(self) -> str:
         """How many of which sources, in one line."""
@@ -90,7 +91,7 @@ def open_material(
         UsageError: no such layout, or a data set has no such split.
     """
     entries: list[Entry] = []
-    rejected: list[str] = []
+    rejected: list[Rejected] = []
     for index, folder in enumerate(folders):
         if photographs_only:
             parts = _photograph_parts(folder, split, layout)
@@ -109,7 +110,7 @@ def open_material(
 
 def _open(
     folder: Path, parts: Sequence[Part], on_file: Callable[[int], None]
-) -> tuple[list[tuple[Picture, bool]], list[str]]:
+) -> tuple[list[tuple[Picture, bool]], list[Rejected]]:
     videos = list(_videos(parts))
     found = find_pictures(parts)
     if videos and not len(found):
@@ -117,8 +118,9 @@ def _open(
         return [(video, True) for video in videos], []
     with Ledger(None, folder) as ledger:
         pictures = index_pictures(found, parts, ledger, on_file=lambda: on_file(len(found)))
-    reasons = [rejected.reason for rejected in pictures.rejected]
-    return [(p, False) for p in pictures.pictures] + [(v, True) for v in videos], reasons
+    return [(p, False) for p in pictures.pictures] + [(v, True) for v in videos], [
+        *pictures.rejected
+    ]
 
 
 def _chosen(folder: Path, plan: Plan, split: str | None) -> list[Part]:

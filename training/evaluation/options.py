@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge.terminal import console
 from training.data.layouts import AUTO, LAYOUTS, TEST, VAL
 from training.evaluation.material import Material, open_material
+from training.progress import print_rejected, progress_bar
 
-SHOWN_REJECTED = 5
 PIPE_WIDTH = 200
 
 
@@ -68,37 +67,18 @@ def find_material(
 ) -> Material:
     """`open_material`, and a line on what was found and what is left out."""
     out = console()
-    with bar() as progress:
-        task = progress.add_task("reading the data", total=None)
+    with progress_bar() as progress:
+        task = progress.add_task("reading the data", total=None, note="")
 
         def on_file(total: int) -> None:
             progress.update(task, advance=1, total=total)
 
         material = open_material(folders, split, layout, on_file, photographs_only)
     out.print(material.describe(), markup=False, soft_wrap=True)
-    for reason in material.rejected[:SHOWN_REJECTED]:
-        out.print(f"left out: {reason}", markup=False, soft_wrap=True)
-    if len(material.rejected) > SHOWN_REJECTED:
-        out.print(f"left out: {len(material.rejected) - SHOWN_REJECTED} more")
+    print_rejected(out, material.rejected)
     return material
 
 
 def results_console() -> Console:
     """For tables, on stdout; wide where no terminal bounds it, or a pipe would cut the figures."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-
-
-def bar() -> Progress:
-    """A progress bar with the time left, on stderr where that is a terminal; gone when done."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console(),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-        # Redirected, a piped stdout would end up on stderr.
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from edge.manifest import Calibration
 from edge.sources.images import read_image
@@ -142,19 +142,12 @@ def scores_plot(record: Record, model: ScoredModel) -> Figure:
     return figure
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """A picture on the wrong side of the threshold.
+class Mistake(NamedTuple):
+    """A picture on the wrong side of the threshold, and the column where it is furthest there."""
 
-    Attributes:
-        item: the picture.
-        column: the degradation under which its score is the most wrong.
-        score: there.
-    """
-
+    score: float
     item: Item
     column: str
-    score: float
 
 
 def worst(record: Record, model: ScoredModel, label: int, most: int = SHEET_MOST) -> list[Mistake]:
@@ -163,14 +156,12 @@ def worst(record: Record, model: ScoredModel, label: int, most: int = SHEET_MOST
     found = []
     for index, item in enumerate(record.items):
         logits = {name: float(x[index]) for name, x in evaluation.logits.items()}
-        finite = {name: calibration.score(x) for name, x in logits.items() if np.isfinite(x)}
-        if item.label != label or not finite:
-            continue
-        column = (min if label else max)(finite, key=lambda name: finite[name])
-        if (finite[column] > calibration.threshold) != bool(label):
-            found.append(Mistake(item, column, finite[column]))
-    found.sort(key=lambda mistake: mistake.score, reverse=not label)
-    return found[:most]
+        finite = [(calibration.score(x), name) for name, x in logits.items() if np.isfinite(x)]
+        if item.label == label and finite:
+            score, column = (min if label else max)(finite)
+            if (score > calibration.threshold) != bool(label):
+                found.append(Mistake(score, item, column))
+    return sorted(found, key=lambda mistake: mistake.score, reverse=not label)[:most]
 
 
 def error_sheet(record: Record, model: ScoredModel) -> Figure | None:
@@ -187,7 +178,7 @@ def error_sheet(record: Record, model: ScoredModel) -> Figure | None:
     groups = [group for group in groups if group[0]]
     if not groups:
         return None
-    rows = [-(-len(mistakes) // SHEET_ACROSS) for mistakes, _, _ in groups]
+    rows = [ceil(len(mistakes) / SHEET_ACROSS) for mistakes, _, _ in groups]
     size = (2.4 * SHEET_ACROSS, 2.75 * sum(rows) + 0.4 * len(rows) + 0.5)
     figure = Figure(figsize=size, dpi=100, layout="constrained")
     title = f"{model.name}: the surest mistakes at threshold {model.calibration.threshold:.2f}"
@@ -195,33 +186,27 @@ def error_sheet(record: Record, model: ScoredModel) -> Figure | None:
     parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
     for part, (mistakes, title, colour), down in zip(parts, groups, rows, strict=True):
         part.suptitle(title, color=colour, fontsize=11, x=0.01, ha="left")
-        for place in range(down * SHEET_ACROSS):
-            axes = part.add_subplot(down, SHEET_ACROSS, place + 1)
+        grid = part.subplots(down, SHEET_ACROSS, squeeze=False).ravel()
+        for axes in grid:
             axes.set_axis_off()
-            if place < len(mistakes):
-                mistake = mistakes[place]
-                axes.imshow(_thumbnail(_picture(record, mistake.item)))
-                source = shorten(mistake.item.source, 30, placeholder="…")
-                text = f"{source}\nscore {mistake.score:.3f}, {mistake.column}"
-                axes.set_title(text, color=INK, fontsize=8)
+        for axes, mistake in zip(grid, mistakes, strict=False):
+            axes.imshow(_thumbnail(_picture(record, mistake.item)))
+            source = shorten(mistake.item.source, 30, placeholder="…")
+            text = f"{source}\nscore {mistake.score:.3f}, {mistake.column}"
+            axes.set_title(text, color=INK, fontsize=8)
     return figure
 
 
 def _picture(record: Record, item: Item) -> Image:
     path = record.path(item)
-    if not item.video:
-        return read_image(path)
-    return next(iter(sampled(path, record.fps or 1.0))).image
+    return next(sampled(path, record.fps or 1.0)).image if item.video else read_image(path)
 
 
-def _thumbnail(image: Image) -> Image:
-    """RGB, its middle square, at most `_TILE_PX` high and wide."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = PillowImage.fromarray(image[top : top + side, left : left + side, ::-1].copy())
-    square.thumbnail((_TILE_PX, _TILE_PX))
-    return np.asarray(square)
+def _thumbnail(image: Image) -> PillowImage.Image:
+    """The middle square of a picture in BGR."""
+    whole = PillowImage.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    side = min(*whole.size, _TILE_PX)
+    return ImageOps.fit(whole, (side, side))
 
 
 def _panels(

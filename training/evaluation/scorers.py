@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING
 
 from edge.backends import ENGINE_SUFFIX, open_backend
 from edge.detector import Detector, Stopwatch, combine
@@ -28,25 +26,19 @@ CHECKPOINT, MODEL_FILE, PUBLISHED = ".safetensors", ".onnx", (".pth", ".pt")
 INSTALL = "pip install 'patchwatch[train]'"
 
 
-class Scorer(AbstractContextManager["Scorer"], Protocol):
-    """Scores single pictures; a context manager that owns its memory.
+@dataclass(slots=True)
+class Scorer:
+    """An open model.
 
     Attributes:
-        name: as reports call it.
         facts: what it is.
+        logit: of a picture, uint8 [H, W, 3] BGR: the mean over the parts of its region, not
+            checked for NaN; a RegionError where it is smaller than one patch, a ModelError where
+            the runtime refused it.
     """
 
-    name: str
     facts: ModelFacts
-
-    def __call__(self, image: Image) -> float:
-        """The logit of a picture, uint8 [H, W, 3] BGR; not checked for NaN.
-
-        Raises:
-            RegionError: smaller than one patch of the model.
-            ModelError: the runtime refused it.
-        """
-        ...
+    logit: Callable[[Image], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,88 +58,8 @@ class ModelOptions:
     threads: int | None = None
 
 
-class ModelFileScorer:
-    """A model file on the device's own code.
-
-    Args:
-        path: a `.onnx` file, or an `.engine` that was built here.
-        options: region and threads are used.
-    """
-
-    def __init__(self, path: Path, options: ModelOptions) -> None:
-        self._backend = open_backend(path, options.threads)
-        manifest = self._backend.manifest
-        region = parse_region(options.region or manifest.region)
-        self._detector = Detector(self._backend, region)
-        self.name = manifest.name
-        self.facts = ModelFacts(
-            name=self.name,
-            file=path.name,
-            sha256=_sha256(path),
-            region=str(region),
-            calibration=manifest.calibration,
-            parameters=manifest.parameters,
-            architecture=manifest.architecture,
-            preprocessing=manifest.preprocessing,
-        )
-
-    def __enter__(self) -> Self:
-        self._backend.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._backend.__exit__(*error)  # type: ignore[arg-type]  # as the interpreter gives them
-
-    def __call__(self, image: Image) -> float:
-        """The mean logit of the region's parts; see `Scorer`."""
-        return combine(self._detector.detect(image, Stopwatch())).logit
-
-
-class NetworkScorer:
-    """A network in PyTorch.
-
-    Args:
-        model: in evaluation mode.
-        path: its file.
-        name: as reports call it.
-        region: what of a picture it sees.
-        calibration: of its logits.
-    """
-
-    def __init__(
-        self, model: PatchModel, path: Path, name: str, region: str, calibration: Calibration
-    ) -> None:
-        self._model, self._region, self.name = model, parse_region(region), name
-        self.facts = ModelFacts(
-            name=name,
-            file=path.name,
-            sha256=_sha256(path),
-            region=str(self._region),
-            calibration=calibration,
-            parameters=sum(weight.numel() for weight in model.parameters()),
-            architecture=model.architecture,
-            preprocessing=model.preprocessing,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing to close: the weights go with the object."""
-
-    def __call__(self, image: Image) -> float:
-        """The mean logit of the region's parts; see `Scorer`."""
-        import torch
-
-        from training.data.crops import normalised
-
-        with torch.inference_mode():
-            crops = cut(image, self._region)
-            logits = [float(self._model(normalised(crop.image)[None])) for crop in crops]
-        return math.fsum(logits) / len(logits)
-
-
-def open_scorer(text: str, options: ModelOptions) -> Scorer:
+@contextmanager
+def open_scorer(text: str, options: ModelOptions) -> Iterator[Scorer]:
     """The scorer of a shipped model's name or of a file; the suffix says which kind.
 
     Raises:
@@ -157,15 +69,18 @@ def open_scorer(text: str, options: ModelOptions) -> Scorer:
     """
     path = find_model(text)
     if text in shipped() or path.suffix in (MODEL_FILE, ENGINE_SUFFIX):
-        return ModelFileScorer(path, options)
-    if path.suffix == CHECKPOINT or path.suffix in PUBLISHED:
+        with _model_file(path, options) as scorer:
+            yield scorer
+    elif path.suffix == CHECKPOINT or path.suffix in PUBLISHED:
         with torch_at_hand():
-            return _open_network(path, options)
-    raise ModelError(
-        f"{path}: expected a checkpoint ({CHECKPOINT}), a model file ({MODEL_FILE}) or a published "
-        f"file ({', '.join(PUBLISHED)}), or on the machine that built it an engine "
-        f"({ENGINE_SUFFIX}); found a name that ends in {path.suffix!r}."
-    )
+            scorer = _network(path, options)
+        yield scorer
+    else:
+        raise ModelError(
+            f"{path}: expected a checkpoint ({CHECKPOINT}), a model file ({MODEL_FILE}) or a "
+            f"published file ({', '.join(PUBLISHED)}), or on the machine that built it an engine "
+            f"({ENGINE_SUFFIX}); found a name that ends in {path.suffix!r}."
+        )
 
 
 @contextmanager
@@ -177,13 +92,12 @@ def open_scorers(texts: Sequence[str], options: ModelOptions) -> Iterator[list[S
     """
     with ExitStack() as stack:
         scorers = [stack.enter_context(open_scorer(text, options)) for text in texts]
-        names = [scorer.name for scorer in scorers]
+        names = [scorer.facts.name for scorer in scorers]
         files = [scorer.facts.file for scorer in scorers]
-        for number, scorer in enumerate(scorers, start=1):
-            if names.count(scorer.name) > 1:
-                file = scorer.facts.file
-                scorer.name = f"{file} ({number})" if files.count(file) > 1 else file
-                scorer.facts = scorer.facts.model_copy(update={"name": scorer.name})
+        for number, (scorer, name, file) in enumerate(zip(scorers, names, files, strict=True), 1):
+            if names.count(name) > 1:
+                own = f"{file} ({number})" if files.count(file) > 1 else file
+                scorer.facts = scorer.facts.model_copy(update={"name": own})
         yield scorers
 
 
@@ -199,7 +113,28 @@ def torch_at_hand() -> Iterator[None]:
         raise MissingDependency(library, "read a checkpoint", INSTALL) from error
 
 
-def _open_network(path: Path, options: ModelOptions) -> NetworkScorer:
+@contextmanager
+def _model_file(path: Path, options: ModelOptions) -> Iterator[Scorer]:
+    """On the device's own code."""
+    with open_backend(path, options.threads) as backend:
+        manifest = backend.manifest
+        region = parse_region(options.region or manifest.region)
+        detector = Detector(backend, region)
+        facts = ModelFacts(
+            name=manifest.name,
+            file=path.name,
+            sha256=_sha256(path),
+            region=str(region),
+            calibration=manifest.calibration,
+            parameters=manifest.parameters,
+            architecture=manifest.architecture,
+            preprocessing=manifest.preprocessing,
+        )
+        yield Scorer(facts, lambda image: combine(detector.detect(image, Stopwatch())).logit)
+
+
+def _network(path: Path, options: ModelOptions) -> Scorer:
+    """In PyTorch."""
     import torch
 
     from training.checkpoint import load_checkpoint, load_published
@@ -208,15 +143,36 @@ def _open_network(path: Path, options: ModelOptions) -> NetworkScorer:
         torch.set_num_threads(options.threads)
     if path.suffix == CHECKPOINT:
         model, card = load_checkpoint(path)
-        region = options.region or card.region
-        return NetworkScorer(model, path, card.name, region, card.calibration)
-    if not options.architecture or not options.preprocessing:
+        name, region, calibration = card.name, card.region, card.calibration
+    elif options.architecture and options.preprocessing:
+        model = load_published(path, options.architecture, options.preprocessing)
+        name, region = f"{path.stem} ({options.preprocessing})", "native"
+        calibration = Calibration()
+    else:
         raise UsageError(
             f"{path} holds weights alone: give its --architecture and --preprocessing."
         )
-    model = load_published(path, options.architecture, options.preprocessing)
-    name = f"{path.stem} ({options.preprocessing})"
-    return NetworkScorer(model, path, name, options.region or "native", Calibration())
+    spec = parse_region(options.region or region)
+    facts = ModelFacts(
+        name=name,
+        file=path.name,
+        sha256=_sha256(path),
+        region=str(spec),
+        calibration=calibration,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        architecture=model.architecture,
+        preprocessing=model.preprocessing,
+    )
+    return Scorer(facts, lambda image: _mean_logit(model, [c.image for c in cut(image, spec)]))
+
+
+def _mean_logit(model: PatchModel, crops: Sequence[Image]) -> float:
+    import torch
+
+    from training.data.crops import normalised
+
+    with torch.inference_mode():
+        return math.fsum(float(model(normalised(c)[None])) for c in crops) / len(crops)
 
 
 def _sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
@@ -34,7 +34,14 @@ from training.evaluation.metrics import (
     share_estimate,
     uncertain,
 )
-from training.evaluation.record import Evaluation, ModelFacts, Record, ScoredModel, read_record
+from training.evaluation.record import (
+    Evaluation,
+    Logits,
+    ModelFacts,
+    Record,
+    ScoredModel,
+    read_record,
+)
 
 Figures = dict[str, Estimate | None]
 """Measure → value with the ends of its 95 % interval; null where it is not defined."""
@@ -132,10 +139,12 @@ def summarise(
     resampled: dict[tuple[str, str], Resampled | None] = {}
     models = []
     for model in record.models:
-        figures = _ModelFigures(record, model, draws)
-        columns = {}
+        evaluation, columns = record.evaluation(model), {}
         for column in record.columns:
-            columns[column], resampled[model.name, column] = figures.of(column)
+            usable = evaluation.finite(column)
+            found = _resampled(usable, column, model, record.seed, draws)
+            columns[column] = _column(record, model, evaluation, column, found)
+            resampled[model.name, column] = found
             on_step()
         facts = {key: getattr(model, key) for key in ModelFacts.model_fields}
         models.append(ModelFigures(**facts, columns=columns, failure=model.failure))
@@ -200,86 +209,71 @@ def _sources(record: Record) -> Iterator[Source]:
         )
 
 
-class _ModelFigures:
-    """The figures of one model, column by column."""
+def _column(
+    record: Record,
+    model: ScoredModel,
+    evaluation: Evaluation,
+    column: str,
+    resampled: Resampled | None,
+) -> ColumnFigures:
+    def share(flags: Mapping[str, Flags]) -> Estimate | None:
+        return _rounded(share_estimate(flags, record.seed))
 
-    def __init__(self, record: Record, model: ScoredModel, draws: int) -> None:
-        self._record, self._model, self._draws = record, model, draws
-        self._evaluation = record.evaluation(model)
-        videos = any(item.video for item in record.items)
-        self._frames = record.evaluation(model, single_frames=True) if videos else None
+    usable = evaluation.finite(column)
+    sides = [usable.by_source(column, label) for label in (0, 1)]
+    alarms = {name: called(x, model.calibration) for name, x in sides[0].items()}
+    unsure = [{n: uncertain(x, model.calibration) for n, x in side.items()} for side in sides]
+    generators = {g: _figures(resampled, g) for g in evaluation.source_names(1)}
+    groups: dict[str, dict[str, Flags]] = {}
+    for name in sorted(alarms.keys() & record.sources.keys()):
+        groups.setdefault(record.sources[name].group, {})[name] = alarms[name]
+    return ColumnFigures(
+        mean=_figures(resampled, MEAN),
+        generators=generators,
+        false_alarms=share(alarms),
+        photographs={
+            name: share({name: alarms[name]}) if name in alarms else None
+            for name in evaluation.source_names(0)
+        },
+        groups={group: share(flags) for group, flags in sorted(groups.items())},
+        uncertain={"photographs": share(unsure[0]), "generated": share(unsure[1])},
+        matched={
+            fake: _rounded(matched_auc(reals, sides[1][fake], record.seed))
+            for fake, reals in _partners(record, *sides)
+        },
+        years=_by_year(record, generators),
+        frame_auc=_frame_auc(record, model, column),
+        without_logit=len(evaluation.pictures) - len(usable.pictures),
+    )
 
-    def of(self, column: str) -> tuple[ColumnFigures, Resampled | None]:
-        """The figures under one degradation, and the draws behind them."""
-        whole, usable = self._evaluation, self._evaluation.finite(column)
-        calibration = self._model.calibration
-        photographs = usable.by_source(column, 0)
-        alarms = {name: called(x, calibration) for name, x in photographs.items()}
-        resampled = _resampled(usable, column, self._model, self._record.seed, self._draws)
-        generators = {g: _figures(resampled, g) for g in whole.source_names(1)}
-        figures = ColumnFigures(
-            mean=_figures(resampled, MEAN),
-            generators=generators,
-            false_alarms=self._share(alarms),
-            photographs={
-                s: self._share({s: alarms[s]}) if s in alarms else None
-                for s in whole.source_names(0)
-            },
-            groups=self._by_group(alarms),
-            uncertain={
-                word: self._share(
-                    {n: uncertain(x, calibration) for n, x in usable.by_source(column, k).items()}
-                )
-                for k, word in enumerate(("photographs", "generated"))
-            },
-            matched=self._matched(usable, column),
-            years=self._by_year(generators),
-            frame_auc=self._frame_auc(column),
-            without_logit=len(whole.pictures) - len(usable.pictures),
-        )
-        return figures, resampled
 
-    def _share(self, flags: dict[str, Flags]) -> Estimate | None:
-        return _rounded(share_estimate(flags, self._record.seed))
+def _partners(
+    record: Record, reals: Mapping[str, Logits], fakes: Mapping[str, Logits]
+) -> Iterator[tuple[str, Logits]]:
+    """Generators and the logits of the photographs that they are matched with."""
+    partners: dict[str, set[str]] = {}
+    for name, facts in record.sources.items():
+        fake, real = (name, facts.matched) if name in fakes else (facts.matched, name)
+        if fake in fakes and real in reals:
+            partners.setdefault(str(fake), set()).add(str(real))
+    for fake, names in sorted(partners.items()):
+        yield fake, np.concatenate([reals[name] for name in sorted(names)])
 
-    def _by_group(self, alarms: dict[str, Flags]) -> dict[str, Estimate | None]:
-        groups: dict[str, dict[str, Flags]] = {}
-        for name, flags in alarms.items():
-            if name in self._record.sources:
-                groups.setdefault(self._record.sources[name].group, {})[name] = flags
-        return {group: self._share(flags) for group, flags in sorted(groups.items())}
 
-    def _matched(self, usable: Evaluation, column: str) -> dict[str, Estimate | None]:
-        reals, fakes = (usable.by_source(column, label) for label in (0, 1))
-        partners: dict[str, set[str]] = {}
-        for name, facts in self._record.sources.items():
-            if facts.matched is not None:
-                fake, real = (name, facts.matched) if name in fakes else (facts.matched, name)
-                if fake in fakes and real in reals:
-                    partners.setdefault(fake, set()).add(real)
-        return {
-            fake: _rounded(
-                matched_auc(
-                    np.concatenate([reals[real] for real in sorted(names)]),
-                    fakes[fake],
-                    self._record.seed,
-                    self._draws,
-                )
-            )
-            for fake, names in sorted(partners.items())
-        }
+def _by_year(record: Record, generators: Mapping[str, Figures]) -> dict[str, float | None]:
+    years: dict[str, list[float]] = {}
+    for name, figures in generators.items():
+        facts, found = record.sources.get(name), figures[AUC]
+        if facts and facts.year and found:
+            years.setdefault(str(facts.year), []).append(found[0])
+    return {year: round(float(np.mean(x)), 4) for year, x in sorted(years.items())}
 
-    def _by_year(self, generators: dict[str, Figures]) -> dict[str, float | None]:
-        years: dict[str, list[float]] = {}
-        for name, figures in generators.items():
-            facts, found = self._record.sources.get(name), figures[AUC]
-            if facts and facts.year and found:
-                years.setdefault(str(facts.year), []).append(found[0])
-        return {year: round(float(np.mean(x)), 4) for year, x in sorted(years.items())}
 
-    def _frame_auc(self, column: str) -> float | None:
-        value = self._frames.finite(column).mean_auc(column) if self._frames else math.nan
-        return round(value, 4) if math.isfinite(value) else None
+def _frame_auc(record: Record, model: ScoredModel, column: str) -> float | None:
+    if not any(item.video for item in record.items):
+        return None
+    value = record.evaluation(model, single_frames=True).finite(column).mean_auc(column)
+    return round(value, 4) if math.isfinite(value) else None
 
 
 def _comparisons(

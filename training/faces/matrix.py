@@ -28,7 +28,7 @@ from edge.schema import code_commit
 from edge.signals import stop_signals
 from edge.terminal import console, positive
 from training.evaluation.metrics import DRAWS
-from training.evaluation.options import bar, results_console
+from training.evaluation.options import results_console
 from training.evaluation.record import now
 from training.evaluation.report import require_folder, require_matplotlib
 from training.faces.matrix_figures import (
@@ -42,6 +42,7 @@ from training.faces.matrix_figures import (
 from training.faces.matrix_report import HEADING, PAGE, files, grids, notes
 from training.faces.sets import SPLITS, FaceItem, FaceSet, load_set
 from training.faces.trials import is_resumable
+from training.progress import progress_bar
 from training.settings import DEVICES, Machine
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def judge(
     opened = {name: load_resnet18(path) for name, path in models.items()}
     facts = {n: _facts(n, models[n], card) for n, (_, card) in opened.items()}
     counted = tuple(set_facts(name, args.split, found) for name, found in items.items())
-    with bar() as progress:
+    with progress_bar() as progress:
         cells = [
             cell
             for name, (model, _) in opened.items()
@@ -232,7 +233,7 @@ def _cells(
 ) -> list[Cell]:
     from training.faces.model import score_faces
 
-    task = progress.add_task(f"{facts.name} on {test}", total=len(items))
+    task = progress.add_task(f"{facts.name} on {test}", total=len(items), note="")
     logits = score_faces(
         model.to(Machine(args.device).torch_device()),
         items,

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typing_extensions import Self
 
 from edge.errors import ModelError, RegionError, SourceError
 from edge.manifest import Calibration
@@ -16,38 +15,30 @@ from tests.training.pictures import write_split
 from training.evaluation.judge import JudgeOptions, judge
 from training.evaluation.material import open_material
 from training.evaluation.record import ModelFacts
+from training.evaluation.scorers import Scorer
 from training.evaluation.summary import summarise
 from training.faces.sampling import sampled
 
 UNTOUCHED = JudgeOptions(("untouched",))
 
 
-class Brightness:
-    """Calls bright pictures fake, and says so only of those that it is told to."""
+def brightness(name: str = "brightness", above: float = -1.0) -> Scorer:
+    """Calls bright pictures fake, and gives no logit for those that are not bright enough."""
 
-    def __init__(self, name: str = "brightness", above: float = -1.0) -> None:
-        self.name, self._above = name, above
-        self.facts = ModelFacts(
-            name=name, file="f", sha256="0", region="native", calibration=Calibration()
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def __call__(self, image: Image) -> float:
+    def logit(image: Image) -> float:
         if image.shape[0] < 20:
             raise RegionError("too small.")
-        return mean_minus_grey(image) if image.mean() > self._above else math.nan
+        return mean_minus_grey(image) if image.mean() > above else math.nan
+
+    facts = ModelFacts(name=name, file="f", sha256="0", region="native", calibration=Calibration())
+    return Scorer(facts, logit)
 
 
 def test_a_video_has_the_mean_logit_of_its_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "0_real" / "a.mp4", [grey(level) for level in (50, 50, 90, 90)], fps=1)
     write_video(tmp_path / "1_fake" / "b.mp4", [grey(level) for level in (200, 60)], fps=1)
     options = JudgeOptions(("untouched",), fps=1.0)
-    record = judge([Brightness()], open_material([tmp_path]), options)
+    record = judge([brightness()], open_material([tmp_path]), options)
     assert [item.frames for item in record.items] == [4, 2] and record.fps == 1.0
     logits = record.evaluation(record.models[0]).logits["untouched"]
     paths = [record.path(item) for item in record.items]
@@ -71,7 +62,7 @@ def test_a_file_that_breaks_off_is_left_out_whole(tmp_path: Path) -> None:
     broken.write_bytes(b"nothing")
     seen: list[int] = []
     material = open_material([tmp_path])
-    record = judge([Brightness()], material, UNTOUCHED, lambda: seen.append(1))
+    record = judge([brightness()], material, UNTOUCHED, lambda: seen.append(1))
     assert len(record.items) == 2 and len(seen) == 3
     assert len(record.rejected) == 1 and "broken.mp4" in record.rejected[0]
 
@@ -79,7 +70,7 @@ def test_a_file_that_breaks_off_is_left_out_whole(tmp_path: Path) -> None:
 def test_pictures_without_a_logit_are_counted_and_cost_no_other(tmp_path: Path) -> None:
     write_split(tmp_path, per_source=2, seed=0)
     material = open_material([tmp_path])
-    record = judge([Brightness(), Brightness("picky", above=128)], material, UNTOUCHED)
+    record = judge([brightness(), brightness("picky", above=128)], material, UNTOUCHED)
     whole, picky = summarise(record, draws=10).models
     assert whole.columns["untouched"].without_logit == 0
     assert 0 < picky.columns["untouched"].without_logit < 8
@@ -89,7 +80,7 @@ def test_pictures_without_a_logit_are_counted_and_cost_no_other(tmp_path: Path) 
 def test_a_model_that_never_answers_is_one_sentence(tmp_path: Path) -> None:
     write_split(tmp_path, per_source=1, seed=0)
     with pytest.raises(ModelError, match=r"brightness gave no finite logit .* a logit is nan"):
-        judge([Brightness(above=300)], open_material([tmp_path]), UNTOUCHED)
+        judge([brightness(above=300)], open_material([tmp_path]), UNTOUCHED)
 
 
 def test_a_class_of_which_nothing_can_be_read_is_one_sentence(tmp_path: Path) -> None:
@@ -97,4 +88,4 @@ def test_a_class_of_which_nothing_can_be_read_is_one_sentence(tmp_path: Path) ->
     (tmp_path / "1_fake").mkdir()
     (tmp_path / "1_fake" / "b.mp4").write_bytes(b"nothing")
     with pytest.raises(SourceError, match="none of the generated pictures can be read"):
-        judge([Brightness()], open_material([tmp_path]), UNTOUCHED)
+        judge([brightness()], open_material([tmp_path]), UNTOUCHED)

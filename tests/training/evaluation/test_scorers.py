@@ -47,11 +47,11 @@ def test_a_model_file_honours_its_region_and_another_one(tmp_path: Path) -> None
     image = grey(0, 64, 64)
     image[24:40, 24:40] = 138
     with open_scorer(str(path), ModelOptions(threads=1)) as scorer:
-        assert scorer(image) == pytest.approx(10.0)
+        assert scorer.logit(image) == pytest.approx(10.0)
         assert scorer.facts.region == "center:16" and len(scorer.facts.sha256) == 64
         assert (scorer.facts.architecture, scorer.facts.preprocessing) == ("tiny_ladeda", "raw")
     with open_scorer(str(path), ModelOptions(region="tiles:32", threads=1)) as scorer:
-        assert scorer(image) == pytest.approx(float(image.mean()) - 128, abs=1e-3)
+        assert scorer.logit(image) == pytest.approx(float(image.mean()) - 128, abs=1e-3)
 
 
 def test_an_engine_is_judged_like_the_model_that_it_was_built_from(
@@ -68,13 +68,13 @@ def test_an_engine_is_judged_like_the_model_that_it_was_built_from(
         image[24:40, 24:40] = 138
         options = ModelOptions(region="center:16")
         with open_scorer(str(tmp_path / "m.engine"), options) as scorer:
-            assert scorer(image) == pytest.approx(10.0)
+            assert scorer.logit(image) == pytest.approx(10.0)
         whole = ModelOptions(region="native")
         with (
             open_scorer(str(tmp_path / "m.engine"), whole) as scorer,
             pytest.raises(ModelError, match="takes up to 1x16x16"),
         ):
-            scorer(image)
+            scorer.logit(image)
 
 
 def test_a_checkpoint_gives_what_its_network_gives(tmp_path: Path) -> None:
@@ -85,27 +85,30 @@ def test_a_checkpoint_gives_what_its_network_gives(tmp_path: Path) -> None:
     model.load_state_dict(load_file(str(path)))
     expected = float(model(normalised(image[16:48, 16:48])[None]).detach())
     with open_scorer(str(path), ModelOptions()) as scorer:
-        assert scorer(image) == pytest.approx(expected, rel=1e-5)
+        assert scorer.logit(image) == pytest.approx(expected, rel=1e-5)
         assert scorer.facts.calibration.bias == 0.1 and scorer.facts.parameters
         assert (scorer.facts.architecture, scorer.facts.preprocessing) == ("tiny_ladeda", "NPR")
         with pytest.raises(RegionError, match="at least"):
-            scorer(grey(0, 2, 2))
+            scorer.logit(grey(0, 2, 2))
 
 
 def test_a_published_file_needs_to_be_told_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "p.pth"
     torch.save(build("tiny_ladeda", "NPR").state_dict(), path)
-    with pytest.raises(UsageError, match="--architecture and --preprocessing"):
-        open_scorer(str(path), ModelOptions(architecture="tiny_ladeda"))
+    with (
+        pytest.raises(UsageError, match="--architecture and --preprocessing"),
+        open_scorer(str(path), ModelOptions(architecture="tiny_ladeda")),
+    ):
+        pass
     options = ModelOptions(architecture="tiny_ladeda", preprocessing="NPR")
     with open_scorer(str(path), options) as scorer:
-        assert scorer.name == "p (NPR)" and scorer.facts.calibration == Calibration()
-        assert isinstance(scorer(grey(70)), float)
+        assert scorer.facts.name == "p (NPR)" and scorer.facts.calibration == Calibration()
+        assert isinstance(scorer.logit(grey(70)), float)
 
 
 def test_a_shipped_model_goes_by_its_name() -> None:
     with open_scorer("tiny-ladeda", ModelOptions(threads=1)) as scorer:
-        assert scorer.name == "tiny-ladeda"
+        assert scorer.facts.name == "tiny-ladeda"
 
 
 @pytest.mark.parametrize(
@@ -113,19 +116,21 @@ def test_a_shipped_model_goes_by_its_name() -> None:
 )
 def test_what_cannot_be_judged_is_one_sentence(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "m.plan").write_bytes(b"x")
-    with pytest.raises(ModelError, match=said):
-        open_scorer(str(tmp_path / name), ModelOptions())
+    with pytest.raises(ModelError, match=said), open_scorer(str(tmp_path / name), ModelOptions()):
+        pass
 
 
 def test_a_wrong_region_is_one_sentence(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx")
-    with pytest.raises(UsageError, match="not known"):
-        open_scorer(str(path), ModelOptions(region="middle"))
+    with (
+        pytest.raises(UsageError, match="not known"),
+        open_scorer(str(path), ModelOptions(region="middle")),
+    ):
+        pass
 
 
 def test_models_of_one_name_get_those_of_their_files(tmp_path: Path) -> None:
     paths = [write_model(tmp_path / name) for name in ("a.onnx", "b.onnx")]
     with open_scorers([str(p) for p in [*paths, paths[0]]], ModelOptions(threads=1)) as scorers:
-        names = [scorer.name for scorer in scorers]
-        assert names == [scorer.facts.name for scorer in scorers]
+        names = [scorer.facts.name for scorer in scorers]
     assert names == ["a.onnx (1)", "b.onnx", "a.onnx (3)"]
