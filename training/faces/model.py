@@ -105,7 +105,7 @@ def fetched(
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        download(part.address, target, part.sha256, on_bytes, on_note, pause)
+        download(part.address, target, part.sha256, on_bytes)
     except AddressError as error:
         raise AddressError(
             f"{_first_sentence(error)}. Fetch {part.file} on another machine and name it: --set "

@@ -130,8 +130,7 @@ class _Folder:
         """Download a part, check it and unpack it."""
         file = self._path / part.file
         if not file.exists():  # else a run ended while it unpacked
-            stage, note = self._stage(f"fetching {part.file}"), self._progress.console.print
-            download(address, file, part.sha256, stage, lambda text: note(text, markup=False))
+            download(address, file, part.sha256, self._stage(f"fetching {part.file}"))
         self._install(part, file, address)
         if part.unpack and not keep_archive:
             file.unlink()
