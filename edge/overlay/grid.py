@@ -117,8 +117,7 @@ class Grid:
 
     def __init__(self) -> None:
         self._boxes: dict[int, Box] = {}
-        self._heats: dict[str, HeatCache] = {}
-        self._drawn: dict[str, tuple[tuple[object, ...], Image]] = {}
+        self._cards: dict[str, _Card] = {}
 
     def compose(
         self, cells: Sequence[Cell], size_wh: tuple[int, int], selected: int | None = None
@@ -136,15 +135,15 @@ class Grid:
         chosen = range(len(cells)) if selected is None else [selected]
         boxes = arrange([cells[index].size_hw for index in chosen], size_wh)
         self._boxes = dict(zip(chosen, boxes, strict=True))
-        self._forget(cells)
+        self._cards = {cell.name: self._cards.get(cell.name) or _Card() for cell in cells}
         picture = _plain(size_wh[1], size_wh[0], GROUND)
         for index, (left, top, right, bottom) in self._boxes.items():
             if left < right and top < bottom:
-                tag = tag_of(cells, index)
-                card = self._card(cells[index], (bottom - top, right - left), tag)
-                picture[top:bottom, left:right] = card
+                cell, view = cells[index], picture[top:bottom, left:right]
+                size_hw = bottom - top, right - left
+                view[:] = self._cards[cell.name].drawn(cell, size_hw, tag_of(cells, index))
                 if len(boxes) > 1:
-                    _draw_rim(picture[top:bottom, left:right], cells[index])
+                    _draw_rim(view, cell)
         return picture
 
     def cell_at(self, x: int, y: int) -> int | None:
@@ -154,20 +153,21 @@ class Grid:
                 return index
         return None
 
-    def _forget(self, cells: Sequence[Cell]) -> None:
-        names = {cell.name for cell in cells}
-        self._heats = {n: heat for n, heat in self._heats.items() if n in names}
-        self._drawn = {n: drawn for n, drawn in self._drawn.items() if n in names}
 
-    def _card(self, cell: Cell, size_hw: tuple[int, int], tag: str) -> Image:
+class _Card:
+    """A cell's picture, kept while it does not change, and the heat map in it."""
+
+    def __init__(self) -> None:
+        self._heat = HeatCache()
+        self._key: tuple[object, ...] = ()
+        self._image: Image | None = None
+
+    def drawn(self, cell: Cell, size_hw: tuple[int, int], tag: str) -> Image:
         heat_map = cell.hud is not None and cell.hud.heat_map
         key = (cell.result, size_hw, tag, heat_map)
-        if cell.name in self._drawn and self._drawn[cell.name][0] == key:
-            return self._drawn[cell.name][1]
-        heat = self._heats.setdefault(cell.name, HeatCache())
-        card = _drawn(cell, size_hw, tag, heat)
-        self._drawn[cell.name] = key, card
-        return card
+        if self._image is None or key != self._key:
+            self._key, self._image = key, _drawn(cell, size_hw, tag, self._heat)
+        return self._image
 
 
 def tag_of(cells: Sequence[Cell], index: int) -> str:

@@ -12,7 +12,6 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from typing_extensions import Self
@@ -99,12 +98,7 @@ class RecordingSink:
             self._files = earlier_files(self._path)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         part, self._part = self._part, None
         if part is not None:
             part.sink.__exit__(kind, error, trace)

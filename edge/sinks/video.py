@@ -9,7 +9,6 @@ import logging
 import os
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NamedTuple
 
 import cv2
@@ -111,12 +110,7 @@ class VideoSink:
         self.check()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         encoder, self._encoder = self._encoder, None
         try:
             if encoder is not None:
