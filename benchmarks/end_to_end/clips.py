@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.sinks.video import VideoSink
+from edge.sinks.recording import RecordingSink
 from edge.types import Frame, Image, Picture, Result, Verdict
 from export.compare import textured
 
@@ -77,7 +77,7 @@ def write_clip(path: Path, size: Size, frames: int, seed: int = 0) -> Path:
     Raises:
         SinkError: it cannot be written.
     """
-    with VideoSink(path, FPS) as video:
+    with RecordingSink(path, FPS) as video:
         for frame in _frames(size, frames, seed):
             video.write(Result(frame, None, Verdict("uncertain")), Picture.of(frame.image))
     return path

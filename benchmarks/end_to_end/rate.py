@@ -30,7 +30,7 @@ from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.pipeline import Pipeline, scored_evidence
 from edge.sinks.base import Sink
-from edge.sinks.video import VideoSink
+from edge.sinks.recording import RecordingSink
 from edge.sources import open_recording
 from edge.types import Batch, Picture, Result
 
@@ -217,7 +217,7 @@ class Rounds:
         sinks: dict[str, list[Sink]] = {
             BARE: [],
             OVERLAY: [Dropped()],
-            ENCODED: [VideoSink(self._encoded, FPS)],
+            ENCODED: [RecordingSink(self._encoded, FPS)],
         }
         return through_pipeline(rate.clip, detector, sinks[rate.candidate], self._clock)
 

@@ -25,7 +25,7 @@ from edge.demo import FPS, Part, frames, load_parts
 from edge.errors import SinkError
 from edge.manifest import Calibration
 from edge.signals import Stopped, stop_signals
-from edge.sinks.video import VideoSink
+from edge.sinks.recording import RecordingSink
 from edge.terminal import console, open_detector, progress_bar, show_notes
 from edge.types import Frame, Picture, Result, Verdict
 from edge.weights import DEFAULT
@@ -82,7 +82,7 @@ def write_clip(path: Path, parts: Sequence[Part]) -> None:
     """
     length = sum(part.length for part in parts)
     pictures = (picture for part in parts for picture in frames(part))
-    with progress_bar() as bar, VideoSink(path) as video:
+    with progress_bar() as bar, RecordingSink(path) as video:
         shown = bar.track(pictures, total=length, description="assembling the clip")
         for index, picture in enumerate(shown):
             frame = Frame(picture, index, index / FPS, "demo", pts=index / FPS)

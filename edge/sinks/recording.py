@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 from typing_extensions import Self
 
 from edge.errors import SinkError
-from edge.signals import uninterrupted
 from edge.sinks.base import SinkContext
 from edge.sinks.paths import free_name, local_stamp, placed, refuse_source
-from edge.sinks.video import TICKS_PER_S, Timeline, VideoSink, usual_fps
+from edge.sinks.video import TICKS_PER_S, VideoFile, check_video, usual_fps
 from edge.types import Frame, Picture, Result
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class RecordingSink:
-    """Writes the annotated video, as `VideoSink` does, in one file or in many.
+    """Writes the annotated video, see `VideoFile`, in one file or in many.
 
     With a limit of time or size, files are called `{stem}_{YYYYmmdd-HHMMSS}.mp4` after the local
     time of their first frame, with `-2` where that exists. The frame that comes when a limit has
@@ -39,8 +38,10 @@ class RecordingSink:
     signal; the next begins with the first picture. Time is that of the video, so clocks that are
     set do not matter.
 
-    Without a limit it is one file, by the name that was given. Reopened after a failure, it
-    continues in a new file with a stamp and leaves what was written as it is.
+    Without a limit it is one file, by the name that was given; one that exists is replaced when the
+    first pictures are written, and left as it was by a run that fails or ends before. Placeholders
+    without signal before the first picture are left out. Reopened after a failure, it continues in
+    a new file with a stamp and leaves what was written as it is.
 
     Args:
         path: `.mp4`, `.mov` or `.mkv`; the names of many files begin with its name.
@@ -69,8 +70,8 @@ class RecordingSink:
         self._rotate_bytes = rotate_bytes
         self._keep_files = keep_files
         self._files: list[Path] = []
-        self._part: _Part | None = None
-        self._has_begun = False
+        self._video: VideoFile | None = None
+        self._has_begun = self._is_counted = False
 
     @classmethod
     def from_options(cls, options: OutputConfig, context: SinkContext) -> Self:
@@ -89,7 +90,7 @@ class RecordingSink:
         Raises:
             SinkError: the suffix, the encoder or the place does not do; nothing was harmed.
         """
-        VideoSink(self._next_path(time.time()), self._fps).check()
+        check_video(self._next_path(time.time()))
 
     def __enter__(self) -> Self:
         """Check the place; the file is created with the first frame."""
@@ -99,12 +100,16 @@ class RecordingSink:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        part, self._part = self._part, None
-        if part is not None:
-            part.sink.__exit__(kind, error, trace)
-            self._count(part)
-        elif error is None and not self._has_begun:
-            _log.warning("No picture came, so nothing was recorded as %s.", self._path)
+        try:
+            if self._video is not None:
+                self._finish(self._video)
+            elif error is None and not self._has_begun:
+                _log.warning("No picture came, so nothing was recorded as %s.", self._path)
+        except SinkError as failure:
+            if error is None:
+                raise
+            if not isinstance(error, SinkError):
+                _log.warning("%s", failure)
 
     def write(self, result: Result, picture: Picture) -> None:
         """Record one picture.
@@ -113,35 +118,39 @@ class RecordingSink:
             SinkError: it cannot be written (disk full, for instance), or is the source itself.
         """
         frame, silent = result.frame, result.verdict.state == "no_signal"
-        if self._part is not None and self._is_full(self._part, frame, silent):
-            self._finish(self._part)
-        if self._part is None:
+        ticks = 0
+        if self._video is not None:
+            ticks = self._video.place(frame)
+            if self._is_full(self._video, ticks, frame, silent):
+                self._finish(self._video)
+        if self._video is None:
             if silent:
                 return
-            part = _Part(self._next_path(frame.captured_at), self._fps, frame)
-            part.sink.__enter__()
-            self._part, self._has_begun = part, True
-        self._part.sink.write(result, picture)
-        self._count(self._part)
+            path = self._next_path(frame.captured_at)
+            check_video(path)
+            self._video, ticks = VideoFile(path, frame, usual_fps(self._fps)), 0
+            self._has_begun, self._is_counted = True, False
+        self._video.add(picture(), ticks)
+        self._count(self._video)
 
     @property
     def _rotates(self) -> bool:
         return self._rotate_s is not None or self._rotate_bytes is not None
 
-    def _is_full(self, part: _Part, frame: Frame, silent: bool) -> bool:
+    def _is_full(self, video: VideoFile, ticks: int, frame: Frame, silent: bool) -> bool:
         """Whether a frame no longer belongs into a file; the size of a placeholder is no reason."""
-        elapsed_s = part.timeline.place(frame) / TICKS_PER_S
         return self._rotates and (
-            (self._rotate_s is not None and elapsed_s >= self._rotate_s)
-            or (self._rotate_bytes is not None and _size(part.path) >= self._rotate_bytes)
-            or (not silent and frame.size_hw != part.hw)
+            (self._rotate_s is not None and ticks >= self._rotate_s * TICKS_PER_S)
+            or (self._rotate_bytes is not None and _size(video.path) >= self._rotate_bytes)
+            or (not silent and frame.size_hw != video.hw)
         )
 
-    def _finish(self, part: _Part) -> None:
-        self._part = None
-        with uninterrupted():
-            part.sink.__exit__(None, None, None)
-        self._count(part)
+    def _finish(self, video: VideoFile) -> None:
+        self._video = None
+        try:
+            video.close()
+        finally:
+            self._count(video)
 
     def _next_path(self, began: float) -> Path:
         if not (self._rotates or self._has_begun):
@@ -150,27 +159,14 @@ class RecordingSink:
         name = free_name(self._path.parent, base, [self._path.suffix])
         return self._path.with_name(name + self._path.suffix)
 
-    def _count(self, part: _Part) -> None:
+    def _count(self, video: VideoFile) -> None:
         """Make room once a new file is there: one that cannot be written costs no older one."""
-        if part.counted or not self._rotates or not _size(part.path):
+        if self._is_counted or not self._rotates or not _size(video.path):
             return
-        part.counted = True
-        self._files.append(part.path)
+        self._is_counted = True
+        self._files.append(video.path)
         while self._keep_files is not None and len(self._files) > self._keep_files:
-            _delete(self._files.pop(0), part.source)
-
-
-class _Part:
-    """One file, with the height and width of its first picture, and its clock from that on."""
-
-    def __init__(self, path: Path, fps: float | None, first: Frame) -> None:
-        self.path = path
-        self.hw = first.size_hw
-        self.source = first.source
-        self.counted = False
-        self.sink = VideoSink(path, fps)
-        self.timeline = Timeline(1 / usual_fps(fps))
-        self.timeline.place(first)
+            _delete(self._files.pop(0), video.source)
 
 
 def earlier_files(path: Path) -> list[Path]:

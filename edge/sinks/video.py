@@ -5,20 +5,20 @@ Encoded through PyAV, because OpenCV's wheels have no H.264 encoder.
 
 from __future__ import annotations
 
-import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
-from typing_extensions import Self
 
 from edge.errors import MissingDependency, SinkError
 from edge.signals import uninterrupted
 from edge.sinks.paths import check_file, refuse_source, sink_error
-from edge.types import Frame, Image, Picture, Result
+from edge.types import Frame, Image
 
 try:
     import av
@@ -27,8 +27,6 @@ try:
     from av.video.reformatter import VideoReformatter
 except ImportError as missing:
     raise MissingDependency("PyAV", "write a video", "pip install av") from missing
-
-_log = logging.getLogger(__name__)
 
 TICKS_PER_S = 90_000
 """Time base: divides 24, 25, 30, 50 and 60 fps and holds camera stamps to 11 µs."""
@@ -71,86 +69,33 @@ _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _HYBRID_SINCE = (61, 7)  # FFmpeg 7.1
 
 
-class VideoSink:
-    """Writes one H.264 stream at the pace of the frames, whatever that is.
+class VideoFile:
+    """One H.264 stream at the pace of the frames, whatever that is.
 
     The first frame decides the size: padded to even sides by repeating its edge, shrunk to what
-    hardware decodes (4096 pixels a side, 4096×2304 in all). Later frames of another size are
-    letterboxed into it. Placeholders without signal before the first picture are left out, because
-    their size means nothing. Colours are BT.709 in limited range, and marked as such.
-
-    A file that exists is replaced when the first pictures are written, and left as it was by a run
-    that fails or ends before.
+    hardware decodes (4096 pixels a side, 4096×2304 in all). Pictures of another size are
+    letterboxed into it. Colours are BT.709 in limited range, and marked as such. The file is
+    created or replaced with the first packet.
 
     Args:
-        path: the file; `.mp4`, `.mov` or `.mkv`.
-        fps: what the source announces, if anything; guides the encoder, never the time stamps.
+        path: `.mp4`, `.mov` or `.mkv`.
+        first: the frame of the first picture.
+        fps: expected; guides the encoder, never the time stamps.
+
+    Attributes:
+        path: as given.
+        source: of the first frame.
+        hw: height and width of the first frame.
     """
 
-    name = "encode"
-    wants_picture = True
-
-    def __init__(self, path: Path, fps: float | None = None) -> None:
-        self._path = path
-        self._fps = usual_fps(fps)
-        self._encoder: _Encoder | None = None
-
-    def check(self) -> None:
-        """Check all that can be checked before the first frame.
-
-        Raises:
-            SinkError: the suffix, the encoder or the place does not do; nothing was harmed.
-        """
-        _check_suffix(self._path)
-        _check_encoder()
-        check_file(self._path)
-
-    def __enter__(self) -> Self:
-        """Check the place; the file is created with the first frame."""
-        self.check()
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        encoder, self._encoder = self._encoder, None
-        try:
-            if encoder is not None:
-                encoder.close()
-            elif error is None:
-                _log.warning("No picture came, so %s was not written.", self._path)
-        except (av.FFmpegError, OSError) as failure:
-            if error is None:
-                raise self._in_words(failure) from failure
-            if not isinstance(error, SinkError):
-                _log.warning("%s", self._in_words(failure))
-
-    def write(self, result: Result, picture: Picture) -> None:
-        """Encode one picture.
-
-        Raises:
-            SinkError: it cannot be written (disk full, for instance), or is the source itself.
-        """
-        if self._encoder is None and result.verdict.state == "no_signal":
-            return
-        image = picture()
-        if self._encoder is None:
-            refuse_source(self._path, result.frame.source)
-            self._encoder = _Encoder(self._path, canvas_hw(*image.shape[:2]), self._fps)
-        try:
-            with uninterrupted():
-                self._encoder.add(image, result.frame)
-        except (av.FFmpegError, OSError) as error:
-            raise self._in_words(error) from error
-
-    def _in_words(self, error: av.FFmpegError | OSError) -> SinkError:
-        return sink_error(self._path, OSError(error.errno, error.strerror))
-
-
-class _Encoder:
-    """An open container with its one stream. PyAV creates the file with the first packet."""
-
-    def __init__(self, path: Path, canvas: tuple[int, int], fps: float) -> None:
-        self._canvas = canvas
+    def __init__(self, path: Path, first: Frame, fps: float) -> None:
+        refuse_source(path, first.source)
+        self.path = path
+        self.source = first.source
+        self.hw = first.size_hw
+        self._canvas = canvas_hw(*self.hw)
         self._timeline = Timeline(1 / fps)
+        self._timeline.place(first)
         self._keyframe_at: int | None = None
         self._reformatter = VideoReformatter()
         suffix = path.suffix.lower()
@@ -165,32 +110,46 @@ class _Encoder:
             _ENCODER, rate=Fraction(fps).limit_denominator(1001), options=_ENCODING
         )
         codec = self._stream.codec_context
-        codec.height, codec.width = canvas
+        codec.height, codec.width = self._canvas
         codec.pix_fmt = "yuv420p"
         codec.time_base = Fraction(1, TICKS_PER_S)
         codec.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
         codec.color_range = _LIMITED_RANGE
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
 
-    def add(self, image: Image, frame: Frame) -> None:
-        """Encode a picture (uint8 [H, W, 3] BGR) at the time of its frame."""
-        picture = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(fit(image, self._canvas), format="bgr24"),
-            format="yuv420p",
-            dst_colorspace=_BT709,
-        )
-        picture.pts = self._timeline.place(frame)
-        picture.time_base = Fraction(1, TICKS_PER_S)
-        picture.pict_type = self._picture_type(picture.pts)
-        self._mux(picture)
+    def place(self, frame: Frame) -> int:
+        """The tick at which a frame after the first, at 0, is shown; once for each, in order."""
+        return self._timeline.place(frame)
 
-    def _picture_type(self, ticks: int) -> PictureType:
-        """Ask for a keyframe by time: counted in frames, a slow source would wait for minutes."""
-        due = self._keyframe_at
-        if due is not None and ticks < due:
-            return PictureType.NONE
-        self._keyframe_at = ticks + round(KEYFRAME_S * TICKS_PER_S)
-        return PictureType.I
+    def add(self, image: Image, ticks: int) -> None:
+        """Encode a picture, uint8 [H, W, 3] BGR, at a tick that `place` gave.
+
+        Raises:
+            SinkError: it cannot be written (disk full, for instance).
+        """
+        with self._in_words(), uninterrupted():
+            picture = self._reformatter.reformat(
+                av.VideoFrame.from_ndarray(fit(image, self._canvas), format="bgr24"),
+                format="yuv420p",
+                dst_colorspace=_BT709,
+            )
+            picture.pts = ticks
+            picture.time_base = Fraction(1, TICKS_PER_S)
+            # By time: counted in frames, a slow source would wait for a keyframe for minutes.
+            if self._keyframe_at is None or ticks >= self._keyframe_at:
+                self._keyframe_at = ticks + round(KEYFRAME_S * TICKS_PER_S)
+                picture.pict_type = PictureType.I
+            else:
+                picture.pict_type = PictureType.NONE
+            self._mux(picture)
+
+    def close(self) -> None:
+        """Write what the encoder still holds, and the index; raises as `add`."""
+        with self._in_words(), uninterrupted():
+            try:
+                self._mux(None)
+            finally:
+                self._container.close()
 
     def _mux(self, picture: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(picture):
@@ -198,12 +157,12 @@ class _Encoder:
             packet.duration = self._timeline.step
             self._container.mux(packet)
 
-    def close(self) -> None:
-        """Write what the encoder still holds, and the index."""
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
         try:
-            self._mux(None)
-        finally:
-            self._container.close()
+            yield
+        except (av.FFmpegError, OSError) as error:
+            raise sink_error(self.path, OSError(error.errno, error.strerror)) from error
 
 
 class _Stamp(NamedTuple):
@@ -319,14 +278,16 @@ def muxing_options(suffix: str, libavformat: tuple[int, ...]) -> dict[str, str]:
     return options | {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 
 
-def _check_suffix(path: Path) -> None:
+def check_video(path: Path) -> None:
+    """Check all that can be checked before the first frame.
+
+    Raises:
+        SinkError: the suffix, the encoder or the place does not do; nothing was harmed.
+    """
     if path.suffix.lower() not in _FORMATS:
         raise SinkError(
             f"{path} cannot be written as a video: its name must end in {', '.join(_FORMATS)}."
         )
-
-
-def _check_encoder() -> None:
     try:
         av.codec.Codec(_ENCODER, "w")
     except av.codec.codec.UnknownCodecError as error:
@@ -334,3 +295,4 @@ def _check_encoder() -> None:
             f"this build of PyAV has no H.264 encoder ({_ENCODER}). Install the one that has: "
             "pip install --force-reinstall --only-binary av av"
         ) from error
+    check_file(path)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.sinks.video import VideoSink
+from edge.sinks.recording import RecordingSink
 from edge.types import Frame, Image, Picture, Result, Verdict
 from patchwatch import main
 from tests.fakes import grey
@@ -29,7 +29,7 @@ def model(tmp_path: Path) -> str:
 
 
 def write_clip(path: Path, images: list[Image], fps: float = 25.0) -> Path:
-    with VideoSink(path) as video:
+    with RecordingSink(path) as video:
         for index, image in enumerate(images):
             frame = Frame(image, index, index / fps, "made", pts=index / fps)
             video.write(Result(frame, None, Verdict("uncertain")), Picture.of(image))

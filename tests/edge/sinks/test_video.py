@@ -16,7 +16,8 @@ import pytest
 
 from edge.errors import SinkError
 from edge.sinks import video
-from edge.sinks.video import Timeline, VideoSink, canvas_hw, fit
+from edge.sinks.recording import RecordingSink
+from edge.sinks.video import Timeline, canvas_hw, fit
 from edge.types import Image, Result
 from tests.edge.sinks.results import files_up_to, give, make_result, moving, plain
 
@@ -25,7 +26,7 @@ RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 
 
 def record(path: Path, results: Iterable[Result]) -> None:
-    with VideoSink(path) as sink:
+    with RecordingSink(path) as sink:
         for result in results:
             give(sink, result)
 
@@ -294,7 +295,7 @@ def test_a_failure_at_the_end_does_not_hide_ctrl_c(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for ending, raised in ((KeyboardInterrupt(), KeyboardInterrupt), (None, SinkError)):
-        with pytest.raises(raised), files_up_to(10), VideoSink(tmp_path / "out.mp4") as sink:
+        with pytest.raises(raised), files_up_to(10), RecordingSink(tmp_path / "out.mp4") as sink:
             give(sink, make_result())
             if ending is not None:
                 raise ending
@@ -306,14 +307,14 @@ def test_an_existing_file_stays_until_there_are_pictures(
 ) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"precious")
-    with pytest.raises(RuntimeError), VideoSink(path):
+    with pytest.raises(RuntimeError), RecordingSink(path):
         raise RuntimeError
     assert caplog.text == ""
-    with caplog.at_level(logging.WARNING), VideoSink(path):
+    with caplog.at_level(logging.WARNING), RecordingSink(path):
         pass
     assert path.read_bytes() == b"precious"
     assert "No picture came" in caplog.text
-    with VideoSink(tmp_path / "other.mp4"):
+    with RecordingSink(tmp_path / "other.mp4"):
         pass
     assert list(tmp_path.iterdir()) == [path]
     record(path, clip(3))
@@ -323,7 +324,7 @@ def test_an_existing_file_stays_until_there_are_pictures(
 def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     record(path, clip(3))
-    with pytest.raises(SinkError, match="is the source itself"), VideoSink(path) as sink:
+    with pytest.raises(SinkError, match="is the source itself"), RecordingSink(path) as sink:
         give(sink, make_result(source=str(path), pts=0.0))
     assert len(decode(path)[0]) == 3
 
@@ -336,7 +337,7 @@ def test_a_name_that_looks_like_an_address(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_build_without_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "_ENCODER", "libx264_that_is_absent")
-    with pytest.raises(SinkError, match=r"no H\.264 encoder"), VideoSink(tmp_path / "out.mp4"):
+    with pytest.raises(SinkError, match=r"no H\.264 encoder"), RecordingSink(tmp_path / "out.mp4"):
         pass
 
 

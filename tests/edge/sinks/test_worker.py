@@ -17,7 +17,7 @@ from edge.errors import SinkError
 from edge.files import sink_error
 from edge.sinks.images import ImagesSink
 from edge.sinks.jsonl import JsonLinesSink
-from edge.sinks.video import VideoSink
+from edge.sinks.recording import RecordingSink
 from edge.sinks.worker import LONGEST_PAUSE_S, Backoff, SinkWorker, WorkerState, is_permanent
 from edge.types import Image, Picture, Result
 from tests.edge.sinks.results import make_result, moving, plain
@@ -422,7 +422,7 @@ def test_it_is_opened_once_with_room_for_two_and_at_a_place_that_can_be_written(
     worker = opened(SinkWorker(Steered()))
     with pytest.raises(ValueError, match="once"):
         worker.open()
-    worker = SinkWorker(VideoSink(tmp_path / "absent" / "out.mp4"))
+    worker = SinkWorker(RecordingSink(tmp_path / "absent" / "out.mp4"))
     with pytest.raises(SinkError, match="there is no folder"):
         worker.open()
     assert worker.health().state == "new"
