@@ -20,16 +20,7 @@ def write_model(
     outputs: tuple[str, ...] = ("logit", "patch_logits"),
     fixed_hw: tuple[int, int] | None = None,
 ) -> Path:
-    """Write a model of the contract whose logit is the mean of all values minus 128.
-
-    Args:
-        path: where to.
-        manifest: or its text; None for a valid one, "" for none.
-        input_name: to break the contract.
-        input_type: to break the contract.
-        outputs: to break the contract.
-        fixed_hw: a static height and width.
-    """
+    """Write a model of the contract whose logit is the mean of all values minus 128."""
     height, width = fixed_hw or ("H", "W")
     frames = helper.make_tensor_value_info(input_name, input_type, ["N", height, width, 3])
     infos = {

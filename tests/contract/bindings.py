@@ -47,12 +47,7 @@ _CAFFE_AND_UFF = (
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A released binding.
-
-    Attributes:
-        requirement: what pip downloads.
-        soname: number at the end of the libraries' names.
-    """
+    """A released binding."""
 
     requirement: str
     soname: int
@@ -107,11 +102,7 @@ def _cache() -> Path:
 
 
 def _prepare(wheel: Wheel, folder: Path) -> str:
-    """Download, unpack and compile; the folder appears whole or not at all.
-
-    Returns:
-        Why not, or nothing.
-    """
+    """Download, unpack and compile; the folder appears whole or not at all."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         return "needs a C compiler to stand in for TensorRT's libraries"

@@ -15,14 +15,7 @@ Chain = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What a piece of code uses.
-
-    Attributes:
-        chains: attributes of the module, and of those: ("BuilderFlag", "TF32").
-        guarded: the same, asked for with `hasattr` or `getattr` with a default.
-        methods: names that are called on anything.
-        words: texts in capitals, which may name members of enums.
-    """
+    """What a piece of code uses."""
 
     chains: frozenset[Chain]
     guarded: frozenset[Chain]

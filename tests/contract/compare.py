@@ -8,16 +8,10 @@ from typing import Any
 
 from tests.contract.signatures import Member, Parameter, Signature, Surface
 from tests.fake_tensorrt.base import Strict
-from tests.fake_tensorrt.uses import Use
 
 
 def excess(fake: Any, real: Surface) -> Iterator[str]:
-    """What a fake module has and the real one has not, in words.
-
-    Args:
-        fake: the module.
-        real: of the same version.
-    """
+    """What a fake module has and the real one has not, in words."""
     for name, value in vars(fake).items():
         if name.startswith("_"):
             continue
@@ -77,33 +71,3 @@ def _within(call: Signature, theirs: Signature) -> bool:
     shared = [parameter.name for parameter in theirs[: len(call)]]
     rest = theirs[len(call) :]
     return shared == [parameter.name for parameter in call] and all(p.optional for p in rest)
-
-
-def refuses(use: Use, real: Surface) -> str | None:
-    """Why the real version would refuse a call that was made to the fake; None if it would not."""
-    member = real.classes.get(use.owner, {}).get(use.name)
-    where = f"{use.owner}.{use.name}"
-    if member is None:
-        return f"{where} is not there"
-    if use.kind != "call":
-        wrong = use.kind == "set" and not member.settable
-        return f"{where} cannot be set" if wrong else None
-    if not member.signatures or any(_accepts(s, use) for s in member.signatures):
-        return None
-    return f"{where} takes {member.signatures}, was given {use.positional} and {use.keywords}"
-
-
-def _accepts(signature: Signature, use: Use) -> bool:
-    by_position, rest = signature[: use.positional], signature[use.positional :]
-    names = [parameter.name for parameter in rest]
-    needed = [parameter.name for parameter in rest if not parameter.optional]
-    return (
-        len(by_position) == use.positional
-        and set(use.keywords) <= set(names)
-        and set(needed) <= set(use.keywords)
-    )
-
-
-def missing(chains: Sequence[tuple[str, ...]], real: Surface) -> list[str]:
-    """Those of some chains that lead to nothing."""
-    return [".".join(chain) for chain in chains if not real.has(*chain)]

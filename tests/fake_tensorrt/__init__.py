@@ -16,7 +16,6 @@ once.
 from tests.fake_tensorrt.faults import Faults
 from tests.fake_tensorrt.install import Installed, installed, site_environment
 from tests.fake_tensorrt.releases import RELEASES
-from tests.fake_tensorrt.uses import Use, uses
 
 VERSIONS = tuple(RELEASES)
 
@@ -24,8 +23,6 @@ __all__ = [
     "VERSIONS",
     "Faults",
     "Installed",
-    "Use",
     "installed",
     "site_environment",
-    "uses",
 ]

@@ -12,12 +12,7 @@ Spans = dict[str, tuple[int, int]]
 
 
 class Strict:
-    """An object of a bound class: made by no one but the library, and without a `__dict__`.
-
-    Attributes:
-        _api: the module of its version, which has the other classes.
-        _spans: see `Spans`.
-    """
+    """An object of a bound class: made by no one but the library, and without a `__dict__`."""
 
     _api: ClassVar[Any]
     _spans: ClassVar[Spans] = {}
@@ -47,12 +42,7 @@ class MustInit(type):
 
 
 def make(owner: type[Any], **state: Any) -> Any:
-    """An object of a class that has no constructor, as only the library makes it.
-
-    Args:
-        owner: the class.
-        state: becomes its private attributes, each with an underscore in front.
-    """
+    """An object of a class that has no constructor, as only the library makes it."""
     made = object.__new__(owner)
     for name, value in state.items():
         object.__setattr__(made, f"_{name}", value)
@@ -60,11 +50,7 @@ def make(owner: type[Any], **state: Any) -> Any:
 
 
 def expect(value: object, kind: type[Any], function: str) -> None:
-    """Refuse an argument of another type, as pybind11 does.
-
-    Raises:
-        TypeError: it is another.
-    """
+    """Refuse an argument of another type, as pybind11 does."""
     if not isinstance(value, kind):
         raise _incompatible(value, function)
 
@@ -78,11 +64,7 @@ def _incompatible(value: object, function: str) -> TypeError:
 
 
 def as_int(value: object, function: str) -> int:
-    """An argument that the bindings take for an integer.
-
-    Raises:
-        TypeError: it is none.
-    """
+    """An argument that the bindings take for an integer."""
     if isinstance(value, float) or not hasattr(value, "__int__"):
         raise _incompatible(value, function)
     return int(value)

@@ -77,11 +77,7 @@ class IOptimizationProfile(Strict):
     _log: Any
 
     def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
-        """Set the smallest, the best and the largest shape of an input.
-
-        Raises:
-            RuntimeError: they do not grow; what was right so far stays set.
-        """
+        """Set the smallest, the best and the largest shape of an input."""
         given = self._shapes[input] = []
         for name, shape in (("min", min), ("opt", opt), ("max", max)):
             sizes = tuple(as_int(size, "set_shape") for size in shape)
@@ -277,11 +273,7 @@ class Builder(Strict):
 
 
 def refuse_without_cuda(api: Any, function: str) -> None:
-    """What builder and runtime do where CUDA does not start: say it, and be nothing.
-
-    Raises:
-        TypeError: of pybind11, which was given a null pointer.
-    """
+    """What builder and runtime do where CUDA does not start: say it, and be nothing."""
     error = api._faults.cuda_error or driver.start_error()
     if error:
         reason = (

@@ -109,11 +109,7 @@ def context_is_right() -> bool:
 
 
 def enqueue(stream: int, work: Callable[[], None]) -> bool:
-    """Put work into a stream, or do it at once where no driver is loaded.
-
-    Returns:
-        Whether the driver took it.
-    """
+    """Put work into a stream, or do it at once where no driver is loaded."""
     driver = loaded()
     if driver is None:
         work()

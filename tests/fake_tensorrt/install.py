@@ -19,12 +19,7 @@ SITE = Path(__file__).with_name("site")
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A fake that is in place.
-
-    Attributes:
-        trt: the module.
-        faults: what goes wrong; may be changed while it is in place.
-    """
+    """A fake that is in place."""
 
     trt: Any
     faults: Faults
@@ -36,10 +31,6 @@ def installed(version: str = "10.3.0", faults: Faults | None = None) -> Iterator
 
     Modules that were imported meanwhile and hold it, or anything of such a module, are forgotten
     at the end, so that the next version is not met by classes of the last.
-
-    Args:
-        version: "8.6.1", "10.3.0" or "11.4.0".
-        faults: what goes wrong from the start.
     """
     faults = faults or Faults()
     module = make_module(version, faults)

@@ -61,11 +61,7 @@ class Logger(ILogger):
 
 
 class Log:
-    """The one logger of a process: the first that is given, for as long as its users live.
-
-    Args:
-        major: of the release, which words some messages its own way.
-    """
+    """The one logger of a process: the first that is given, for as long as its users live."""
 
     def __init__(self, major: int) -> None:
         self._major = major
@@ -95,14 +91,6 @@ class Log:
             self.tell(self._logger, severity, msg)
 
     def error(self, code: int, kind: str, reason: str, new: str, old: str) -> None:
-        """Report an error as the release words it.
-
-        Args:
-            code: of TensorRT.
-            kind: name of the code.
-            reason: in brackets.
-            new: function of the API, with which the message begins from 10 on.
-            old: file, function and line, with which it begins before.
-        """
+        """Report an error as the release words it."""
         head = f"{new}: " if self._major >= 10 else f"{code}: [{old}] "
         self.say("ERROR", f"{head}Error Code {code}: {kind} ({reason})")

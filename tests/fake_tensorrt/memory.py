@@ -11,12 +11,7 @@ ALIGNMENT = 256
 
 
 class Block:
-    """Zeros at an address that is a multiple of 256.
-
-    Attributes:
-        address: of the first byte.
-        array: the memory.
-    """
+    """Zeros at an address that is a multiple of 256."""
 
     def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
         kind = np.dtype(dtype)

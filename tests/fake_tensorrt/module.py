@@ -13,7 +13,6 @@ from tests.fake_tensorrt.enums import make_enum, with_name_as_method
 from tests.fake_tensorrt.faults import Faults
 from tests.fake_tensorrt.loggers import ILogger, Log, Logger
 from tests.fake_tensorrt.releases import ALIASES, RELEASES, Release
-from tests.fake_tensorrt.uses import recorded, recorded_property
 
 _STRUCTURE: Any = type(ctypes.Structure)
 
@@ -34,12 +33,7 @@ _TEMPLATES: tuple[type[Any], ...] = (
 
 
 def make_module(version: str, faults: Faults | None = None) -> types.ModuleType:
-    """A module `tensorrt` of a version.
-
-    Args:
-        version: a key of `RELEASES`.
-        faults: what goes wrong; nothing if None.
-    """
+    """A module `tensorrt` of a version."""
     release = RELEASES[version]
     module: Any = types.ModuleType("tensorrt", "A stand-in for TensorRT's Python bindings.")
     module.__version__ = release.version
@@ -67,21 +61,15 @@ def make_module(version: str, faults: Faults | None = None) -> types.ModuleType:
 
 
 def _specialised(template: type[Any], release: Release, module: Any) -> type[Any]:
-    """A class of a version: what it lacks left out, and every use of the rest noted."""
-    name, version = template.__name__, release.version
+    """A class of a version, without what it lacks."""
     spans: dict[str, tuple[int, int]] = template._spans
     members: dict[str, Any] = {}
     for attribute, value in _members(template).items():
         first, gone = spans.get(attribute, (0, 99))
         if not first <= release.major < gone:
             continue
-        public = not attribute.startswith("_") or attribute == "__init__"
-        if public and isinstance(value, property):
-            value = recorded_property(version, name, attribute, value)
-        elif public and isinstance(value, types.FunctionType):
-            value = recorded(version, name, attribute, value)
         members[attribute] = value
-    return type(name, (Strict,), {**members, "__module__": MODULE, "_api": module})
+    return type(template.__name__, (Strict,), {**members, "__module__": MODULE, "_api": module})
 
 
 def _members(template: type[Any]) -> dict[str, Any]:

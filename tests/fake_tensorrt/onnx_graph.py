@@ -60,16 +60,7 @@ _NO_PLUGIN = '"Plugin not found, are the plugin name, version, and namespace cor
 
 
 class Refused(Exception):
-    """The parser refuses a file.
-
-    Args:
-        code: member of ErrorCode.
-        desc: the reason, as the parser's error has it.
-        func: the parser's function that found it.
-        node: number of the node, -1 for none.
-        name: of the node.
-        operator: of the node.
-    """
+    """The parser refuses a file."""
 
     def __init__(
         self,
@@ -106,17 +97,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What was parsed.
-
-    Attributes:
-        name: of the graph.
-        layers: in order.
-        inputs: of the network.
-        outputs: of the network.
-        has_half: whether a tensor is held in half precision.
-        has_scales: whether Q/DQ pairs are in it.
-        onnx: the file, as the parser understands it.
-    """
+    """What was parsed."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -128,11 +109,7 @@ class Graph:
 
 
 def parse(data: bytes, major: int, explicit_batch: bool) -> Graph:
-    """Parse a file as a major version does.
-
-    Raises:
-        Refused: it is no ONNX, or holds what that version does not take.
-    """
+    """Parse a file as a major version does."""
     model = _decode(data)
     if not explicit_batch:
         raise Refused(

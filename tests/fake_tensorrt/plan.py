@@ -16,14 +16,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output.
-
-    Attributes:
-        name: of it.
-        is_input: whether it is one.
-        dtype: member of DataType.
-        shape: -1 where it is dynamic.
-    """
+    """One input or output."""
 
     name: str
     is_input: bool
@@ -33,17 +26,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a plan says of itself.
-
-    Attributes:
-        archive: number of its format.
-        library: version of TensorRT.
-        compute_capability: of the GPU it was built for.
-        gpu: its name.
-        tensors: inputs before outputs.
-        profiles: for each, by input: smallest, best and largest shape.
-        onnx: what is run.
-    """
+    """What a plan says of itself."""
 
     archive: int
     library: str
@@ -72,11 +55,7 @@ def write_plan(plan: Plan) -> bytes:
 
 
 def read_plan(data: bytes, archive: int) -> Plan:
-    """From its bytes, checked in the order in which TensorRT does.
-
-    Raises:
-        Unreadable: not a plan, of another format, cut short or damaged.
-    """
+    """From its bytes, checked in the order in which TensorRT does."""
     if len(data) < _HEAD.size or data[: len(MAGIC)] != MAGIC:
         raise Unreadable("magicTagRead == kMAGIC_TAG failed.Magic tag does not match")
     _, found, header_bytes, onnx_bytes = _HEAD.unpack_from(data)

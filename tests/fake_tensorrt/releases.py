@@ -10,15 +10,7 @@ Members = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One release.
-
-    Attributes:
-        version: `tensorrt.__version__`.
-        library: of the library, as its messages give it.
-        archive: number of its plans' format. Public logs tie 239 to 10.3 and 244 to 11; that of
-            8.6 is made up.
-        enums: members of each enum, with their numbers.
-    """
+    """One release."""
 
     version: str
     library: str

@@ -25,7 +25,6 @@ from tests.fake_tensorrt import (
     driver,
     installed,
     site_environment,
-    uses,
 )
 from tests.fake_tensorrt.memory import Block
 from tests.onnx_files import write_model
@@ -141,19 +140,6 @@ def test_gives_what_onnx_runtime_gives(bench: Bench, model: bytes, tmp_path: Pat
     assert [item.logit for item in wanted] == logits.tolist()
     wanted_maps: Any = [item.patch_logits for item in wanted]
     assert np.array_equal(wanted_maps, maps)
-
-
-def test_an_engine_tells_its_tensors(bench: Bench, model: bytes) -> None:
-    trt, engine = bench.trt, bench.engine(model)
-    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    assert names == ["frames", "logit", "patch_logits"]
-    modes = trt.TensorIOMode
-    assert [engine.get_tensor_mode(n) for n in names] == [modes.INPUT, modes.OUTPUT, modes.OUTPUT]
-    assert engine.get_tensor_mode("absent") == modes.NONE
-    assert engine.get_tensor_dtype("frames") == trt.uint8
-    assert engine.get_tensor_shape("frames") == (-1, -1, -1, 3)
-    with pytest.raises(ValueError, match="__len__"):
-        len(engine.get_tensor_shape("absent"))
 
 
 def test_without_explicit_batch_only_8_refuses(bench: Bench, model: bytes) -> None:
@@ -285,12 +271,6 @@ def test_profiles_are_checked(bench: Bench, model: bytes) -> None:
     assert bench.why() is Problem.SHAPE
 
 
-def test_an_empty_network_is_not_built(bench: Bench) -> None:
-    network = bench.network("EXPLICIT_BATCH")
-    assert bench.builder.build_serialized_network(network, bench.config()) is None
-    assert any("at least one output" in line for line in bench.lines)
-
-
 def test_timings_go_from_build_to_build_on_one_machine(bench: Bench, model: bytes) -> None:
     network = bench.parsed(model)
     config = bench.config()
@@ -303,65 +283,6 @@ def test_timings_go_from_build_to_build_on_one_machine(bench: Bench, model: byte
     other = config.create_timing_cache(data.replace(b"Orin", b"Thor"))
     assert not config.set_timing_cache(other, False)
     assert config.set_timing_cache(other, True)
-
-
-def test_a_monitor_hears_of_the_build_and_may_end_it(model: bytes) -> None:
-    with installed("10.3.0") as fake:
-        bench = bench_of(fake)
-        said: list[str] = []
-
-        base: Any = fake.trt.IProgressMonitor
-
-        class Monitor(base):  # type: ignore[misc]  # has no type
-            def __init__(self, most: int) -> None:
-                base.__init__(self)
-                self.left = most
-
-            def phase_start(self, phase_name: str, parent: str | None, num_steps: int) -> None:
-                said.append(f"{phase_name} of {parent}: {num_steps}")
-
-            def step_complete(self, phase_name: str, step: int) -> bool:
-                self.left -= 1
-                return self.left > 0
-
-            def phase_finish(self, phase_name: str) -> None:
-                said.append(f"{phase_name} done")
-
-        for most, built in ((100, True), (2, False)):
-            network, config = bench.parsed(model), bench.config()
-            config.progress_monitor = Monitor(most)
-            plan = bench.builder.build_serialized_network(network, config)
-            assert (plan is not None) is built
-        assert said[:2] == [
-            "Building Engine of None: 1",
-            "Computing profile costs of Building Engine: 4",
-        ]
-        assert said.count("Building Engine done") == 2
-
-
-def test_what_8_lacks_cannot_be_set() -> None:
-    with installed("8.6.1") as fake:
-        bench = bench_of(fake)
-        bench.network()
-        config = bench.builder.create_builder_config()
-        assert not hasattr(fake.trt, "IProgressMonitor")
-        with pytest.raises(AttributeError, match="no attribute 'progress_monitor'"):
-            config.progress_monitor = None
-        with pytest.raises(AttributeError):
-            fake.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED  # noqa: B018
-
-
-def test_what_11_lacks_is_gone() -> None:
-    with installed("11.4.0") as fake:
-        for owner, name in (
-            ("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"),
-            ("BuilderFlag", "FP16"),
-            ("BuilderFlag", "INT8"),
-            ("BuilderFlag", "OBEY_PRECISION_CONSTRAINTS"),
-            ("ILayer", "precision"),
-            ("ILayer", "set_output_type"),
-        ):
-            assert not hasattr(getattr(fake.trt, owner), name)
 
 
 @pytest.mark.parametrize(
@@ -379,11 +300,6 @@ def test_a_corrupt_plan_is_refused(bench: Bench, model: bytes, corrupt: Any, kin
     runtime = bench.trt.Runtime(bench.logger)
     assert runtime.deserialize_cuda_engine(corrupt(bench.plan(model))) is None
     assert bench.why("load") is kind
-
-
-def test_onnx_is_no_plan(bench: Bench, model: bytes) -> None:
-    assert bench.trt.Runtime(bench.logger).deserialize_cuda_engine(model) is None
-    assert bench.why("load") is Problem.NOT_A_PLAN
 
 
 def test_a_plan_of_another_gpu_or_version_is_refused(bench: Bench, model: bytes) -> None:
@@ -410,19 +326,6 @@ def test_a_context_refuses_what_is_not_ready(bench: Bench, model: bytes) -> None
     assert "Address is not set for input tensor frames" in bench.lines[-1]
     assert not context.set_tensor_address("frames", Block((1,), np.uint8).address + 1)
     assert not context.set_tensor_address("absent", 0)
-
-
-def test_arguments_of_other_types_are_refused(bench: Bench, model: bytes) -> None:
-    trt, engine = bench.trt, bench.engine(model)
-    config = bench.builder.create_builder_config()
-    with pytest.raises(TypeError, match="incompatible function arguments"):
-        config.set_flag(trt.DataType.FLOAT)
-    with pytest.raises(TypeError, match="incompatible function arguments"):
-        engine.create_execution_context().execute_async_v3(0.0)
-    with pytest.raises(TypeError, match="No constructor defined"):
-        trt.ICudaEngine()
-    with pytest.raises(AttributeError):
-        config.progres_monitor = None
 
 
 def test_faults_are_told_as_the_real_one_tells_them(bench: Bench, model: bytes) -> None:
@@ -452,13 +355,6 @@ def test_faults_are_told_as_the_real_one_tells_them(bench: Bench, model: bytes) 
     assert bench.why() is Problem.NO_GPU
 
 
-def test_a_second_logger_is_not_listened_to(bench: Bench) -> None:
-    bench.network()
-    with_another = bench.trt.Runtime(bench.trt.Logger(bench.trt.Logger.ERROR))
-    assert with_another.deserialize_cuda_engine(b"") is None
-    assert bench.why("load") is Problem.NOT_A_PLAN
-
-
 def test_nothing_is_left_behind() -> None:
     before = set(sys.modules)
     with installed():
@@ -471,13 +367,6 @@ def test_nothing_is_left_behind() -> None:
         import edge.tensorrt.engine as again
 
         assert again.version() == "8.6.1"
-
-
-def test_uses_are_noted(bench: Bench, model: bytes) -> None:
-    bench.plan(model)
-    noted = {(use.owner, use.name, use.positional) for use in uses()}
-    assert ("IBuilderConfig", "add_optimization_profile", 1) in noted
-    assert ("OnnxParser", "parse", 1) in noted
 
 
 def test_a_process_of_its_own_finds_it(tmp_path: Path) -> None:

@@ -51,12 +51,7 @@ _WRONG = ("queued", "lost", "overruns", "refused")
 
 
 class SoftwareGpu:
-    """The driver in this process.
-
-    Attributes:
-        path: of the libcuda.so.1.
-        library: the same by ctypes, for functions that neither library has.
-    """
+    """The driver in this process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,14 +76,9 @@ class SoftwareGpu:
             assert known, f"there is no property {name!r}"
 
     def fail(self, routine: str, code: int, skip: int = 0, times: int = -1) -> None:
-        """Let a routine fail.
+        """Let a routine, by its exported name or "kernel" for the next that runs, answer a code.
 
-        Args:
-            routine: as the driver exports it, for instance "cuMemAlloc_v2"; "kernel" for the next
-                kernel that runs, which ruins the context as on a GPU.
-            code: what it answers.
-            skip: calls that still succeed.
-            times: calls that fail then; -1 for all.
+        The first `skip` calls still succeed; then `times` calls fail, -1 for all.
         """
         added = self.library.software_fail(
             routine.encode(), code, ctypes.c_long(skip), ctypes.c_long(times)
@@ -127,15 +117,7 @@ def missing_tool() -> str | None:
 
 
 def build(folder: Path, sources: Sequence[Path] = (FRONT, PROBE)) -> Path:
-    """Compile the driver.
-
-    Args:
-        folder: where to; it is made.
-        sources: CUDA C whose kernels can be launched.
-
-    Returns:
-        The libcuda.so.1.
-    """
+    """Compile the driver."""
     folder.mkdir(parents=True, exist_ok=True)
     kernels, unsupported = folder / "kernels.cpp", folder / "unsupported.c"
     kernels.write_text(_kernels(sources))

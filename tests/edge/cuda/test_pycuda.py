@@ -11,7 +11,6 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,24 +192,6 @@ def test_other_threads_run_while_one_waits(
     assert sum(begun < moment < done for moment in ticks) > 5
 
 
-def test_python_runs_in_the_stream(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
-    memory, block = cuda.page_locked((4,), np.int32), cuda.allocate(16)
-    memory.array[:] = 1, 2, 3, 4
-    cuda.copy_in(block.pointer, memory.array)
-
-    def double(_: int | None) -> None:
-        there = (ctypes.c_int * 4).from_address(block.pointer)
-        np.ctypeslib.as_array(there)[:] *= 2
-
-    callback = HOST_FUNCTION(double)
-    for _ in range(3):
-        in_stream(software_gpu, cuda, callback)
-    cuda.copy_out(memory.array, block.pointer)
-    cuda.synchronize()
-    assert memory.array.tolist() == [8, 16, 24, 32]
-    assert software_gpu.count("host_functions") == 3
-
-
 def in_stream(gpu: SoftwareGpu, cuda: Cuda, callback: object) -> None:
     """Put a function of the CPU into the stream."""
     assert gpu.library.cuLaunchHostFunc(ctypes.c_void_p(cuda.stream), callback, None) == 0
@@ -237,22 +218,6 @@ def test_arguments_reach_a_kernel_with_all_their_bits(
         assert np.array_equal(memory.array, expected)
 
 
-def test_a_kernel_writing_past_its_block_is_found(
-    software_gpu: SoftwareGpu, compiler: None
-) -> None:
-    with open_cuda() as cuda:
-        block = cuda.allocate(16)
-        kernel = cuda.kernel(PROBE.read_text(), "overrun")
-        kernel.launch((1, 1, 1), (1, 1, 1), (np.uint64(block.pointer), np.int32(3)))
-        cuda.synchronize()
-        assert software_gpu.count("overruns") == 0
-        kernel.launch((1, 1, 1), (1, 1, 1), (np.uint64(block.pointer), np.int32(4)))
-        cuda.synchronize()
-        block.free()  # pycuda prints the refusal
-    assert software_gpu.count("overruns") == 1
-    software_gpu.reset()
-
-
 def test_a_function_that_is_not_in_the_source_is_refused(
     software_gpu: SoftwareGpu, compiler: None
 ) -> None:
@@ -268,52 +233,6 @@ def test_a_source_is_compiled_and_loaded_once(software_gpu: SoftwareGpu, compile
         cuda.kernel(PROBE.read_text(), "scale")
         cuda.kernel(PROBE.read_text(), "overrun")
         assert software_gpu.count("modules") == 1
-
-
-def test_two_thousand_rounds_beside_a_busy_thread(
-    software_gpu: SoftwareGpu, compiler: None
-) -> None:
-    rounds, count = 2_000, 256
-    with beside(_allocate_arrays), open_cuda() as cuda:
-        here, there = cuda.page_locked((count,), np.int32), cuda.page_locked((count,), np.int32)
-        source, target = cuda.allocate(count * 4), cuda.allocate(count * 4)
-        event, numbers = cuda.event(), np.arange(count, dtype=np.int32)
-        for turn in range(rounds):
-            here.array[:] = numbers + turn
-            cuda.copy_in(source.pointer, here.array)
-            scale(cuda, source.pointer, target.pointer, count, 3, turn)
-            cuda.copy_out(there.array, target.pointer)
-            event.record()
-            event.wait()
-            assert np.array_equal(there.array, (numbers + turn) * 3 + turn)
-        assert software_gpu.count("allocations") == 4
-    software_gpu.assert_clean()
-    assert software_gpu.count("launches") == rounds
-
-
-def _allocate_arrays() -> None:
-    [np.random.default_rng(i).integers(0, 9, 300 * i) for i in range(20)]
-
-
-@contextmanager
-def beside(work: Callable[[], None]) -> Iterator[None]:
-    """Work on another thread, again and again, changing places with this one often."""
-    stop = threading.Event()
-
-    def repeat() -> None:
-        while not stop.is_set():
-            work()
-
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(2e-5)
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        sys.setswitchinterval(interval)
 
 
 def test_what_a_compiler_complains_of_is_told(software_gpu: SoftwareGpu, compiler: None) -> None:
@@ -492,13 +411,6 @@ def test_entering_that_fails_leaves_nothing_and_can_be_tried_again(
         use(cuda)
     software_gpu.assert_clean(allow_refused=True)
     software_gpu.reset()
-
-
-def test_one_after_another(software_gpu: SoftwareGpu) -> None:
-    for _ in range(3):
-        with open_cuda() as cuda:
-            use(cuda)
-    software_gpu.assert_clean()
 
 
 def test_one_within_another(software_gpu: SoftwareGpu) -> None:

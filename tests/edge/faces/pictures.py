@@ -50,14 +50,7 @@ def scene(
     size_hw: tuple[int, int] = (360, 640),
     light: Sequence[float] = (1.0,),
 ) -> Image:
-    """Heads before the wall.
-
-    Args:
-        places: left and top of each; what leaves the picture is cut off.
-        side: of the heads.
-        size_hw: of the picture.
-        light: on each, in turn; 1 is as photographed.
-    """
+    """Heads before the wall."""
     height, width = size_hw
     picture = wall(height, width).copy()
     for number, (x, y) in enumerate(places):
