@@ -22,6 +22,8 @@ from training.data.folders import Picture
 from training.evaluation.sources import SourceFacts
 
 FILE = "evaluation.json"
+NAMED = 12
+"""Sources of a label that are named one by one at most."""
 
 Logits = npt.NDArray[np.float64]
 
@@ -74,9 +76,12 @@ class Evaluation:
         return self.where(np.isfinite(np.stack(logits)).all(axis=0))
 
     def describe(self) -> str:
-        """The sources of both labels, in one line."""
-        named = (self.source_names(label) for label in (0, 1))
-        return " and ".join(", ".join(names) for names in named if names)
+        """The sources of both labels, in one line; where there are many, how many."""
+        parts = []
+        for label, word in enumerate(("sources of photographs", "generators")):
+            names = self.source_names(label)
+            parts.append(", ".join(names) if len(names) <= NAMED else f"{len(names)} {word}")
+        return " and ".join(part for part in parts if part)
 
     def source_names(self, label: int) -> list[str]:
         """Sources of a label, by name."""

@@ -18,6 +18,11 @@ def test_a_manifest_gets_three_figures_for_each_degradation_and_five_with_a_cros
     assert len(crossed) == 5 and crossed[3].metric == UNSEEN_ABOVE
 
 
+def test_many_sources_are_counted() -> None:
+    evaluation = made_evaluation(np.random.default_rng(0), cameras=13, generators=2)
+    assert evaluation.describe() == "13 sources of photographs and s10, s11"
+
+
 def test_what_is_not_defined_is_left_out() -> None:
     evaluation = made_evaluation(np.random.default_rng(0), generators=0)
     assert [f.metric for f in figures(evaluation, Calibration())] == [ABOVE]
