@@ -75,13 +75,25 @@ class _Resuming:
         os.unlink(output_file)  # is empty, and would be left by a run that is killed
         with requests.Session() as session:
             session.mount(url, HTTPAdapter(max_retries=self._retries))
-            have = self._part.stat().st_size if self._part.exists() else 0
-            headers = {"Accept-Encoding": "identity", **self._range(url, have)}
-            with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
-                if response.status_code != 416:  # else the part is whole already
-                    self._receive(response, url, have)
+            while True:
+                have = self._size()
+                try:
+                    self._go_on(session, url, have)
+                    break
+                except urllib3.exceptions.HTTPError:  # the connection broke
+                    if self._size() <= have:
+                        raise
         os.replace(self._part, output_file)
         self._tag.unlink(missing_ok=True)
+
+    def _size(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+    def _go_on(self, session: requests.Session, url: str, have: int) -> None:
+        headers = {"Accept-Encoding": "identity", **self._range(url, have)}
+        with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
+            if response.status_code != 416:  # else the part is whole already
+                self._receive(response, url, have)
 
     def _range(self, url: str, have: int) -> dict[str, str]:
         known, _, tag = self._tag.read_text().partition("\n") if self._tag.exists() else ("",) * 3

@@ -54,11 +54,21 @@ def test_a_file_comes_whole_and_its_progress_is_given(site: Site, target: Path) 
 
 
 def test_it_goes_on_from_where_it_stopped(site: Site, target: Path) -> None:
-    site.cuts = 1
+    leave(site, target, 300_000)
+    fetch(site, target)
+    assert site.asked == [("a.zip", "bytes=300000-", 206)]
+
+
+def test_a_connection_that_breaks_is_taken_up_again_while_anything_comes(
+    site: Site, target: Path
+) -> None:
+    site.cuts = 4
+    fetch(site, target)
+    assert [status for *_, status in site.asked] == [200, 206, 206, 206, 206]
+    target.unlink()
+    site.ranges, site.cuts = False, 9
     with pytest.raises(AddressError, match=r"is kept.*run the same command again"):
         fetch(site, target)
-    fetch(site, target)
-    assert site.asked == [("a.zip", None, 200), ("a.zip", "bytes=350000-", 206)]
 
 
 def test_a_server_that_cannot_go_on_begins_again(site: Site, target: Path) -> None:
