@@ -38,7 +38,7 @@ class DataConfig(Strict):
     )
     flip: bool = Field(default=True, description="Mirror half of the samples, left to right.")
     resize: int | None = Field(
-        default=None, gt=0, description="Resize to a square of so many pixels first; null: never."
+        default=None, gt=0, description="Resize to a square of this side first; null: never."
     )
     reduced_share: float = Field(
         default=0.0,

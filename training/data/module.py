@@ -116,7 +116,7 @@ def sample_settings(
     clean: bool = False,
     mirror: bool = True,
 ) -> SampleSettings:
-    """The settings of samples, for so many loading processes; the rest as of `SampleSettings`."""
+    """The settings of samples, each of `workers` loading processes with its share of the memory."""
     return SampleSettings(
         crop=data.crop,
         resize=data.resize,

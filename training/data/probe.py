@@ -84,7 +84,7 @@ def perceptual_hash(image: Image) -> bytes:
         import imagehash
     except ImportError as error:
         raise MissingDependency(
-            "imagehash", "find pictures that are alike", "pip install 'patchwatch[train]'"
+            "imagehash", "find pictures that match", "pip install 'patchwatch[train]'"
         ) from error
     bits = imagehash.phash(PillowImage.fromarray(np.ascontiguousarray(image[:, :, ::-1]))).hash
     return np.packbits(bits).tobytes()

@@ -99,17 +99,17 @@ def resize(image: Image, height: int, width: int, filter: Filter) -> Image:
 
 
 def blur(image: Image, sigma: float) -> Image:
-    """Blur with a Gaussian of so many pixels, mirrored at the borders."""
+    """Blur with a Gaussian of `sigma` pixels, mirrored at the borders."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.uint8)
 
 
 def gaussian_noise(image: Image, sigma: float, seed: int) -> Image:
-    """Add normal noise of so many grey levels, each channel on its own."""
+    """Add normal noise of `sigma` grey levels, each channel on its own."""
     return _rounded(image + sigma * _normal(image.shape, seed))
 
 
 def poisson_noise(image: Image, photons: float, seed: int) -> Image:
-    """Count photons, of which white gives so many on average, each channel on its own.
+    """Count photons, of which white gives `photons` on average, each channel on its own.
 
     Counts are quantiles of the Poisson distribution by the expansion of Cornish and Fisher (1938)
     to its second term, so that two pictures of one size take the same random numbers.

@@ -218,7 +218,7 @@ class _Converter:
     """Makes BGR with the levels that the device's readers give."""
 
     def __init__(self) -> None:
-        # One for all frames: each that is made anew works out its tables again.
+        # One for all frames: each new one works out its tables again.
         self._reformatter = VideoReformatter()
 
     def image(self, frame: VideoFrame) -> Image:

@@ -180,7 +180,7 @@ def _fill(groups: Sequence[Sequence[str]], kind: str, of: dict[str, Split]) -> N
 
 
 def _next_split(counts: Counter[Split], total: int, left: int) -> Split:
-    """Of a group, when so many are left with it: train must get one, then val, then test."""
+    """Of a group, when `left` are left with it: train must get one, then val, then test."""
     lacking = [split for split in SPLITS if not counts[split]]
     if len(lacking) >= left:
         return lacking[0]

@@ -1,6 +1,6 @@
 """Work that is shared out over processes, and stops cleanly.
 
-A video that brings its process down (a decoder may) is found out and told of; the others go on.
+A video that brings its process down (a decoder may) is found out; the others go on.
 """
 
 from __future__ import annotations

@@ -93,6 +93,6 @@ def _card(path: Path) -> DecoderCard:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ModelError(
-            f"{path} is no card of an autoencoder: {where}: {first['msg']}. Train it anew with "
+            f"{path} is no card of an autoencoder: {where}: {first['msg']}. Train it again with "
             "`patchwatch pairs train`."
         ) from error

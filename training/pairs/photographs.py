@@ -45,7 +45,7 @@ def find_photographs(data: Path) -> list[Picture]:
 
 
 def evenly(pictures: Sequence[Picture], limit: int | None) -> list[Picture]:
-    """At most `limit` of them, from all sources alike as far as these go, in their first order."""
+    """At most `limit` of them, as evenly over sources as these go, in their first order."""
     if limit is None or limit >= len(pictures):
         return list(pictures)
     rank: dict[str, int] = {}

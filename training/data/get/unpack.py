@@ -30,7 +30,7 @@ _BROKEN = (
 
 
 def unpack(archive: Path, folder: Path, on_member: OnMember = lambda done, total: None) -> None:
-    """Unpack a zip or tar, told apart by content, beside the folder, and put it in place at the
+    """Unpack a zip or tar, recognised by content, beside the folder, and put it in place at the
     end.
 
     Raises:

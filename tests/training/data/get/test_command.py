@@ -229,8 +229,16 @@ def test_a_run_that_was_killed_goes_on_to_the_identical_file(
 ) -> None:
     site.block_s = 0.002
     out = tmp_path / "out"
-    command_line = [sys.executable, "-m", "training.data.get", "forensynth", "--part", "train-1"]
-    command_line += ["--address", site.address, "--output", str(out), "--accept-licence"]
+    command_line = [sys.executable, "-m", "patchwatch", "data", "get", "forensynth"]
+    command_line += [
+        "--part",
+        "train-1",
+        "--address",
+        site.address,
+        "--output",
+        str(out),
+        "--accept-licence",
+    ]
     with subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True) as first:
         part = out / "progan_train.7z.001.part"
         _wait_until(lambda: part.exists() and part.stat().st_size > 2**20)
