@@ -77,6 +77,13 @@ def logits(out: str) -> list[float]:
 
 
 RUN = ("--headless", "--json", "-", "--region", "center:48")
+ENGINE = ("--backend", "tensorrt", "--precision", "fp32")
+
+
+@pytest.fixture
+def words(model: Path, clip: Path) -> tuple[object, ...]:
+    """Run the model's engine on the clip."""
+    return ("run", clip, "--model", model, *RUN, *ENGINE)
 
 
 def engines(folder: Path) -> list[Path]:
@@ -84,11 +91,9 @@ def engines(folder: Path) -> list[Path]:
 
 
 def test_builds_at_first_and_finds_it_from_then_on(
-    start: Start, model: Path, clip: Path, tmp_path: Path
+    start: Start, words: tuple[object, ...], tmp_path: Path
 ) -> None:
-    plain = ("run", clip, "--model", model, *RUN)
-    expected = logits(finished(start(*plain))[0])
-    words = (*plain, "--backend", "tensorrt", "--precision", "fp32")
+    expected = logits(finished(start(*words[: -len(ENGINE)]))[0])
     out, err = finished(start(*words))
     assert logits(out) == pytest.approx(expected, abs=1e-4)
     assert "The first build takes minutes" in err
@@ -105,9 +110,8 @@ def test_builds_at_first_and_finds_it_from_then_on(
 
 
 def test_two_processes_that_need_one_engine_build_it_once(
-    start: Start, model: Path, clip: Path, tmp_path: Path
+    start: Start, words: tuple[object, ...], tmp_path: Path
 ) -> None:
-    words = ("run", clip, "--model", model, *RUN, "--backend", "tensorrt", "--precision", "fp32")
     both = [start(*words, faults=Faults(build_seconds=3)) for _ in range(2)]
     said = [finished(process)[1] for process in both]
     assert sum("building one" in err for err in said) == 1
@@ -115,19 +119,17 @@ def test_two_processes_that_need_one_engine_build_it_once(
 
 
 def test_a_cache_that_cannot_be_made_is_survived_and_said(
-    start: Start, model: Path, clip: Path, tmp_path: Path
+    start: Start, words: tuple[object, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    words = ("run", clip, "--model", model, *RUN, "--backend", "tensorrt", "--precision", "fp32")
     out, err = finished(start(*words, cache=tmp_path / "file"))
     assert len(logits(out)) == 12
     assert f"could not be kept in {tmp_path / 'file' / 'patchwatch' / 'engines'}" in err
 
 
 def test_ctrl_c_while_building_ends_at_once_and_leaves_nothing(
-    start: Start, model: Path, clip: Path, tmp_path: Path
+    start: Start, words: tuple[object, ...], tmp_path: Path
 ) -> None:
-    words = ("run", clip, "--model", model, *RUN, "--backend", "tensorrt", "--precision", "fp32")
     process = start(*words, faults=Faults(build_seconds=60))
     while not list((tmp_path / "cache").rglob("*.lock")) or not _builders(tmp_path):
         time.sleep(0.05)
@@ -159,18 +161,7 @@ def test_sigterm_while_running_finishes_the_files(
     import av
 
     clip = write_clip(tmp_path / "long.mp4", 3000)
-    words = (
-        "run",
-        clip,
-        "--model",
-        model,
-        "--headless",
-        "--save",
-        "o.mp4",
-        "--region",
-        "center:48",
-    )
-    process = start(*words, "--backend", "tensorrt", "--precision", "fp32")
+    process = start("run", clip, "--model", model, *RUN, *ENGINE, "--save", "o.mp4")
     while not (tmp_path / "o.mp4").exists() or (tmp_path / "o.mp4").stat().st_size < 1000:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
@@ -193,13 +184,11 @@ BAD: list[tuple[str, Any, dict[str, Any], str]] = [
 )
 def test_what_cannot_be_is_one_sentence(
     start: Start,
-    model: Path,
-    clip: Path,
+    words: tuple[object, ...],
     faults: dict[str, Any],
     properties: dict[str, Any],
     said: str,
 ) -> None:
-    words = ("run", clip, "--model", model, *RUN, "--backend", "tensorrt", "--precision", "fp32")
     out, err = finished(start(*words, faults=Faults(**faults), **properties), 1)
     assert out == ""
     (line,) = [line for line in err.splitlines() if line.startswith("patchwatch: error:")]
@@ -207,54 +196,47 @@ def test_what_cannot_be_is_one_sentence(
 
 
 def test_without_tensorrt_or_a_driver_it_is_a_sentence(
-    start: Start, model: Path, clip: Path, tmp_path: Path
+    words: tuple[object, ...], tmp_path: Path
 ) -> None:
-    words = [sys.executable, "-m", "patchwatch", "run", clip, "--model", model, *RUN]
-    words += ["--backend", "tensorrt"]
+    command = [sys.executable, "-m", "patchwatch", *map(str, words)]
     without = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = subprocess.run(
-        list(map(str, words)), env=without, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1 and "apt install python3-libnvinfer" in done.stderr
     driverless = without | site_environment() | {"LD_LIBRARY_PATH": ""}
     driverless["PYTHONPATH"] = os.pathsep.join([str(ROOT), driverless["PYTHONPATH"]])
-    done = subprocess.run(
-        list(map(str, words)), env=driverless, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1 and "No NVIDIA driver found" in done.stderr
-    assert "Traceback" not in done.stderr
+    for found, reason in (
+        (without, "apt install python3-libnvinfer"),
+        (driverless, "No NVIDIA driver found"),
+    ):
+        done = subprocess.run(command, env=found, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and reason in done.stderr and "Traceback" not in done.stderr
 
 
 def test_export_builds_ahead_and_the_engine_can_be_named(
     start: Start, model: Path, clip: Path, tmp_path: Path
 ) -> None:
-    words = ("export", model, "--engine", "--static", "1x48x48", "--precision", "fp32")
-    out, _ = finished(start(*words))
+    export = ("export", model, "--engine", "--static", "1x48x48", "--precision", "fp32")
+    out, _ = finished(start(*export))
     assert "max |Δ logit|" in out and "fake, fp32, 1x48x48" in out
     assert len(engines(tmp_path)) == 1
-    run = ("run", clip, *RUN, "--backend", "tensorrt", "--precision", "fp32", "--model")
+    run = ("run", clip, *RUN, *ENGINE, "--model")
     _, err = finished(start(*run, model))
     assert "building" not in err, "run finds what export built"
-    finished(start(*words, "-o", "mine.engine"))
-    _, err = finished(start("export", "mine.engine", "--engine"), 2)
-    assert "expected a model file" in err
+    finished(start(*export, "-o", "mine.engine"))
     out, _ = finished(start("run", clip, *RUN, "--model", "mine.engine"))
     assert len(logits(out)) == 12
-    _, err = finished(start("run", clip, "--model", "mine.engine", "--precision", "int8"), 2)
-    assert "was built for fp32" in err
-    _, err = finished(start(*words, "-o", "mine.engine"), 1)
-    assert "exists already" in err
+    (tmp_path / "broken.onnx").write_bytes(model.read_bytes()[:200])
+    for code, said, words in (
+        (2, "expected a model file", ("export", "mine.engine", "--engine")),
+        (2, "was built for fp32", ("run", clip, "--model", "mine.engine", "--precision", "int8")),
+        (1, "exists already", (*export, "-o", "mine.engine")),
+        (1, "absent has no photographs to judge", (*export, "--labelled", "absent")),
+        (1, "neither a file nor a shipped model", ("export", "absent.onnx", "--engine")),
+        (1, "not an ONNX model", ("export", "broken.onnx", "--engine")),
+        (2, "--static", ("export", model, "--engine")),
+    ):
+        _, err = finished(start(*words), code)
+        assert said in err and "building" not in err
     _, err = finished(start(*run, "mine.engine", version="8.6.1"), 1)
     assert "built for another machine" in err and "tensorrt: 8.6.1, not 10.3.0" in err
-    _, err = finished(start(*words, "--labelled", "absent"), 1)
-    assert "absent has no photographs to judge" in err and "building" not in err
-    _, err = finished(start("export", "absent.onnx", "--engine"), 1)
-    assert "neither a file nor a shipped model" in err
-    (tmp_path / "broken.onnx").write_bytes(model.read_bytes()[:200])
-    _, err = finished(start("export", "broken.onnx", "--engine"), 1)
-    assert "not an ONNX model" in err
-    _, err = finished(start("export", model, "--engine"), 2)
-    assert "--static" in err
 
 
 def test_the_self_test_builds_proves_times_and_reports(software_cuda: Path, tmp_path: Path) -> None:

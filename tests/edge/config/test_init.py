@@ -8,7 +8,7 @@ import pytest
 from edge.config import RunConfig, json_schema, load_config, override
 from edge.errors import ConfigError
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
 def write(tmp_path: Path, text: str) -> Path:
