@@ -43,15 +43,15 @@ class Stopwatch:
 
 
 class Detector:
-    """A backend and the region of the frame that it is shown.
+    """A backend and the region of the frame that it sees.
 
-    Where that is faces, it follows those of one source from frame to frame, and each source needs
-    a detector of its own; the backend and the finder of faces may be shared.
+    For faces each source needs a detector of its own, which follows them from frame to frame; the
+    backend and the finder of faces may be shared.
 
     Args:
         backend: an open backend.
         region: which pixels it sees.
-        faces: how faces are found; as usual if None. Only used where the region is faces.
+        faces: how faces are found, where they are the region; the defaults if None.
 
     Raises:
         MissingDependency: faces are to be found, and dlib is not installed.
@@ -75,21 +75,18 @@ class Detector:
         if side := self.region.fixed_side:
             self._refuse_tiny(side, side)
             # An engine is built for one size of batch, and tiles fill the largest.
-            batches: tuple[int, ...] = (1,)
-            if isinstance(self.backend, FrameBackend):
-                batches = {"tiles": (MAX_BATCH,), "faces": (1, MAX_BATCH)}.get(
-                    self.region.kind, batches
-                )
-            for batch in batches:
+            batches = {"tiles": (MAX_BATCH,), "faces": (1, MAX_BATCH)}
+            own = batches if isinstance(self.backend, FrameBackend) else {}
+            for batch in own.get(self.region.kind, (1,)):
                 self.backend.warm_up(side, side, batch)
 
     @property
     def works_ahead(self) -> bool:
-        """Whether `begin` gives the frame away, so that the next can be fetched meanwhile."""
+        """Whether `begin` returns before the work is done, so that the next can be fetched."""
         return isinstance(self.backend, FrameBackend) and self._watch is None
 
     def restart(self) -> None:
-        """The next frame has nothing to do with those before: other people, if any."""
+        """The next frame has nothing to do with those before."""
         if self._watch is not None:
             self._watch.restart()
 
@@ -110,7 +107,7 @@ class Detector:
         pixel_format: PixelFormat = "bgr",
         source: str | None = None,
     ) -> Crops | Pending:
-        """Cut the region out of a frame, or give the frame to a backend that does so itself.
+        """Cut the region out of a frame, or submit the frame to a backend that does so itself.
 
         Args:
             image: uint8, [H, W, 3] BGR or [H·3/2, W] NV12; may be used again once this returns
@@ -124,7 +121,12 @@ class Detector:
             ModelError: the backend cannot take it.
         """
         if self._watch is not None:
-            return self._begin_faces(self._watch, to_bgr(image, pixel_format), watch, source)
+            bgr = to_bgr(image, pixel_format)
+            self._refuse_tiny(self.region.size, self.region.size)
+            with watch.stage("faces"):
+                self._watch.follow(bgr)
+            with watch.stage("region"):
+                return Crops(self._watch.crops(bgr), source)
         with watch.stage("region"):
             rows, width = image.shape[:2]
             height = rows * 2 // 3 if pixel_format == "nv12" else rows
@@ -133,35 +135,25 @@ class Detector:
                 return self.backend.submit(image, pixel_format, self.region, source)
             return Crops(cut(to_bgr(image, pixel_format), self.region), source)
 
-    def finish(self, begun: Crops | Pending, watch: Stopwatch) -> tuple[Region, ...]:
-        """The evidence of a frame that was begun.
+    def finish(self, work: Crops | Pending, watch: Stopwatch) -> tuple[Region, ...]:
+        """The evidence of a frame that `begin` took.
 
         Args:
-            begun: what `begin` returned.
-            watch: takes the stage `model`: what is left of it, where the backend works ahead.
+            work: what `begin` returned.
+            watch: takes the stage `model`, or the rest of it if the backend works ahead.
 
         Returns:
-            One region or more, each with finite or non-finite evidence as the model gave it; of
-            faces as many as there are.
+            One region or more, or as many as there are faces; evidence may not be finite.
 
         Raises:
             ModelError: the backend failed.
             GpuError: the GPU did.
         """
         with watch.stage("model"):
-            if isinstance(begun, Pending):
-                return _regions_of(begun, begun.evidence())
-            evidence = _infer(self.backend, begun.crops, begun.source)
-            return tuple(map(_region_of, begun.crops, evidence))
-
-    def _begin_faces(
-        self, faces: FaceWatch, image: Image, watch: Stopwatch, source: str | None
-    ) -> Crops:
-        self._refuse_tiny(self.region.size, self.region.size)
-        with watch.stage("faces"):
-            faces.follow(image)
-        with watch.stage("region"):
-            return Crops(faces.crops(image), source)
+            if isinstance(work, Pending):
+                return _regions_of(work, work.evidence())
+            evidence = _infer(self.backend, work.crops, work.source)
+            return tuple(map(_region_of, work.crops, evidence))
 
     def _refuse_tiny(self, height: int, width: int) -> None:
         patches = self.backend.manifest.patches
@@ -175,23 +167,23 @@ class Detector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crops:
-    """A frame that was cut and waits for the model."""
+    """The crops of a frame, waiting for the model, and the name of its source."""
 
     crops: list[Crop]
     source: str | None = None
 
 
 def finish_together(
-    backend: Backend, begun: Sequence[Crops | Pending], watches: Sequence[Stopwatch]
+    backend: Backend, work: Sequence[Crops | Pending], watches: Sequence[Stopwatch]
 ) -> list[tuple[Region, ...]]:
     """The evidence of frames of several sources, which share a backend.
 
-    Crops of one size are given to the model together, up to `MAX_BATCH`.
+    Crops of one size go to the model together, up to `MAX_BATCH`.
 
     Args:
-        backend: what they were begun for.
-        begun: what `Detector.begin` returned for each.
-        watches: of each; takes the stage `model`, which is that of all.
+        backend: of all of them.
+        work: what `Detector.begin` returned for each.
+        watches: of each; take the stage `model`, which all share.
 
     Returns:
         For each what `Detector.finish` gives.
@@ -201,9 +193,9 @@ def finish_together(
         GpuError: the GPU did.
     """
     start = time.perf_counter()
-    pending = [item for item in begun if isinstance(item, Pending)]
-    crops = [crop for item in begun if isinstance(item, Crops) for crop in item.crops]
-    sources = {item.source for item in begun if isinstance(item, Crops)}
+    pending = [item for item in work if isinstance(item, Pending)]
+    crops = [crop for item in work if isinstance(item, Crops) for crop in item.crops]
+    sources = {item.source for item in work if isinstance(item, Crops)}
     source = sources.pop() if len(sources) == 1 else None
     evidence = iter(_infer_by_size(backend, crops, source))
     parts = {id(item): item.evidence() for item in pending}
@@ -211,7 +203,7 @@ def finish_together(
         _regions_of(item, parts[id(item)])
         if isinstance(item, Pending)
         else tuple(_region_of(crop, next(evidence)) for crop in item.crops)
-        for item in begun
+        for item in work
     ]
     for watch in watches:
         watch.add("model", (time.perf_counter() - start) * 1e3)

@@ -390,7 +390,7 @@ class _Geometry:
     input_hw: tuple[int, int]
 
     def parts(self, most: int) -> Iterator[_Geometry]:
-        """The same with so many boxes at most, one after the other."""
+        """The same with at most that many boxes each, in order."""
         for start in range(0, len(self.boxes), most):
             yield replace(self, boxes=self.boxes[start : start + most])
 

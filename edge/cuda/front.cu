@@ -6,7 +6,7 @@
 // - NV12 becomes BGR as OpenCV does it (color_yuv.simd.hpp): BT.601, limited range, 20 fractional
 //   bits, each U and V for the four pixels above it.
 //
-// Why two passes with a picture between them, and not one that works out anew the rows under each
+// Why two passes with a picture between them, and not one that recomputes the rows under each
 // pixel: where a picture is made smaller, each of its rows lies under two rows of the output, so
 // that one pass would read, convert and sum everything twice. What lies between is small (for 1080
 // rows to a width of 224, 0.7 MB), and the second pass reads it row by row without gaps.

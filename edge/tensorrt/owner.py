@@ -104,7 +104,7 @@ class GpuOwner:
             if not self._ready.done():
                 self._ready.set_exception(error)
             else:
-                # Whatever broke the GPU was told to whoever waited for it.
+                # Whoever waited for it has got the error that broke the GPU.
                 log.warning("the GPU could not be given back as it should: %s", error)
         except BaseException as error:
             if self._ready.done():

@@ -112,7 +112,7 @@ class Loss(Strict):
 
 
 class Proof(Strict):
-    """How far an engine is from ONNX Runtime running the model file, on the same frames."""
+    """The difference between an engine and ONNX Runtime running the model, on the same frames."""
 
     frames: int
     max_logit: float = Field(description="Largest difference of a logit.")
@@ -135,7 +135,7 @@ class Proof(Strict):
 class Build(Strict):
     """How an engine was made."""
 
-    route: str = Field(description="How its precision was asked for.")
+    route: str = Field(description="The way to its precision.")
     source: str = Field(description="Name of the file that was parsed.")
     network_flags: tuple[str, ...]
     builder_flags: tuple[str, ...]

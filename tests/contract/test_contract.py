@@ -71,7 +71,7 @@ ABSENT_METHODS: dict[str, set[str]] = {
 """Of these, what a version lacks and our code does not call there."""
 
 NOT_TENSORRT = {"log"}
-"""Names that TensorRT's classes have, and so many others that a call says nothing."""
+"""Names that TensorRT's classes have, and many others too."""
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +124,12 @@ def test_all_members_that_our_code_has_as_texts_are_there(version: str, ours: Ca
     anywhere = set().union(*known.values())
     used = ours.words & anywhere
     assert used - known[version] - ABSENT_MEMBERS[version] == set()
-    alike = {
+    similar = {
         word: close
         for word in ours.words - anywhere
         if (close := difflib.get_close_matches(word, anywhere, 1, cutoff=0.85))
     }
-    assert alike == {}, "misspelt?"
+    assert similar == {}, "misspelt?"
 
 
 def _members(real: Surface) -> set[str]:

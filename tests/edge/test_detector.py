@@ -95,11 +95,11 @@ def test_crops_of_one_size_go_to_the_model_together_and_each_gets_its_own() -> N
     sizes = [(32, 48), (20, 20), (32, 48), (32, 48), (20, 20)]
     detector = Detector(backend, parse_region("native"))
     watches = [Stopwatch() for _ in sizes]
-    begun = [
+    work = [
         detector.begin(grey(100 + 10 * i, *size), watch)
         for i, (size, watch) in enumerate(zip(sizes, watches, strict=True))
     ]
-    regions = finish_together(backend, begun, watches)
+    regions = finish_together(backend, work, watches)
     assert [part[0].evidence.logit for part in regions] == [-28, -18, -8, 2, 12]
     assert [part[0].input_hw for part in regions] == sizes
     assert sorted(backend.batches) == [2, 3]
@@ -115,8 +115,8 @@ def test_finishing_nothing_asks_nothing() -> None:
 def test_tiles_of_several_frames_share_batches_and_stay_apart() -> None:
     backend = FakeBackend()
     detector = Detector(backend, parse_region("tiles:16"))
-    begun = [detector.begin(grey(value, 32, 48), Stopwatch()) for value in (10, 200)]
-    first, second = finish_together(backend, begun, [])
+    work = [detector.begin(grey(value, 32, 48), Stopwatch()) for value in (10, 200)]
+    first, second = finish_together(backend, work, [])
     assert [len(first), len(second)] == [6, 6]
     assert {part.evidence.logit for part in first} == {-118.0}
     assert {part.evidence.logit for part in second} == {72.0}
@@ -160,7 +160,7 @@ def test_no_face_gives_no_region_and_asks_no_model() -> None:
     assert backend.batches == []
 
 
-def test_a_picture_on_its_own_is_looked_at_though_the_last_was_alike() -> None:
+def test_a_picture_on_its_own_is_looked_at_though_the_last_was_the_same() -> None:
     detector = face_detector(FakeBackend(), every=100)
     tracks = [detector.detect(scene([TWO[0]]), Stopwatch())[0].track for _ in range(3)]
     assert tracks == [1, 2, 3]
@@ -192,11 +192,11 @@ def test_sources_share_a_finder_and_a_batch_and_keep_their_own_tracks() -> None:
         shown = [scene(TWO), wall(360, 640), scene([(200, 60)])]
         for _ in range(4):
             watches = [Stopwatch() for _ in cameras]
-            begun = [
+            work = [
                 c.begin(*given)
                 for c, given in zip(cameras, zip(shown, watches, strict=True), strict=True)
             ]
-            found = finish_together(backend, begun, watches)
+            found = finish_together(backend, work, watches)
             assert [sorted(r.track or 0 for r in regions) for regions in found] == [[1, 2], [], [1]]
     assert backend.batches == [3] * 4
 

@@ -53,7 +53,7 @@ def host_memory(kind: type[Any], data: bytes) -> Any:
 
 
 class IProgressMonitor(Strict, metaclass=MustInit):
-    """To be derived from; told how a build goes, and may end it."""
+    """To be derived from; called as a build goes on, and may end it."""
 
     __module__ = MODULE
 

@@ -1,4 +1,4 @@
-"""Loggers, and who is told what."""
+"""Loggers, and which one gets a message."""
 
 from __future__ import annotations
 

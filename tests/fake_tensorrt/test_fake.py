@@ -328,7 +328,7 @@ def test_a_context_refuses_what_is_not_ready(bench: Bench, model: bytes) -> None
     assert not context.set_tensor_address("absent", 0)
 
 
-def test_faults_are_told_as_the_real_one_tells_them(bench: Bench, model: bytes) -> None:
+def test_faults_are_reported_as_the_real_one_tells_them(bench: Bench, model: bytes) -> None:
     bench.faults.build_fails = "[resize] Error Code 2: OutOfMemory (no further information)"
     network = bench.parsed(model)
     assert bench.builder.build_serialized_network(network, bench.config()) is None

@@ -2,7 +2,7 @@
 
 `build` compiles `driver.c`, with the kernels of the CUDA sources that it is given, into a
 libcuda.so.1. A process finds it once a `SoftwareGpu` is made, before anything has loaded another
-one, or by LD_LIBRARY_PATH. What it checks is told at the top of `driver.c`; tests take it from the
+one, or by LD_LIBRARY_PATH. The top of `driver.c` says what it checks; tests take it from the
 fixture `software_gpu` in `fixtures.py`.
 
 What can be set, by `SoftwareGpu.set` or, for a process of its own, by variables SOFTWARE_CUDA_…:
@@ -60,7 +60,7 @@ class SoftwareGpu:
         self.library.software_last_refusal.restype = ctypes.c_char_p
 
     def reset(self) -> None:
-        """Begin anew: nothing allocated or pushed, nothing counted, no failure to come."""
+        """Start over: nothing allocated or pushed, nothing counted, no failure to come."""
         self.library.software_reset()
 
     def count(self, what: str) -> int:

@@ -577,7 +577,7 @@ API int cuStreamDestroy_v2(void *handle)
     if (!stream)
         FAIL(INVALID_HANDLE);
     if (stream->first)
-        code = NOT_PERMITTED;  // a GPU would do the work first; whoever relies on that is told
+        code = NOT_PERMITTED;  // a GPU would do the work first; whoever relies on that is refused
     drop(stream);
     LEAVE
 }

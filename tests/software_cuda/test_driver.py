@@ -140,7 +140,7 @@ def test_what_is_unknown_or_gone_is_refused(raw: Raw, free: str) -> None:
     assert raw.cuEventRecord(event, stream) == INVALID_HANDLE
 
 
-def test_a_stream_destroyed_in_the_middle_of_its_work_is_told(raw: Raw) -> None:
+def test_a_stream_destroyed_in_the_middle_of_its_work_is_reported(raw: Raw) -> None:
     stream, here, there = raw.out("cuStreamCreate", 0), locked(raw), block(raw)
     raw.cuMemcpyHtoDAsync_v2(there, here, size(64), stream)
     assert raw.cuStreamDestroy_v2(stream) == NOT_PERMITTED
@@ -196,7 +196,7 @@ def test_a_failure_comes_when_it_was_asked_for(raw: Raw) -> None:
     assert codes == [0, OUT_OF_MEMORY, 0]
 
 
-def test_leaks_are_told(raw: Raw) -> None:
+def test_leaks_are_reported(raw: Raw) -> None:
     block(raw)
     with pytest.raises(AssertionError, match="'device_blocks': 1, 'references': 1, 'depth': 1"):
         raw.gpu.assert_clean()

@@ -64,7 +64,7 @@ def test_another_contract_says_what_was_expected_and_found(tmp_path: Path) -> No
         open_backend(path)
 
 
-def test_a_fixed_size_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_a_fixed_size_is_reported_with_the_way_out(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx", fixed_hw=(8, 12))
     with open_backend(path) as backend:
         assert len(backend.infer(np.zeros((2, 8, 12, 3), np.uint8))) == 2
@@ -149,7 +149,7 @@ def test_this_build_has_no_gpu_and_says_what_to_install(tmp_path: Path, device: 
 def test_a_gpu_that_answers_is_used(
     tmp_path: Path, pretend: Callable[..., Pretending], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    runtime = pretend(writes="[W:onnxruntime:Default, a.cc:1 F] told and harmless\n")
+    runtime = pretend(writes="[W:onnxruntime:Default, a.cc:1 F] logged and harmless\n")
     path = write_model(tmp_path / "m.onnx")
     with OnnxRuntimeBackend(path, device="cuda") as backend:
         assert backend.device == "cuda"
@@ -159,7 +159,7 @@ def test_a_gpu_that_answers_is_used(
     assert runtime.fallback_disabled
     out, err = capfd.readouterr()
     assert out == ""
-    assert "told and harmless" in err
+    assert "logged and harmless" in err
 
 
 def test_falling_back_in_silence_is_refused_with_the_reason(

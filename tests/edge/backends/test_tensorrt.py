@@ -233,7 +233,7 @@ def test_another_size_gets_an_engine_of_its_own_and_only_a_few_are_held(
     assert max(alive) == alive[MOST_RUNNERS - 1], "no more engines are held than that"
 
 
-def test_a_damaged_engine_is_built_anew(one_version: Installed, opened: Open, model: Path) -> None:
+def test_a_damaged_engine_is_rebuilt(one_version: Installed, opened: Open, model: Path) -> None:
     build = BuildHere()
     frames = np.zeros((1, 16, 16, 3), np.uint8)
     with opened(build) as backend:
@@ -247,7 +247,7 @@ def test_a_damaged_engine_is_built_anew(one_version: Installed, opened: Open, mo
     assert len(build.keys) == 2
 
 
-def test_an_engine_that_tensorrt_does_not_take_is_built_anew_once(
+def test_an_engine_that_tensorrt_does_not_take_is_rebuilt_once(
     one_version: Installed, opened: Open
 ) -> None:
     build = BuildHere()
@@ -294,7 +294,7 @@ def test_without_memory_it_says_how_much_was_asked(
         software_gpu.fail("cuMemHostAlloc", OUT_OF_MEMORY)
         with pytest.raises(GpuError, match="Out of GPU memory"):
             backend.infer(np.zeros((1, 16, 16, 3), np.uint8))
-    assert len(build.keys) == 1, "a want of memory is no reason to build anew"
+    assert len(build.keys) == 1, "lack of memory is no reason to rebuild"
     software_gpu.assert_clean(allow_refused=True)
     software_gpu.reset()
 

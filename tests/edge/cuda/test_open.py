@@ -109,14 +109,14 @@ def test_no_driver_is_one_sentence(software_cuda: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "message"),
     [
         ("_driver.so: undefined symbol: cuEventElapsedTime_v2", "driver is older than the CUDA"),
         ("libboost.so: cannot open shared object file", "pycuda is installed and cannot be"),
     ],
 )
 def test_a_library_that_is_broken_is_not_called_absent(
-    tmp_path: Path, reason: str, told: str
+    tmp_path: Path, reason: str, message: str
 ) -> None:
     (tmp_path / "pycuda").mkdir()
     (tmp_path / "pycuda" / "__init__.py").write_text(f"raise ImportError({reason!r})")
@@ -130,4 +130,4 @@ def test_a_library_that_is_broken_is_not_called_absent(
     """
     done = run(script, {**os.environ, "PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
-    assert told in done.stdout
+    assert message in done.stdout

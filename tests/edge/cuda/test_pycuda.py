@@ -116,18 +116,18 @@ def test_out_of_memory_says_how_much(software_gpu: SoftwareGpu) -> None:
     with open_cuda() as cuda:
         cuda.allocate(8 << 20)
         assert cuda.free_bytes() == 32 << 20
-        told = r"requested 64\.0 MiB of the GPU's memory, 32\.0 MiB of 40\.0 MiB is free"
-        with pytest.raises(GpuError, match=told):
+        message = r"requested 64\.0 MiB of the GPU's memory, 32\.0 MiB of 40\.0 MiB is free"
+        with pytest.raises(GpuError, match=message):
             cuda.allocate(64 << 20)
-        told = r"requested 33\.0 MiB of page-locked memory, 32\.0 MiB of 40\.0 MiB is free"
-        with pytest.raises(GpuError, match=told):
+        message = r"requested 33\.0 MiB of page-locked memory, 32\.0 MiB of 40\.0 MiB is free"
+        with pytest.raises(GpuError, match=message):
             cuda.page_locked((33, 1 << 20), np.uint8)
         cuda.allocate(1 << 20)  # the rest goes on
     software_gpu.assert_clean(allow_refused=True)
     software_gpu.reset()
 
 
-def test_out_of_memory_is_told_where_even_that_is_unknown(software_gpu: SoftwareGpu) -> None:
+def test_out_of_memory_is_reported_where_even_that_is_unknown(software_gpu: SoftwareGpu) -> None:
     with open_cuda() as cuda:
         software_gpu.fail("cuMemAlloc_v2", OUT_OF_MEMORY)
         software_gpu.fail("cuMemGetInfo_v2", 999)
@@ -183,13 +183,13 @@ def test_other_threads_run_while_one_waits(
 
     thread = threading.Thread(target=tick)
     thread.start()
-    begun = time.monotonic()
+    start = time.monotonic()
     event.wait() if wait == "event" else cuda.synchronize()
     done = time.monotonic()
     stop.set()
     thread.join()
-    assert done - begun >= 0.2
-    assert sum(begun < moment < done for moment in ticks) > 5
+    assert done - start >= 0.2
+    assert sum(start < moment < done for moment in ticks) > 5
 
 
 def in_stream(gpu: SoftwareGpu, cuda: Cuda, callback: object) -> None:
@@ -221,8 +221,8 @@ def test_arguments_reach_a_kernel_with_all_their_bits(
 def test_a_function_that_is_not_in_the_source_is_refused(
     software_gpu: SoftwareGpu, compiler: None
 ) -> None:
-    told = "cuModuleGetFunction with CUDA_ERROR_NOT_FOUND"
-    with open_cuda() as cuda, pytest.raises(GpuError, match=told):
+    message = "cuModuleGetFunction with CUDA_ERROR_NOT_FOUND"
+    with open_cuda() as cuda, pytest.raises(GpuError, match=message):
         cuda.kernel(PROBE.read_text(), "absent")
     software_gpu.assert_clean(allow_refused=True)
     software_gpu.reset()
@@ -235,11 +235,13 @@ def test_a_source_is_compiled_and_loaded_once(software_gpu: SoftwareGpu, compile
         assert software_gpu.count("modules") == 1
 
 
-def test_what_a_compiler_complains_of_is_told(software_gpu: SoftwareGpu, compiler: None) -> None:
+def test_what_a_compiler_complains_of_is_reported(
+    software_gpu: SoftwareGpu, compiler: None
+) -> None:
     if shutil.which("nvcc", path=NVCC) is None:
         pytest.skip("needs nvcc")
-    told = r"nvcc cannot compile a kernel for sm_87: .*error: .*\"absent\" is undefined\.$"
-    with open_cuda() as cuda, pytest.raises(GpuError, match=told):
+    message = r"nvcc cannot compile a kernel for sm_87: .*error: .*\"absent\" is undefined\.$"
+    with open_cuda() as cuda, pytest.raises(GpuError, match=message):
         cuda.kernel('extern "C" __global__ void scale() { absent(); }', "scale")
 
 
@@ -263,8 +265,8 @@ def test_without_nvcc_pycuda_says_so(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(module, "USUAL_CUDA", "/nowhere")
-    told = "compiles kernels with nvcc, and there is none on the PATH or in /nowhere"
-    with open_cuda() as cuda, pytest.raises(GpuError, match=told):
+    message = "compiles kernels with nvcc, and there is none on the PATH or in /nowhere"
+    with open_cuda() as cuda, pytest.raises(GpuError, match=message):
         cuda.kernel(PROBE.read_text(), "scale")
 
 
@@ -372,11 +374,11 @@ def test_a_free_that_fails_keeps_nothing_from_being_left(
     software_gpu.reset()
 
 
-def test_a_failed_kernel_is_told_and_all_is_left_in_order(
+def test_a_failed_kernel_is_reported_and_all_is_left_in_order(
     software_gpu: SoftwareGpu, compiler: None
 ) -> None:
-    told = "cuStreamSynchronize with CUDA_ERROR_ILLEGAL_ADDRESS"
-    with pytest.raises(GpuError, match=told), open_cuda() as cuda:
+    message = "cuStreamSynchronize with CUDA_ERROR_ILLEGAL_ADDRESS"
+    with pytest.raises(GpuError, match=message), open_cuda() as cuda:
         kernel, block = cuda.kernel(PROBE.read_text(), "overrun"), cuda.allocate(64)
         software_gpu.fail("kernel", ILLEGAL_ADDRESS, times=1)
         kernel.launch((1, 1, 1), (1, 1, 1), (np.uint64(block.pointer), np.int32(1)))
@@ -387,9 +389,11 @@ def test_a_failed_kernel_is_told_and_all_is_left_in_order(
         use(cuda)
 
 
-def test_a_failure_at_the_end_is_told_where_the_body_was_content(software_gpu: SoftwareGpu) -> None:
-    told = "cuStreamSynchronize with CUDA_ERROR_ILLEGAL_ADDRESS"
-    with pytest.raises(GpuError, match=told), open_cuda() as cuda:
+def test_a_failure_at_the_end_is_reported_where_the_body_was_content(
+    software_gpu: SoftwareGpu,
+) -> None:
+    message = "cuStreamSynchronize with CUDA_ERROR_ILLEGAL_ADDRESS"
+    with pytest.raises(GpuError, match=message), open_cuda() as cuda:
         use(cuda)
         software_gpu.fail("cuStreamSynchronize", ILLEGAL_ADDRESS, times=1)
     assert_over(software_gpu)

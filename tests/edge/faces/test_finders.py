@@ -70,7 +70,7 @@ def test_what_is_found_does_not_depend_on_what_was_looked_at_before(finder: Face
     assert finder.find(photograph()) == first
 
 
-def test_without_dlib_the_command_that_installs_it_is_told(
+def test_without_dlib_the_command_that_installs_it_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "dlib", None)
@@ -134,7 +134,7 @@ def test_a_yunet_is_run_by_opencv_and_its_boxes_are_the_frames(tmp_path: Path) -
         assert second.key != finder.key
 
 
-def test_what_is_no_yunet_is_told(tmp_path: Path) -> None:
+def test_what_is_no_yunet_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"none\.onnx: expected a YuNet model: No such file"):
         open_finder(tmp_path / "none.onnx")
     wrong = tmp_path / "wrong.onnx"

@@ -54,7 +54,7 @@ def test_a_face_that_was_away_for_a_moment_keeps_its_evidence() -> None:
     assert back.verdict is not None and back.verdict.state == "fake"
 
 
-def test_a_step_back_in_time_starts_all_anew() -> None:
+def test_a_step_back_in_time_starts_all_again() -> None:
     verdicts = FaceVerdicts(Calibration(), QUICK)
     for i in range(4):
         verdicts.judge(5 + i / 10, [face(1, 6.0), face(2, 6.0)])

@@ -132,14 +132,14 @@ def test_one_process_builds_and_the_other_waits(tmp_path: Path) -> None:
     other.start()
     while not entered.exists():
         time.sleep(0.01)
-    told: list[bool] = []
+    waited: list[bool] = []
 
     def waiting() -> None:
-        told.append(other.is_alive())
+        waited.append(other.is_alive())
         leave.touch()
 
     with EngineCache(tmp_path).building(make_key(), waiting):
-        assert told == [True]
+        assert waited == [True]
     other.join()
     with EngineCache(tmp_path).building(make_key(), pytest.fail):
         pass

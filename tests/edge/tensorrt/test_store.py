@@ -48,7 +48,7 @@ def test_builds_once_and_finds_it_from_then_on(model: Path) -> None:
     assert build.requests[0].model == model
 
 
-def test_another_board_model_variant_or_shape_is_built_anew(model: Path) -> None:
+def test_another_board_model_variant_or_shape_is_rebuilt(model: Path) -> None:
     build = Builder()
     store(model, build).get(make_machine(), SHAPE)
     store(model, build).get(make_machine(l4t="36.5.0"), SHAPE)
@@ -67,7 +67,7 @@ def test_where_nothing_can_build_it_says_what_was_looked_for_and_where(model: Pa
     assert "patchwatch export MODEL.onnx --engine" in str(caught.value)
 
 
-def test_a_refused_engine_is_removed_and_built_anew_once(model: Path) -> None:
+def test_a_refused_engine_is_removed_and_rebuilt_once(model: Path) -> None:
     build = Builder()
     engines = store(model, build)
     first = engines.get(make_machine(), SHAPE)
@@ -115,18 +115,18 @@ class TestOneEngine:
         assert not engine.refused(engine.engine)
 
     @pytest.mark.parametrize(
-        ("changes", "said"),
+        ("changes", "message"),
         [
             ({"tensorrt": "10.7.0"}, "tensorrt: 10.7.0, not 10.3.0"),
             ({"gpu": "Thor", "compute_capability": (11, 0)}, "gpu: Thor, not Orin"),
         ],
     )
     def test_of_another_machine_says_in_what_they_differ(
-        self, path: Path, changes: dict[str, object], said: str
+        self, path: Path, changes: dict[str, object], message: str
     ) -> None:
         with pytest.raises(EngineError, match="built for another machine") as caught:
             OneEngine(path).get(make_machine(**changes), SHAPE)
-        assert said in str(caught.value)
+        assert message in str(caught.value)
         assert "\n" not in str(caught.value)
 
     def test_of_another_size_says_which_it_takes(self, path: Path) -> None:
