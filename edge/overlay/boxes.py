@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edge.overlay.geometry import grown, is_empty
 from edge.overlay.panel import score_text
-from edge.overlay.sprites import icon, plate, stamp
+from edge.overlay.sprites import badge, icon, stamp
 from edge.overlay.style import INK, PAPER, STATE_COLOURS, STATE_WORDS, TEXT, Colour, Layout
 from edge.overlay.text import CAP_HEIGHT, bold, text_width, write
 from edge.types import Box, Image, Region, Result, State
@@ -93,7 +93,7 @@ class Label:
 
     @property
     def hw(self) -> tuple[int, int]:
-        """Height and width of its plate."""
+        """Height and width of its badge."""
         width = text_width(self.text, self.size, bold(self.size)) + 2 * self._pad
         return round(1.5 * self.size), width + self._mark
 
@@ -109,7 +109,7 @@ class Label:
     def draw(self, picture: Image, left: int, top: int) -> None:
         """Draw it, in place."""
         height, width = self.hw
-        stamp(picture, plate((height, width), STATE_COLOURS[self.state]), left, top)
+        stamp(picture, badge((height, width), STATE_COLOURS[self.state]), left, top)
         x = left + self._pad
         if self.marked:
             stamp(picture, icon(self.state, self.size, INK), x, top + (height - self.size) // 2)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from edge.overlay.heat import HeatCache
-from edge.overlay.notices import draw_tag
+from edge.overlay.notices import draw_name
 from edge.overlay.painter import draw_evidence, draw_words
 from edge.overlay.style import FAINT_TEXT, LEAST_SIDE, PAPER, STATE_COLOURS, Colour, Hud, layout_for
 from edge.overlay.text import elided, printable, write_centred
@@ -141,7 +141,7 @@ class Grid:
             if left < right and top < bottom:
                 cell, view = cells[index], picture[top:bottom, left:right]
                 size_hw = bottom - top, right - left
-                view[:] = self._cards[cell.name].drawn(cell, size_hw, tag_of(cells, index))
+                view[:] = self._cards[cell.name].drawn(cell, size_hw, label_of(cells, index))
                 if len(boxes) > 1:
                     _draw_rim(view, cell)
         return picture
@@ -162,15 +162,15 @@ class _Card:
         self._key: tuple[object, ...] = ()
         self._image: Image | None = None
 
-    def drawn(self, cell: Cell, size_hw: tuple[int, int], tag: str) -> Image:
+    def drawn(self, cell: Cell, size_hw: tuple[int, int], label: str) -> Image:
         heat_map = cell.hud is not None and cell.hud.heat_map
-        key = (cell.result, size_hw, tag, heat_map)
+        key = (cell.result, size_hw, label, heat_map)
         if self._image is None or key != self._key:
-            self._key, self._image = key, _drawn(cell, size_hw, tag, self._heat)
+            self._key, self._image = key, _drawn(cell, size_hw, label, self._heat)
         return self._image
 
 
-def tag_of(cells: Sequence[Cell], index: int) -> str:
+def label_of(cells: Sequence[Cell], index: int) -> str:
     """What a cell is called on the picture: key and name; nothing where there is but one cell."""
     if len(cells) == 1:
         return ""
@@ -178,11 +178,11 @@ def tag_of(cells: Sequence[Cell], index: int) -> str:
     return f"{index + 1}  {name}" if index < 9 else name
 
 
-def _drawn(cell: Cell, size_hw: tuple[int, int], tag: str, heat: HeatCache) -> Image:
+def _drawn(cell: Cell, size_hw: tuple[int, int], label: str, heat: HeatCache) -> Image:
     """A cell's picture in the middle of its card, with its overlay."""
     card = _plain(*size_hw, PAPER)
     if cell.result is None or cell.hud is None:
-        _draw_waiting(card, tag or printable(cell.name))
+        _draw_waiting(card, label or printable(cell.name))
         return card
     if cell.result.verdict.state == "no_signal":
         card[:] = 0  # as the placeholder, so that it shows no edges
@@ -193,7 +193,7 @@ def _drawn(cell: Cell, size_hw: tuple[int, int], tag: str, heat: HeatCache) -> I
         view = card[top : top + height, left : left + width]
         view[:] = result.frame.image
         draw_evidence(view, result, heat.of(result, cell.hud))
-    draw_words(card, cell.result, cell.hud, tag)
+    draw_words(card, cell.result, cell.hud, label)
     return card
 
 
@@ -205,7 +205,7 @@ def _draw_rim(card: Image, cell: Cell) -> None:
             edge[:] = STATE_COLOURS["fake"]
 
 
-def _draw_waiting(card: Image, tag: str) -> None:
+def _draw_waiting(card: Image, label: str) -> None:
     height, width = card.shape[:2]
     if min(height, width) < LEAST_SIDE:
         return
@@ -213,7 +213,7 @@ def _draw_waiting(card: Image, tag: str) -> None:
     size = round(1.25 * layout.small)
     text = elided(WAITING, size, width - 2 * layout.margin)
     write_centred(card, text, height // 2, size, FAINT_TEXT)
-    draw_tag(card, tag, layout)
+    draw_name(card, label, layout)
 
 
 def scaled(result: Result, height: int, width: int) -> Result:

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import cv2
 
-from edge.overlay.panel import draw_badge
-from edge.overlay.sprites import icon, plate, stamp
+from edge.overlay.panel import draw_verdict
+from edge.overlay.sprites import badge, icon, stamp
 from edge.overlay.style import (
     FAINT_TEXT,
     PAPER,
@@ -37,7 +37,7 @@ from edge.types import Image, Result
 _DIMMED = 0.18
 _LEAST_HEIGHT = 120
 _LEAST_WIDTH = 160
-_MOST_TAG_HEIGHT = 0.3
+_MOST_NAME_HEIGHT = 0.3
 
 _MOST_REASON = 3
 """Lines that a reason may take."""
@@ -49,12 +49,12 @@ _SCALES = ((1.7, 1.3), (1.7, 1.0), (1.3, 1.0), (1.0, 1.0))
 """Sizes to try: of the word in font sizes of a verdict, of the rest in those of small text."""
 
 
-def tag_height(layout: Layout) -> int:
-    """Rows at the upper edge that a tag takes, its margin included."""
-    return layout.margin + round(1.7 * _tag_size(layout))
+def name_height(layout: Layout) -> int:
+    """Rows at the upper edge that a label takes, its margin included."""
+    return layout.margin + round(1.7 * _name_size(layout))
 
 
-def draw_tag(picture: Image, text: str, layout: Layout) -> None:
+def draw_name(picture: Image, text: str, layout: Layout) -> None:
     """Write the name of a camera in the upper left corner, in place.
 
     Nothing for an empty text, nor on a picture that it would fill.
@@ -65,20 +65,20 @@ def draw_tag(picture: Image, text: str, layout: Layout) -> None:
         layout: sizes for this picture.
     """
     height, width = picture.shape[:2]
-    size, pad, corner = _tag_size(layout), layout.pad, layout.margin
+    size, pad, corner = _name_size(layout), layout.pad, layout.margin
     room = width - 2 * corner - 2 * pad
-    if not text or tag_height(layout) > _MOST_TAG_HEIGHT * height or room < size:
+    if not text or name_height(layout) > _MOST_NAME_HEIGHT * height or room < size:
         return
     # Bold letters are wider by their weight, about those of a font so much larger.
     text = elided(text, size + 2 * bold(size), room)
-    plate_hw = (round(1.7 * size), text_width(text, size, bold(size)) + 2 * pad)
-    paper = plate(plate_hw, PAPER, PAPER_OPACITY, layout.radius, layout.radius)
+    badge_hw = (round(1.7 * size), text_width(text, size, bold(size)) + 2 * pad)
+    paper = badge(badge_hw, PAPER, PAPER_OPACITY, layout.radius, layout.radius)
     stamp(picture, paper, corner, corner)
-    baseline = corner + round((plate_hw[0] + CAP_HEIGHT * size) / 2)
+    baseline = corner + round((badge_hw[0] + CAP_HEIGHT * size) / 2)
     write(picture, text, corner + pad, baseline, size, TEXT, bold(size))
 
 
-def _tag_size(layout: Layout) -> int:
+def _name_size(layout: Layout) -> int:
     return round(1.25 * layout.small)
 
 
@@ -96,9 +96,9 @@ def draw_error(picture: Image, message: str, layout: Layout) -> None:
     if height < _LEAST_HEIGHT or width < _LEAST_WIDTH or not lines:
         return
     longest = max(text_width(line, size) for line in lines)
-    plate_hw = (2 * pad + len(lines) * layout.row_height, 3 * pad + longest)
-    stamp(picture, plate(plate_hw, PAPER, PAPER_OPACITY), x, x)
-    stamp(picture, plate((plate_hw[0], max(2, pad // 2)), STATE_COLOURS["uncertain"]), x, x)
+    badge_hw = (2 * pad + len(lines) * layout.row_height, 3 * pad + longest)
+    stamp(picture, badge(badge_hw, PAPER, PAPER_OPACITY), x, x)
+    stamp(picture, badge((badge_hw[0], max(2, pad // 2)), STATE_COLOURS["uncertain"]), x, x)
     drop = round((layout.row_height + CAP_HEIGHT * size) / 2)
     for number, line in enumerate(lines):
         baseline = x + pad + number * layout.row_height + drop
@@ -181,7 +181,7 @@ def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0)
             middle = (height - layout.accent - block.height) // 2
             _draw_block(picture, block, max(top + layout.margin, middle))
             return
-    draw_badge(picture, result, layout)
+    draw_verdict(picture, result, layout)
 
 
 def _blocks(result: Result, layout: Layout, width: int) -> Iterator[_Block]:

@@ -12,7 +12,7 @@ from functools import partial
 from edge.manifest import Calibration, PatchGrid
 from edge.overlay.boxes import draw_boxes
 from edge.overlay.heat import Heat, HeatCache, heat_of, tint
-from edge.overlay.notices import draw_error, draw_no_signal, draw_tag, reason_of, tag_height
+from edge.overlay.notices import draw_error, draw_name, draw_no_signal, name_height, reason_of
 from edge.overlay.panel import draw_panel
 from edge.overlay.style import LEAST_SIDE, STATE_COLOURS, Hud, layout_for
 from edge.pixels import bgr_frame
@@ -60,21 +60,21 @@ def draw_evidence(picture: Image, result: Result, heat: Iterable[Heat]) -> None:
         draw_boxes(picture, result, layout_for(*picture.shape[:2]))
 
 
-def draw_words(picture: Image, result: Result, hud: Hud, tag: str = "") -> None:
+def draw_words(picture: Image, result: Result, hud: Hud, label: str = "") -> None:
     """Draw what concerns the frame as a whole, in place: a panel or a notice, and the lower edge.
 
     Args:
         picture: uint8 [H, W, 3] BGR, of the frame or larger.
         result: what to write.
         hud: history and rate.
-        tag: printable text for the upper left corner; it stands in place of the source's name.
+        label: printable text for the upper left corner; it stands in place of the source's name.
     """
     height, width = picture.shape[:2]
     if min(height, width) < LEAST_SIDE:
         return
     layout = layout_for(height, width)
-    top = tag_height(layout) if tag else 0
-    if tag:
+    top = name_height(layout) if label else 0
+    if label:
         unnamed = replace(result.frame, source="")
         result = replace(result, frame=unnamed, error=reason_of(result))
     if result.verdict.state == "no_signal":
@@ -82,7 +82,7 @@ def draw_words(picture: Image, result: Result, hud: Hud, tag: str = "") -> None:
     else:
         draw_panel(picture, result, hud, layout)
         draw_error(picture[top:], result.error or "", layout)
-    draw_tag(picture, tag, layout)
+    draw_name(picture, label, layout)
     picture[height - layout.accent :] = STATE_COLOURS[result.verdict.state]
 
 

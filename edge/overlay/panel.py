@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.overlay.sprites import Mask, coloured, icon, plate, stamp
+from edge.overlay.sprites import Mask, badge, coloured, icon, stamp
 from edge.overlay.style import (
     FAINT_TEXT,
     INK,
@@ -65,17 +65,17 @@ def draw_panel(picture: Image, result: Result, hud: Hud, layout: Layout) -> None
     rows = _rows(result, hud)
     chart = layout.chart_height + layout.pad if len(hud.history) > 1 else 0
     body = 2 * layout.pad + chart + len(rows) * layout.row_height
-    badge = _badge_height(layout.head)
+    top = _verdict_height(layout.head)
     panel = layout.panel_width
-    if badge + body > _MOST_OF_HEIGHT * height or panel > _MOST_OF_WIDTH * width:
-        draw_badge(picture, result, layout)
+    if top + body > _MOST_OF_HEIGHT * height or panel > _MOST_OF_WIDTH * width:
+        draw_verdict(picture, result, layout)
         return
-    x, y = layout.margin, height - layout.accent - layout.margin - badge - body
+    x, y = layout.margin, height - layout.accent - layout.margin - top - body
     state = result.verdict.state
-    stamp(picture, plate((badge, panel), STATE_COLOURS[state], top_radius=layout.radius), x, y)
-    _write_badge(picture, state, *wording(result), (x, y), panel, layout.head)
-    y += badge
-    paper = plate((body, panel), PAPER, PAPER_OPACITY, bottom_radius=layout.radius)
+    stamp(picture, badge((top, panel), STATE_COLOURS[state], top_radius=layout.radius), x, y)
+    _write_verdict(picture, state, *wording(result), (x, y), panel, layout.head)
+    y += top
+    paper = badge((body, panel), PAPER, PAPER_OPACITY, bottom_radius=layout.radius)
     stamp(picture, paper, x, y)
     left, y, right = x + layout.pad, y + layout.pad, x + panel - layout.pad
     if chart:
@@ -117,7 +117,7 @@ def score_text(score: float | None) -> str:
     return "<1 %" if percent < 1 else ">99 %" if percent > 99 else f"{percent} %"
 
 
-def draw_badge(picture: Image, result: Result, layout: Layout) -> None:
+def draw_verdict(picture: Image, result: Result, layout: Layout) -> None:
     """Draw a verdict alone in the lower left corner, in place, as large as fits.
 
     Where not all fits: the mark and the word, the mark alone, nothing.
@@ -127,14 +127,14 @@ def draw_badge(picture: Image, result: Result, layout: Layout) -> None:
     for texts in ((word, score), (word, ""), ("", "")):
         head = _largest_head(texts, layout.head, (height - layout.accent, width))
         if head:
-            size_hw = (_badge_height(head), _badge_width(texts, head))
+            size_hw = (_verdict_height(head), _verdict_width(texts, head))
             y = height - layout.accent - size_hw[0]
-            stamp(picture, plate(size_hw, STATE_COLOURS[state]), 0, y)
-            _write_badge(picture, state, *texts, (0, y), size_hw[1], head)
+            stamp(picture, badge(size_hw, STATE_COLOURS[state]), 0, y)
+            _write_verdict(picture, state, *texts, (0, y), size_hw[1], head)
             return
 
 
-def _write_badge(
+def _write_verdict(
     picture: Image,
     state: State,
     word: str,
@@ -145,7 +145,7 @@ def _write_badge(
 ) -> None:
     """Write onto a badge, in place: mark and word at the left, score at the right."""
     pad, side = _pad(head), _side(head)
-    middle = corner[1] + _badge_height(head) // 2
+    middle = corner[1] + _verdict_height(head) // 2
     stamp(picture, icon(state, side, INK), corner[0] + pad, middle - side // 2)
     start, end = corner[0] + 2 * pad + side, corner[0] + width - pad
     if score:
@@ -170,7 +170,7 @@ def _write_middle(picture: Image, text: str, x: int, middle: int, size: int) -> 
     write(picture, text, x, middle + round(CAP_HEIGHT * size / 2), size, INK, bold(size))
 
 
-def _badge_height(head: int) -> int:
+def _verdict_height(head: int) -> int:
     return round(1.5 * head)
 
 
@@ -183,7 +183,7 @@ def _side(head: int) -> int:
     return round(0.95 * head)
 
 
-def _badge_width(texts: tuple[str, ...], head: int) -> int:
+def _verdict_width(texts: tuple[str, ...], head: int) -> int:
     widths = [_pad(head) + text_width(text, head, bold(head)) for text in texts if text]
     return 2 * _pad(head) + _side(head) + sum(widths)
 
@@ -192,7 +192,7 @@ def _badge_width(texts: tuple[str, ...], head: int) -> int:
 def _largest_head(texts: tuple[str, ...], head: int, room_hw: tuple[int, int]) -> int | None:
     """The largest font size up to `head` at which a badge fits; None if none does."""
     for size in range(head, _LEAST_HEAD - 1, -1):
-        if _badge_height(size) <= room_hw[0] and _badge_width(texts, size) <= room_hw[1]:
+        if _verdict_height(size) <= room_hw[0] and _verdict_width(texts, size) <= room_hw[1]:
             return size
     return None
 

@@ -68,7 +68,7 @@ def blend(picture: Image, light: Image, keep: Image) -> None:
 
 
 @lru_cache(maxsize=12)
-def plate(
+def badge(
     size_hw: tuple[int, int],
     colour: Colour,
     opacity: float = 1.0,

@@ -156,12 +156,12 @@ def test_everything_known_is_shown(height: int, width: int) -> None:
 @pytest.mark.parametrize(("height", "width"), [(240, 320), (720, 1280), (2160, 3840)])
 def test_the_verdict_is_large(height: int, width: int) -> None:
     with_word = draw(saying(flat(height, width), "fake", None), HUD)
-    chip = (with_word == STATE_COLOURS["fake"]).all(2)[: -height // 50]
-    columns = np.flatnonzero(chip.any(0))
-    rows = np.flatnonzero(chip.any(1))
+    badge = (with_word == STATE_COLOURS["fake"]).all(2)[: -height // 50]
+    columns = np.flatnonzero(badge.any(0))
+    rows = np.flatnonzero(badge.any(1))
     assert rows[-1] - rows[0] > 0.08 * height
     assert columns[-1] - columns[0] > 0.25 * min(height, width)
-    ink = ~chip[rows[0] : rows[-1], columns[0] : columns[-1]]
+    ink = ~badge[rows[0] : rows[-1], columns[0] : columns[-1]]
     word = ink[:, ink.shape[1] // 4 : ink.shape[1] // 2]
     letters = np.flatnonzero(word.any(1))
     assert letters[-1] - letters[0] > 0.035 * height

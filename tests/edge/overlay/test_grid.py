@@ -211,11 +211,11 @@ def test_each_is_called_by_its_name_and_not_by_that_of_its_source() -> None:
 
 
 def test_a_camera_with_a_key_tells_it() -> None:
-    tags = [module.tag_of(cells(12), index) for index in range(12)]
-    assert tags[0] == "1  camera 0" and tags[8] == "9  camera 8"
-    assert tags[9:] == ["camera 9", "camera 10", "camera 11"]
-    assert module.tag_of(cells(1), 0) == ""
-    assert module.tag_of([Cell("Küche 🐈"), Cell("b")], 0) == "1  Kuche ?"
+    labels = [module.label_of(cells(12), index) for index in range(12)]
+    assert labels[0] == "1  camera 0" and labels[8] == "9  camera 8"
+    assert labels[9:] == ["camera 9", "camera 10", "camera 11"]
+    assert module.label_of(cells(1), 0) == ""
+    assert module.label_of([Cell("Küche 🐈"), Cell("b")], 0) == "1  Kuche ?"
 
 
 def test_an_error_leaves_the_name_legible() -> None:
@@ -264,9 +264,9 @@ def test_a_point_belongs_to_the_cell_that_holds_it() -> None:
 def test_only_what_has_changed_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
 
-    def counted(picture: Image, shown: Result, hud: Hud, tag: str = "") -> None:
-        drawn.append(tag)
-        draw_words(picture, shown, hud, tag)
+    def counted(picture: Image, shown: Result, hud: Hud, label: str = "") -> None:
+        drawn.append(label)
+        draw_words(picture, shown, hud, label)
 
     monkeypatch.setattr(module, "draw_words", counted)
     grid, shown = Grid(), cells(3)
