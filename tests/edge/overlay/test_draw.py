@@ -19,20 +19,7 @@ from edge.regions import cut, parse_region
 from edge.types import Box, Evidence, Frame, Image, Region, Result, State, Verdict
 
 STATES: tuple[State, ...] = get_args(State)
-SIZES = [
-    (1, 1),
-    (2, 3),
-    (15, 400),
-    (16, 16),
-    (48, 64),
-    (200, 40),
-    (40, 2000),
-    (120, 160),
-    (240, 320),
-    (1080, 1920),
-    (1920, 1080),
-    (2160, 3840),
-]
+SIZES = [(1, 1), (15, 400), (16, 16), (200, 40), (40, 2000), (120, 160), (1920, 1080), (2160, 3840)]
 HUD = Hud(PatchGrid(receptive_field=7, stride=2, offset=-1), Calibration(), heat_map=False)
 
 
@@ -117,13 +104,6 @@ def test_states_and_scores_look_different() -> None:
         assert changed(one, other).any()
 
 
-def test_a_large_score_says_what_it_is_a_score_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = saying(flat(480, 640), "real", 0.07)
-    captioned = draw(result, HUD)
-    monkeypatch.setattr("edge.overlay.panel.SCORE_CAPTION", "")
-    assert changed(draw(result, HUD), captioned).any()
-
-
 @pytest.mark.parametrize("score", [0.9999, 1.0])
 def test_a_score_never_claims_certainty(score: float) -> None:
     frame = flat(240, 320)
@@ -201,14 +181,7 @@ def test_what_the_font_lacks_is_replaced(source: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "scores",
-    [
-        [None, None],
-        [0.5],
-        [None, 0.5, None],
-        [0.0, 1.0, 0.0],
-        [float("nan"), 0.4, 2.0, -1.0],
-        [0.5] * 5000,
-    ],
+    [[None, None], [0.5], [None, 0.5, None], [float("nan"), 0.4, 2.0, -1.0], [0.5] * 5000],
 )
 def test_any_history_can_be_drawn(scores: list[float | None]) -> None:
     frame = flat(240, 320)
@@ -242,18 +215,7 @@ def test_the_history_has_the_colour_of_its_side(score: float, state: State, othe
     assert leaning(picture, state).any(0).sum() > 150
 
 
-def test_no_signal_is_said_in_the_middle_with_source_and_time() -> None:
-    frame = flat(240, 320, 0)
-    picture = draw(saying(frame, "no_signal", None), HUD)
-    middle = np.s_[80:160, 80:240]
-    assert picture[middle].max() > 200
-    other = draw(saying(frame, "no_signal", None, source="camera 1"), HUD)
-    later = draw(saying(frame, "no_signal", None, captured_at=1.7e9 + 1), HUD)
-    assert changed(picture, other).any()
-    assert changed(picture, later).any()
-
-
-NOTICE_SIZES = [(120, 160), (135, 240), (240, 320), (640, 360), (720, 1280), (2160, 3840)]
+NOTICE_SIZES = [(120, 160), (240, 320), (640, 360), (2160, 3840)]
 REASON = "no answer within 10 s. Check that the camera runs and that its address is right."
 
 
@@ -268,6 +230,7 @@ def test_the_reason_stands_in_the_middle_at_any_size(height: int, width: int, gr
     picture = silent(frame, f"rtsp://cam/1: {REASON}")
     assert changed(picture, silent(frame, None)).any()
     assert changed(picture, silent(frame, "the camera has no such stream.")).any()
+    assert changed(picture, silent(frame, f"rtsp://cam/1: {REASON}", "camera 1")).any()
     # Not along the upper edge too, as an error beside a verdict is; and nothing is cut off.
     assert not (picture == STATE_COLOURS["uncertain"]).all(2).any()
     inside = ~(picture[: -height // 50] == picture[0, 0]).all(2)
@@ -329,21 +292,12 @@ def test_only_a_lone_part_of_the_frame_is_outlined() -> None:
     bare = draw(saying(frame), HUD)
     for spec in ("native", "resize:64", "tiles:128"):
         np.testing.assert_array_equal(draw(region_results(frame, spec), HUD), bare)
-    box = (256, 176, 384, 304)
     outlined = changed(draw(region_results(frame, "center:128"), HUD), bare)
-    assert_only_the_rim(outlined, box)
-
-
-def assert_only_the_rim(mask: npt.NDArray[np.bool_], box: Box) -> None:
-    left, top, right, bottom = box
-    assert mask[top, left:right].all() and mask[bottom - 1, left:right].all()
-    assert mask[top:bottom, left].all() and mask[top:bottom, right - 1].all()
-    inner = mask.copy()
-    inner[top:bottom, left:right] = False
-    inner[top + 8 : bottom - 8, left + 8 : right - 8] |= mask[
-        top + 8 : bottom - 8, left + 8 : right - 8
-    ]
-    assert not inner.any()
+    for edge in (outlined[176, 256:384], outlined[303, 256:384], outlined[176:304, [256, 383]]):
+        assert edge.all()
+    outlined[176:304, 256:384][[0, 1, 2, -3, -2, -1]] = False
+    outlined[176:304, 256:384][:, [0, 1, 2, -3, -2, -1]] = False
+    assert not outlined.any()
 
 
 def test_regions_judged_apart_get_a_box_and_a_label_in_their_colour() -> None:
