@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import stat
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -34,10 +35,9 @@ LABEL_WORDS = ("photographs", "generated pictures")
 UNSORTED = "unsorted"
 
 _SUFFIXES = frozenset(os.fsencode(suffix) for suffix in IMAGE_SUFFIXES)
-_BATCH = 500
-"""Files in one question to the ledger; older SQLite takes 999 at most."""
-
 _MOST_THREADS = 32
+_AHEAD = 4 * _MOST_THREADS
+"""Files that are decoded, or wait for it, before who asks has taken those before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,10 @@ def index_pictures(
     formats, reasons = {"": 0}, {"": 0}
     small = 0
     # Entered before there are threads, as the list of filters belongs to the whole process.
-    with warnings.catch_warnings(), ThreadPoolExecutor(_threads()) as pool:
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool,
+    ):
         warnings.simplefilter("ignore")
         for place, probed in enumerate(_probed(found.paths, ledger, hashed, pool)):
             reason = probed.fault
@@ -212,33 +215,32 @@ def _found(part: Part) -> Iterator[tuple[bytes, int, str]]:
 def _probed(
     paths: Paths, ledger: Ledger, hashed: bool, pool: ThreadPoolExecutor
 ) -> Iterator[Probed]:
-    for start in range(0, len(paths), _BATCH):
-        yield from _probed_batch(paths[start : start + _BATCH], ledger, hashed, pool)
+    """What each file holds, decoded some files ahead of who asks."""
+    waiting: deque[tuple[Stamp, Future[Probed]] | Probed] = deque()
 
+    def next_one() -> Probed:
+        entry = waiting.popleft()
+        if isinstance(entry, Probed):
+            return entry
+        stamp, future = entry
+        try:
+            probed = future.result()
+        except OSError as error:  # a file that cannot be opened may be, later
+            return Probed(fault=f"cannot be read ({error.strerror or error}).")
+        ledger.keep(stamp, probed)
+        return probed
 
-def _probed_batch(
-    paths: Paths, ledger: Ledger, hashed: bool, pool: ThreadPoolExecutor
-) -> Iterator[Probed]:
-    stamps = [_stamp(path) for path in paths]
-    good = [stamp for stamp in stamps if not isinstance(stamp, Probed)]
-    known = zip(good, ledger.look_up(good), strict=True)
-    old = {stamp: k for stamp, k in known if k and (k.fault or not hashed or k.phash is not None)}
-    new = [stamp for stamp in good if stamp not in old]
-    decoded = zip(new, pool.map(lambda stamp: _decoded(stamp[0], hashed), new), strict=True)
-    fresh: list[tuple[Stamp, Probed]] = []
-    try:
-        for stamp in stamps:
-            if isinstance(stamp, Probed):
-                yield stamp
-            elif stamp in old:
-                yield old[stamp]
-            else:
-                _, (news, lasting) = next(decoded)
-                fresh += [(stamp, news)] if lasting else []
-                yield news
-    finally:
-        # Also after Ctrl-C: what was decoded until then need not be again.
-        ledger.store(fresh)
+    for path in paths:
+        stamp = _stamp(path)
+        known = stamp if isinstance(stamp, Probed) else ledger.get(stamp)
+        if known and (known.fault or not hashed or known.phash):
+            waiting.append(known)
+        elif not isinstance(stamp, Probed):
+            waiting.append((stamp, pool.submit(probe, os.fsdecode(path), hashed)))
+        if len(waiting) > _AHEAD:
+            yield next_one()
+    while waiting:
+        yield next_one()
 
 
 def _stamp(path: bytes) -> Stamp | Probed:
@@ -251,18 +253,6 @@ def _stamp(path: bytes) -> Stamp | Probed:
     if not stat.S_ISREG(status.st_mode):
         return Probed(fault="no regular file.")
     return path, status.st_size, status.st_mtime_ns
-
-
-def _decoded(path: bytes, hashed: bool) -> tuple[Probed, bool]:
-    """What a file holds, and whether that lasts: a file that cannot be opened may be, later."""
-    try:
-        return probe(os.fsdecode(path), hashed), True
-    except OSError as error:
-        return Probed(fault=f"cannot be read ({error.strerror or error})."), False
-
-
-def _threads() -> int:
-    return min(os.cpu_count() or 1, _MOST_THREADS)
 
 
 def _require_every_label(parts: Sequence[Part], folder: PictureFolder) -> None:

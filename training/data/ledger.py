@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,8 @@ create table if not exists files (
     width integer, height integer, format text, note integer, fault text, phash blob
 ) without rowid
 """
+_INSERT = "insert or replace into files values (?,?,?,?,?,?,?,?,?)"
+_COMMIT_EVERY = 500
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -42,6 +44,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path | None, data: Path) -> None:
+        self._uncommitted = 0
         place = folder or cache_folder()
         if place.resolve().is_relative_to(data.resolve()):
             raise UsageError(
@@ -58,27 +61,27 @@ class Ledger:
         return self
 
     def __exit__(self, *error: object) -> None:
+        # Also after Ctrl-C: what was decoded until then need not be again.
+        self._commit()
         self._connection.close()
 
-    def look_up(self, stamps: Sequence[Stamp]) -> list[Probed | None]:
-        """What is known of files; None where nothing is, or the file has changed since."""
-        question = f"select * from files where path in ({','.join('?' * len(stamps))})"
-        paths = [path for path, _, _ in stamps]
-        rows = self._with(lambda connection: connection.execute(question, paths).fetchall())
-        known = {tuple(row[:3]): Probed(*row[3:]) for row in rows}
-        return [known.get(stamp) for stamp in stamps]
+    def get(self, stamp: Stamp) -> Probed | None:
+        """What is known of a file; None where nothing is, or the file has changed since."""
+        question = "select * from files where path = ?"
+        row = self._with(lambda sqlite: sqlite.execute(question, stamp[:1]).fetchone())
+        return Probed(*row[3:]) if row and row[:3] == stamp else None
 
-    def store(self, rows: Iterable[tuple[Stamp, Probed]]) -> None:
-        """Keep what was learnt, at once and for good."""
-        values = [(*stamp, *astuple(probed)) for stamp, probed in rows]
+    def keep(self, stamp: Stamp, probed: Probed) -> None:
+        """Keep what was learnt; a run that is killed loses some hundred at most."""
+        values = (*stamp, *astuple(probed))
+        self._with(lambda sqlite: sqlite.execute(_INSERT, values))
+        self._uncommitted += 1
+        if self._uncommitted == _COMMIT_EVERY:
+            self._commit()
 
-        def write(connection: sqlite3.Connection) -> None:
-            with connection:
-                connection.executemany(
-                    "insert or replace into files values (?,?,?,?,?,?,?,?,?)", values
-                )
-
-        self._with(write)
+    def _commit(self) -> None:
+        self._uncommitted = 0
+        self._with(sqlite3.Connection.commit)
 
     def _with(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:

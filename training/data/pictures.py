@@ -52,7 +52,7 @@ class Rejected:
     reason: str
 
 
-class Paths(Sequence[bytes]):
+class Paths:
     """Many paths in one piece of memory, as the system's bytes."""
 
     def __init__(self, paths: Iterable[bytes] = ()) -> None:
@@ -68,13 +68,10 @@ class Paths(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> Paths: ...
-    def __getitem__(self, index: int | slice) -> bytes | Paths:
-        if isinstance(index, slice):
-            return Paths(self[i] for i in range(*index.indices(len(self))))
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, index: int) -> bytes:
         place = range(len(self))[index]
         start = self._ends[place - 1] if place else 0
         return bytes(self._text[start : self._ends[place]])
