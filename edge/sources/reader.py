@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from dataclasses import dataclass
 
 from typing_extensions import Self
@@ -16,7 +17,7 @@ from edge.sources.faults import no_answer
 from edge.types import Frame
 
 _JOIN_S = 1.5
-"""How long closing waits for a thread that is inside a blocking read, in seconds."""
+"""How long leaving waits for a thread that is inside a blocking read, in seconds."""
 
 _OPEN_GRACE_S = 1.0
 """What opening may take beyond its timeout, so that the opener can say itself what went wrong."""
@@ -70,12 +71,12 @@ class RecordedSource:
         self._reader: _Reader | None = None
 
     def __enter__(self) -> Self:
-        reader = _Reader(self._open_feed, self._ahead)
         limit_s = self._open_timeout_s
+        reader = _Reader(self._open_feed, self._ahead)
         try:
-            feed = reader.start(None if limit_s is None else limit_s + _OPEN_GRACE_S)
+            feed = reader.opened.result(None if limit_s is None else limit_s + _OPEN_GRACE_S)
         except BaseException as error:
-            reader.close(join_s=0)
+            reader.stop()
             if isinstance(error, FutureTimeoutError):
                 raise no_answer(self.name, limit_s or 0.0) from error
             raise
@@ -84,8 +85,11 @@ class RecordedSource:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop reading. A thread in a call that does not return is not waited for longer than
+        `_JOIN_S`, and closes its feed by itself if it ever does."""
         if self._reader is not None:
-            self._reader.close()
+            self._reader.stop()
+            self._reader.join(_JOIN_S)
 
     def __iter__(self) -> Iterator[Frame]:
         if self._reader is None:
@@ -93,85 +97,53 @@ class RecordedSource:
         return self._reader.frames()
 
 
-class _Reader:
-    """Opens, reads and closes a feed on a thread of its own, which waits while its queue is full.
+class _Reader(threading.Thread):
+    """Opens, reads and closes a feed; waits while its queue is full.
 
-    Args:
-        open_feed: as for the source.
-        ahead: length of the queue.
+    Attributes:
+        opened: the feed, or why it cannot be opened.
     """
 
     def __init__(self, open_feed: Callable[[], Feed], ahead: int) -> None:
-        self._open_feed = open_feed
-        self._ahead = ahead
-        self._opened: Future[Feed] = Future()
-        self._changed = threading.Condition()
-        self._queue: deque[Frame] = deque()
-        self._stopped = False
-        self._finished = False
-        self._error: BaseException | None = None
         # A daemon: a read that never returns must not keep the process alive.
-        self._thread = threading.Thread(target=self._run, name="patchwatch-source", daemon=True)
+        super().__init__(name="patchwatch-source", daemon=True)
+        self.opened: Future[Feed] = Future()
+        self._open_feed = open_feed
+        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(ahead)
+        self._stopped = False
+        self.start()
 
-    def start(self, timeout_s: float | None) -> Feed:
-        """Start the thread and wait until the feed is open.
-
-        Raises:
-            SourceError: it cannot be opened.
-            TimeoutError: it was not open in time; the thread goes on alone and closes it.
-        """
-        self._thread.start()
-        return self._opened.result(timeout_s)
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield frames until the feed ends.
-
-        Raises:
-            SourceError: reading failed; after the frames that were read before.
-        """
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._finished or self._stopped)
-                if not self._queue:
-                    break
-                frame = self._queue.popleft()
-                self._changed.notify_all()
-            yield frame
-        if self._error is not None:
-            raise self._error
-
-    def close(self, join_s: float = _JOIN_S) -> None:
-        """Stop reading; returns after `join_s` seconds even if the thread is in a blocking call.
-
-        Such a thread closes its feed by itself when that call returns.
-        """
-        with self._changed:
-            self._stopped = True
-            self._queue.clear()
-            self._changed.notify_all()
-        self._thread.join(join_s)
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Read to the end, which is None or an error in the queue."""
         try:
             feed = self._open_feed()
         except BaseException as error:
-            self._opened.set_exception(error)
+            self.opened.set_exception(error)
             return
-        self._opened.set_result(feed)
+        self.opened.set_result(feed)
+        end: BaseException | None = None
         try:
             while not self._stopped and (frame := next(feed.frames, None)) is not None:
-                self._put(frame)
+                self._queue.put(frame)
         except BaseException as error:
-            self._error = error
+            end = error
         finally:
             feed.close()
-            with self._changed:
-                self._finished = True
-                self._changed.notify_all()
+        self._queue.put(end)
 
-    def _put(self, frame: Frame) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or len(self._queue) < self._ahead)
-            if not self._stopped:
-                self._queue.append(frame)
-                self._changed.notify_all()
+    def frames(self) -> Iterator[Frame]:
+        """Yield frames until the feed ends; then raise what ended it, if it was an error."""
+        while not self._stopped:
+            item = self._queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                return
+            yield item
+
+    def stop(self) -> None:
+        """Read no more, and make room for what the thread still puts."""
+        self._stopped = True
+        with suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()

@@ -112,7 +112,7 @@ def web_recording(url: str, limits: Limits, name: str) -> VideoSource:
     return VideoSource(
         name,
         lambda: _connect(url, limits, name, _Countdown(limits.read_s)),
-        falls_short=lambda _: True,
+        is_cut=lambda: True,
         open_timeout_s=limits.open_s,
     )
 

@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 
 from edge.errors import CodecError, NotFound, SourceError
-from edge.sources.containers import is_cut, read_announced
+from edge.sources.containers import announced_size, is_cut
 from edge.sources.decoding import FrameConverter, VideoTrack, open_container
 from edge.sources.reader import Feed, RecordedSource
 from edge.types import Frame
@@ -35,8 +35,8 @@ class VideoSource(RecordedSource):
     Args:
         name: fit to be shown.
         open_container: opens it; may block.
-        falls_short: whether ending after so many seconds is too early for it; called where clearly
-            fewer frames came than were announced.
+        is_cut: whether it is shorter than it should be; called where clearly fewer frames came
+            than were announced.
         open_timeout_s: as for `RecordedSource`.
     """
 
@@ -44,12 +44,12 @@ class VideoSource(RecordedSource):
         self,
         name: str,
         open_container: Callable[[], InputContainer],
-        falls_short: Callable[[float], bool],
+        is_cut: Callable[[], bool],
         open_timeout_s: float | None = None,
     ) -> None:
         super().__init__(name, self._open, open_timeout_s=open_timeout_s)
         self._open_container = open_container
-        self._falls_short = falls_short
+        self._is_cut = is_cut
 
     def _open(self) -> Feed:
         self.failures = []
@@ -76,7 +76,10 @@ class VideoSource(RecordedSource):
         count, skipped = clock.count, 0 if track.hurt else track.damaged
         missing = (length or 0) - count - skipped
         tolerated = max(_LEAST_MISSING, _MISSING_SHARE * (length or 0))
-        if not count or (missing > tolerated and self._falls_short(clock.end)):
+        # An mp4 says exactly how long its video is shown; others estimate it.
+        exact_s = (track.seconds or 0) if "mp4" in container.format.name else 0
+        ends_early = clock.end < (1 - _MISSING_SHARE) * exact_s
+        if not count or (missing > tolerated and (ends_early or self._is_cut())):
             announced = f"{count} of {length} announced frames" if length else "0 frames"
             raise SourceError(
                 f"{self.name}: ended after {announced}; the file is truncated or damaged."
@@ -90,7 +93,7 @@ def video_source(path: Path, name: str) -> VideoSource:
         path: an existing file.
         name: what the person called it.
     """
-    return VideoSource(name, lambda: open_file(path, name), lambda s: _falls_short(path, s))
+    return VideoSource(name, lambda: open_file(path, name), lambda: is_cut(path))
 
 
 def decode_all(container: InputContainer, track: VideoTrack, name: str) -> Iterator[av.VideoFrame]:
@@ -139,7 +142,7 @@ def open_file(path: Path, name: str) -> InputContainer:
 
 def _why_not_opened(path: Path, name: str) -> str:
     if is_cut(path):
-        size, whole = path.stat().st_size, read_announced(path).size
+        size, whole = path.stat().st_size, announced_size(path)
         return (
             f"{name}: the file is truncated ({size} of {whole} bytes), and no frame of it can be "
             "decoded. Copy or record it again."
@@ -185,10 +188,3 @@ class MediaClock:
         self.count += 1
         self._last_s = placed_s
         return placed_s
-
-
-def _falls_short(path: Path, shown_s: float) -> bool:
-    announced = read_announced(path)
-    if announced.size is not None and path.stat().st_size < announced.size:
-        return True
-    return announced.shown_s is not None and shown_s < (1 - _MISSING_SHARE) * announced.shown_s

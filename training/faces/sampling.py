@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from edge.errors import CodecError, SourceError
-from edge.sources.containers import read_announced
+from edge.sources.containers import announced_size
 from edge.types import Image
 
 DECODER = f"PyAV {av.__version__}"
@@ -106,6 +106,7 @@ class _Decoding:
         self._damaged = 0
         self._end = Fraction(0)
         self._broken = ""
+        self._announced_s = 0.0
 
     def frames(self) -> Iterator[_Timed]:
         """Every frame in the order of presentation, with rising times from 0 on."""
@@ -123,22 +124,24 @@ class _Decoding:
         Raises:
             SourceError: there was no frame, the file was cut, or parts could not be decoded.
         """
-        shown, announced = float(self._end), read_announced(self._path)
-        if announced.size is not None and self._path.stat().st_size < announced.size:
-            raise SourceError(self._cut(announced.size))
+        shown, size = float(self._end), announced_size(self._path)
+        if size is not None and self._path.stat().st_size < size:
+            raise SourceError(self._cut(size))
         if not self._end:
             raise SourceError(f"{self._path}: the video has no frame that can be decoded.")
         if self._damaged or self._broken:
             met = self._broken or f"{self._damaged} packets cannot be decoded"
             raise SourceError(f"{self._path}: the video is damaged ({met}).")
-        if announced.shown_s is not None and shown < _SHORT * Fraction(announced.shown_s):
+        if shown < _SHORT * Fraction(self._announced_s):
             raise SourceError(
-                f"{self._path}: ended after {shown:.1f} of {announced.shown_s:.1f} announced "
+                f"{self._path}: ended after {shown:.1f} of {self._announced_s:.1f} announced "
                 "seconds; the file is truncated or damaged."
             )
 
     def _timed(self, stream: VideoStream, container: InputContainer) -> Iterator[_Timed]:
         rate = stream.average_rate
+        if "mp4" in container.format.name and stream.duration and stream.time_base:
+            self._announced_s = float(stream.duration * stream.time_base)
         clock = _Clock(1 / Fraction(rate) if rate else _USUAL_STEP)
         for index, frame in enumerate(self._decoded(stream, container)):
             time, self._end = clock.place(frame)
@@ -158,7 +161,7 @@ class _Decoding:
         return f"{self._path}: the file is truncated ({size} of {whole} bytes). Copy it again."
 
     def _why_not_opened(self, error: Exception) -> str:
-        whole = read_announced(self._path).size
+        whole = announced_size(self._path)
         if whole is not None and self._path.stat().st_size < whole:
             return self._cut(whole)
         reason = getattr(error, "strerror", None) or error

@@ -7,33 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.sources.containers import is_cut, read_announced
+from edge.sources.containers import announced_size, is_cut
 from tests.edge.sources.clips import cut, write_clip
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi"])
 def test_a_file_knows_its_own_size(tmp_path: Path, name: str) -> None:
     path = write_clip(tmp_path / name, 20)
-    assert read_announced(path).size == path.stat().st_size
+    assert announced_size(path) == path.stat().st_size
     assert not is_cut(path)
     assert is_cut(cut(path, 0.9))
-
-
-def test_an_mp4_knows_how_long_it_is_shown(tmp_path: Path) -> None:
-    assert read_announced(write_clip(tmp_path / "a.mp4", 45)).shown_s == pytest.approx(1.5)
 
 
 def test_a_large_box(tmp_path: Path) -> None:
     path = tmp_path / "large.mp4"
     box = struct.pack(">I4sQ", 1, b"mdat", 100)
     path.write_bytes(struct.pack(">I4sI4s", 16, b"ftyp", 0, b"isom") + box + bytes(84))
-    assert read_announced(path).size == 116 == path.stat().st_size
+    assert announced_size(path) == 116 == path.stat().st_size
 
 
 def test_matroska_that_was_recorded_live_does_not_say(tmp_path: Path) -> None:
     path = tmp_path / "live.mkv"
     path.write_bytes(b"\x1a\x45\xdf\xa3\x82ab" + b"\x18\x53\x80\x67\x01" + b"\xff" * 7 + bytes(50))
-    assert read_announced(path).size is None
+    assert announced_size(path) is None
     assert not is_cut(path)
 
 
@@ -41,11 +37,11 @@ def test_matroska_that_was_recorded_live_does_not_say(tmp_path: Path) -> None:
 def test_other_files_say_nothing(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a"
     path.write_bytes(content)
-    assert read_announced(path).size is None
+    assert announced_size(path) is None
 
 
 def test_a_missing_file_says_nothing(tmp_path: Path) -> None:
-    assert read_announced(tmp_path / "none").size is None
+    assert announced_size(tmp_path / "none") is None
 
 
 @given(noise=st.binary(max_size=40), at=st.integers(0, 800))
