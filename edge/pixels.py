@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edge.errors import RegionError
 from edge.types import Frame, Image, PixelFormat
 
@@ -27,8 +29,7 @@ def bgr_frame(frame: Frame) -> Frame:
     """A frame whose picture is BGR."""
     if frame.pixel_format == "bgr":
         return frame
-    image = to_bgr(frame.image, frame.pixel_format)
-    return Frame(image, frame.index, frame.captured_at, frame.source, frame.pts)
+    return replace(frame, image=to_bgr(frame.image, frame.pixel_format), pixel_format="bgr")
 
 
 def refuse_odd(image: Image) -> None:

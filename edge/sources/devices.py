@@ -46,10 +46,10 @@ if os.environ["OPENCV_LOG_LEVEL"] == "ERROR":
 _HIGHEST_FPS = 1000.0
 
 PATIENCE = 5
-"""Reads in a row that may fail: a camera sends a broken picture now and then."""
+"""Reads in a row that may fail: cameras send a broken picture now and then."""
 
 QUICK_S = 1.0
-"""A failed read that took longer was a wait for a picture that did not come; it is not repeated."""
+"""A failed read that took longer was a timeout, and is not repeated."""
 
 
 def open_camera(index: int, name: str, mode: CameraMode) -> DeviceCapture:
@@ -58,19 +58,23 @@ def open_camera(index: int, name: str, mode: CameraMode) -> DeviceCapture:
     Args:
         index: N of /dev/videoN.
         name: fit to be shown.
-        mode: what is asked of it; where it gives another size, a warning is logged.
+        mode: requested; where the camera gives another size, a warning is logged.
 
     Raises:
         NotFound: there is no such camera.
         SourceError: there is, and it cannot be opened.
     """
     linux = sys.platform.startswith("linux")
-    capture = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
-    if not capture.isOpened():
+    opened = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
+    if not opened.isOpened():
         raise _why_not_opened(index, name)
-    configure(capture, mode)
-    _tell_other_size(capture, name, mode)
-    return DeviceCapture(capture, name, stamped=linux)
+    configure(opened, mode)
+    capture = DeviceCapture(opened, name, stamped=linux)
+    height, width = capture.size_hw or (0, 0)
+    if mode.width and mode.height and (width, height) != (mode.width, mode.height):
+        sizes = (width, height, mode.width, mode.height)
+        log.warning("%s gives %d×%d instead of the requested %d×%d.", name, *sizes)
+    return capture
 
 
 def open_csi(sensor: int, name: str, mode: CameraMode) -> DeviceCapture:
@@ -79,14 +83,18 @@ def open_csi(sensor: int, name: str, mode: CameraMode) -> DeviceCapture:
     Args:
         sensor: its number.
         name: fit to be shown.
-        mode: what is asked of it; by default 1280×720 at 30 frames per second.
+        mode: requested; by default 1280×720 at 30 frames per second.
 
     Raises:
         MissingDependency: OpenCV lacks GStreamer; nothing is tried again.
         SourceError: the camera cannot be opened.
     """
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-        raise MissingGStreamer(name)
+        raise _MissingGStreamer(
+            f"{name} needs an OpenCV built with GStreamer, and this OpenCV {cv2.__version__} has "
+            "none. On a Jetson use the system's: pip uninstall opencv-python "
+            "opencv-python-headless, then sudo apt-get install python3-opencv."
+        )
     capture = cv2.VideoCapture(csi_pipeline(sensor, mode), cv2.CAP_GSTREAMER)
     if not capture.isOpened():
         raise SourceError(
@@ -96,27 +104,18 @@ def open_csi(sensor: int, name: str, mode: CameraMode) -> DeviceCapture:
     return DeviceCapture(capture, name, mode.pixel_format)
 
 
-class MissingGStreamer(MissingDependency):
-    """This OpenCV was built without GStreamer, which nothing but another OpenCV mends.
+class _MissingGStreamer(MissingDependency):
+    """This OpenCV was built without GStreamer, which only another OpenCV fixes."""
 
-    Args:
-        name: of the source that needs it.
-    """
-
-    def __init__(self, name: str) -> None:
-        PatchwatchError.__init__(
-            self,
-            f"{name} needs an OpenCV built with GStreamer, and this OpenCV {cv2.__version__} has "
-            "none. On a Jetson use the system's: pip uninstall opencv-python "
-            "opencv-python-headless, then sudo apt-get install python3-opencv.",
-        )
+    def __init__(self, sentence: str) -> None:
+        PatchwatchError.__init__(self, sentence)
 
 
 class DeviceCapture:
     """An open camera. Opened, read and closed on one thread.
 
-    OpenCV keeps what a camera gave only until its next picture, and for this thread; so each frame
-    is converted at once, also those that nobody takes.
+    OpenCV keeps a camera's picture only until the next one, and for this thread; so each frame is
+    converted at once, also those that nobody takes.
 
     Args:
         capture: opened; released with this.
@@ -124,9 +123,7 @@ class DeviceCapture:
         pixel_format: of its pictures.
         stamped: whether it says when a picture was taken, as V4L2 does.
 
-    Attributes:
-        fps: announced frames per second; None where unknown.
-        size_hw: announced height and width in pixels; None where unknown.
+    `fps` and `size_hw` as in `Capture`.
     """
 
     def __init__(
@@ -142,15 +139,16 @@ class DeviceCapture:
         self._stamped = stamped
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= _HIGHEST_FPS else None
-        width, height = _size_wh(capture)
+        width = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         self.size_hw = (height, width) if height and width else None
 
     def read(self) -> Shot:
         """The next picture, blocking until it comes or the driver gives up.
 
         Raises:
-            SourceTimeout: the driver waited in vain.
-            NetworkError: it gives no pictures any more.
+            SourceTimeout: the driver timed out.
+            NetworkError: it gives no more pictures.
         """
         for _ in range(PATIENCE):
             began_s = time.monotonic()
@@ -159,16 +157,15 @@ class DeviceCapture:
             if ok:
                 return self._shot(image, now_s)  # type: ignore[arg-type]  # cv2's stubs: any dtype
             if now_s - began_s > QUICK_S:
-                raise SourceTimeout(
-                    f"{self._name}: no picture came for {now_s - began_s:.0f} s. Plug it in anew."
-                )
+                why = f"no picture for {now_s - began_s:.0f} s. Unplug and reconnect it."
+                raise SourceTimeout(f"{self._name}: {why}")
         raise NetworkError(
-            f"{self._name}: it gives no more pictures. It was unplugged, or lost its power: check "
-            "the plug and the cable."
+            f"{self._name}: no more pictures. It was unplugged or lost its power: check the plug "
+            "and the cable."
         )
 
     def close(self) -> None:
-        """Give the camera back; may be called twice."""
+        """Release the camera; may be called twice."""
         self._capture.release()
 
     def _shot(self, image: Image, now_s: float) -> Shot:
@@ -183,11 +180,11 @@ def list_cameras() -> list[str]:
 
 
 def configure(capture: cv2.VideoCapture, mode: CameraMode) -> None:
-    """Ask a camera for a mode.
+    """Request a mode from a camera.
 
-    MJPG is asked for only together with a size: without it USB 2 carries larger pictures at a few
-    frames per second, but at the camera's own size its untouched pixels are the better evidence.
-    It must come before the size, which V4L2 checks against the format.
+    MJPG only together with a size: without it USB 2 carries larger pictures at a few frames per
+    second, but at the camera's own size its uncompressed pixels are the better evidence. It must
+    come before the size, which V4L2 checks against the format.
     """
     if mode.width and mode.height:
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
@@ -199,11 +196,10 @@ def configure(capture: cv2.VideoCapture, mode: CameraMode) -> None:
 
 
 def csi_pipeline(sensor: int, mode: CameraMode) -> str:
-    """The GStreamer pipeline of a Jetson's CSI camera.
+    """The GStreamer pipeline of a Jetson's CSI camera; its sink keeps the newest picture only.
 
-    The sensor's picture is converted in hardware to BGRx, the nearest that nvvidconv has to BGR,
-    and the last step, on the CPU, drops the fourth byte. As NV12 it only leaves the hardware's
-    memory, and nothing is converted on the CPU. The sink keeps one picture, the newest.
+    The picture is converted in hardware to BGRx, the nearest that nvvidconv has to BGR, and the CPU
+    drops the fourth byte. As NV12 it only leaves the hardware's memory.
     """
     to_cpu = {
         "bgr": "nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR",
@@ -230,25 +226,6 @@ def _why_not_opened(index: int, name: str) -> SourceError:
             "again."
         )
     return SourceError(
-        f"{name}: {path} gives no video. Another program may hold it, or it belongs to a camera "
-        f"that shows its pictures at another one; found: {found}."
+        f"{name}: {path} gives no video. Another program may hold it, or its camera gives video "
+        f"at another device; found: {found}."
     )
-
-
-def _size_wh(capture: cv2.VideoCapture) -> tuple[int, int]:
-    width = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-    height = round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-    return width, height
-
-
-def _tell_other_size(capture: cv2.VideoCapture, name: str, mode: CameraMode) -> None:
-    width, height = _size_wh(capture)
-    if mode.width and mode.height and (width, height) != (mode.width, mode.height):
-        log.warning(
-            "%s gives %d×%d, not the %d×%d that were asked for.",
-            name,
-            width,
-            height,
-            mode.width,
-            mode.height,
-        )

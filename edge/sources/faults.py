@@ -35,12 +35,11 @@ _UNDECODABLE = {
     _tag(text) for text in (b"INDA", b"PAWE", b"\xf8DEC", b"\xf8DEM", b"\xf8BSF", b"\xf8STR")
 }
 _NO_PROTOCOL, _UNAUTHORIZED = _tag(b"\xf8PRO"), _tag(b"\xf8401")
-_REFUSED = "the connection was refused. Check the host and the port, and that the sender runs."
+_CLOSED = "the connection was closed before the stream started. Check the sender and the network."
 _UNREACHABLE = "the host cannot be reached. Check the address, the cable and the network."
-_TIMED_OUT = "the network timed out. Check the cable and the sender."
 _EXHAUSTED = "this machine has no memory or file handles left for a connection."
 
-_ANSWERS: dict[int, tuple[type[SourceError], str]] = {
+_SENTENCES: dict[int, tuple[type[SourceError], str]] = {
     _tag(b"\xf8403"): (
         AuthError,
         "the server denies this user access (403). Check the user and its rights.",
@@ -57,28 +56,26 @@ _ANSWERS: dict[int, tuple[type[SourceError], str]] = {
         SourceError,
         "the sender does not offer its stream over TCP. Enable RTSP over TCP there.",
     ),
+    errno.ETIMEDOUT: (SourceTimeout, "the network timed out. Check the cable and the sender."),
+    errno.EMFILE: (SourceError, _EXHAUSTED),
+    errno.ENFILE: (SourceError, _EXHAUSTED),
+    errno.ENOMEM: (SourceError, _EXHAUSTED),
+    errno.ENOBUFS: (SourceError, _EXHAUSTED),
 }
-"""What a server's refusal means."""
+"""What a number means at any time."""
 
 _CONNECTING: dict[int, tuple[type[SourceError], str]] = {
-    errno.ECONNREFUSED: (NetworkError, _REFUSED),
-    **dict.fromkeys(
-        (
-            errno.EHOSTUNREACH,
-            errno.ENETUNREACH,
-            errno.EHOSTDOWN,
-            errno.ENETDOWN,
-            errno.EADDRNOTAVAIL,
-        ),
-        (NetworkError, _UNREACHABLE),
+    errno.ECONNREFUSED: (
+        NetworkError,
+        "the connection was refused. Check the host and the port, and that the sender runs.",
     ),
+    errno.EHOSTUNREACH: (NetworkError, _UNREACHABLE),
+    errno.ENETUNREACH: (NetworkError, _UNREACHABLE),
+    errno.EHOSTDOWN: (NetworkError, _UNREACHABLE),
+    errno.ENETDOWN: (NetworkError, _UNREACHABLE),
+    errno.EADDRNOTAVAIL: (NetworkError, _UNREACHABLE),
 }
-_ANY_TIME: dict[int, tuple[type[SourceError], str]] = {
-    errno.ETIMEDOUT: (SourceTimeout, _TIMED_OUT),
-    **dict.fromkeys(
-        (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS), (SourceError, _EXHAUSTED)
-    ),
-}
+"""What a number means while connecting."""
 
 
 def opening_failed(code: int, address: str, name: str) -> SourceError:
@@ -89,21 +86,14 @@ def opening_failed(code: int, address: str, name: str) -> SourceError:
         address: with credentials; nothing of it gets into the message but its scheme.
         name: fit to be shown.
     """
-    answered = _answer(code, address, name)
-    if answered is not None:
-        return answered
+    known = _known(code, address, name)
+    if known is not None:
+        return known
     if code == errno.EIO:
         return _no_connection(address, name)
     if code in _UNDECODABLE:
         return _not_understood(address, name)
-    kind, why = (_CONNECTING | _ANY_TIME).get(
-        code,
-        (
-            NetworkError,
-            "the connection was closed before the stream started. Check the sender and the "
-            "network.",
-        ),
-    )
+    kind, why = _CONNECTING.get(code, (NetworkError, _CLOSED))
     return kind(f"{name}: {why}")
 
 
@@ -118,9 +108,8 @@ def reading_failed(code: int, name: str) -> SourceError:
         return ended(name)
     if code in _UNDECODABLE:
         return CodecError(f"{name}: the data is not the stream that was announced.")
-    lost = (NetworkError, "the connection was lost. Check the sender and the network.")
-    kind, why = _ANY_TIME.get(code, lost)
-    return _answer(code, "", name) or kind(f"{name}: {why}")
+    lost = f"{name}: the connection was lost. Check the sender and the network."
+    return _known(code, "", name) or NetworkError(lost)
 
 
 def no_answer(name: str, limit_s: float) -> SourceTimeout:
@@ -160,25 +149,19 @@ def ended(name: str) -> SourceEnded:
     return SourceEnded(f"{name}: the stream ended.")
 
 
-def _answer(code: int, address: str, name: str) -> SourceError | None:
-    """What a server's refusal means; None where the code is none."""
+def _known(code: int, address: str, name: str) -> SourceError | None:
     scheme = scheme_of(address)
+    kind, why = _SENTENCES.get(code, (SourceError, ""))
     if code == _UNAUTHORIZED:
-        why = f"a user and a password are required (401). Write {scheme or 'rtsp'}://user:password@host/…"
+        kind = AuthError
+        why = f"a user and a password are required (401). Write {scheme or 'rtsp'}://user:"
+        why += "password@host/…"
         if "@" in address:
-            why = (
-                "the user or the password is wrong (401). Check both; in an address @ : / are "
-                "written as %40 %3A %2F."
-            )
-        return AuthError(f"{name}: {why}")
-    if code == _NO_PROTOCOL:
-        return SourceError(
-            f"{name}: the installed PyAV does not support {scheme or 'this protocol'}."
-        )
-    if code in _ANSWERS:
-        kind, why = _ANSWERS[code]
-        return kind(f"{name}: {why}")
-    return None
+            why = "the user or the password is wrong (401). Check both; in an address @ : / are "
+            why += "written as %40 %3A %2F."
+    elif code == _NO_PROTOCOL:
+        why = f"the installed PyAV does not support {scheme or 'this protocol'}."
+    return kind(f"{name}: {why}") if why else None
 
 
 def _no_connection(address: str, name: str) -> NetworkError:

@@ -24,11 +24,8 @@ class StillsSource(RecordedSource):
     Args:
         name: fit to be shown.
         paths: the files, in order. A single one that cannot be read is an error; of several, the
-            unreadable ones are skipped and told in `failures`.
+            unreadable ones are skipped and listed in `failures`.
         unlisted: failures met while the files were looked for.
-
-    Attributes:
-        failures: one sentence for each picture that was skipped so far, as it was logged.
     """
 
     def __init__(self, name: str, paths: Sequence[Path], unlisted: Sequence[str] = ()) -> None:
@@ -44,22 +41,21 @@ class StillsSource(RecordedSource):
         return Feed(self._read_all(), lambda: None, length=len(self._paths))
 
     def _read_all(self) -> Iterator[Frame]:
-        unread = 0
         for index, path in enumerate(self._paths):
             try:
                 image = read_image(path)
             except SourceError as error:
                 if len(self._paths) == 1:
                     raise
-                unread += 1
                 self.failures.append(str(error))
                 log.warning("skipped %s", error)
             else:
                 yield Frame(image, index, time.time(), str(path))
-        if unread == len(self._paths):
+        unread = self.failures[len(self._unlisted) :]
+        if len(unread) == len(self._paths):
             raise SourceError(
-                f"{self.name}: none of its {unread} pictures can be read. The first: "
-                f"{self.failures[len(self._unlisted)]}"
+                f"{self.name}: none of its {len(unread)} pictures can be read. The first: "
+                f"{unread[0]}"
             )
 
 
@@ -73,11 +69,11 @@ def folder_source(folder: Path, name: str) -> StillsSource:
     """
     unlisted: list[str] = []
 
-    def tell(error: OSError) -> None:
+    def note(error: OSError) -> None:
         unlisted.append(f"{error.filename}: cannot be listed ({error.strerror}).")
         log.warning("skipped %s", unlisted[-1])
 
-    walk = os.walk(folder, onerror=tell)
+    walk = os.walk(folder, onerror=note)
     found = [Path(where, file) for where, _, files in walk for file in files if file[0] != "."]
     if unlisted and not found:
         raise SourceError(unlisted[0])
@@ -96,20 +92,17 @@ def glob_source(pattern: str) -> StillsSource:
 
 def _pictures_among(found: Sequence[Path], name: str) -> list[Path]:
     pictures = sorted((path for path in found if is_image(path)), key=_natural_order)
-    if not pictures:
-        raise SourceError(f"{name}: expected pictures (.jpg, .png, …), found {_tell(found)}.")
-    return pictures
-
-
-def _tell(found: Sequence[Path]) -> str:
+    if pictures:
+        return pictures
     videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in found)
+    what = f"{len(found)} files of other kinds" if found else "no file"
     if videos:
-        return f"{videos} videos; give one of them"
-    return f"{len(found)} files of other kinds" if found else "no file"
+        what = f"{videos} videos; give one of them"
+    raise SourceError(f"{name}: expected pictures (.jpg, .png, …), found {what}.")
 
 
 def _natural_order(path: Path) -> list[list[str | int]]:
-    # Splitting at numbers makes texts and numbers alternate, so that like is compared with like.
+    # Splitting at numbers alternates texts and numbers, so that like is compared with like.
     return [
         [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name.casefold())]
         for name in path.parts

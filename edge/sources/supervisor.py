@@ -51,13 +51,16 @@ class Silence:
     fault: SourceFault | None
 
 
+_Call = Literal["open", "read", "close"]
+
+
 @dataclass(slots=True)
 class _Attempt:
     """The present capture: what its thread was last known to do, until when it may take, and
     whether a frame came."""
 
     number: int
-    doing: Literal["open", "read", "close"]
+    doing: _Call
     until_s: float
     framed: bool = False
 
@@ -171,57 +174,52 @@ class Supervisor:
         return self._open(now_s)
 
     def opened(self, number: int, now_s: float) -> bool:
-        """An attempt's capture is open.
-
-        Returns:
-            Whether to read it; else it was abandoned and must be closed.
-        """
-        attempt = self._current(number)
-        if attempt is None or attempt.doing != "open":
-            return False
-        self._expect_frame(attempt, now_s)
-        return True
+        """An attempt's capture is open; whether to read it, else it was abandoned."""
+        attempt = self._current(number, "open")
+        if attempt is not None:
+            self._expect(attempt, "read", self._limits.read_s, now_s)
+        return attempt is not None
 
     def heeds(self, number: int) -> bool:
         """Whether an attempt is the one whose frames are wanted."""
-        attempt = self._current(number)
-        return attempt is not None and attempt.doing == "read"
+        return self._current(number, "read") is not None
 
     def frame(self, number: int, now_s: float, fresh: bool = True) -> bool:
-        """A frame came.
+        """A frame came; whether to go on reading, as in `opened`.
 
         Args:
             number: of its attempt.
             now_s: the time.
             fresh: False if it was too old to be used: a sign of life, and no signal.
-
-        Returns:
-            Whether to go on reading, as in `opened`.
         """
-        attempt = self._current(number)
-        if attempt is None or attempt.doing != "read":
+        attempt = self._current(number, "read")
+        if attempt is None:
             return False
-        self._expect_frame(attempt, now_s)
+        self._expect(attempt, "read", self._limits.read_s, now_s)
         self.failures = 0
         if fresh:
-            self._take_for_signal(attempt, now_s)
+            self.reconnects += not attempt.framed and self._frame_s is not None
+            attempt.framed = True
+            self._frame_s = now_s
+            self._silent_at_s = now_s + self._limits.frame_s
+            self.failure, self.silent, self._stalled = None, False, False
+            self._log.signal(now_s)
         return True
 
     def failed(self, number: int, error: PatchwatchError, now_s: float) -> None:
         """Opening or reading failed; the capture is being closed. What is not a SourceError, such
         as a missing library, will not get better by waiting, and ends the source."""
-        attempt = self._current(number)
-        if attempt is None or attempt.doing == "close":
-            return
-        self._expect_close(attempt, now_s)
-        self._fail(error, now_s)
+        attempt = self._current(number, "open", "read")
+        if attempt is not None:
+            self._expect(attempt, "close", 0.0, now_s)
+            self._fail(error, now_s)
 
     def finished(self, number: int, now_s: float) -> None:
         """A recording came to its end; its capture is being closed."""
-        attempt = self._current(number)
-        if attempt is not None and attempt.doing == "read":
-            self._expect_close(attempt, now_s)
-            self._end("ended")
+        attempt = self._current(number, "read")
+        if attempt is not None:
+            self._expect(attempt, "close", 0.0, now_s)
+            self.over, self.silent = "ended", False
 
     def released(self, number: int) -> None:
         """An attempt's capture was closed, and its thread ends; perhaps late."""
@@ -242,75 +240,60 @@ class Supervisor:
         notes, self._log.notes = self._log.notes, []
         return notes
 
-    def _current(self, number: int) -> _Attempt | None:
+    def _current(self, number: int, *doing: _Call) -> _Attempt | None:
+        """The present attempt, if it has this number and is in one of these calls."""
         attempt = self._attempt
-        return attempt if attempt is not None and attempt.number == number else None
+        if attempt is None or attempt.number != number or attempt.doing not in doing:
+            return None
+        return attempt
+
+    def _expect(self, attempt: _Attempt, doing: _Call, within_s: float, now_s: float) -> None:
+        attempt.doing = doing
+        attempt.until_s = now_s + within_s + self._limits.grace_s
 
     def _open(self, now_s: float) -> int | None:
         due = self.over is None and self._open_at_s is not None and now_s >= self._open_at_s
         if not due or self._attempt is not None:
             return None
         if len(self._abandoned) >= MOST_ABANDONED:
-            self._get_stuck()
+            if not self._stuck:
+                self._stuck = True
+                self._log.stuck(str(self.problem))
             return None
         self._stuck, self._open_at_s = False, None
         self.opens += 1
-        until_s = now_s + self._limits.open_s + self._limits.grace_s
-        self._attempt = _Attempt(self.opens, "open", until_s)
+        self._attempt = _Attempt(self.opens, "open", now_s)
+        self._expect(self._attempt, "open", self._limits.open_s, now_s)
         return self.opens
-
-    def _expect_frame(self, attempt: _Attempt, now_s: float) -> None:
-        attempt.doing = "read"
-        attempt.until_s = now_s + self._limits.read_s + self._limits.grace_s
-
-    def _expect_close(self, attempt: _Attempt, now_s: float) -> None:
-        attempt.doing = "close"
-        attempt.until_s = now_s + self._limits.grace_s
-
-    def _take_for_signal(self, attempt: _Attempt, now_s: float) -> None:
-        self.reconnects += not attempt.framed and self._frame_s is not None
-        attempt.framed = True
-        self._frame_s = now_s
-        self._silent_at_s = now_s + self._limits.frame_s
-        self.failure, self.silent, self._stalled = None, False, False
-        self._log.signal(now_s)
 
     def _abandon(self, attempt: _Attempt, now_s: float) -> None:
         self._abandoned.add(attempt.number)
         self._attempt = None
-        if attempt.doing != "close":
-            self._fail(self._overrun(attempt), now_s)
-
-    def _overrun(self, attempt: _Attempt) -> SourceTimeout:
         if attempt.doing == "open":
-            return no_answer(self._name, self._limits.open_s)
-        return fell_silent(self._name, self._limits.read_s)
+            self._fail(no_answer(self._name, self._limits.open_s), now_s)
+        elif attempt.doing == "read":
+            self._fail(fell_silent(self._name, self._limits.read_s), now_s)
 
     def _fail(self, error: PatchwatchError, now_s: float) -> None:
         self.failures += 1
         self._stalled = False
         never_spoke = self.failure is None and self._frame_s is None
         self.failure = error
+        most = self._retry.retries
         if not isinstance(error, SourceError):
-            self._end("failed")
-        elif self._retry.retries is not None and self.failures > self._retry.retries:
-            self.failure = _given_up(error, self._retry.retries)
-            self._end("failed")
+            self.over, self.silent = "failed", False
+        elif most is not None and self.failures > most:
+            if most:
+                times = "1 retry" if most == 1 else f"{most} retries"
+                self.failure = type(error)(f"{error} Given up after {times}.")
+            self.over, self.silent = "failed", False
         else:
-            self._wait(error, now_s)
+            wait_s = self._retry.wait_s(self.failures, self._draw(), isinstance(error, AuthError))
+            self._open_at_s = now_s + wait_s
+            turn = f"retry {self.failures}" + (f" of {most}" if most is not None else "")
+            self._log.failure(error, f"retrying in {_seconds(wait_s)} ({turn})")
             if never_spoke:  # no frame was ever here whose loss could be waited for
                 self._silent_at_s = now_s
-
-    def _wait(self, error: SourceError, now_s: float) -> None:
-        locked_out = isinstance(error, AuthError)
-        wait_s = self._retry.wait_s(self.failures, self._draw(), locked_out)
-        self._open_at_s = now_s + wait_s
-        most = self._retry.retries
-        turn = f"retry {self.failures}" + (f" of {most}" if most is not None else "")
-        self._log.failure(error, f"retrying in {_seconds(wait_s)} ({turn})")
-
-    def _end(self, how: Literal["ended", "failed"]) -> None:
-        self.over, self.silent = how, False
 
     def _fall_silent(self, now_s: float) -> None:
         self.silent = True
@@ -319,11 +302,6 @@ class Supervisor:
         if reading and not self._stalled:
             self._stalled = True
             self._log.stall(self._limits.frame_s)
-
-    def _get_stuck(self) -> None:
-        if not self._stuck:
-            self._stuck = True
-            self._log.stuck(str(self.problem))
 
     def _no_frame(self) -> SourceTimeout:
         return SourceTimeout(f"{self._name}: no frame for {self._limits.frame_s:g} s.")
@@ -388,13 +366,6 @@ class _TroubleLog:
     def _note(self, text: str) -> None:
         self._down = True
         self.notes.append((logging.WARNING, text))
-
-
-def _given_up(error: SourceError, retries: int) -> SourceError:
-    if not retries:
-        return error
-    times = "1 retry" if retries == 1 else f"{retries} retries"
-    return type(error)(f"{error} Given up after {times}.")
 
 
 def fault_of(error: PatchwatchError) -> SourceFault:

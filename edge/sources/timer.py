@@ -1,4 +1,4 @@
-"""One small thread that wakes whoever asked for it, as long as somebody may ask."""
+"""One small thread that calls back at given times, while any call is registered."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _JOIN_S = 1.0
 
 
 class Timer:
-    """Calls back at given times. Its thread runs while there is somebody to call.
+    """Calls back at given times.
 
-    A thread that is inside a blocking call cannot watch its own time, and whoever takes a source's
-    frames may be busy for long; so that neither is needed for a source to go on. One thread is
-    enough for all sources, since each call is short.
+    A thread inside a blocking call cannot watch its own time, and whoever polls a source may be
+    busy for long; neither is needed for a source to go on. One thread is enough for all sources,
+    since each call is short.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Timer:
         self._thread: threading.Thread | None = None
 
     def join(self, call: Callable[[], None]) -> None:
-        """Let somebody be called."""
+        """Register a call."""
         with self._changed:
             self._members.add(call)
             if self._thread is None:
@@ -37,7 +37,7 @@ class Timer:
                 self._thread.start()
 
     def leave(self, call: Callable[[], None]) -> None:
-        """Call somebody no more; but a call that has begun goes on."""
+        """Remove a call; one in progress goes on."""
         with self._changed:
             self._members.discard(call)
             self._times.pop(call, None)
@@ -47,7 +47,7 @@ class Timer:
             last.join(_JOIN_S)
 
     def after(self, delay_s: float, call: Callable[[], None]) -> None:
-        """Call after so many seconds, or earlier if that was asked for already."""
+        """Call after this delay, or earlier if that was requested already."""
         at_s = time.monotonic() + max(0.0, delay_s)
         with self._changed:
             if call in self._members and at_s < self._times.get(call, threading.TIMEOUT_MAX):
@@ -59,11 +59,11 @@ class Timer:
             for call in due:
                 try:
                     call()
-                except Exception:  # one that goes wrong must not keep the others from their turn
+                except Exception:  # one that fails must not block the others
                     log.exception("a source could not be served in time")
 
     def _wait(self) -> list[Callable[[], None]] | None:
-        """Those who are to be called now; None once nobody is left."""
+        """The calls that are due; None once none is left."""
         with self._changed:
             while self._members:
                 now_s = time.monotonic()
