@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-LAG_S = 0.25
-"""When further behind than this, the clock is reset instead of rushing to catch up."""
-
-LONGEST_WAIT_S = 5.0
-"""A longer step is a gap in the recording, which nobody wants to sit through."""
+LAG_S = 0.25  # when further behind than this, the clock is reset instead of rushing to catch up
+LONGEST_WAIT_S = 5.0  # a longer step is a gap in the recording, which nobody wants to sit through
 
 
 class Pacer:

@@ -45,11 +45,8 @@ if os.environ["OPENCV_LOG_LEVEL"] == "ERROR":
 
 _HIGHEST_FPS = 1000.0
 
-PATIENCE = 5
-"""Reads in a row that may fail: cameras send a broken picture now and then."""
-
-QUICK_S = 1.0
-"""A failed read that took longer was a timeout, and is not repeated."""
+PATIENCE = 5  # reads in a row that may fail: cameras send a broken picture now and then
+QUICK_S = 1.0  # a failed read that took longer was a timeout, and is not repeated
 
 
 def open_camera(index: int, name: str, mode: CameraMode) -> DeviceCapture:

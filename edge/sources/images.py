@@ -58,9 +58,7 @@ _TRANSPOSED = {
 _CONVERTIBLE = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
 """Pillow's modes that it converts to RGB without a choice of range or colour space."""
 
-_MOST_MEGAPIXELS = 179
-"""Pillow's own bound against decompression bombs, for the message."""
-
+_MOST_MEGAPIXELS = 179  # pillow's own bound against decompression bombs, for the message
 _WARNINGS_LOCK = threading.Lock()
 
 

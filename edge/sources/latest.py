@@ -23,27 +23,15 @@ from dataclasses import dataclass
 
 from edge.sources.base import Shot
 
-DRIFT = 500e-6
-"""How much a sender's clock may run slow; quartz stays within 100 ppm."""
-
-LATE_S = 0.25
-"""Less is jitter: of the network, of the decoder, of a thread that had to wait."""
-
-WINDOW_S = 1.5
-"""How long frames are late before a cause is decided."""
-
+DRIFT = 500e-6  # how much a sender's clock may run slow; quartz stays within 100 ppm
+LATE_S = 0.25  # less is jitter: of the network, of the decoder, of a thread that had to wait
+WINDOW_S = 1.5  # how long frames are late before a cause is decided
 STEADY = 0.1
 """Share by which the pace of timestamps may differ from that of arrival and still be the same."""
 
-STANDING = 0.25
-"""Timestamps at a lower pace than this are not those of queued frames."""
-
-MOST_QUEUED_S = 10.0
-"""Nobody queues more video on the way; a longer delay means wrong timestamps."""
-
-TRUST_S = 5.0
-"""Distrusted timestamps must keep pace for this long."""
-
+STANDING = 0.25  # timestamps at a lower pace than this are not those of queued frames
+MOST_QUEUED_S = 10.0  # nobody queues more video on the way; a longer delay means wrong timestamps
+TRUST_S = 5.0  # distrusted timestamps must keep pace for this long
 STEP_S = 1e-4
 """Least time from one frame to the next, a little more than a tick of the 90 kHz of video."""
 

@@ -32,8 +32,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LEAVE_S = 1.0
-"""How long leaving waits for a capture to be closed, in seconds."""
+_LEAVE_S = 1.0  # how long leaving waits for a capture to be closed, in seconds
 
 
 @dataclass(frozen=True, slots=True)

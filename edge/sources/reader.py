@@ -16,9 +16,7 @@ from edge.sources.base import SourceKind
 from edge.sources.faults import no_answer
 from edge.types import Frame
 
-_JOIN_S = 1.5
-"""How long leaving waits for a thread that is inside a blocking read, in seconds."""
-
+_JOIN_S = 1.5  # how long leaving waits for a thread that is inside a blocking read, in seconds
 _OPEN_GRACE_S = 1.0
 """What opening may take beyond its timeout, so that the opener can say itself what went wrong."""
 

@@ -32,8 +32,7 @@ MOST_ABANDONED = 3
 """Threads that one source abandons at most. Each holds a socket or a device, and a call that never
 returned three times will not return the fourth time either."""
 
-STEADY_S = 60.0
-"""After running for this long a source has recovered: its next failure is news."""
+STEADY_S = 60.0  # after running for this long a source has recovered: its next failure is news
 
 _EACH, _EVERY = 5, 10
 
