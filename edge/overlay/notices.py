@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -214,17 +215,14 @@ def _blocks(result: Result, layout: Layout, width: int) -> Iterator[_Block]:
 def _balanced(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
     """As `wrapped`, with lines of similar length, so that no last word stands alone."""
     lines = wrapped(text, size, width, most)
-    if "…" in "".join(lines):
+
+    def fits(narrow: int) -> bool:
+        tried = wrapped(text, size, narrow, most)
+        return len(tried) <= len(lines) and "…" not in "".join(tried)
+
+    if not fits(width):
         return lines
-    too_narrow = 0
-    while width - too_narrow > 1:
-        middle = (too_narrow + width) // 2
-        tried = wrapped(text, size, middle, most)
-        if len(tried) <= len(lines) and "…" not in "".join(tried):
-            width, lines = middle, tried
-        else:
-            too_narrow = middle
-    return lines
+    return wrapped(text, size, 1 + bisect_left(range(1, width), True, key=fits), most)
 
 
 def _draw_block(picture: Image, block: _Block, top: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from functools import lru_cache
 
 import numpy as np
@@ -96,14 +97,11 @@ def elided(text: str, size: int, width: int) -> str:
     """The line shortened in its middle until it is at most `width` pixels wide."""
     if text_width(text, size) <= width:
         return text
-    shortest, longest = 0, len(text)
-    while longest - shortest > 1:
-        middle = (shortest + longest) // 2
-        if text_width(_without_middle(text, middle), size) <= width:
-            shortest = middle
-        else:
-            longest = middle
-    return _without_middle(text, shortest)
+
+    def is_too_wide(kept: int) -> bool:
+        return text_width(_without_middle(text, kept), size) > width
+
+    return _without_middle(text, bisect_left(range(1, len(text)), True, key=is_too_wide))
 
 
 def write_centred(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -95,10 +96,19 @@ class SinkWorker:
         self._on_gone = on_gone
         self._now = now
         self._wait = wait
-        self._queue = _Queue(capacity, now)
         self._backoff = Backoff()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        # The queue, behind one lock: results that wait, and whether one is in hand.
+        if capacity < 2:
+            raise ValueError("a sink worker holds the result being written and the next: 2 or more")
+        self._capacity = capacity
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[Result, Picture]] = deque()
+        self._in_hand = 0
+        self._accepts = False
+        self._until_s = math.inf
+        self._dropped = 0
         # Written by the worker's thread alone once that runs.
         self._state: WorkerState = "new"
         self._written = self._lost = self._restarts = 0
@@ -116,7 +126,7 @@ class SinkWorker:
             raise ValueError("a sink worker is opened once")
         self._sink.__enter__()
         self._state = "open"
-        self._queue.open()
+        self._accepts = self._until_s == math.inf
         # A sink that never returns must not keep the program from ending.
         self._thread = threading.Thread(target=self._run, name="patchwatch-sink", daemon=True)
         self._thread.start()
@@ -128,7 +138,15 @@ class SinkWorker:
             result: the frame and all that is known about it.
             picture: drawn in the worker's thread, if the sink wants it.
         """
-        self._queue.put(result, picture)
+        with self._changed:
+            if self._accepts and len(self._waiting) + self._in_hand >= self._capacity:
+                self._waiting.popleft()
+                self._dropped += 1
+            if self._accepts:
+                self._waiting.append((result, picture))
+                self._changed.notify()
+            else:
+                self._dropped += 1
 
     def begin_close(self, within_s: float = CLOSE_S) -> None:
         """Begin to finish; returns at once, so that many workers finish at the same time.
@@ -136,7 +154,10 @@ class SinkWorker:
         What waits is written during half of the time and dropped then, as the rest may be needed
         to finish the file.
         """
-        self._queue.close(self._now() + within_s / 2)
+        with self._changed:
+            self._accepts = False
+            self._until_s = min(self._until_s, self._now() + within_s / 2)
+            self._changed.notify_all()
         self._closing.set()
 
     def join(self, timeout_s: float = CLOSE_S) -> bool:
@@ -153,7 +174,7 @@ class SinkWorker:
 
     def health(self) -> WorkerHealth:
         """Its state now."""
-        dropped = self._lost + self._queue.dropped
+        dropped = self._lost + self._dropped
         return WorkerHealth(
             self.name, self._state, self._written, dropped, self._restarts, self._error
         )
@@ -161,8 +182,10 @@ class SinkWorker:
     def _run(self) -> None:
         while self._serve_next() and (self._state == "open" or self._recover()):
             pass
-        self._queue.close(self._now())
-        self._queue.clear()
+        with self._changed:
+            self._accepts = False
+            self._dropped += len(self._waiting)
+            self._waiting.clear()
         if self._state == "open":
             try:
                 self._sink.__exit__(None, None, None)
@@ -174,13 +197,14 @@ class SinkWorker:
 
     def _serve_next(self) -> bool:
         """Serve a result, and keep no hold of it; False when none will come any more."""
-        item = self._queue.take()
-        if item is None:
-            return False
-        try:
-            written = self._serve(*item)
-        finally:
-            self._queue.done()
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or not self._accepts)
+            if not self._waiting or self._now() >= self._until_s:
+                return False
+            self._in_hand = 1
+            item = self._waiting.popleft()
+        written = self._serve(*item)
+        self._in_hand = 0
         self._written += written
         self._lost += not written
         return self._state != "stopped"
@@ -274,62 +298,6 @@ class Backoff:
     def opened(self, now_s: float) -> None:
         """The sink was reopened."""
         self._opened_s = now_s
-
-
-class _Queue:
-    """At most `capacity` results, the one in hand among them; the oldest that waits gives way."""
-
-    def __init__(self, capacity: int, now: Callable[[], float]) -> None:
-        if capacity < 2:
-            raise ValueError("a sink worker holds the result being written and the next: 2 or more")
-        self._capacity = capacity
-        self._now = now
-        self._waiting: deque[tuple[Result, Picture]] = deque()
-        self._in_hand = 0
-        self._changed = threading.Condition()
-        self._is_open = False
-        self._until_s: float | None = None
-        self.dropped = 0
-
-    def open(self) -> None:
-        with self._changed:
-            self._is_open = self._until_s is None
-
-    def put(self, result: Result, picture: Picture) -> None:
-        with self._changed:
-            if not self._is_open:
-                self.dropped += 1
-                return
-            if len(self._waiting) + self._in_hand >= self._capacity:
-                self._waiting.popleft()
-                self.dropped += 1
-            self._waiting.append((result, picture))
-            self._changed.notify()
-
-    def take(self) -> tuple[Result, Picture] | None:
-        """The oldest, when there is one; None once it is closed and nothing may be taken."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or not self._is_open)
-            if not self._waiting or (self._until_s is not None and self._now() >= self._until_s):
-                return None
-            self._in_hand = 1
-            return self._waiting.popleft()
-
-    def done(self) -> None:
-        with self._changed:
-            self._in_hand = 0
-
-    def close(self, until_s: float) -> None:
-        """Take no more in; what waits may be taken until then."""
-        with self._changed:
-            self._is_open = False
-            self._until_s = until_s if self._until_s is None else min(until_s, self._until_s)
-            self._changed.notify_all()
-
-    def clear(self) -> None:
-        with self._changed:
-            self.dropped += len(self._waiting)
-            self._waiting.clear()
 
 
 def is_permanent(error: Exception) -> bool:
