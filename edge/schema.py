@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +13,21 @@ class Strict(BaseModel):
     """A pydantic model that refuses unknown keys, NaN and infinity, and cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """The flag that sets a key on the command line; stands beside the key's type.
+
+    Attributes:
+        name: with its dashes. A flag of a yes-or-no key takes no value and reverses the default.
+        metavar: stands for the value in the help text; choices need none.
+        help: where the description of the key does not fit the flag.
+    """
+
+    name: str
+    metavar: str | None = None
+    help: str | None = None
 
 
 def code_commit() -> str | None:

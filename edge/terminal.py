@@ -123,7 +123,7 @@ def open_detector(config: RunConfig, build: BuildEngine | None = None) -> Iterat
     choice = BackendChoice(**config.backend.model_dump(), build=build and _shown(build))
     with (
         open_backend(path, choice=choice) as backend,
-        Faces(config.faces.settings()) as faces,
+        Faces(config.faces) as faces,
     ):
         region = parse_region(config.region or backend.manifest.region)
         detector = Detector(backend, region, faces)

@@ -124,7 +124,7 @@ def _watch_recording(
             source,
             detector,
             make_sinks(config, SinkContext(source.name, calibration.threshold, source.fps)),
-            config.verdict.settings(),
+            config.verdict,
             views=views,
             controls=controls,
             max_frames=config.max_frames,

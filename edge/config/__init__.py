@@ -24,16 +24,15 @@ from edge.config.parts import (
     BatchConfig,
     CameraConfig,
     CaptureConfig,
-    FacesConfig,
-    Flag,
     OutputConfig,
     SinksConfig,
     SourceText,
     VerdictConfig,
 )
+from edge.faces.finders import FaceSettings
 from edge.manifest import RegionText
 from edge.regions import SYNTAX
-from edge.schema import Strict
+from edge.schema import Flag, Strict
 from edge.sinks import wanted
 from edge.sinks.paths import PLACE, file_stem
 from edge.weights import DEFAULT
@@ -83,7 +82,7 @@ class RunConfig(Strict):
     )
     capture: CaptureConfig = CaptureConfig()
     backend: BackendConfig = BackendConfig()
-    faces: FacesConfig = FacesConfig()
+    faces: FaceSettings = FaceSettings()
     verdict: VerdictConfig = VerdictConfig()
     output: OutputConfig = OutputConfig()
     alerts: AlertConfig = AlertConfig()

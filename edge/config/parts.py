@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from edge.backends import BackendName, Device
+from edge.decision.alerts import AlertSettings
 from edge.decision.verdict import VerdictSettings
-from edge.faces.finders import EVERY, LEAST_SIDE, LONGEST_SIDE, FaceSettings
 from edge.manifest import Calibration, Precision, RegionText
-from edge.schema import Strict
+from edge.schema import Flag, Strict
 from edge.sinks import check_options
 from edge.sources.policy import CameraMode, Limits, ReconnectPolicy
-from edge.types import PixelFormat, State
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """The flag that sets a key on the command line; stands beside the key's type.
-
-    Attributes:
-        name: with its dashes. A flag of a yes-or-no key takes no value and reverses the default.
-        metavar: stands for the value in the help text; choices need none.
-        help: where the description of the key does not fit the flag.
-    """
-
-    name: str
-    metavar: str | None = None
-    help: str | None = None
+from edge.types import PixelFormat
 
 
 def _index_as_text(value: object) -> object:
@@ -39,26 +23,6 @@ def _index_as_text(value: object) -> object:
 
 SourceText = Annotated[str, BeforeValidator(_index_as_text)]
 """The index of a camera may be written as a number."""
-
-
-class RetryConfig(Strict):
-    """When a live source that failed is opened again."""
-
-    retries: Annotated[int | None, Flag("--retries", "N")] = Field(
-        default=None,
-        ge=0,
-        description="Reconnect attempts in a row until a source is given up (default: unlimited).",
-    )
-    quick_s: float = Field(default=1.0, gt=0, description="Wait before attempts 1 to 5.")
-    medium_s: float = Field(default=5.0, gt=0, description="Wait before attempts 6 to 10.")
-    slow_s: float = Field(
-        default=30.0, gt=0, description="Wait before later attempts, and after wrong credentials."
-    )
-    jitter: float = Field(default=0.1, ge=0, le=1, description="Share by which a wait varies.")
-
-    def policy(self) -> ReconnectPolicy:
-        """The same, as a live source takes it."""
-        return ReconnectPolicy(**self.model_dump())
 
 
 class CaptureConfig(Strict):
@@ -91,7 +55,7 @@ class CaptureConfig(Strict):
         default="bgr",
         description="For a csi:// camera: nv12 leaves the conversion to the GPU.",
     )
-    retry: RetryConfig = RetryConfig()
+    retry: ReconnectPolicy = ReconnectPolicy()
 
     def options(self) -> dict[str, Any]:
         """The same, as `open_source` takes it."""
@@ -99,7 +63,7 @@ class CaptureConfig(Strict):
             "limits": Limits(
                 self.open_timeout_s, self.frame_timeout_s, self.read_timeout_s, self.max_age_s
             ),
-            "retry": self.retry.policy(),
+            "retry": self.retry,
             "mode": CameraMode(self.width, self.height, self.fps, self.pixel_format),
             "decode_threads": self.decode_threads,
             "loop": self.loop,
@@ -128,50 +92,15 @@ class BackendConfig(Strict):
     )
 
 
-class FacesConfig(Strict):
-    """How faces are found, where the region is faces."""
+class VerdictConfig(VerdictSettings):
+    """How much evidence a verdict needs, and its threshold."""
 
-    every: int = Field(
-        default=EVERY, gt=0, description="Detect in every Nth frame and track in between."
-    )
-    longest_side: int = Field(
-        default=LONGEST_SIDE,
-        ge=LEAST_SIDE,
-        description="Frames are reduced to this many pixels first; more finds smaller faces.",
-    )
-    model: Path | None = Field(
-        default=None, description="A YuNet face detector (.onnx); null for dlib."
-    )
-
-    def settings(self) -> FaceSettings:
-        """The same, as the face finder takes it."""
-        return FaceSettings(self.model, self.longest_side, self.every)
-
-
-class VerdictConfig(Strict):
-    """How much evidence a verdict needs."""
-
-    window_s: float = Field(default=2.0, gt=0, description="Logits are averaged over this time.")
-    min_evidence_s: float = Field(
-        default=0.5, ge=0, description="Evidence must span this time before there is a verdict."
-    )
-    min_frames: int = Field(default=3, gt=0, description="Least number of scored frames, likewise.")
-    margin: float = Field(
-        default=0.05,
-        ge=0,
-        lt=0.5,
-        description="Hysteresis: how far past its line a state begins.",
-    )
     threshold: Annotated[float | None, Flag("--threshold", "T")] = Field(
         default=None,
         gt=0,
         lt=1,
         description="Scores above it are called fake, 0..1 (default: the model's).",
     )
-
-    def settings(self) -> VerdictSettings:
-        """How much evidence is needed, as the verdict takes it."""
-        return VerdictSettings(self.window_s, self.min_evidence_s, self.min_frames, self.margin)
 
     def calibration(self, model: Calibration) -> Calibration:
         """A model's calibration, with this threshold where there is one."""
@@ -213,21 +142,11 @@ class OutputConfig(Strict):
     )
 
 
-class AlertConfig(Strict):
-    """When a verdict becomes an event."""
+class AlertConfig(AlertSettings):
+    """When a verdict becomes an event, and where it is written."""
 
     folder: Annotated[Path | None, Flag("--alerts", "DIR")] = Field(
         default=None, description="Folder for events, one file and one picture per incident."
-    )
-    states: tuple[State, ...] = Field(
-        default=("fake",),
-        description="Verdicts that are incidents: fake, no_signal, uncertain, real.",
-    )
-    debounce_s: float = Field(
-        default=1.0, ge=0, description="A verdict must last this long to become an event."
-    )
-    cooldown_s: float = Field(
-        default=10.0, ge=0, description="An incident ends this long after its verdict did."
     )
     snapshot: bool = Field(default=True, description="Write the annotated picture beside it.")
 

@@ -15,25 +15,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from pydantic import Field
+
+from edge.schema import Strict
 from edge.types import Frame, State, Verdict
 
 LONGEST_GAP_S = 3600.0
 """A longer step is a clock that was set, not time: results come far oftener, also in silence."""
 
 
-@dataclass(frozen=True, slots=True)
-class AlertSettings:
-    """When a verdict becomes an event.
+class AlertSettings(Strict):
+    """When a verdict becomes an event."""
 
-    Attributes:
-        states: the verdicts that are incidents, each by itself.
-        debounce_s: a verdict must last this long to become an event.
-        cooldown_s: an incident is over once the verdict was another for this long.
-    """
-
-    states: tuple[State, ...] = ("fake",)
-    debounce_s: float = 1.0
-    cooldown_s: float = 10.0
+    states: tuple[State, ...] = Field(
+        default=("fake",),
+        description="Verdicts that are incidents: fake, no_signal, uncertain, real.",
+    )
+    debounce_s: float = Field(
+        default=1.0, ge=0, description="A verdict must last this long to become an event."
+    )
+    cooldown_s: float = Field(
+        default=10.0, ge=0, description="An incident ends this long after its verdict did."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,30 +11,28 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+
+from pydantic import Field
 
 from edge.manifest import Calibration
+from edge.schema import Strict
 from edge.types import State, Verdict
 
 EVEN = 0.5
 """The score at which fake and real are equally likely."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictSettings:
-    """How much evidence a verdict needs.
+class VerdictSettings(Strict):
+    """How much evidence a verdict needs."""
 
-    Attributes:
-        window_s: logits older than this are forgotten, seconds.
-        min_evidence_s: time that the evidence must span, or the verdict is `uncertain`.
-        min_frames: least number of scored frames in the window, likewise.
-        margin: how far beyond its line a score must be for a state to be entered.
-    """
-
-    window_s: float = 2.0
-    min_evidence_s: float = 0.5
-    min_frames: int = 3
-    margin: float = 0.05
+    window_s: float = Field(default=2.0, ge=0, description="Logits are averaged over this time.")
+    min_evidence_s: float = Field(
+        default=0.5, ge=0, description="Evidence must span this time before there is a verdict."
+    )
+    min_frames: int = Field(default=3, gt=0, description="Least number of scored frames, likewise.")
+    margin: float = Field(
+        default=0.05, ge=0, lt=0.5, description="Hysteresis: how far past its line a state begins."
+    )
 
 
 STILL = VerdictSettings(window_s=0.0, min_evidence_s=0.0, min_frames=1)
@@ -118,5 +116,5 @@ def judge_once(calibration: Calibration, logit: float, margin: float = 0.0) -> V
         logit: finite or not; a logit that is not gives `uncertain` without a score.
         margin: scores this close to a state's line are `uncertain`.
     """
-    settings = replace(STILL, margin=margin)
+    settings = STILL.model_copy(update={"margin": margin})
     return VerdictTracker(calibration, settings).update(0.0, logit)

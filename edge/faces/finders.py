@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import Field
 from typing_extensions import Self
 
 from edge.errors import UsageError
+from edge.schema import Strict
 from edge.types import Box, Image
 
 LONGEST_SIDE = 640
@@ -110,19 +112,23 @@ def largest_first(faces: Iterable[Face]) -> list[Face]:
     return sorted(faces, key=rank)
 
 
-@dataclass(frozen=True, slots=True)
-class FaceSettings:
-    """How faces are found.
+class FaceSettings(Strict):
+    """How faces are found, where the region is faces."""
 
-    Attributes:
-        model: a YuNet (.onnx); None for dlib's detector.
-        longest_side: see `open_finder`.
-        every: faces are looked for in every Nth frame, and followed in between.
-    """
+    every: int = Field(
+        default=EVERY, gt=0, description="Detect in every Nth frame and track in between."
+    )
+    longest_side: int = Field(
+        default=LONGEST_SIDE,
+        ge=LEAST_SIDE,
+        description="Frames are reduced to this many pixels first; more finds smaller faces.",
+    )
+    model: Path | None = Field(
+        default=None, description="A YuNet face detector (.onnx); null for dlib."
+    )
 
-    model: Path | None = None
-    longest_side: int = LONGEST_SIDE
-    every: int = EVERY
+
+USUAL = FaceSettings()
 
 
 class Faces:
@@ -136,9 +142,7 @@ class Faces:
         finder: an open one, used in place of the settings'; its opener closes it.
     """
 
-    def __init__(
-        self, settings: FaceSettings = FaceSettings(), finder: FaceFinder | None = None
-    ) -> None:
+    def __init__(self, settings: FaceSettings = USUAL, finder: FaceFinder | None = None) -> None:
         self.settings = settings
         self._given = finder
         self._opened: FaceFinder | None = None

@@ -112,7 +112,7 @@ class LiveSession:
             config.name,
             _live_source(config),
             detector,
-            config.verdict.settings(),
+            config.verdict,
             config.verdict.calibration(self._detector.backend.manifest.calibration),
             workers=own,
             shared=shared,

@@ -67,7 +67,7 @@ class EventsSink:
         """From the section `alerts`."""
         return cls(
             Path(placed(str(options.folder), context.name)),
-            AlertSettings(options.states, options.debounce_s, options.cooldown_s),
+            options,
             threshold=context.threshold,
             snapshot=options.snapshot,
         )

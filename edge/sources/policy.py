@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
+
+from edge.schema import Flag, Strict
 from edge.types import PixelFormat
 
 QUICK_TRIES, MEDIUM_TRIES = 5, 10
@@ -28,28 +32,24 @@ class Limits:
     grace_s: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class ReconnectPolicy:
+class ReconnectPolicy(Strict):
     """When a live source that failed is opened again: quickly at first, then more slowly.
 
-    The first five tries are `quick_s` apart, those up to the tenth `medium_s`, all others
-    `slow_s`. Wrong credentials wait `slow_s` from the start, since cameras lock accounts. Each
-    wait varies by up to the share `jitter`, so that a hundred cameras behind one switch do not
-    reconnect at the same moment.
-
-    Attributes:
-        retries: tries after the first, before it is given up; None for unlimited.
-        quick_s: seconds before each of the first five tries.
-        medium_s: seconds before each of the next five.
-        slow_s: seconds before every other.
-        jitter: share of a wait, 0..1.
+    Wrong credentials wait `slow_s` from the start, since cameras lock accounts. The jitter keeps a
+    hundred cameras behind one switch from reconnecting at the same moment.
     """
 
-    retries: int | None = None
-    quick_s: float = 1.0
-    medium_s: float = 5.0
-    slow_s: float = 30.0
-    jitter: float = 0.1
+    retries: Annotated[int | None, Flag("--retries", "N")] = Field(
+        default=None,
+        ge=0,
+        description="Reconnect attempts in a row until a source is given up (default: unlimited).",
+    )
+    quick_s: float = Field(default=1.0, gt=0, description="Wait before attempts 1 to 5.")
+    medium_s: float = Field(default=5.0, gt=0, description="Wait before attempts 6 to 10.")
+    slow_s: float = Field(
+        default=30.0, gt=0, description="Wait before later attempts, and after wrong credentials."
+    )
+    jitter: float = Field(default=0.1, ge=0, le=1, description="Share by which a wait varies.")
 
     def wait_s(self, failures: int, random: float, locked_out: bool = False) -> float:
         """Seconds before the next try.

@@ -210,7 +210,7 @@ def test_a_face_smaller_than_a_patch_is_refused_as_any_picture() -> None:
 
 
 def test_a_detector_of_anything_else_opens_no_finder() -> None:
-    faces = Faces(FaceSettings(Path("absent.onnx")))
+    faces = Faces(FaceSettings(model=Path("absent.onnx")))
     detector = Detector(FakeBackend(), parse_region("native"), faces)
     detector.restart()
     assert len(detector.detect(scene([TWO[0]]), Stopwatch())) == 1

@@ -23,7 +23,7 @@ from edge.manifest import Calibration
 from edge.types import Frame, State, Verdict
 
 UNIX = 1_700_000_000.0
-SETTINGS = AlertSettings(("fake",), debounce_s=1.0, cooldown_s=10.0)
+SETTINGS = AlertSettings(states=("fake",), debounce_s=1.0, cooldown_s=10.0)
 
 Sample = tuple[float, State]
 
@@ -77,12 +77,12 @@ def test_the_end_of_watching_ends_what_lasts() -> None:
 
 
 def test_a_state_that_is_named_twice_is_one() -> None:
-    settings = AlertSettings(("fake", "fake"), 0.0, 1.0)
+    settings = AlertSettings(states=("fake", "fake"), debounce_s=0.0, cooldown_s=1.0)
     assert len(over(follow(settings, steady("fake", 0, 3)))) == 1
 
 
 def test_events_that_are_over_come_before_those_raised() -> None:
-    settings = AlertSettings(("no_signal", "fake"), debounce_s=0.0, cooldown_s=0.0)
+    settings = AlertSettings(states=("no_signal", "fake"), debounce_s=0.0, cooldown_s=0.0)
     events = follow(settings, [(0.0, "fake"), (1.0, "no_signal"), (2.0, "fake")])
     assert [(event.state, event.over) for event in events] == [
         ("fake", False),
@@ -95,7 +95,7 @@ def test_events_that_are_over_come_before_those_raised() -> None:
 
 
 def test_a_verdict_without_a_score() -> None:
-    tracker = AlertTracker(AlertSettings(("no_signal",), 0.0, 1.0))
+    tracker = AlertTracker(AlertSettings(states=("no_signal",), debounce_s=0.0, cooldown_s=1.0))
     (event,) = tracker.update(0.0, Verdict("no_signal"), UNIX)
     assert event.score is None and event.highest_score is None
 
@@ -159,7 +159,9 @@ SAMPLES = st.lists(st.tuples(STEPS, st.sampled_from(STATES)), max_size=60).map(
 def test_events_are_the_incidents_of_the_definition(
     samples: list[Sample], debounce_s: float, cooldown_s: float
 ) -> None:
-    settings = AlertSettings(("fake", "no_signal"), debounce_s, cooldown_s)
+    settings = AlertSettings(
+        states=("fake", "no_signal"), debounce_s=debounce_s, cooldown_s=cooldown_s
+    )
     events = follow(settings, samples)
     for state in settings.states:
         expected = incidents(samples, state, debounce_s, cooldown_s)
@@ -179,7 +181,7 @@ def test_events_are_the_incidents_of_the_definition(
 def test_whatever_the_clocks_do_events_are_sane(
     steps: list[tuple[float, State, float]], debounce_s: float, cooldown_s: float
 ) -> None:
-    settings = AlertSettings(STATES, debounce_s, cooldown_s)
+    settings = AlertSettings(states=STATES, debounce_s=debounce_s, cooldown_s=cooldown_s)
     tracker = AlertTracker(settings)
     said: list[tuple[float, Event]] = []
     time_s, latest = 0.0, 0.0

@@ -10,6 +10,7 @@ from edge.decision.verdict import STILL, VerdictSettings, VerdictTracker, judge_
 from edge.manifest import Calibration
 
 PLAIN = Calibration()
+AT_ONCE = VerdictSettings(window_s=0.0, min_evidence_s=0.0, min_frames=1, margin=0.1)
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.2, min_frames=3, margin=0.1)
 
 
@@ -48,7 +49,7 @@ def test_averages_logits_over_the_window_and_forgets_what_is_older() -> None:
 
 
 def test_does_not_flicker_around_the_threshold() -> None:
-    tracker = VerdictTracker(PLAIN, VerdictSettings(0.0, 0.0, 1, margin=0.1))
+    tracker = VerdictTracker(PLAIN, AT_ONCE)
     states = feed(tracker, [0.9, 0.55, 0.52, 0.58, 0.51, 0.55])
     assert states == ["fake"] * 6
     states = feed(tracker, [0.49, 0.52, 0.58, 0.45, 0.55], start=1.0)
@@ -57,8 +58,7 @@ def test_does_not_flicker_around_the_threshold() -> None:
 
 @given(st.lists(st.floats(-30, 30), min_size=2, max_size=60))
 def test_never_goes_from_real_to_fake_within_the_band(logits: list[float]) -> None:
-    settings = VerdictSettings(0.0, 0.0, 1, margin=0.1)
-    tracker = VerdictTracker(PLAIN, settings)
+    tracker = VerdictTracker(PLAIN, AT_ONCE)
     verdicts = [tracker.update(float(i), logit) for i, logit in enumerate(logits)]
     for verdict in verdicts:
         assert verdict.score is not None

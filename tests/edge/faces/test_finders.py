@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge.config.parts import FacesConfig
 from edge.errors import MissingDependency, ModelError, UsageError
 from edge.faces import Face, FaceFinder, Faces, FaceSettings, open_finder
 from edge.faces.finders import largest_first, reduced
@@ -148,7 +147,7 @@ def test_what_is_no_yunet_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_finder_is_opened_once_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Faces(FaceSettings(Path("absent.onnx"))) as faces:
+    with Faces(FaceSettings(model=Path("absent.onnx"))) as faces:
         pass  # never needed, never missed
     with pytest.raises(ModelError):
         _ = faces.finder
@@ -159,6 +158,7 @@ def test_the_finder_is_opened_once_when_it_is_needed(monkeypatch: pytest.MonkeyP
 
 
 def test_the_configuration_gives_the_usual_settings() -> None:
-    assert FacesConfig().settings() == FaceSettings()
     text = {"every": 2, "longest_side": 1280, "model": "y.onnx"}
-    assert FacesConfig.model_validate(text).settings() == FaceSettings(Path("y.onnx"), 1280, 2)
+    assert FaceSettings.model_validate(text) == FaceSettings(
+        model=Path("y.onnx"), longest_side=1280, every=2
+    )

@@ -22,7 +22,8 @@ from edge.types import Frame, Image, Picture, Result, State, Verdict
 from tests.edge.sinks.results import files_up_to, give, moving, plain
 
 BEGAN = 1_700_000_000.123456
-QUICK = AlertSettings(("fake",), debounce_s=1.0, cooldown_s=2.0)
+AT_ONCE = AlertSettings(debounce_s=0.0, cooldown_s=0.0)
+QUICK = AlertSettings(states=("fake",), debounce_s=1.0, cooldown_s=2.0)
 PATIENCE_S = 60.0
 
 
@@ -129,7 +130,7 @@ def test_the_picture_is_that_of_the_moment_it_was_raised(tmp_path: Path) -> None
 
 
 def test_no_signal_says_why(tmp_path: Path) -> None:
-    settings = AlertSettings(("no_signal",), 3.0, 2.0)
+    settings = AlertSettings(states=("no_signal",), debounce_s=3.0, cooldown_s=2.0)
     silences = [
         result(5.0 * i, "no_signal", None, error="door: no answer within 10 s.", fault="timeout")
         for i in range(3)
@@ -165,7 +166,9 @@ def test_the_line_of_a_lost_signal() -> None:
 
 
 def test_what_still_lasts_is_ended_when_the_sink_is_closed(tmp_path: Path) -> None:
-    with EventsSink(tmp_path, AlertSettings(("fake", "no_signal"), 1.0, 100.0)) as sink:
+    with EventsSink(
+        tmp_path, AlertSettings(states=("fake", "no_signal"), debounce_s=1.0, cooldown_s=100.0)
+    ) as sink:
         feed(sink, spell("fake", 0, 4) + spell("no_signal", 4, 10, None))
     fake, lost = (strict(path) for path in sorted(tmp_path.glob("*.json")))
     assert (fake["state"], fake["duration_s"]) == ("fake", 4.0)
@@ -189,7 +192,7 @@ def test_many_cameras_of_one_name_share_a_folder(tmp_path: Path) -> None:
     ready = threading.Barrier(8, timeout=PATIENCE_S)
 
     def watch() -> None:
-        with EventsSink(tmp_path, AlertSettings(("fake",), 0.0, 0.0)) as sink:
+        with EventsSink(tmp_path, AT_ONCE) as sink:
             ready.wait()
             feed(sink, [result(0.0, "fake"), result(0.5, "real")])
 
@@ -298,7 +301,7 @@ def test_a_reader_never_sees_a_part_of_a_file(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        with EventsSink(tmp_path, AlertSettings(("fake",), 0.0, 0.0)) as sink:
+        with EventsSink(tmp_path, AT_ONCE) as sink:
             for i in range(60):
                 feed(sink, [result(2.0 * i, "fake"), result(2.0 * i + 1, "real")])
     finally:
@@ -323,7 +326,7 @@ def test_strange_values_are_strict_json(tmp_path: Path) -> None:
     event = Event("1", "fake", 10.0, 10.0, 0.0, np.float32(0.25), np.float64(0.5))  # type: ignore[arg-type]  # as a model's figures may come
     record = to_event_record(event, source, None, None, None, None)
     assert '"score": 0.25, "highest_score": 0.5' in json.dumps(record, allow_nan=False)
-    settings = AlertSettings(("fake",), 0.0, 1.0)
+    settings = AlertSettings(states=("fake",), debounce_s=0.0, cooldown_s=1.0)
     with EventsSink(tmp_path, settings, snapshot=False) as sink:
         frame = Frame(plain(4, 4, (0, 0, 0)), 0, float("nan"), source)
         give(sink, Result(frame, None, Verdict("fake", 0.5)))
@@ -334,7 +337,7 @@ def test_strange_values_are_strict_json(tmp_path: Path) -> None:
 
 def test_after_a_failure_it_continues_behind_a_worker(tmp_path: Path) -> None:
     folder, away = tmp_path / "events", tmp_path / "away"
-    sink = EventsSink(folder, AlertSettings(("fake",), 0.0, 0.0), snapshot=False)
+    sink = EventsSink(folder, AT_ONCE, snapshot=False)
 
     def wait(closing: threading.Event, seconds: float) -> None:
         folder.unlink()
