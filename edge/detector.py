@@ -91,12 +91,7 @@ class Detector:
             self._watch.restart()
 
     def detect(self, image: Image, watch: Stopwatch) -> tuple[Region, ...]:
-        """Score a picture on its own, uint8 [H, W, 3] BGR; `begin` and `finish` in one.
-
-        Raises:
-            RegionError: the frame is smaller than one patch of the model.
-            ModelError: the backend failed.
-        """
+        """`begin` and `finish` in one for a picture on its own, uint8 [H, W, 3] BGR."""
         self.restart()
         return self.finish(self.begin(image, watch), watch)
 
@@ -149,11 +144,7 @@ class Detector:
             ModelError: the backend failed.
             GpuError: the GPU did.
         """
-        with watch.stage("model"):
-            if isinstance(work, Pending):
-                return _regions_of(work, work.evidence())
-            evidence = _infer(self.backend, work.crops, work.source)
-            return tuple(map(_region_of, work.crops, evidence))
+        return finish_together(self.backend, [work], [watch])[0]
 
     def _refuse_tiny(self, height: int, width: int) -> None:
         patches = self.backend.manifest.patches
@@ -176,33 +167,27 @@ class Crops:
 def finish_together(
     backend: Backend, work: Sequence[Crops | Pending], watches: Sequence[Stopwatch]
 ) -> list[tuple[Region, ...]]:
-    """The evidence of frames of several sources, which share a backend.
-
-    Crops of one size go to the model together, up to `MAX_BATCH`.
+    """`Detector.finish` for frames of several sources, which share a backend and its batches.
 
     Args:
         backend: of all of them.
         work: what `Detector.begin` returned for each.
         watches: of each; take the stage `model`, which all share.
-
-    Returns:
-        For each what `Detector.finish` gives.
-
-    Raises:
-        ModelError: the backend failed.
-        GpuError: the GPU did.
     """
     start = time.perf_counter()
-    pending = [item for item in work if isinstance(item, Pending)]
     crops = [crop for item in work if isinstance(item, Crops) for crop in item.crops]
     sources = {item.source for item in work if isinstance(item, Crops)}
-    source = sources.pop() if len(sources) == 1 else None
-    evidence = iter(_infer_by_size(backend, crops, source))
-    parts = {id(item): item.evidence() for item in pending}
+    evidence = iter(_infer(backend, crops, sources.pop() if len(sources) == 1 else None))
     regions = [
-        _regions_of(item, parts[id(item)])
+        tuple(
+            Region(box, item.input_hw, found)
+            for box, found in zip(item.boxes, item.evidence(), strict=True)
+        )
         if isinstance(item, Pending)
-        else tuple(_region_of(crop, next(evidence)) for crop in item.crops)
+        else tuple(
+            Region(crop.xyxy, crop.image.shape[:2], next(evidence), track=crop.track)
+            for crop in item.crops
+        )
         for item in work
     ]
     for watch in watches:
@@ -210,46 +195,26 @@ def finish_together(
     return regions
 
 
-def _region_of(crop: Crop, evidence: Evidence) -> Region:
-    return Region(crop.xyxy, _hw(crop.image), evidence, track=crop.track)
-
-
-def _regions_of(pending: Pending, evidence: Sequence[Evidence]) -> tuple[Region, ...]:
-    return tuple(
-        Region(box, pending.input_hw, item)
-        for box, item in zip(pending.boxes, evidence, strict=True)
-    )
-
-
-def _infer_by_size(backend: Backend, crops: Sequence[Crop], source: str | None) -> list[Evidence]:
-    by_size: dict[tuple[int, int], list[int]] = {}
+def _infer(backend: Backend, crops: Sequence[Crop], source: str | None) -> list[Evidence]:
+    """Evidence for each crop; those of one size go to the model together, up to `MAX_BATCH`."""
+    by_size: dict[tuple[int, ...], list[int]] = {}
     for index, crop in enumerate(crops):
-        by_size.setdefault(_hw(crop.image), []).append(index)
+        by_size.setdefault(crop.image.shape, []).append(index)
     found: dict[int, Evidence] = {}
     for indices in by_size.values():
-        evidence = _infer(backend, [crops[i] for i in indices], source)
-        found.update(zip(indices, evidence, strict=True))
+        for start in range(0, len(indices), MAX_BATCH):
+            part = indices[start : start + MAX_BATCH]
+            images = [crops[index].image for index in part]
+            batch = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
+            found.update(zip(part, backend.infer(batch, source), strict=True))
     return [found[index] for index in range(len(crops))]
-
-
-def _infer(backend: Backend, crops: Sequence[Crop], source: str | None) -> list[Evidence]:
-    evidence: list[Evidence] = []
-    for start in range(0, len(crops), MAX_BATCH):
-        images = [crop.image for crop in crops[start : start + MAX_BATCH]]
-        batch = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
-        evidence += backend.infer(batch, source)
-    return evidence
-
-
-def _hw(image: Image) -> tuple[int, int]:
-    return image.shape[0], image.shape[1]
 
 
 def combine(regions: tuple[Region, ...]) -> Evidence:
     """The evidence of the whole frame.
 
-    The mean of the regions' logits, and of faces the highest; their patch map only where one region
-    is all there is, since several maps cover different parts of the frame.
+    The mean of the regions' logits, of faces the highest; a patch map only for a single region, as
+    several maps cover different parts of the frame.
 
     Raises:
         RegionError: there is none, as no face was found.

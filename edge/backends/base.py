@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 from typing_extensions import Self
@@ -47,7 +46,7 @@ class Backend(Protocol):
 
     Attributes:
         name: for instance "onnxruntime".
-        manifest: what the model file says of itself.
+        manifest: of the model file.
     """
 
     name: str
@@ -55,12 +54,7 @@ class Backend(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def warm_up(self, height: int, width: int, batch: int = 1) -> None:
         """Run once on an empty batch of that shape, so that the first real frame is not slow."""
@@ -78,6 +72,7 @@ class Backend(Protocol):
 
         Raises:
             ModelError: the runtime refused the batch.
+            GpuError: the GPU failed.
         """
         ...
 
@@ -97,12 +92,7 @@ class Pending:
     parts: Sequence[Future[list[Evidence]]]
 
     def evidence(self) -> list[Evidence]:
-        """Wait for the evidence, an item for each box.
-
-        Raises:
-            ModelError: the runtime refused.
-            GpuError: the GPU failed.
-        """
+        """Wait for the evidence, an item for each box; raises as `Backend.infer` does."""
         return [item for part in self.parts for item in part.result()]
 
 
