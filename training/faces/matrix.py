@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from edge.errors import SourceError, UsageError
 from edge.files import sha256_of, write_all
-from edge.regions import parse_region
+from edge.regions import FACE_SIZE, parse_region
 from edge.schema import code_commit
 from edge.signals import stop_signals
 from edge.terminal import console, positive
@@ -40,22 +42,16 @@ from training.faces.matrix_figures import (
     set_facts,
 )
 from training.faces.matrix_report import HEADING, PAGE, files, grids, notes
-from training.faces.sets import SPLITS, FaceItem, FaceSet, load_set
+from training.faces.sets import SPLITS, FaceSet, load_set
 from training.faces.trials import is_resumable
 from training.progress import progress_bar
 from training.settings import DEVICES, Machine
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from training.checkpoint import Card
-    from training.models import ResNet18
 
 MODELS = "models"
 """Folder of the results with the runs of the models that were trained for them."""
-
-_SIZE = 224
-"""Side of a face where the card names no size, in pixels."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge every model on every set, print the tables and write the report.
+    """Evaluate every model on every set, print the tables and write the report.
 
     Returns:
         The exit code.
@@ -109,7 +105,12 @@ def run(args: argparse.Namespace) -> int:
     """
     tests = _named(args.tests, "--tests")
     models = _named(args.models, "--models")
-    _require_usage(args, models)
+    if not (models or args.train):
+        raise UsageError("expected --models NAME=FILE or --train CONFIG, found neither.")
+    if args.train and not args.licence:
+        raise UsageError("--train writes cards: give --licence TEXT as well.")
+    if args.workers < 0:
+        raise UsageError(f"--workers: expected 0 or more, found {args.workers}.")
     require_matplotlib()
     require_folder(args.output, PAGE, HEADING)
     if args.train:
@@ -119,7 +120,10 @@ def run(args: argparse.Namespace) -> int:
         models = {**trained, **models}
     with stop_signals():
         matrix = judge(args, models, tests)
-        _tell(matrix)
+        for grid in grids(matrix):
+            results_console().print(grid.rich())
+        for note in notes(matrix):
+            console().print(note, soft_wrap=True, markup=False)
         write_all(args.output, files(matrix))
     console().print(f"Written to {args.output / PAGE}.", soft_wrap=True)
     return 0
@@ -135,15 +139,6 @@ def _named(texts: Sequence[str], flag: str) -> dict[str, Path]:
             raise UsageError(f"{flag}: the name {name!r} stands twice. Give each its own.")
         found[name] = Path(path)
     return found
-
-
-def _require_usage(args: argparse.Namespace, models: Mapping[str, Path]) -> None:
-    if not (models or args.train):
-        raise UsageError("expected --models NAME=FILE or --train CONFIG, found neither.")
-    if args.train and not args.licence:
-        raise UsageError("--train writes cards: give --licence TEXT as well.")
-    if args.workers < 0:
-        raise UsageError(f"--workers: expected 0 or more, found {args.workers}.")
 
 
 def _train(args: argparse.Namespace, sets: Mapping[str, Path]) -> tuple[int, dict[str, Path]]:
@@ -187,7 +182,7 @@ def train_sets(sets: Mapping[str, FaceSet]) -> list[str]:
 def judge(
     args: argparse.Namespace, models: Mapping[str, Path], tests: Mapping[str, Path]
 ) -> Matrix:
-    """Judge every model on every set.
+    """Evaluate every model on every set.
 
     Args:
         args: split, seed, device, workers and batch.
@@ -195,22 +190,28 @@ def judge(
         tests: name → prepared set.
     """
     from training.checkpoint import load_resnet18
+    from training.faces.model import score_faces
 
-    started = now()
+    started, device = now(), Machine(args.device).torch_device()
     items = {name: load_set(path).items(args.split) for name, path in tests.items()}
     if not any(items.values()):
         raise SourceError(f"none of the sets has faces in its {args.split} videos.")
     opened = {name: load_resnet18(path) for name, path in models.items()}
-    facts = {n: _facts(n, models[n], card) for n, (_, card) in opened.items()}
+    facts = {name: _facts(name, models[name], card) for name, (_, card) in opened.items()}
     counted = tuple(set_facts(name, args.split, found) for name, found in items.items())
+    cells: list[Cell] = []
     with progress_bar() as progress:
-        cells = [
-            cell
-            for name, (model, _) in opened.items()
-            for test, found in items.items()
-            if found
-            for cell in _cells(args, model, facts[name], test, found, progress)
-        ]
+        for name, test in product(opened, [test for test, found in items.items() if found]):
+            task = progress.add_task(f"{name} on {test}", total=len(items[test]), note="")
+            logits = score_faces(
+                opened[name][0].to(device),
+                items[test],
+                facts[name].size,
+                batch=args.batch,
+                workers=args.workers,
+                on_faces=partial(progress.advance, task),
+            )
+            cells += cells_of(facts[name], test, items[test], logits, args.seed)
     return Matrix(
         time=started,
         commit=code_commit(),
@@ -223,44 +224,13 @@ def judge(
     )
 
 
-def _cells(
-    args: argparse.Namespace,
-    model: ResNet18,
-    facts: ModelFacts,
-    test: str,
-    items: Sequence[FaceItem],
-    progress: Progress,
-) -> list[Cell]:
-    from training.faces.model import score_faces
-
-    task = progress.add_task(f"{facts.name} on {test}", total=len(items), note="")
-    logits = score_faces(
-        model.to(Machine(args.device).torch_device()),
-        items,
-        facts.size,
-        batch=args.batch,
-        workers=args.workers,
-        on_faces=lambda count: progress.advance(task, count),
-    )
-    return list(cells_of(facts, test, items, logits, args.seed))
-
-
 def _facts(name: str, path: Path, card: Card) -> ModelFacts:
-    region = parse_region(card.region)
     return ModelFacts(
         name=name,
         file=path.name,
         sha256=sha256_of(path),
         architecture=card.architecture,
-        size=region.size or _SIZE,
+        size=parse_region(card.region).size or FACE_SIZE,
         calibration=card.calibration,
         trained_on=card.training.data,
     )
-
-
-def _tell(matrix: Matrix) -> None:
-    out = results_console()
-    for grid in grids(matrix):
-        out.print(grid.rich())
-    for note in notes(matrix):
-        console().print(note, soft_wrap=True, markup=False)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -24,7 +23,6 @@ from training.evaluation.metrics import (
     DRAWS,
     ON_FAKE,
     ON_REAL,
-    Draws,
     Estimate,
     estimate,
     measure,
@@ -37,6 +35,9 @@ Unit = Literal["frame", "video"]
 UNITS: tuple[Unit, ...] = ("video", "frame")
 FILE = "matrix.json"
 REAL = "real"
+Side = tuple[Logits, npt.NDArray[np.intp]]
+"""Of one label: the logit of each face, and the number of its video, from 0."""
+
 UNNAMED = "fake"
 """Stands for the manipulation of fakes that their set says nothing of."""
 
@@ -106,37 +107,6 @@ class Matrix(Strict):
         return sorted(found)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Side:
-    """Faces of one label, by video.
-
-    Attributes:
-        logits: of each face.
-        video: of each face the number of its video, from 0, each with a face.
-    """
-
-    logits: Logits
-    video: npt.NDArray[np.intp]
-
-    @classmethod
-    def of(cls, items: Sequence[FaceItem], logits: Logits, wanted: npt.NDArray[np.bool_]) -> Side:
-        """The faces that are wanted, one flag for each."""
-        names = [item.video for item, keep in zip(items, wanted, strict=True) if keep]
-        _, video = np.unique(np.array(names, dtype=str), return_inverse=True)
-        return cls(logits[wanted], video)
-
-    @property
-    def videos(self) -> int:
-        """How many videos."""
-        return int(self.video.max()) + 1 if len(self.video) else 0
-
-    def by_video(self) -> Side:
-        """Each video with the mean logit of its faces, as one face."""
-        sums = np.bincount(self.video, self.logits, self.videos)
-        means = sums / np.maximum(np.bincount(self.video, minlength=self.videos), 1)
-        return Side(means, np.arange(self.videos))
-
-
 def cells_of(
     facts: ModelFacts, test: str, items: Sequence[FaceItem], logits: Logits, seed: int
 ) -> Iterator[Cell]:
@@ -150,21 +120,23 @@ def cells_of(
         seed: of the draws, which are the same for each model on the same faces.
     """
     kinds = np.array([kind_of(item) for item in items], dtype=str)
-    reals = Side.of(items, logits, kinds == REAL)
+    videos = np.array([item.video for item in items], dtype=str)
     named = sorted({*kinds.tolist()} - {REAL})
     for kind in (None, *(named if named != [UNNAMED] else [])):
-        wanted = kinds != REAL if kind is None else kinds == kind
-        sides = (reals, Side.of(items, logits, wanted))
-        for unit in UNITS:
-            chosen = [side.by_video() if unit == "video" else side for side in sides]
-            auc, balanced = measured(chosen[0], chosen[1], facts.calibration, seed)
+        sides = (kinds == REAL, kinds != REAL if kind is None else kinds == kind)
+        by_frame = [
+            (logits[side], np.unique(videos[side], return_inverse=True)[1]) for side in sides
+        ]
+        by_video = [_video_means(*side) for side in by_frame]
+        for unit, (reals, fakes) in zip(UNITS, (by_video, by_frame), strict=True):
+            auc, balanced = measured(reals, fakes, facts.calibration, seed)
             yield Cell(
                 model=facts.name,
                 test=test,
                 manipulation=kind,
                 unit=unit,
-                reals=len(chosen[0].logits),
-                fakes=len(chosen[1].logits),
+                reals=len(reals[0]),
+                fakes=len(fakes[0]),
                 auc=auc,
                 balanced_accuracy=balanced,
             )
@@ -176,32 +148,26 @@ def kind_of(item: FaceItem) -> str:
 
 
 def measured(
-    reals: Side, fakes: Side, calibration: Calibration, seed: int, draws: int = DRAWS
+    reals: Side, fakes: Side, calibration: Calibration, seed: int
 ) -> tuple[Estimate | None, Estimate | None]:
-    """AUC and balanced accuracy, each with its interval over videos; None where a side is empty.
-
-    Args:
-        reals: finite logits.
-        fakes: likewise.
-        calibration: whose threshold the accuracy is counted at.
-        seed: of the draws.
-        draws: how many.
-    """
-    if not reals.videos or not fakes.videos:
+    """AUC and balanced accuracy, each with its interval over videos; None where a side is empty."""
+    if not len(reals[0]) or not len(fakes[0]):
         return None, None
     rng = np.random.default_rng(seed)
-    weights = [
-        resampled(side.videos, rng, np.full(draws, side.videos))[:, side.video]
-        for side in (reals, fakes)
-    ]
-    point = measure(reals.logits, fakes.logits, calibration)
-    drawn = measure(reals.logits, fakes.logits, calibration, *weights)
+    weights = []
+    for _, video in (reals, fakes):
+        count = int(video.max()) + 1
+        weights.append(resampled(count, rng, np.full(DRAWS, count))[:, video])
+    point = measure(reals[0], fakes[0], calibration)
+    drawn = measure(reals[0], fakes[0], calibration, *weights)
+    balanced = [(values[ON_REAL] + values[ON_FAKE]) / 2 for values in (point, drawn)]
     auc = estimate(float(point[AUC][0]), drawn[AUC])
-    return auc, estimate(float(_balanced(point)[0]), _balanced(drawn))
+    return auc, estimate(float(balanced[0][0]), balanced[1])
 
 
-def _balanced(values: dict[str, Draws]) -> Draws:
-    return (values[ON_REAL] + values[ON_FAKE]) / 2
+def _video_means(logits: Logits, video: npt.NDArray[np.intp]) -> Side:
+    counts = np.bincount(video)
+    return np.bincount(video, logits) / counts, np.arange(len(counts))
 
 
 def set_facts(name: str, split: str, items: Sequence[FaceItem]) -> SetFacts:

@@ -25,7 +25,6 @@ from training.faces.matrix_figures import (
     Cell,
     Matrix,
     ModelFacts,
-    Side,
     cells_of,
     measured,
     missing_of,
@@ -117,7 +116,8 @@ def test_more_faces_of_the_same_videos_make_no_interval_narrower() -> None:
         videos = {video: rng.normal(video[0] == "d") for video in videos}
         logits = np.array([videos[item.video] for item in items])
         labels = np.array([item.label for item in items])
-        sides = [Side.of(items, logits, labels == label) for label in (0, 1)]
+        numbers = np.unique([item.video for item in items], return_inverse=True)[1] % 10
+        sides = [(logits[labels == label], numbers[labels == label]) for label in (0, 1)]
         found = measured(sides[0], sides[1], Calibration(), 0)[0]
         assert found is not None
         widths.append(found[2] - found[1])
