@@ -68,34 +68,35 @@ def measure(
     Returns:
         Measure → float64 [draws]; NaN where a side has no weight.
     """
-    of_reals = np.ones((1, len(reals)), np.float32) if real_weights is None else real_weights
-    of_fakes = np.ones((1, len(fakes)), np.float32) if fake_weights is None else fake_weights
-    portions = min(len(of_reals) * (len(reals) + len(fakes)) // _AT_ONCE + 1, len(of_reals))
-    parts = [
-        _measured(reals, fakes, calibration, np.concatenate(weights, axis=1, dtype=np.float64))
-        for weights in zip(
-            np.array_split(of_reals, portions), np.array_split(of_fakes, portions), strict=True
-        )
+    sides = [
+        np.ones((1, len(x)), np.float32) if weights is None else weights
+        for x, weights in ((reals, real_weights), (fakes, fake_weights))
     ]
+    logits = np.concatenate([reals, fakes])
+    flags = called(logits, calibration)
+    order = np.argsort(-logits, kind="stable")
+    # The last of each run of equal logits: a threshold cannot part them.
+    ends = np.flatnonzero(np.append(np.diff(logits[order]) != 0, len(logits) > 0))
+    portions = min(len(sides[0]) * len(logits) // _AT_ONCE + 1, len(sides[0]))
+    split = (np.array_split(side, portions) for side in sides)
+    joined = (np.concatenate(pair, axis=1, dtype=np.float64) for pair in zip(*split, strict=True))
+    parts = [_measured(weights, len(reals), flags, order, ends) for weights in joined]
     return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
 
 
 def _measured(
-    reals: Logits, fakes: Logits, calibration: Calibration, weights: Draws
+    weights: Draws,
+    reals: int,
+    flags: Flags,
+    order: npt.NDArray[np.intp],
+    ends: npt.NDArray[np.intp],
 ) -> dict[str, Draws]:
-    logits = np.concatenate([reals, fakes])
-    order = np.argsort(-logits, kind="stable")
-    ranked, fake = logits[order], order >= len(reals)
-    # Sums over the pictures from the highest logit down, read at the end of each run of equals.
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0))
-    tp, fp = (
-        np.cumsum(np.where(side, weights[:, order], 0), axis=1)[:, ends] for side in (fake, ~fake)
-    )
-    total_fakes, total_reals = weights[:, len(reals) :].sum(1), weights[:, : len(reals)].sum(1)
-    flags = called(logits, calibration)
-    hits = weights[:, len(reals) :] @ flags[len(reals) :]
-    false = weights[:, : len(reals)] @ flags[: len(reals)]
-    gained, passed = (np.diff(x, axis=1, prepend=0) for x in (tp, fp))
+    fake = np.arange(len(flags)) >= reals
+    total_reals, total_fakes = weights[:, ~fake].sum(1), weights[:, fake].sum(1)
+    false, hits = weights @ (flags & ~fake), weights @ (flags & fake)
+    # What lies at or above each threshold, and what each step down adds.
+    fp, tp = (np.cumsum((weights * side)[:, order], axis=1)[:, ends] for side in (~fake, fake))
+    passed, gained = (np.diff(x, axis=1, prepend=0) for x in (fp, tp))
     with np.errstate(invalid="ignore", divide="ignore"):
         values = {
             AUC: (passed * (tp - gained / 2)).sum(1) / (total_fakes * total_reals),
@@ -103,15 +104,11 @@ def _measured(
             ACCURACY: (hits + total_reals - false) / (total_fakes + total_reals),
             ON_REAL: (total_reals - false) / total_reals,
             ON_FAKE: hits / total_fakes,
-            **{
-                name: np.where(fp <= (share + _SLACK) * total_reals[:, None], tp, 0).max(
-                    axis=1, initial=0
-                )
-                / total_fakes
-                for name, share in TPR_AT.items()
-            },
             FALSE_ALARMS: false / total_reals,
         }
+        for name, share in TPR_AT.items():
+            allowed = fp <= (share + _SLACK) * total_reals[:, None]
+            values[name] = np.where(allowed, tp, 0).max(axis=1, initial=0) / total_fakes
     defined = (total_fakes > 0) & (total_reals > 0)
     return {name: np.where(defined, value, np.nan) for name, value in values.items()}
 

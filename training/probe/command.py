@@ -20,17 +20,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from edge.files import sha256_of, write_whole
@@ -44,12 +42,12 @@ from training.data.folders import Picture
 from training.evaluation.metrics import called
 from training.evaluation.record import Evaluation
 from training.evaluation.sources import SourceFacts, facts_of, read_sources
-from training.loop import progress_bar
 from training.models import PatchModel
 from training.probe.config import ProbeConfig
-from training.probe.features import FeatureStore, Job, Look, Reported, Sample
+from training.probe.features import FeatureStore, Job, Reported, samples_of
 from training.probe.fit import Head, HeadFit, Rows
 from training.program import run_program
+from training.progress import print_table, progress_bar
 from training.run_folder import begin, require_usable
 from training.train import first_model, make_card
 from training.training_data import TrainingData, find_data
@@ -126,24 +124,25 @@ def run(args: argparse.Namespace) -> int:
     data = find_data(config, args.data, model.grid.smallest_input(), out)
     if not args.resume:
         begin(args.output, config)
-    probe = Probe(config, data, model, sources, out)
+    probe = Probe(config, data, sources)
     try:
         with stop_signals():
-            probe.load(args.features or args.output / FEATURES, args.workers)
+            probe.load(model, args.features or args.output / FEATURES, args.workers)
             tried = probe.tried()
             best = max(tried, key=lambda one: one.score)
             calibration, crossed = probe.calibrated(best)
     except Stopped as stopped:
         out.print("Stopped; the features so far are kept. Go on with --resume.")
         return stopped.exit_code
-    _print_tried(tried, best, config.validation.columns, out)
-    rows = [{**t.penalty._asdict(), "score": t.score, "auc": t.aucs()} for t in tried]
+    _print_tried(tried, best, config.validation.columns)
+    rows = [one.row() for one in tried]
     write_whole(args.output / TRIED, json.dumps(rows, indent=2) + "\n")
     best.head.put_into(model)
-    path = args.output / f"{config.name}{SUFFIX}"
-    measured = figures(best.evaluation, calibration, crossed, probe.view())
+    view = f"{config.view().describe()}, region {probe.region}"
+    measured = figures(best.evaluation, calibration, crossed, view)
     card = make_card(config, data, model, args.licence)
     update = {"calibration": calibration, "validation": measured}
+    path = args.output / f"{config.name}{SUFFIX}"
     save_checkpoint(path, model, card.model_copy(update=update))
     for figure in measured:
         out.print(f"{figure.metric}, {figure.degradation}: {figure.value:.3f}", markup=False)
@@ -151,33 +150,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class Penalty(NamedTuple):
-    """What a head was fitted with; see `HeadFit.head`."""
-
-    share: float
-    strength: float
-    whitening: float
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Tried:
-    """One head and its worth.
+    """A head, the share, strength and whitening that it was fitted with, and its worth.
 
     Attributes:
-        penalty: that it was fitted with.
+        penalty: see `HeadFit.head`.
         head: what was fitted.
         evaluation: on the validation pictures.
         score: mean AUC over the columns that choose.
     """
 
-    penalty: Penalty
+    penalty: tuple[float, float, float]
     head: Head
     evaluation: Evaluation
     score: float
 
-    def aucs(self) -> dict[str, dict[str, float]]:
-        """AUC per degradation and generator."""
-        return {c: self.evaluation.generator_aucs(c) for c in self.evaluation.logits}
+    def row(self) -> dict[str, object]:
+        """Of `TRIED`."""
+        named = zip(("share", "strength", "whitening"), self.penalty, strict=True)
+        aucs = {c: self.evaluation.generator_aucs(c) for c in self.evaluation.logits}
+        return {**dict(named), "score": self.score, "auc": aucs}
 
 
 class Probe:
@@ -186,63 +179,61 @@ class Probe:
     Args:
         config: of the probe.
         data: what is learned from, and what it is judged on.
-        model: with the trunk's weights, in evaluation mode.
         sources: what is known of them.
-        out: where people read.
     """
 
     def __init__(
-        self,
-        config: ProbeConfig,
-        data: TrainingData,
-        model: PatchModel,
-        sources: dict[str, SourceFacts],
-        out: Console,
+        self, config: ProbeConfig, data: TrainingData, sources: dict[str, SourceFacts]
     ) -> None:
-        self._config, self._model, self._out = config, model, out
+        self._config, self.region = config, config.region or "native"
         self._train = limited(data.train.pictures, config.per_source) if data.train else ()
         self._val = limited(data.val.pictures, config.validation.per_source)
         self._pairs = data.pairs
-        self._region = config.region or "native"
         names = {picture.source for picture in self._train}
-        self._groups = {n: f.group for n, f in facts_of(sources, names).items()}
+        groups = {name: facts.group for name, facts in facts_of(sources, names).items()}
+        known, by_group = config.weights, config.false_alarms_of
+        self._factors = {n: known.get(n, known.get(groups.get(n, ""), 1.0)) for n in names}
+        self._shares = {n: by_group[g] for n, g in groups.items() if g in by_group}
+        unknown = {*known, *by_group} - names - {*groups.values()}
+        if unknown:
+            console().print(f"No source or group in train: {', '.join(sorted(unknown))}.")
 
-    def view(self) -> str:
-        """What the model saw of each validation picture, for people."""
-        return f"{self._config.view().describe()}, region {self._region}"
-
-    def load(self, folder: Path, workers: int) -> None:
+    def load(self, model: PatchModel, folder: Path, workers: int) -> None:
         """Compute the features that are missing, and take all of them into memory."""
-        paths = [p.path for p in self._train]
-        sides = [side for pair in self._pairs for side in (pair.real, pair.fake)]
-        digests = self._digests([*paths, *sides, *(p.path for p in self._val)])
+        config, view = self._config, self._config.view()
+        sides = [(side, pair.real) for pair in self._pairs for side in (pair.real, pair.fake)]
         # Both sides of a pair draw from the photograph's content.
-        seeds = {p: digests[p] for p in paths} | {
-            side: digests[pair.real] for pair in self._pairs for side in (pair.real, pair.fake)
-        }
-        jobs = [Job(p, digests[p], tuple(self._samples(seeds[p]))) for p in [*paths, *sides]]
-        columns = self._config.validation.reported()
-        looks = tuple(self._reported(column) for column in columns)
-        val = [Job(p.path, digests[p.path], looks) for p in self._val]
-        with FeatureStore(folder, self._model) as store:
+        seeded = [(picture.path, picture.path) for picture in self._train] + sides
+        paths = [path for path, _ in seeded] + [picture.path for picture in self._val]
+        with console().status("reading the pictures"), ThreadPoolExecutor() as pool:
+            digests = dict(zip(paths, pool.map(sha256_of, paths), strict=True))
+        jobs = [Job(p, digests[p], samples_of(config, digests[of])) for p, of in seeded]
+        columns = config.validation.reported()
+        looks = tuple(Reported(c, self.region, view.resize, view.crop) for c in columns)
+        val = [Job(picture.path, digests[picture.path], looks) for picture in self._val]
+        with FeatureStore(folder, model) as store:
             for name, some in (("training samples", jobs), ("validation pictures", val)):
-                with progress_bar(self._out) as progress:
+                with progress_bar() as progress:
                     task = progress.add_task(name, total=sum(len(j.looks) for j in some), note="")
                     store.compute(some, workers, partial(progress.advance, task))
-            self._rows = self._labelled(store.take(jobs))
+            features = store.take(jobs)
             found = store.take(val).reshape(len(val), len(columns), -1)
         self._val_features = {name: found[:, i] for i, name in enumerate(columns)}
+        each = sum(view.count for view in config.views)
+        labels = [p.label for p in self._train] + [0, 1] * len(self._pairs)
+        names = [p.source for p in self._train] + [""] * len(sides)
+        self._rows = Rows(features, np.repeat(labels, each), np.repeat(np.array(names, str), each))
+        self._fit = HeadFit(self._rows, self._factors)
 
     def tried(self) -> list[Tried]:
         """Every head of the grid, judged on the validation pictures."""
         config = self._config
-        self._fit = HeadFit(self._rows, self._factors())
         shares = config.pair_shares if self._pairs and self._train else (0.0,)
         grid = list(product(shares, config.strengths, config.whitenings))
         tried = []
-        with progress_bar(self._out) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("fitting", total=len(grid), note="")
-            for penalty in map(Penalty._make, grid):
+            for penalty in grid:
                 head = self._fit.head(*penalty)
                 logits = {name: head.logits(x) for name, x in self._val_features.items()}
                 evaluation = Evaluation(tuple(self._val), logits)
@@ -253,82 +244,38 @@ class Probe:
 
     def calibrated(self, best: Tried) -> tuple[Calibration, CrossFit | None]:
         """Score and threshold, and what they do to the samples of sources that were left out."""
-        config = self._config
+        config, rows = self._config, self._rows
         if not config.folds or not self._train:
             chosen = best.evaluation.restricted_to(config.validation.calibration)
             return calibrate(chosen, config.false_alarms), None
-        with self._out.status("fitting without each part of the sources"):
+        with console().status("fitting without each part of the sources"):
             logits = self._fit.cross_fitted(*best.penalty, config.folds, config.seed)
-        rows = self._shipped_view() & np.isfinite(logits)
+        # Of the samples those that show what the device looks at; all, where none does.
+        shown = [
+            v.region == self.region and not v.crop for v in config.views for _ in range(v.count)
+        ]
+        kept = np.isfinite(logits) & np.resize(shown if any(shown) else True, len(logits))
         pictures = (
             Picture(Path(), int(label), str(source))
-            for label, source in zip(self._rows.labels[rows], self._rows.sources[rows], strict=True)
+            for label, source in zip(rows.labels[kept], rows.sources[kept], strict=True)
         )
-        left = Evaluation(tuple(pictures), {SAMPLES: logits[rows]})
-        known, by_group = self._groups.items(), config.false_alarms_of
-        shares = {name: by_group[group] for name, group in known if group in by_group}
-        calibration = calibrate(left, config.false_alarms, by_source=True, shares=shares)
+        left = Evaluation(tuple(pictures), {SAMPLES: logits[kept]})
+        calibration = calibrate(left, config.false_alarms, by_source=True, shares=self._shares)
         flags = [
-            {
-                n: called(left.of_source(SAMPLES, label, n), calibration)
-                for n in left.source_names(label)
-            }
+            {n: called(x, calibration) for n, x in left.by_source(SAMPLES, label).items()}
             for label in (0, 1)
         ]
         return calibration, CrossFit(*({SAMPLES: f} for f in flags))
 
-    def _digests(self, paths: Sequence[Path]) -> dict[Path, str]:
-        with self._out.status("reading the pictures"), ThreadPoolExecutor() as pool:
-            return dict(zip(paths, pool.map(sha256_of, paths), strict=True))
 
-    def _samples(self, seed: str) -> Iterator[Look]:
-        config = self._config
-        for view in config.views:
-            for number in range(view.count):
-                yield Sample(
-                    view=view,
-                    policy=config.policy,
-                    first_compression=config.data.first_compression,
-                    flip=config.data.flip,
-                    seed=(config.seed, number, int(seed[:16], 16)),
-                )
-
-    def _reported(self, column: str) -> Look:
-        view = self._config.view()
-        return Reported(column, self._region, view.resize, view.crop)
-
-    def _labelled(self, features: np.ndarray) -> Rows:
-        each = sum(view.count for view in self._config.views)
-        labels = [p.label for p in self._train] + [0, 1] * len(self._pairs)
-        names = [p.source for p in self._train] + [""] * (2 * len(self._pairs))
-        return Rows(features, np.repeat(labels, each), np.repeat(np.array(names, str), each))
-
-    def _shipped_view(self) -> np.ndarray:
-        """Flags of the samples that show what the device looks at; all, where none does."""
-        views = self._config.views
-        shipped = [
-            v.region == self._region and v.crop is None for v in views for _ in range(v.count)
-        ]
-        shipped = shipped if any(shipped) else [True] * len(shipped)
-        return np.tile(shipped, len(self._rows.labels) // len(shipped))
-
-    def _factors(self) -> dict[str, float]:
-        weights = self._config.weights
-        names = {picture.source for picture in self._train}
-        unknown = weights.keys() - names - set(self._groups.values())
-        if unknown:
-            self._out.print(f"weights: no source or group {', '.join(sorted(unknown))} in train.")
-        return {n: weights.get(n, weights.get(self._groups.get(n, ""), 1.0)) for n in names}
-
-
-def _print_tried(tried: Sequence[Tried], best: Tried, columns: Sequence[str], out: Console) -> None:
+def _print_tried(tried: Sequence[Tried], best: Tried, columns: Sequence[str]) -> None:
     table = Table("pairs", "strength", "whitening", *best.evaluation.logits, "score")
     for one in tried:
-        means = [f"{one.evaluation.mean_auc([c]):.3f}" for c in one.evaluation.logits]
+        means = [f"{one.evaluation.mean_auc(c):.3f}" for c in one.evaluation.logits]
         style = "bold" if one is best else ""
         table.add_row(*(f"{n:g}" for n in one.penalty), *means, f"{one.score:.3f}", style=style)
     table.title = "Mean AUC per generator; the score is their mean over " + ", ".join(columns)
-    out.print(table)
+    print_table(console(), table)
 
 
 if __name__ == "__main__":

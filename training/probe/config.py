@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
@@ -56,17 +56,17 @@ class ProbeConfig(ModelConfig):
         default={},
         description="Group or source → how much more a source of it counts; groups need --sources.",
     )
-    pair_shares: tuple[float, ...] = Field(
+    pair_shares: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
         default=(0.0, 0.03, 0.1),
         min_length=1,
         description="Of the loss that pairs make up; each is tried.",
     )
-    strengths: tuple[float, ...] = Field(
+    strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(0.1, 1.0, 8.0),
         min_length=1,
         description="Inverse weight of the ridge penalty, C; each is tried.",
     )
-    whitenings: tuple[float, ...] = Field(
+    whitenings: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         default=(0.0, 100.0, 1000.0),
         min_length=1,
         description="How far directions in which pictures of one class differ are shrunk; each is "
@@ -93,27 +93,6 @@ class ProbeConfig(ModelConfig):
             if isinstance(data, dict) and key in data:
                 raise ValueError(f"{key} was removed: {reason}.")
         return data
-
-    @field_validator("pair_shares")
-    @classmethod
-    def _shares(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0 <= share < 1 for share in shares):
-            raise ValueError(f"expected shares from 0 to below 1, found {shares}.")
-        return shares
-
-    @field_validator("strengths")
-    @classmethod
-    def _strengths(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(strength > 0 for strength in strengths):
-            raise ValueError(f"expected numbers above 0, found {strengths}.")
-        return strengths
-
-    @field_validator("whitenings")
-    @classmethod
-    def _whitenings(cls, whitenings: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(whitening >= 0 for whitening in whitenings):
-            raise ValueError(f"expected numbers of 0 or more, found {whitenings}.")
-        return whitenings
 
     @field_validator("folds")
     @classmethod

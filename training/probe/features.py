@@ -30,7 +30,7 @@ from training.data.crops import centre_crop, normalised, part_at, resized
 from training.degrade import COLUMNS, Policy, first_jpeg
 from training.loading_process import leave_signals_to_parent
 from training.models import PatchModel
-from training.probe.config import ViewConfig
+from training.probe.config import ProbeConfig, ViewConfig
 
 BLOCK = 256
 """Rows written at once."""
@@ -107,6 +107,21 @@ class Reported:
         image = resized(image, self.resize)
         image = centre_crop(image, self.crop) if self.crop else image
         return [c.image for c in cut(COLUMNS[self.column](image), parse_region(self.region))]
+
+
+def samples_of(config: ProbeConfig, digest: str) -> tuple[Sample, ...]:
+    """The samples of a picture whose random numbers follow from the seed and a content's digest."""
+    return tuple(
+        Sample(
+            view,
+            config.policy,
+            config.data.first_compression,
+            config.data.flip,
+            seed=(config.seed, number, int(digest[:16], 16)),
+        )
+        for view in config.views
+        for number in range(view.count)
+    )
 
 
 @dataclass(frozen=True, slots=True)

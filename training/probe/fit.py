@@ -108,11 +108,14 @@ class HeadFit:
             raise UsageError("there are no samples to fit a head to. Name pictures or pairs.")
         self._rows, self._factors = rows, factors or {}
         weights = rows.weights(0.5, self._factors)
-        # Means and squares in double precision: features may differ by six orders of magnitude.
-        self._centre = np.average(rows.features, 0, weights).astype(np.float64)
-        square = np.average(np.square(rows.features - self._centre.astype(np.float32)), 0, weights)
-        self._spread: Floats = np.sqrt(square.astype(np.float64)) + LEAST_SPREAD
-        standard = ((rows.features - self._centre) / self._spread).astype(np.float32)
+        centre = np.average(rows.features, 0, weights).astype(np.float32)
+        standard = rows.features - centre
+        variance = np.einsum(
+            "n,nc,nc->c", (weights / weights.sum()).astype(np.float32), standard, standard
+        )
+        spread = np.sqrt(variance) + np.float32(LEAST_SPREAD)
+        standard /= spread
+        self._centre, self._spread = centre.astype(np.float64), spread.astype(np.float64)
         values, self._vectors = np.linalg.eigh(_within_classes(standard, rows.labels, weights))
         self._values: Floats = np.maximum(values, 0) / max(float(values.mean()), LEAST_SPREAD)
         self._turned: Features = standard @ self._vectors.astype(np.float32)
