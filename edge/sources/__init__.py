@@ -146,9 +146,9 @@ def _from_address(
 
 
 def _played(path: Path, text: str, name: str, go_live: GoLive, loop: bool) -> LiveSource:
-    from edge.sources.images import is_image, is_unnamed_image
+    from edge.sources.images import is_picture
 
-    if os.path.isfile(path) and not (is_image(path) or is_unnamed_image(path)):
+    if os.path.isfile(path) and not is_picture(path):
         from edge.sources.streams import ClipCapture
 
         return go_live(name, lambda: ClipCapture(path, name, loop=loop))
@@ -160,12 +160,12 @@ def _played(path: Path, text: str, name: str, go_live: GoLive, loop: bool) -> Li
 
 
 def _recording(path: Path, text: str, name: str) -> Source:
-    from edge.sources.images import is_image, is_unnamed_image
+    from edge.sources.images import is_picture
     from edge.sources.stills import StillsSource, folder_source, glob_source
 
     # os.path, because pathlib raises on a path that is too long or may not be seen.
     if os.path.isfile(path):
-        if is_image(path) or is_unnamed_image(path):
+        if is_picture(path):
             return StillsSource(name, [path])
 
         from edge.sources.video import video_source

@@ -71,7 +71,8 @@ class VideoSource(RecordedSource):
             image = converter.image(decoded)
             yield Frame(image, track.decoded - 1, time.time(), self.name, pts)
         if track.damaged:
-            self.failures.append(f"{self.name}: {track.damaged} damaged frames were skipped.")
+            frames = "frame was" if track.damaged == 1 else "frames were"
+            self.failures.append(f"{self.name}: {track.damaged} damaged {frames} skipped.")
             log.warning("%s", self.failures[-1].rstrip("."))
         count, skipped = clock.count, 0 if track.hurt else track.damaged
         missing = (length or 0) - count - skipped

@@ -205,41 +205,6 @@ def test_times_of_frames(gate: threading.Event) -> None:
     assert second.captured_at == pytest.approx(7_002.0)
 
 
-def test_the_first_failure_is_told_at_once_and_the_next_in_turn() -> None:
-    clock = FakeClock()
-    camera = FakeCamera(*[Turn(error=AuthError("door: the password is wrong."))] * 2)
-    with door(camera, Limits(), clock=clock) as source:
-        assert next_silence(source) == Silence("door: the password is wrong.", "auth")
-        wait_until(lambda: source.next_poll_s() == pytest.approx(clock.now() + 0.05))
-        clock.pass_s(1.0)
-        assert source.poll() is None
-        wait_until(lambda: source.health().failures == 2)
-        assert source.poll() is None
-        clock.pass_s(4.1)
-        assert next_silence(source).fault == "auth"
-
-
-def test_a_stream_that_stands_still_is_silent_again_and_again(
-    gate: threading.Event, never: threading.Event
-) -> None:
-    clock = FakeClock()
-    camera = FakeCamera(Turn([grey(0), gate, grey(1), never]), clock=clock.now)
-    with door(camera, Limits(), clock=clock) as source:
-        next_frame(source)
-        for _ in range(3):
-            assert source.next_poll_s() == pytest.approx(clock.now() + 5)
-            clock.pass_s(4.9)
-            assert source.poll() is None
-            clock.pass_s(0.1)
-            assert source.poll() == Silence("door: no frame for 5 s.", "timeout")
-            assert source.poll() is None
-            assert source.health().state == "stalled"
-        gate.set()
-        assert next_frame(source).index == 1
-        assert source.health().state == "streaming"
-        never.set()
-
-
 def test_a_silence_can_be_asked_for_without_taking_a_frame(gate: threading.Event) -> None:
     clock = FakeClock()
     with door(FakeCamera(Turn([grey(0), gate])), Limits(), clock=clock) as source:
@@ -603,16 +568,6 @@ def test_many_takers_share_the_frames() -> None:
     assert max(taken) == 199
 
 
-def test_a_forever_failing_source_keeps_nothing() -> None:
-    """Neither threads nor records of what was."""
-    threads = threading.active_count()
-    with door(
-        FakeCamera(), retry=ReconnectPolicy(quick_s=1e-4, medium_s=1e-4, slow_s=1e-4)
-    ) as source:
-        wait_until(lambda: source.health().opens >= 300)
-        assert threading.active_count() <= threads + 3
-
-
 # With real servers
 
 
@@ -650,13 +605,6 @@ def test_a_slow_taker_gets_only_the_newest(clip: Path) -> None:
     assert min(b.index - a.index for a, b in pairwise(frames)) >= 8
 
 
-def test_motion_jpeg_arrives() -> None:
-    pictures = [jpeg(index) for index in range(10)]
-    with settling(), motion_jpeg(pictures) as url, opened(url) as source:
-        frames = [next_frame(source) for _ in range(15)]
-    assert len({(number(frame.image) - frame.index) % 10 for frame in frames}) == 1
-
-
 @pytest.mark.parametrize("ending", ["rtsp", "http"])
 def test_the_end_of_a_stream_is_the_beginning_of_the_next(clip: Path, ending: str) -> None:
     served = (
@@ -686,29 +634,6 @@ def test_without_tries_the_end_of_a_stream_is_an_error(clip: Path) -> None:
     assert taken
 
 
-def test_without_tries_an_absent_server_is_an_error() -> None:
-    with (
-        settling(),
-        pytest.raises(NetworkError, match=r"^door: "),
-        opened(f"rtsp://joe:secret@127.0.0.1:{free_port()}/x", retry=ONCE) as source,
-    ):
-        drain(source)
-
-
-def test_a_refused_connection_is_told_at_once_and_its_password_never(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    url = f"rtsp://joe:secret@127.0.0.1:{free_port()}/x"
-    with settling(), opened(url) as source:
-        silence = next_silence(source)
-        seen = shown(source, silence, caplog.text)
-    assert silence.fault == "network"
-    assert (silence.error or "").startswith("door: ")
-    assert "secret" not in seen
-    assert "joe" not in seen
-    assert "door: " in caplog.text
-
-
 def test_a_source_without_a_name_is_called_by_its_address_without_the_password(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -727,19 +652,6 @@ def test_a_server_that_is_absent_at_first_may_come_later(clip: Path) -> None:
         assert next_silence(source).fault == "network"
         with server:
             assert next_frame(source).index == 0
-
-
-def test_a_server_that_is_killed_and_started_again_is_found_again(clip: Path) -> None:
-    with settling(), KillableRtsp(clip) as server, opened(server.address) as source:
-        before = next_frame(source)
-        server.kill()
-        wait_until(lambda: source.health().state == "waiting")
-        server.start()
-        wait_until(lambda: source.health().reconnects == 1)
-        after = next_frame(source)
-    assert after.index > before.index
-    assert after.pts is not None and before.pts is not None
-    assert after.pts > before.pts
 
 
 def test_credentials_open_the_stream_and_are_shown_nowhere(
@@ -773,29 +685,6 @@ def test_a_sender_that_never_answers_is_given_up_and_tried_again(scheme: str) ->
         wait_until(lambda: source.health().failures >= 2)
     assert silence.fault == "timeout"
     assert re.match(r"door: no answer within 0\.5 s", silence.error or "")
-
-
-def test_a_stalled_sender_is_silent_and_then_opened_anew() -> None:
-    pictures = [jpeg(index) for index in range(10)]
-    limits = Limits(frame_s=0.4, read_s=1.5)
-    with (
-        settling(),
-        motion_jpeg(pictures, then_stall=True, fps=50) as url,
-        opened(url, limits) as source,
-    ):
-        next_frame(source)
-        silence = next_silence(source)
-        wait_until(lambda: source.health().reconnects >= 1)
-    assert silence == Silence("door: no frame for 0.4 s.", "timeout")
-
-
-def test_leaving_is_quick_while_a_read_blocks() -> None:
-    with settling(), motion_jpeg([jpeg(0)] * 5, then_stall=True, fps=50) as url:
-        with opened(url, Limits(frame_s=0.3, read_s=4)) as source:
-            next_frame(source)
-            next_silence(source)
-            began = time.monotonic()
-        assert time.monotonic() - began < 3
 
 
 def test_a_process_ends_while_a_read_blocks() -> None:

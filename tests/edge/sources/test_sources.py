@@ -68,6 +68,11 @@ def test_a_link_to_a_file_is_a_file(tmp_path: Path) -> None:
     assert open_source(str(tmp_path / "link.mp4")).kind == "file"
 
 
+def test_a_video_whose_name_is_that_of_a_picture(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", 3).rename(tmp_path / "a.jpg")
+    assert open_source(str(tmp_path / "a.jpg")).kind == "file"
+
+
 def test_home_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "clip.mp4").write_bytes(b"x")

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ import cv2
 import numpy as np
 import pytest
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from benchmarks.rtsp_sender import SDP
 from edge.errors import (
@@ -99,114 +97,11 @@ class Timed:
         return self._raises.__exit__(*error)
 
 
-def write(
-    path: Path,
-    codec: str,
-    pixels: str,
-    size_wh: tuple[int, int],
-    matrix: int | None = None,
-    full_range: bool | None = None,
-    rotated: int = 0,
-) -> Path:
-    """A clip of three coloured pictures, tagged with a matrix (ITU-T H.273) and a range."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=FPS)
-        stream.width, stream.height = size_wh
-        stream.pix_fmt = pixels
-        if rotated:
-            stream.set_display_rotation(rotated)
-        if matrix is not None:
-            stream.codec_context.colorspace = matrix
-        if full_range is not None:
-            stream.codec_context.color_range = 2 if full_range else 1
-        draw = np.random.default_rng(7)
-        for index in range(3):
-            coarse = draw.integers(0, 256, (9, 13, 3)).astype(np.uint8)
-            picture = cv2.resize(coarse, size_wh, interpolation=cv2.INTER_CUBIC)
-            bgr = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="bgr24")
-            frame = bgr.reformat(format=pixels)
-            frame.pts, frame.time_base = index, Fraction(1, FPS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
 def by_opencv(address: str, count: int) -> list[Image]:
     capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG)
     images = [capture.read()[1] for _ in range(count)]
     capture.release()
     return images  # type: ignore[return-value]  # cv2's stubs do not know that it is uint8
-
-
-def by_us(path: Path) -> list[Image]:
-    capture = ClipCapture(path, "clip", loop=False, sleep=lambda _: None)
-    images = []
-    while (shot := capture.read()) is not None:
-        images.append(shot.image())
-    capture.close()
-    return images
-
-
-_OLD = int(av.__version__.split(".")[0]) < 17 or int(cv2.__version__.split(".")[0]) < 5
-_AGREED = pytest.mark.skipif(
-    _OLD, reason="PyAV before 17 and OpenCV before 5 convert such pictures in ways of their own"
-)
-_TURNED = pytest.mark.skipif(
-    not hasattr(VideoStream, "set_display_rotation"), reason="this PyAV cannot write such a clip"
-)
-
-
-@pytest.mark.parametrize(
-    ("codec", "pixels", "size_wh", "matrix", "full_range"),
-    [
-        ("libx264", "yuv420p", (96, 64), None, None),
-        ("libx264", "yuv420p", (1918, 1078), None, None),
-        ("libx264", "yuvj420p", (96, 64), None, True),
-        pytest.param("libx264", "yuv420p", (98, 66), 1, False, marks=_AGREED),
-        pytest.param("libx264", "yuv420p", (96, 64), 1, True, marks=_AGREED),
-        pytest.param("libx264", "yuv420p", (96, 64), 9, False, marks=_AGREED),
-        ("libx264", "yuv422p", (96, 64), None, None),
-        ("libx264", "yuv444p", (97, 65), None, None),
-        pytest.param("libx264", "yuv420p10le", (96, 64), None, None, marks=_AGREED),
-        pytest.param("libvpx-vp9", "yuv420p", (97, 65), 1, True, marks=_AGREED),
-        pytest.param("mpeg4", "yuv420p", (97, 65), None, None, marks=_AGREED),
-        ("mjpeg", "yuvj420p", (97, 65), None, True),
-        ("mjpeg", "yuvj444p", (97, 65), None, True),
-    ],
-)
-def test_levels_are_those_of_opencv(
-    tmp_path: Path,
-    codec: str,
-    pixels: str,
-    size_wh: tuple[int, int],
-    matrix: int | None,
-    full_range: bool | None,
-) -> None:
-    path = write(tmp_path / "clip.mkv", codec, pixels, size_wh, matrix, full_range)
-    ours, theirs = by_us(path), by_opencv(str(path), 3)
-    assert [image.shape for image in ours] == [(size_wh[1], size_wh[0], 3)] * 3
-    for our, their in zip(ours, theirs, strict=True):
-        assert our.dtype == np.uint8
-        assert our.flags.c_contiguous
-        assert our.flags.writeable
-        assert np.array_equal(our, their)
-
-
-@_TURNED
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_clip_that_was_filmed_upright_stands_upright(tmp_path: Path, degrees: int) -> None:
-    path = write(tmp_path / "clip.mp4", "libx264", "yuv420p", (96, 64), rotated=degrees)
-    for our, their in zip(by_us(path), by_opencv(str(path), 3), strict=True):
-        assert np.array_equal(our, their)
-
-
-def test_levels_of_a_stream_are_those_of_opencv() -> None:
-    with motion_jpeg([jpeg(index, (97, 65)) for index in range(10)], fps=100) as url:
-        theirs = {number(image): image for image in by_opencv(url, 10)}
-        with opened(url) as capture:
-            ours = {number(image): image for image in (capture.read().image() for _ in range(10))}
-    assert len(ours) == 10
-    assert all(np.array_equal(ours[index], theirs[index]) for index in ours)
 
 
 def test_rtsp_gives_every_frame_with_its_senders_time(clip: Path) -> None:
@@ -799,25 +694,12 @@ def test_a_clip_that_was_cut_is_played_as_far_as_it_goes(tmp_path: Path, loop: b
     assert numbers(whole)[:15] == list(range(15))
 
 
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("zeros.mp4", b"\0" * 5000),
-        ("letters.txt", b"no film\n" * 500),
-        ("list.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nclip.ts\n#EXT-X-ENDLIST\n"),
-        ("list.ffconcat", b"ffconcat version 1.0\nfile clip.ts\n"),
-        ("empty.mp4", b""),
-    ],
-)
-@pytest.mark.parametrize("loop", [False, True])
-def test_what_is_no_clip(tmp_path: Path, file: str, content: bytes, loop: bool) -> None:
+@pytest.mark.parametrize("content", [b"\0" * 5000, b"#EXTM3U\n#EXTINF:1,\nclip.ts\n"])
+def test_what_is_no_clip(tmp_path: Path, content: bytes) -> None:
     _segmented(tmp_path / "clip.ts", 0.2, {})
-    (tmp_path / file).write_bytes(content)
-    with (
-        nothing_left_behind(),
-        pytest.raises(CodecError, match=r"clip: (not a video|the file is|expected)"),
-    ):
-        ClipCapture(tmp_path / file, "clip", loop=loop)
+    (tmp_path / "list.m3u8").write_bytes(content)
+    with nothing_left_behind(), pytest.raises(CodecError, match=r"clip: (not a vid|expected)"):
+        ClipCapture(tmp_path / "list.m3u8", "clip", loop=True)
 
 
 def test_a_clip_that_went_away_is_not_found(tmp_path: Path) -> None:
@@ -831,14 +713,3 @@ def test_a_clip_that_went_away_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         capture.read()
     capture.close()
-
-
-def test_a_track_without_a_frame_is_no_clip(tmp_path: Path) -> None:
-    path = tmp_path / "sound.mkv"
-    with av.open(str(path), "w") as container:
-        audio = container.add_stream("mp2", rate=48_000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), "s16", "stereo")
-        sound.sample_rate = 48_000
-        container.mux([*audio.encode(sound), *audio.encode()])
-    with nothing_left_behind(), pytest.raises(CodecError, match="no video track"):
-        ClipCapture(path, "clip", loop=True)
