@@ -17,18 +17,16 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rich.console import Console
 
 from edge.errors import PatchwatchError, SinkError
 from edge.files import cache_folder
 from edge.weights import DEFAULT, shipped
-
-Status = Literal["ok", "missing"]
 
 OPENCV_FIX = (
     "pip install 'patchwatch[desktop]' with a desktop, 'patchwatch[headless]' without; on a Jetson "
@@ -71,24 +69,20 @@ class Check:
     fix: str = ""
     needed: bool = False
 
-    def line(self) -> Line:
-        """Run it."""
-        fix = self.fix
+    def run(self) -> Line:
+        """Look, and say what was found."""
         try:
             return Line(self.name, "ok", self.find(), "", self.needed)
-        except _Missing as missing:
-            fix, detail = missing.fix or fix, str(missing)
-        except (ImportError, OSError, PatchwatchError) as error:
-            detail = str(error)
-        return Line(self.name, "missing", detail, fix, self.needed)
+        except (_Missing, ImportError, OSError, PatchwatchError) as error:
+            fix = getattr(error, "fix", None) or self.fix
+            return Line(self.name, "missing", str(error), fix, self.needed)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What is printed: `status` is ok or missing, `fix` what to do about it."""
+class Line(NamedTuple):
+    """What is printed: `fix` is what to do where something is missing."""
 
     name: str
-    status: Status
+    status: Literal["ok", "missing"]
     detail: str
     fix: str
     needed: bool
@@ -110,9 +104,9 @@ def run(args: argparse.Namespace) -> int:
     """Print every check; code 1 where something needed is missing."""
     if args.selftest is not None:
         return _selftest(args.selftest, args.selftest_with)
-    lines = [check.line() for check in CHECKS]
+    lines = [check.run() for check in CHECKS]
     if args.json:
-        sys.stdout.write(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
+        sys.stdout.write(json.dumps([line._asdict() for line in lines], indent=2) + "\n")
     else:
         _print(lines)
     return int(any(line.needed and line.status == "missing" for line in lines))

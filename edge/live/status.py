@@ -16,6 +16,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from edge.errors import PatchwatchError
+from edge.live.views import View
 from edge.overlay.panel import score_text
 from edge.overlay.style import STATE_COLOURS
 from edge.sinks.worker import WorkerHealth
@@ -42,7 +43,7 @@ class _Row:
     dropped: int = 0
 
 
-class StatusView:
+class StatusView(View):
     """Shows live sources on the terminal: one in a line, several in a table; gone at the end.
 
     It is drawn by `tick` and by no thread of its own. What is printed on the same console
@@ -53,7 +54,6 @@ class StatusView:
     """
 
     name = "status"
-    period_s = 0.25
 
     def __init__(self, console: Console) -> None:
         self._rows: dict[str, _Row] = {}
@@ -67,10 +67,6 @@ class StatusView:
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
-
-    def __enter__(self) -> Self:
-        """It appears with the first tick."""
-        return self
 
     def __exit__(
         self,
@@ -112,7 +108,7 @@ class StatusView:
         self._live.refresh()
 
 
-class ProgressView:
+class ProgressView(View):
     """Shows frames done, the verdict and, where the length is known, the time left.
 
     Args:
@@ -121,7 +117,6 @@ class ProgressView:
     """
 
     name = "progress"
-    period_s = 0.25
 
     def __init__(self, description: str, length: int | None) -> None:
         bar = (BarColumn(), TimeRemainingColumn()) if length else ()
@@ -144,18 +139,9 @@ class ProgressView:
     ) -> None:
         self._progress.stop()
 
-    def sources(self, names: Sequence[str]) -> None:
-        """There is one."""
-
     def result(self, name: str, result: Result, picture: Picture) -> None:
         """Count a frame."""
         self._progress.update(self._task, advance=1, verdict=_verdict(result.verdict).plain)
-
-    def health(self, *_: object) -> None:
-        """A recording has none."""
-
-    def tick(self) -> None:
-        """Rich draws it on a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ are.
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -48,7 +49,7 @@ class View(Protocol):
     """
 
     name: str
-    period_s: float
+    period_s: float = 0.25
 
     def __enter__(self) -> Self:
         """Open it.
@@ -56,26 +57,28 @@ class View(Protocol):
         Raises:
             SinkError: it cannot be shown.
         """
-        ...
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        """Close it."""
+        return None
 
     def sources(self, names: Sequence[str]) -> None:
         """The sources to show, in order; called first, and again when they change."""
-        ...
+        return None
 
+    @abstractmethod
     def result(self, name: str, result: Result, picture: Picture) -> None:
         """A source's newest result; must return at once."""
-        ...
 
     def health(self, name: str, health: Health, sinks: Sequence[WorkerHealth]) -> None:
         """The state of a live source and its sinks, when it has changed."""
-        ...
+        return None
 
     def tick(self) -> None:
         """Draw and obey keys, in the main thread.
@@ -83,7 +86,7 @@ class View(Protocol):
         Raises:
             SinkError: it can no longer be shown.
         """
-        ...
+        return None
 
 
 def make_views(

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from edge.errors import PatchwatchError, SinkError
 from edge.files import write_whole
 from edge.live.screen import LARGEST_WH, Screen, display_problem, window_wh
-from edge.live.views import Controls
+from edge.live.views import Controls, View
 from edge.overlay import draw
 from edge.overlay.geometry import union
 from edge.overlay.grid import Cell, Grid, arrange
@@ -47,7 +47,7 @@ _AS_A_FILE = re.compile(r"\w[\w.-]{0,39}")
 """Names of cameras that are fit for a file as they are; a dot in them begins no suffix."""
 
 
-class WindowView:
+class WindowView(View):
     """Shows the newest result of each source and turns keys into `Controls`.
 
     Each is drawn at the size at which it is seen, and only when it has changed. Closing the window
@@ -121,9 +121,6 @@ class WindowView:
     def result(self, name: str, result: Result, picture: Picture) -> None:
         """Show it at the next tick; from any thread."""
         self._newest[name] = Cell(name, result, picture.hud)
-
-    def health(self, *_: object) -> None:
-        """A lost signal is a result, too."""
 
     def tick(self) -> None:
         """Show the newest, and obey the keys. After a stop nothing is shown.
@@ -218,12 +215,7 @@ def _opening_wh(cells: Sequence[Cell]) -> tuple[int, int]:
 
 
 class _Snapshots:
-    """Saves pictures on a thread of its own: drawing and encoding many takes longer than a key may.
-
-    Args:
-        folder: where to; created when needed.
-        plain_names: whether the sources are cameras, whose names may be names of files already.
-    """
+    """Saves pictures on a thread of its own, since drawing and encoding many takes long."""
 
     def __init__(self, folder: Path, plain_names: bool) -> None:
         self._folder = folder
@@ -235,11 +227,8 @@ class _Snapshots:
         if self._thread is not None and self._thread.is_alive():
             _log.info("The last snapshot is still being saved.")
             return
-        arguments = (cells, time.strftime("%Y%m%d-%H%M%S"))
         # A disk that hangs must not keep the process alive.
-        self._thread = threading.Thread(
-            target=self._save_all, args=arguments, name="patchwatch-snapshot", daemon=True
-        )
+        self._thread = threading.Thread(target=self._save_all, args=(cells,), daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
@@ -249,7 +238,8 @@ class _Snapshots:
             if self._thread.is_alive():
                 _log.warning("A snapshot could not be saved within %g s and is lost.", _SAVING_S)
 
-    def _save_all(self, cells: Sequence[Cell], stamp: str) -> None:
+    def _save_all(self, cells: Sequence[Cell]) -> None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
         # A lost snapshot is no reason to end a run that goes well.
         try:
             paths = [path for cell in cells if (path := self._save(cell, stamp)) is not None]

@@ -10,7 +10,7 @@ from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.errors import ModelError, NetworkError, SinkError
 from edge.live.loop import Camera, LiveLoop
-from edge.live.views import Controls
+from edge.live.views import Controls, View
 from edge.regions import parse_region
 from edge.sinks.base import Sink
 from edge.sinks.worker import SinkWorker, WorkerHealth
@@ -330,7 +330,7 @@ def test_it_ends_in_time_whatever_hangs() -> None:
     wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("patchwatch-")])
 
 
-class FakeView:
+class FakeView(View):
     """Keeps what it is told, and in which threads it was."""
 
     name = "keep"
@@ -341,11 +341,6 @@ class FakeView:
         self.results: list[tuple[str, Result]] = []
         self.states: list[tuple[str, str, int]] = []
         self.threads: set[threading.Thread] = set()
-
-    def __enter__(self) -> FakeView:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
     def sources(self, names: Sequence[str]) -> None:
         self.names.append(list(names))
