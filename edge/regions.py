@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,19 +95,17 @@ def cut(image: Image, spec: RegionSpec) -> list[Crop]:
         return [Crop(boxes[0], image)]
     if spec.kind in ("resize", "fit", "faces"):
         return [Crop(boxes[0], resize_antialiased(image, *input_hw))]
-    return [_crop(image, box) for box in boxes]
+    return [
+        Crop((left, top, right, bottom), image[top:bottom, left:right])
+        for left, top, right, bottom in boxes
+    ]
 
 
 def place(height: int, width: int, spec: RegionSpec) -> tuple[list[Box], tuple[int, int]]:
-    """Where a region lies in a frame of a size, and how large the model sees it.
-
-    Args:
-        height: of the frame in pixels.
-        width: of the frame in pixels.
-        spec: the region.
+    """Where a region lies in a frame of a height and width in pixels.
 
     Returns:
-        At least one box, all of one size; height and width that each is brought to.
+        At least one box, all of one size; height and width that the model sees each in.
     """
     if spec.kind == "native":
         return [(0, 0, width, height)], (height, width)
@@ -116,13 +113,16 @@ def place(height: int, width: int, spec: RegionSpec) -> tuple[list[Box], tuple[i
         return [(0, 0, width, height)], (spec.size, spec.size)
     if spec.kind == "fit":
         return [(0, 0, width, height)], _fitted(height, width, spec.size)
-    boxes = (
-        [_centre_box(height, width, spec.size)]
-        if spec.kind == "center"
-        else list(_tile_boxes(height, width, spec.size))
-    )
-    left, top, right, bottom = boxes[0]
-    return boxes, (bottom - top, right - left)
+    h, w = min(spec.size, height), min(spec.size, width)
+    if spec.kind == "center":
+        starts = [((height - h) // 2 // GRID * GRID, (width - w) // 2 // GRID * GRID)]
+    else:
+        starts = [
+            (min(top, height - h), min(left, width - w))
+            for top in range(0, height, h)
+            for left in range(0, width, w)
+        ]
+    return [(left, top, left + w, top + h) for top, left in starts], (h, w)
 
 
 def resize_antialiased(image: Image, height: int, width: int) -> Image:
@@ -136,11 +136,6 @@ def resize_antialiased(image: Image, height: int, width: int) -> Image:
     return np.asarray(resized)
 
 
-def _crop(image: Image, box: Box) -> Crop:
-    left, top, right, bottom = box
-    return Crop(box, image[top:bottom, left:right])
-
-
 def _fitted(height: int, width: int, shorter: int) -> tuple[int, int]:
     """Height and width with that shorter side, in whole pixels; never enlarged."""
     least = min(height, width)
@@ -149,20 +144,3 @@ def _fitted(height: int, width: int, shorter: int) -> tuple[int, int]:
     return (2 * height * shorter + least) // (2 * least), (2 * width * shorter + least) // (
         2 * least
     )
-
-
-def _centre_box(height: int, width: int, size: int) -> Box:
-    h, w = min(size, height), min(size, width)
-    top, left = (height - h) // 2 // GRID * GRID, (width - w) // 2 // GRID * GRID
-    return (left, top, left + w, top + h)
-
-
-def _tile_boxes(height: int, width: int, size: int) -> Iterator[Box]:
-    h, w = min(size, height), min(size, width)
-    for top in _tile_starts(height, h):
-        for left in _tile_starts(width, w):
-            yield (left, top, left + w, top + h)
-
-
-def _tile_starts(length: int, size: int) -> list[int]:
-    return [min(start, length - size) for start in range(0, length, size)]

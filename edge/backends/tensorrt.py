@@ -104,12 +104,7 @@ class TensorRTBackend:
         self.infer(np.zeros((batch, height, width, 3), np.uint8))
 
     def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
-        """Score uint8 [N, H, W, 3] BGR frames; see `Backend.infer`.
-
-        Raises:
-            EngineError: there is no engine for this size, or TensorRT refuses.
-            GpuError: the GPU failed.
-        """
+        """See `Backend.infer`; raises `EngineError` where no engine takes this size."""
         parts = [frames[i : i + MAX_BATCH] for i in range(0, len(frames), MAX_BATCH)]
         futures = [self._give(part) for part in parts]
         return [item for future in futures for item in future.result()]
@@ -147,11 +142,7 @@ class TensorRTBackend:
         return self._runner(shape.batch, shape.height, shape.width).mapped
 
     def front_pictures(self, image: Image, pixel_format: PixelFormat, region: RegionSpec) -> Batch:
-        """What the kernel of the front end makes of a frame; to compare with the CPU's pictures.
-
-        Returns:
-            uint8 [N, h, w, 3] BGR.
-        """
+        """What the front end's kernel makes of a frame, uint8 [N, h, w, 3] BGR; to be compared."""
         geometry = _geometry(image, pixel_format, region)
 
         def make(cuda: Cuda) -> Batch:

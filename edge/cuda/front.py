@@ -50,14 +50,7 @@ class _Launch:
 
 @dataclass(slots=True, eq=False)
 class Placement:
-    """Where boxes of a frame go, with the tables for it on the GPU. Made by `Front.place`.
-
-    Attributes:
-        frame_hw: height and width of the frames that it is for.
-        pixel_format: of those frames.
-        boxes: what is cut out, xyxy.
-        input_hw: what each is resized to.
-    """
+    """Where boxes of a frame go, see `Front.place`, with the tables for it on the GPU."""
 
     frame_hw: tuple[int, int]
     pixel_format: PixelFormat
@@ -74,12 +67,7 @@ class Placement:
 
 
 class Front:
-    """Cuts and resizes on the GPU; used on the owning thread of its `Cuda`.
-
-    The kernels are compiled here, or taken from a cache on disk.
-
-    Args:
-        cuda: entered.
+    """Cuts and resizes on the GPU; used on the owning thread of its `Cuda`, which is entered.
 
     Raises:
         GpuError: the kernels cannot be compiled or loaded.
@@ -105,8 +93,7 @@ class Front:
         Args:
             frame_hw: height and width of the frame in pixels.
             pixel_format: "bgr": uint8 [H, W, 3]; "nv12": uint8 [H·3/2, W], without gaps.
-            boxes: xyxy in pixels of the frame, one or more, each inside it and not empty; they may
-                differ in size and begin at odd columns and rows, in NV12 too.
+            boxes: one or more, xyxy in pixels of the frame, inside it and not empty, of any sizes.
             input_hw: height and width that each is resized to.
 
         Raises:
@@ -129,8 +116,8 @@ class Front:
 
         Args:
             placement: of `place`.
-            frame_pointer: address of the frame on the GPU, of the placement's size and format.
-            out_pointer: address for uint8 [N, H, W, 3] BGR on the GPU, N boxes one after another.
+            frame_pointer: address of the frame on the GPU.
+            out_pointer: address for uint8 [N, H, W, 3] BGR on the GPU, in the order of the boxes.
 
         Raises:
             RuntimeError: the placement was dropped; ask `place` for it again.

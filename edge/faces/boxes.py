@@ -46,27 +46,17 @@ def square_box(xyxy: Box, frame_hw: tuple[int, int], scale: float = CROP_SCALE) 
 
 
 def crop_face(image: Image, box: Box, size: int) -> Image:
-    """Cut a square out of a frame and bring it to size × size pixels.
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        box: from `square_box`.
-        size: side of the crop in pixels; antialiased as `edge.regions.resize_antialiased`.
+    """Cut a box of `square_box` out of a frame and resize it, antialiased.
 
     Returns:
-        uint8 [size, size, 3] BGR; a view of the frame where nothing was to be resized.
+        uint8 [size, size, 3] BGR; a view of the frame if nothing had to be resized.
     """
     left, top, right, bottom = box
     return resize_antialiased(image[top:bottom, left:right], size, size)
 
 
 def clipped(edges: Sequence[float] | Floats, frame_hw: tuple[int, int]) -> Box:
-    """The box in whole pixels that lies in a frame; at least one pixel wide and high.
-
-    Args:
-        edges: left, top, right, bottom, anywhere.
-        frame_hw: height and width of the frame.
-    """
+    """A box, xyxy anywhere, in whole pixels and inside a frame; of one pixel at least."""
     left, top, right, bottom = (round(float(edge)) for edge in edges)
     height, width = frame_hw
     x, y = min(max(left, 0), width - 1), min(max(top, 0), height - 1)

@@ -37,8 +37,7 @@ class _Work(Generic[T]):
 class GpuOwner:
     """Enters a `Cuda` object on a thread of its own, runs calls there in order, and leaves it.
 
-    CUDA's contexts belong to threads, and pycuda ends the process if a thread dies with one. Here
-    the thread that pushed the context is the one that pops it, whatever the calls did.
+    CUDA's contexts belong to threads: the one that pushed a context must pop it.
 
     Args:
         open_cuda: makes the object; called on the thread.
