@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.software_cuda.fixtures import software_cuda, software_gpu
+from tests.software_cuda.fixtures import refusing_gpu, software_cuda, software_gpu
 
-__all__ = ["software_cuda", "software_gpu"]
+__all__ = ["refusing_gpu", "software_cuda", "software_gpu"]

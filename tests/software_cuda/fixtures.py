@@ -43,7 +43,7 @@ def software_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def software_gpu(software_cuda: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoftwareGpu]:
     """The driver in this process, fresh; afterwards nothing may be left or have gone wrong.
 
-    A test that lets calls fail ends with `assert_clean(allow_refused=True)` and `reset()`.
+    A test that lets calls fail takes `refusing_gpu`.
     """
     reason = loaded_elsewhere(software_cuda)
     if reason is not None:
@@ -57,6 +57,14 @@ def software_gpu(software_cuda: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         gpu.assert_clean()
     finally:
         gpu.reset()
+
+
+@pytest.fixture
+def refusing_gpu(software_gpu: SoftwareGpu) -> Iterator[SoftwareGpu]:
+    """The same where calls may fail; all the same nothing may be left."""
+    yield software_gpu
+    software_gpu.assert_clean(allow_refused=True)
+    software_gpu.reset()
 
 
 @pytest.fixture

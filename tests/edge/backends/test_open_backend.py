@@ -15,6 +15,7 @@ from tests.fake_tensorrt import installed
 from tests.fakes import FakeBackend, make_manifest
 from tests.onnx_files import write_model
 from tests.software_cuda import SoftwareGpu
+from tests.software_cuda.fixtures import refusing_gpu as refusing_gpu
 from tests.software_cuda.fixtures import software_cuda as software_cuda
 from tests.software_cuda.fixtures import software_gpu as software_gpu
 
@@ -92,7 +93,7 @@ def test_a_provider_that_is_not_in_this_onnx_runtime_is_named_with_what_installs
 
 def test_engines_of_a_provider_are_kept_by_machine_precision_and_model(
     model: Path,
-    software_gpu: SoftwareGpu,
+    refusing_gpu: SoftwareGpu,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -102,14 +103,12 @@ def test_engines_of_a_provider_are_kept_by_machine_precision_and_model(
     assert folder is not None and folder.is_dir() and folder == _engines_folder(model, "fp32")
     other_model = write_model(model.with_name("o.onnx"), make_manifest(name="other"))
     folders = {folder, _engines_folder(model, "fp16"), _engines_folder(other_model, "fp32")}
-    software_gpu.set(major=11, minor=0)
+    refusing_gpu.set(major=11, minor=0)
     folders.add(_engines_folder(model, "fp32"))
     assert len(folders) == 4
     monkeypatch.setenv("PATCHWATCH_ENGINES", str(model))
     assert _engines_folder(model, "fp32") is None
     assert "engines cannot be kept in" in caplog.text
-    software_gpu.set(devices=0)
+    refusing_gpu.set(devices=0)
     assert _engines_folder(model, "fp32") is None
     assert "built at every start" in caplog.text
-    software_gpu.assert_clean(allow_refused=True)
-    software_gpu.reset()

@@ -28,6 +28,7 @@ from tests.fake_tensorrt import VERSIONS, Installed, installed
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
 from tests.software_cuda import OUT_OF_MEMORY, SoftwareGpu
+from tests.software_cuda.fixtures import refusing_gpu as refusing_gpu
 from tests.software_cuda.fixtures import software_cuda as software_cuda
 from tests.software_cuda.fixtures import software_gpu as software_gpu
 
@@ -287,16 +288,14 @@ def test_what_fails_while_running_is_an_error_with_tensorrts_words(
 
 
 def test_without_memory_it_says_how_much_was_asked(
-    one_version: Installed, opened: Open, software_gpu: SoftwareGpu
+    one_version: Installed, opened: Open, refusing_gpu: SoftwareGpu
 ) -> None:
     build = BuildHere()
     with opened(build) as backend:
-        software_gpu.fail("cuMemHostAlloc", OUT_OF_MEMORY)
+        refusing_gpu.fail("cuMemHostAlloc", OUT_OF_MEMORY)
         with pytest.raises(GpuError, match="Out of GPU memory"):
             backend.infer(np.zeros((1, 16, 16, 3), np.uint8))
     assert len(build.keys) == 1, "lack of memory is no reason to rebuild"
-    software_gpu.assert_clean(allow_refused=True)
-    software_gpu.reset()
 
 
 def test_other_tensors_are_refused(
@@ -383,13 +382,11 @@ class TestAnEngineByItsPath:
 
 
 def test_no_driver_and_no_device_are_sentences(
-    one_version: Installed, opened: Open, software_gpu: SoftwareGpu
+    one_version: Installed, opened: Open, refusing_gpu: SoftwareGpu
 ) -> None:
-    software_gpu.set(devices=0)
+    refusing_gpu.set(devices=0)
     with pytest.raises(GpuError, match="driver finds none"):
         opened()
-    software_gpu.assert_clean(allow_refused=True)
-    software_gpu.reset()
 
 
 def test_ten_thousand_frames_with_capture_on_another_thread(

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.software_cuda.fixtures import compiler, software_cuda, software_gpu
+from tests.software_cuda.fixtures import compiler, refusing_gpu, software_cuda, software_gpu
 
-__all__ = ["compiler", "software_cuda", "software_gpu"]
+__all__ = ["compiler", "refusing_gpu", "software_cuda", "software_gpu"]

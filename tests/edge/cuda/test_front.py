@@ -280,16 +280,14 @@ def test_it_gives_all_back(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
 
 @pytest.mark.parametrize("skip", [0, 1])
 def test_without_memory_nothing_is_kept(
-    software_gpu: SoftwareGpu, compiler: None, skip: int
+    refusing_gpu: SoftwareGpu, compiler: None, skip: int
 ) -> None:
     with open_cuda() as cuda:
         front = Front(cuda)
-        software_gpu.fail("cuMemAlloc_v2", OUT_OF_MEMORY, skip=skip)
+        refusing_gpu.fail("cuMemAlloc_v2", OUT_OF_MEMORY, skip=skip)
         with pytest.raises(GpuError, match="Out of GPU memory"):
             front.place((40, 60), "bgr", [(0, 0, 60, 40)], (20, 20))
-        assert software_gpu.count("device_blocks") == software_gpu.count("host_blocks") == 0
-    software_gpu.assert_clean(allow_refused=True)
-    software_gpu.reset()
+        assert refusing_gpu.count("device_blocks") == refusing_gpu.count("host_blocks") == 0
 
 
 @pytest.mark.parametrize("arch", ["sm_72", "sm_87", "sm_110"])

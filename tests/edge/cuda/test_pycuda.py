@@ -74,13 +74,11 @@ def test_mapped_memory_is_read_and_written_by_kernels(
         assert there.array.tolist() == [1, 3, 5, 7, 9, 11, 13, 15]
 
 
-def test_memory_that_cannot_be_mapped_is_refused_and_freed(software_gpu: SoftwareGpu) -> None:
+def test_memory_that_cannot_be_mapped_is_refused_and_freed(refusing_gpu: SoftwareGpu) -> None:
     with open_cuda() as cuda:
-        software_gpu.fail("cuMemHostGetDevicePointer_v2", 801, times=1)
+        refusing_gpu.fail("cuMemHostGetDevicePointer_v2", 801, times=1)
         with pytest.raises(GpuError, match="cuMemHostGetDevicePointer with CUDA_ERROR_NOT_SUPP"):
             cuda.page_locked((8,), np.int32, mapped=True)
-    software_gpu.assert_clean(allow_refused=True)
-    software_gpu.reset()
 
 
 def test_views_may_be_copied_and_other_arrays_not(cuda: Cuda) -> None:
@@ -101,18 +99,17 @@ def test_views_may_be_copied_and_other_arrays_not(cuda: Cuda) -> None:
             cuda.copy_out(other, block.pointer)
 
 
-def test_a_copy_outside_of_a_block_has_cudas_name(software_gpu: SoftwareGpu) -> None:
+def test_a_copy_outside_of_a_block_has_cudas_name(refusing_gpu: SoftwareGpu) -> None:
     with open_cuda() as cuda:
         memory, block = cuda.page_locked((9,), np.uint8), cuda.allocate(8)
         with pytest.raises(GpuError, match="cuMemcpyHtoDAsync with CUDA_ERROR_INVALID_VALUE: inva"):
             cuda.copy_in(block.pointer, memory.array)
         with pytest.raises(GpuError, match="cuMemcpyDtoHAsync with CUDA_ERROR_INVALID_VALUE: inva"):
             cuda.copy_out(memory.array, block.pointer)
-    software_gpu.reset()
 
 
-def test_out_of_memory_says_how_much(software_gpu: SoftwareGpu) -> None:
-    software_gpu.set(total_bytes=40 << 20)
+def test_out_of_memory_says_how_much(refusing_gpu: SoftwareGpu) -> None:
+    refusing_gpu.set(total_bytes=40 << 20)
     with open_cuda() as cuda:
         cuda.allocate(8 << 20)
         assert cuda.free_bytes() == 32 << 20
@@ -123,17 +120,14 @@ def test_out_of_memory_says_how_much(software_gpu: SoftwareGpu) -> None:
         with pytest.raises(GpuError, match=message):
             cuda.page_locked((33, 1 << 20), np.uint8)
         cuda.allocate(1 << 20)  # the rest goes on
-    software_gpu.assert_clean(allow_refused=True)
-    software_gpu.reset()
 
 
-def test_out_of_memory_is_reported_where_even_that_is_unknown(software_gpu: SoftwareGpu) -> None:
+def test_out_of_memory_is_reported_where_even_that_is_unknown(refusing_gpu: SoftwareGpu) -> None:
     with open_cuda() as cuda:
-        software_gpu.fail("cuMemAlloc_v2", OUT_OF_MEMORY)
-        software_gpu.fail("cuMemGetInfo_v2", 999)
+        refusing_gpu.fail("cuMemAlloc_v2", OUT_OF_MEMORY)
+        refusing_gpu.fail("cuMemGetInfo_v2", 999)
         with pytest.raises(GpuError, match=r"requested 1\.0 MiB .*, an unknown part of"):
             cuda.allocate(1 << 20)
-    software_gpu.reset()
 
 
 def test_events_time_what_lies_between(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
@@ -146,7 +140,7 @@ def test_events_time_what_lies_between(cuda: Cuda, software_gpu: SoftwareGpu) ->
     assert 20 <= second.elapsed_ms(first) < 2_000
 
 
-def test_events_do_not_time_unless_asked(software_gpu: SoftwareGpu) -> None:
+def test_events_do_not_time_unless_asked(refusing_gpu: SoftwareGpu) -> None:
     with open_cuda() as cuda:
         first, second = cuda.event(), cuda.event()
         first.record()
@@ -154,7 +148,6 @@ def test_events_do_not_time_unless_asked(software_gpu: SoftwareGpu) -> None:
         second.wait()
         with pytest.raises(GpuError, match="cuEventElapsedTime with CUDA_ERROR_INVALID_HANDLE"):
             second.elapsed_ms(first)
-    software_gpu.reset()
 
 
 def test_an_event_waits_for_its_turn_only(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
@@ -219,13 +212,11 @@ def test_arguments_reach_a_kernel_with_all_their_bits(
 
 
 def test_a_function_that_is_not_in_the_source_is_refused(
-    software_gpu: SoftwareGpu, compiler: None
+    refusing_gpu: SoftwareGpu, compiler: None
 ) -> None:
     message = "cuModuleGetFunction with CUDA_ERROR_NOT_FOUND"
     with open_cuda() as cuda, pytest.raises(GpuError, match=message):
         cuda.kernel(PROBE.read_text(), "absent")
-    software_gpu.assert_clean(allow_refused=True)
-    software_gpu.reset()
 
 
 def test_a_source_is_compiled_and_loaded_once(software_gpu: SoftwareGpu, compiler: None) -> None:
@@ -390,31 +381,28 @@ def test_a_failed_kernel_is_reported_and_all_is_left_in_order(
 
 
 def test_a_failure_at_the_end_is_reported_where_the_body_was_content(
-    software_gpu: SoftwareGpu,
+    refusing_gpu: SoftwareGpu,
 ) -> None:
     message = "cuStreamSynchronize with CUDA_ERROR_ILLEGAL_ADDRESS"
     with pytest.raises(GpuError, match=message), open_cuda() as cuda:
         use(cuda)
-        software_gpu.fail("cuStreamSynchronize", ILLEGAL_ADDRESS, times=1)
-    assert_over(software_gpu)
-    software_gpu.reset()
+        refusing_gpu.fail("cuStreamSynchronize", ILLEGAL_ADDRESS, times=1)
+    assert_over(refusing_gpu)
 
 
 @pytest.mark.parametrize(
     "routine", ["cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuStreamCreate"]
 )
 def test_entering_that_fails_leaves_nothing_and_can_be_tried_again(
-    software_gpu: SoftwareGpu, routine: str
+    refusing_gpu: SoftwareGpu, routine: str
 ) -> None:
-    software_gpu.fail(routine, OUT_OF_MEMORY, times=1)
+    refusing_gpu.fail(routine, OUT_OF_MEMORY, times=1)
     cuda = open_cuda()
     with pytest.raises(GpuError, match="CUDA_ERROR_OUT_OF_MEMORY"):
         cuda.__enter__()
-    software_gpu.assert_clean(allow_refused=True)
+    refusing_gpu.assert_clean(allow_refused=True)
     with cuda:
         use(cuda)
-    software_gpu.assert_clean(allow_refused=True)
-    software_gpu.reset()
 
 
 def test_one_within_another(software_gpu: SoftwareGpu) -> None:
