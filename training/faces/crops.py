@@ -59,35 +59,26 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cut:
-    """What became of a video: frames that were looked at, crops, frames without a face, faces that
-    were found and not kept, and what is wrong with the file, as it follows its path. The hash is
-    empty where it cannot be read.
+    """What became of a video.
+
+    `frames` were looked at; `further_faces` were found and not kept; `fault` says what is wrong
+    with the file, as it follows its path. The hash is empty where it cannot be read.
     """
 
     sha256: str
     frames: int = 0
-    faces: int = 0
     without_face: int = 0
     further_faces: int = 0
-    fault: str = ""
-
-
-@dataclass(slots=True)
-class _Notes:
-    """What is noted while a video is cut, and then kept beside its crops."""
-
-    frames: int = 0
-    without_face: int = 0
-    further_faces: int = 0
-    crops: list[dict[str, Any]] = field(default_factory=list)
     fault: str = ""
     decoder: str = DECODER
+    crops: list[dict[str, Any]] = field(default_factory=list)
 
-    def cut(self, sha256: str) -> Cut:
-        counts = self.without_face, self.further_faces, self.fault
-        return Cut(sha256, self.frames, len(self.crops), *counts)
+    @property
+    def faces(self) -> int:
+        """How many crops there are."""
+        return len(self.crops)
 
 
 def default_cache() -> Path:
@@ -161,33 +152,31 @@ def cut_one(path: Path, store: Path, recipe: Recipe, opener: Opener) -> Cut:
     kept = _kept(store, sha256)
     if kept is not None:
         return kept
-    notes = _Notes()
+    cut = Cut(sha256)
     finder = _finders.get(recipe.detector_key, opener)
     with folder_whole(crops_of(store, sha256)) as folder:
         try:
             for frame in sampled(path, recipe.fps):
                 check_wanted()
-                _cut_frame(frame, finder, recipe, folder, notes)
+                _cut_frame(frame, finder, recipe, folder, cut)
         except SourceError as error:
             # The same file may lie elsewhere another time.
-            notes.fault = str(error).removeprefix(f"{path}: ")
-        write_whole(folder / FACES, json.dumps(asdict(notes), indent=1) + "\n")
-    return notes.cut(sha256)
+            cut.fault = str(error).removeprefix(f"{path}: ")
+        write_whole(folder / FACES, json.dumps(asdict(cut), indent=1) + "\n")
+    return cut
 
 
-def _cut_frame(
-    frame: Sampled, finder: FaceFinder, recipe: Recipe, folder: Path, notes: _Notes
-) -> None:
+def _cut_frame(frame: Sampled, finder: FaceFinder, recipe: Recipe, folder: Path, cut: Cut) -> None:
     faces = finder.find(frame.image)
-    notes.frames += 1
-    notes.without_face += not faces
-    notes.further_faces += max(0, len(faces) - recipe.most_faces)
+    cut.frames += 1
+    cut.without_face += not faces
+    cut.further_faces += max(0, len(faces) - recipe.most_faces)
     height, width = frame.image.shape[:2]
     for place, face in enumerate(faces[: recipe.most_faces]):
         box = square_box(face.xyxy, (height, width), recipe.scale)
         name = f"{frame.index:06d}_{place}.{recipe.format}"
         save_picture(folder / name, crop_face(frame.image, box, recipe.size))
-        notes.crops.append(
+        cut.crops.append(
             {
                 "file": name,
                 "time_s": round(frame.time_s, 6),
@@ -201,10 +190,11 @@ def _cut_frame(
 def _kept(store: Path, sha256: str) -> Cut | None:
     """What is kept of a video; None where nothing is, or where another decoder may do better."""
     try:
-        notes = _Notes(**json.loads((crops_of(store, sha256) / FACES).read_bytes()))
+        notes = json.loads((crops_of(store, sha256) / FACES).read_bytes())
+        cut = Cut(**{"sha256": sha256, **notes})
     except (OSError, ValueError, TypeError):
         return None
-    return None if notes.fault and notes.decoder != DECODER else notes.cut(sha256)
+    return None if cut.fault and cut.decoder != DECODER else cut
 
 
 def _hash_line(line: Any) -> tuple[Stamp, str] | None:

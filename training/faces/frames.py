@@ -18,13 +18,14 @@ import argparse
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from edge.errors import SourceError, UsageError
+from edge.schema import Strict
 from edge.signals import Stopped, stop_signals
 from edge.sources.images import VIDEO_SUFFIXES
 from edge.terminal import console, positive
@@ -36,16 +37,14 @@ from training.files import JsonLines, folder_whole, save_picture, stamp
 RECORD = "frames.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
+class Extraction(Strict):
     """What pictures are wanted: moments per second, and PNG or JPEG of quality 95."""
 
     fps: float
     png: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Extracted:
+class Extracted(Strict):
     """What was written of a video: number and time in seconds of each picture; what is wrong with
     the file, in a sentence; and its size and time of change, to know it again.
     """
@@ -93,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         SinkError: the pictures cannot be written.
     """
     paths, others = _found(args.videos)
-    out, how = console(), Extraction(args.fps, args.png)
+    out, how = console(), Extraction(fps=args.fps, png=args.png)
     try:
         with stop_signals():
             done = write_all(args.videos, paths, args.output, how, args.workers)
@@ -111,7 +110,10 @@ def write_all(
 ) -> list[Extracted]:
     """Write the pictures of videos below a folder, but for those that are done; gives all."""
     record = JsonLines(output / RECORD)
-    earlier = {done.video: done for done in map(_extracted, record.read()) if done is not None}
+    earlier: dict[str, Extracted] = {}
+    for line in record.read():
+        with suppress(ValidationError):  # of another version: done again
+            earlier[line["video"]] = Extracted.model_validate(line)
     known: dict[Path, Extracted | None] = {}
     for path in paths:
         done = earlier.get(path.relative_to(videos).as_posix())
@@ -122,10 +124,9 @@ def write_all(
         for path, result in results:
             if result is None:
                 fault = f"{path}: the process that decoded it ended; the file may be damaged."
-                name = path.relative_to(videos).as_posix()
-                result = Extracted(name, *stamp(path)[1:], how, (), fault)
+                result = _extracted(path, videos, how, (), fault)
             known[path] = result
-            record.add(asdict(result))
+            record.add(result.model_dump())
     return [done for done in known.values() if done is not None]
 
 
@@ -136,7 +137,6 @@ def write_one(path: Path, videos: Path, output: Path, how: Extraction) -> Extrac
         SinkError: a picture cannot be written.
     """
     name, written, fault = path.relative_to(videos), [], ""
-    _, size, changed_ns = stamp(path)
     suffix = ".png" if how.png else ".jpg"
     with folder_whole(output / name) as folder:
         try:
@@ -148,7 +148,21 @@ def write_one(path: Path, videos: Path, output: Path, how: Extraction) -> Extrac
             fault = str(error)
     if not written:
         (output / name).rmdir()
-    return Extracted(name.as_posix(), size, changed_ns, how, tuple(written), fault)
+    return _extracted(path, videos, how, tuple(written), fault)
+
+
+def _extracted(
+    path: Path, videos: Path, how: Extraction, frames: tuple[tuple[int, float], ...], fault: str
+) -> Extracted:
+    _, size, changed_ns = stamp(path)
+    return Extracted(
+        video=path.relative_to(videos).as_posix(),
+        size=size,
+        changed_ns=changed_ns,
+        how=how,
+        frames=frames,
+        fault=fault,
+    )
 
 
 def _serves(done: Extracted, path: Path, how: Extraction, output: Path) -> bool:
@@ -159,15 +173,6 @@ def _serves(done: Extracted, path: Path, how: Extraction, output: Path) -> bool:
     # may get more out of one that this one took for damaged.
     stale = done.fault and (not done.frames or done.decoder != DECODER)
     return not stale and (output / done.video).is_dir()
-
-
-def _extracted(line: dict[str, Any]) -> Extracted | None:
-    try:
-        how = Extraction(**line["how"])
-        frames = tuple((int(index), float(time)) for index, time in line["frames"])
-        return Extracted(**{**line, "how": how, "frames": frames})
-    except (ValueError, TypeError, KeyError):  # of another version: done again
-        return None
 
 
 def _found(folder: Path) -> tuple[list[Path], int]:

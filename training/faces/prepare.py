@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,7 @@ def counts_table(videos: Sequence[Video]) -> Table:
     return table
 
 
+_COUNTED = ("sha256", "frames", "faces", "without_face", "further_faces", "fault")
 _COUNTS: Mapping[str, Any] = {
     "videos": lambda video: 1,
     "frames": lambda video: video.frames,
@@ -257,7 +258,7 @@ def _cut(args: argparse.Namespace, source: Source, access: str, tree: Tree) -> S
             manipulation=clip.manipulation,
             compression=clip.compression,
             people=clip.people,
-            **asdict(cuts[clip.path]),
+            **{name: getattr(cuts[clip.path], name) for name in _COUNTED},
         )
         for clip in tree.clips
     ]
