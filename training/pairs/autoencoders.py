@@ -180,7 +180,7 @@ class ProductQuantiser(nn.Module):
     """Replaces each group of a latent's channels by the nearest code of the group's codebook.
 
     With the running means and straight-through gradient of VQ-VAE (van den Oord et al., "Neural
-    Discrete Representation Learning", 2017, equations 2 and 3 and appendix A.1); a product quantiser,
+    Discrete Representation Learning", 2017, equations 2 and 3, appendix A.1); a product quantiser,
     as one codebook for all of a latent would be far too coarse for more than 30 dB.
 
     Args:
