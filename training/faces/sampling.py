@@ -6,32 +6,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 
-from edge.errors import CodecError, SourceError
+from edge.errors import SourceError
 from edge.sources.containers import announced_size
+from edge.sources.decoding import FrameConverter, VideoTrack
+from edge.sources.video import USUAL_FPS, MediaClock, decode_all, open_file
 from edge.types import Image
 
 DECODER = f"PyAV {av.__version__}"
 """What decodes, with its version; another one may decode what this one could not."""
 
-_USUAL_STEP = Fraction(1, 25)
 _FINEST = 1_000_000
-"""The largest denominator of a rate: 29.97 becomes the fraction that was meant."""
+"""The largest denominator of a rate or a time: 29.97 becomes the fraction that was meant."""
 
-_SHORT = Fraction(98, 100)
+_SHORT = 0.98
 """A file whose pictures end before this share of the announced time was cut."""
-
-_PRINTABLE = b"\a\b\t\n\f\r\x1b" + bytes(range(0x20, 0x100))
-_OPTIONS = {"protocol_whitelist": "file"}
-"""A playlist in disguise must not make FFmpeg fetch anything."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,23 +49,40 @@ class _Timed:
 
 
 def sampled(path: Path, fps: float) -> Iterator[Sampled]:
-    """For each moment 0, 1 / fps, 2 / fps, … of a video, the frame that is nearest to it.
+    """For each moment 0, 1 / fps, 2 / fps, … of a video, the intact frame that is nearest to it.
 
     A frame is given once, even where it is the nearest to several moments: a video with fewer
-    frames than were asked for gives each of them. Of two that are equally near, the earlier. Of a
-    file the first video stream is taken.
+    frames than were asked for gives each of them. Of two that are equally near, the earlier.
 
     Raises:
         SourceError: there is no video in it, or no frame; or, after every frame that could be
             decoded was given, that the file is damaged or was cut.
     """
-    _refuse_text(path)
-    decoding = _Decoding(path)
     step = 1 / Fraction(fps).limit_denominator(_FINEST)
-    converter = _Converter()
-    for timed in _nearest(decoding.frames(), step):
-        yield Sampled(timed.index, float(timed.time), converter.image(timed.frame))
-    decoding.require_whole()
+    with open_file(path, str(path)) as container:
+        track, converter = VideoTrack(container, str(path), threads=1, live=False), FrameConverter()
+        shown = Fraction(0)
+
+        def frames() -> Iterator[_Timed]:
+            nonlocal shown
+            for timed in _timed(container, track, str(path)):
+                shown = timed.end
+                yield timed
+
+        for timed in _nearest(frames(), step):
+            yield Sampled(timed.index, float(timed.time), converter.image(timed.frame))
+        # An mp4 says exactly how long its video is shown; others estimate it.
+        exact_s = (track.seconds or 0) if "mp4" in container.format.name else 0
+        _require_whole(path, float(shown), track.damaged, exact_s)
+
+
+def _timed(container: InputContainer, track: VideoTrack, name: str) -> Iterator[_Timed]:
+    clock = MediaClock(track.fps)
+    usual = 1 / Fraction(track.fps or USUAL_FPS).limit_denominator(_FINEST)
+    for frame in decode_all(container, track, name):
+        time = Fraction(clock.seconds(frame.time)).limit_denominator(_FINEST)
+        lasts = frame.duration * frame.time_base if frame.duration and frame.time_base else usual
+        yield _Timed(track.decoded - 1, time, time + lasts, frame)
 
 
 def _nearest(frames: Iterator[_Timed], step: Fraction) -> Iterator[_Timed]:
@@ -98,152 +108,18 @@ def _is_nearer(before: _Timed, now: _Timed, tick: int, step: Fraction) -> bool:
     return tick * step - before.time <= now.time - tick * step
 
 
-class _Decoding:
-    """Decodes a file to its end, past packets that cannot be decoded, and remembers them."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._damaged = 0
-        self._end = Fraction(0)
-        self._broken = ""
-        self._announced_s = 0.0
-
-    def frames(self) -> Iterator[_Timed]:
-        """Every frame in the order of presentation, with rising times from 0 on."""
-        try:
-            with av.open(str(self._path.resolve()), options=_OPTIONS) as container:
-                yield from self._timed(_video_of(container, self._path), container)
-        except (av.error.FFmpegError, OSError) as error:
-            if not self._end:
-                raise SourceError(self._why_not_opened(error)) from error
-            self._broken = str(error.strerror or error)
-
-    def require_whole(self) -> None:
-        """Complain of what was met on the way.
-
-        Raises:
-            SourceError: there was no frame, the file was cut, or parts could not be decoded.
-        """
-        shown, size = float(self._end), announced_size(self._path)
-        if size is not None and self._path.stat().st_size < size:
-            raise SourceError(self._cut(size))
-        if not self._end:
-            raise SourceError(f"{self._path}: the video has no frame that can be decoded.")
-        if self._damaged or self._broken:
-            met = self._broken or f"{self._damaged} packets cannot be decoded"
-            raise SourceError(f"{self._path}: the video is damaged ({met}).")
-        if shown < _SHORT * Fraction(self._announced_s):
-            raise SourceError(
-                f"{self._path}: ended after {shown:.1f} of {self._announced_s:.1f} announced "
-                "seconds; the file is truncated or damaged."
-            )
-
-    def _timed(self, stream: VideoStream, container: InputContainer) -> Iterator[_Timed]:
-        rate = stream.average_rate
-        if "mp4" in container.format.name and stream.duration and stream.time_base:
-            self._announced_s = float(stream.duration * stream.time_base)
-        clock = _Clock(1 / Fraction(rate) if rate else _USUAL_STEP)
-        for index, frame in enumerate(self._decoded(stream, container)):
-            time, self._end = clock.place(frame)
-            yield _Timed(index, time, self._end, frame)
-
-    def _decoded(self, stream: VideoStream, container: InputContainer) -> Iterator[VideoFrame]:
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                self._damaged += 1
-                continue
-            yield from frames
-
-    def _cut(self, whole: int) -> str:
-        size = self._path.stat().st_size
-        return f"{self._path}: the file is truncated ({size} of {whole} bytes). Copy it again."
-
-    def _why_not_opened(self, error: Exception) -> str:
-        whole = announced_size(self._path)
-        if whole is not None and self._path.stat().st_size < whole:
-            return self._cut(whole)
-        reason = getattr(error, "strerror", None) or error
-        return f"{self._path}: not a video that can be decoded ({reason})."
-
-
-class _Clock:
-    """Times from the first frame on, always rising; `usual` seconds between frames are announced.
-
-    Joined recordings jump back, and raw streams have no times: there a frame follows the last one
-    at the announced rate.
-    """
-
-    def __init__(self, usual: Fraction) -> None:
-        self._usual = usual
-        self._start: Fraction | None = None
-        self._last, self._end = Fraction(-1), Fraction(0)
-
-    def place(self, frame: VideoFrame) -> tuple[Fraction, Fraction]:
-        """From when until when a frame is shown."""
-        moment, time = _moment(frame), self._end
-        if moment is not None:
-            self._start = moment if self._start is None else self._start
-            if moment - self._start > self._last:
-                time = moment - self._start
-        self._last, self._end = time, time + (_duration(frame) or self._usual)
-        return self._last, self._end
-
-
-def _video_of(container: InputContainer, path: Path) -> VideoStream:
-    streams = [s for s in container.streams.video if not _is_cover(s)]
-    if not streams:
-        held = "sound alone" if container.streams.audio else "a file without moving pictures"
-        raise SourceError(f"{path}: expected a video, found {held}.")
-    streams[0].thread_count = 1  # the work is shared out by videos
-    return streams[0]
-
-
-def _is_cover(stream: Any) -> bool:
-    """Whether it is the one picture of a record's cover."""
-    disposition = getattr(stream, "disposition", None)
-    return "attached_pic" in str(disposition)
-
-
-def _moment(frame: VideoFrame) -> Fraction | None:
-    if frame.pts is None or frame.time_base is None:
-        return None
-    return frame.pts * Fraction(frame.time_base)
-
-
-def _duration(frame: VideoFrame) -> Fraction | None:
-    duration = getattr(frame, "duration", None)  # came with PyAV 13
-    return duration * Fraction(frame.time_base) if duration and frame.time_base else None
-
-
-class _Converter:
-    """Makes BGR with the levels that the device's readers give."""
-
-    def __init__(self) -> None:
-        # One for all frames: each new one works out its tables again.
-        self._reformatter = VideoReformatter()
-
-    def image(self, frame: VideoFrame) -> Image:
-        """uint8 [H, W, 3] BGR, contiguous and upright."""
-        try:
-            converted = self._reformatter.reformat(frame, format="bgr24", interpolation="BICUBIC")
-        except av.error.FFmpegError as error:
-            raise CodecError(
-                f"pixels of the kind {frame.format.name} cannot be converted to BGR."
-            ) from error
-        turns = round(getattr(frame, "rotation", 0) / 90)  # the attribute came with PyAV 14
-        return cast(Image, np.ascontiguousarray(np.rot90(converted.to_ndarray(), turns)))
-
-
-def _refuse_text(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    if not head:
-        raise SourceError(f"{path}: the file is empty (0 bytes).")
-    # FFmpeg would follow the links of a playlist; no coded video is free of control characters.
-    if not head.translate(None, delete=_PRINTABLE):
-        raise SourceError(f"{path}: expected a video, found a text file.")
+def _require_whole(path: Path, shown_s: float, damaged: int, exact_s: float) -> None:
+    here, whole = path.stat().st_size, announced_size(path)
+    if whole is not None and here < whole:
+        raise SourceError(
+            f"{path}: the file is truncated ({here} of {whole} bytes). Copy it again."
+        )
+    if not shown_s:
+        raise SourceError(f"{path}: the video has no frame that can be decoded.")
+    if damaged:
+        raise SourceError(f"{path}: the video is damaged ({damaged} frames were skipped).")
+    if shown_s < _SHORT * exact_s:
+        raise SourceError(
+            f"{path}: ended after {shown_s:.1f} of {exact_s:.1f} announced seconds; the file is "
+            "truncated or damaged."
+        )

@@ -221,7 +221,7 @@ def test_damaged_files_are_told_and_what_they_have_is_used(
     truncated(tree / FILMS / "011.mp4")
     made = home.prepare("faceforensics", tree, "--fps", 4, output="base")
     told = capsys.readouterr().out
-    assert f"{FILMS}/010.mp4: expected a video, found sound alone; it is left out." in told
+    assert f"{FILMS}/010.mp4: expected video, found no video track; it is left out." in told
     assert f"{FILMS}/011.mp4: the file is truncated (" in told and "frames of it are used" in told
     faults = {Path(video.path).name: video for video in made.videos() if video.fault}
     assert list(faults) == ["011.mp4"] and faults["011.mp4"].faces > 0
@@ -234,7 +234,7 @@ def test_nothing_that_can_be_decoded_is_an_error(
     audio_only(home.path / "yt" / "real" / "a.mp4")
     home.refused("youtube", home.path / "yt")
     told = capsys.readouterr().err
-    assert "none of 1 videos can be decoded. real/a.mp4: expected a video" in told
+    assert "none of 1 videos can be decoded. real/a.mp4: expected video" in told
     assert not (home.path / "none").exists()
 
 
