@@ -44,14 +44,9 @@ _Floats = npt.NDArray[np.float64]
 
 
 def draw_boxes(picture: Image, result: Result, layout: Layout) -> None:
-    """Outline regions, in place: those judged by themselves with a label, and a lone part.
+    """Outline regions: those judged by themselves with a label, and a lone part of the frame.
 
     Tiles, which cover all of the frame, are not outlined.
-
-    Args:
-        picture: uint8 [H, W, 3] BGR.
-        result: its regions.
-        layout: sizes for this picture.
     """
     hw = (picture.shape[0], picture.shape[1])
     judged = [r for r in result.regions if r.verdict is not None or r.track is not None]

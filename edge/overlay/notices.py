@@ -56,15 +56,7 @@ def name_height(layout: Layout) -> int:
 
 
 def draw_name(picture: Image, text: str, layout: Layout) -> None:
-    """Write the name of a camera in the upper left corner, in place.
-
-    Nothing for an empty text, nor on a picture that it would fill.
-
-    Args:
-        picture: uint8 [H, W, 3] BGR.
-        text: printable text, shortened in its middle where it is too wide.
-        layout: sizes for this picture.
-    """
+    """Write the printable name of a camera in the upper left corner, if any, where it has room."""
     height, width = picture.shape[:2]
     size, pad, corner = _name_size(layout), layout.pad, layout.margin
     room = width - 2 * corner - 2 * pad
@@ -84,13 +76,7 @@ def _name_size(layout: Layout) -> int:
 
 
 def draw_error(picture: Image, message: str, layout: Layout) -> None:
-    """Write an error along the upper edge, in place; nothing on a frame too small to read it.
-
-    Args:
-        picture: uint8 [H, W, 3] BGR.
-        message: one sentence or two; shortened in its middle where two lines do not hold it.
-        layout: sizes for this picture.
-    """
+    """Write an error along the upper edge, in two lines at most; nothing on a small frame."""
     height, width = picture.shape[:2]
     size, pad, x = layout.small, layout.pad, layout.margin
     lines = wrapped(printable(message), size, width - 2 * x - 3 * pad, 2)
@@ -166,13 +152,7 @@ def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0)
     """Dim the picture and write in its middle that no signal comes, from where, why, and when.
 
     The smaller the picture, the less: letters grow smaller, then the mark is left out, then the
-    time, then the reason; at last there is but a verdict in the corner.
-
-    Args:
-        picture: uint8 [H, W, 3] BGR, changed in place.
-        result: of the placeholder frame; its error is the reason.
-        layout: sizes for this picture.
-        top: rows at the upper edge that are kept free.
+    time, then the reason; at last there is but a verdict in the corner. `top` rows stay free.
     """
     cv2.convertScaleAbs(picture, dst=picture, alpha=_DIMMED, beta=PAPER[1])
     height, width = picture.shape[:2]

@@ -46,13 +46,7 @@ def draw(result: Result, hud: Hud, heat: Iterable[Heat] | None = None) -> Image:
 
 
 def draw_evidence(picture: Image, result: Result, heat: Iterable[Heat]) -> None:
-    """Draw what belongs to places in the frame, in place: tint and boxes; nothing without signal.
-
-    Args:
-        picture: the frame, uint8 [H, W, 3] BGR.
-        result: its regions.
-        heat: the tint.
-    """
+    """Draw what belongs to places in the frame: tint and boxes; nothing without signal."""
     if result.verdict.state == "no_signal":
         return
     tint(picture, heat)
@@ -61,13 +55,10 @@ def draw_evidence(picture: Image, result: Result, heat: Iterable[Heat]) -> None:
 
 
 def draw_words(picture: Image, result: Result, hud: Hud, label: str = "") -> None:
-    """Draw what concerns the frame as a whole, in place: a panel or a notice, and the lower edge.
+    """Draw what concerns the frame as a whole: a panel or a notice, and the lower edge.
 
-    Args:
-        picture: uint8 [H, W, 3] BGR, of the frame or larger.
-        result: what to write.
-        hud: history and rate.
-        label: printable text for the upper left corner; it stands in place of the source's name.
+    The picture may be larger than the frame. A label, which is printable text for the upper left
+    corner, stands in place of the source's name.
     """
     height, width = picture.shape[:2]
     if min(height, width) < LEAST_SIDE:

@@ -53,14 +53,7 @@ Points = npt.NDArray[np.int32]
 
 
 def draw_panel(picture: Image, result: Result, hud: Hud, layout: Layout) -> None:
-    """Draw the panel in the lower left corner, in place; on a small frame the verdict alone.
-
-    Args:
-        picture: uint8 [H, W, 3] BGR.
-        result: what to write.
-        hud: history and rate.
-        layout: sizes for this picture.
-    """
+    """Draw the panel in the lower left corner; on a small frame the verdict alone."""
     height, width = picture.shape[:2]
     rows = _rows(result, hud)
     chart = layout.chart_height + layout.pad if len(hud.history) > 1 else 0
@@ -118,7 +111,7 @@ def score_text(score: float | None) -> str:
 
 
 def draw_verdict(picture: Image, result: Result, layout: Layout) -> None:
-    """Draw a verdict alone in the lower left corner, in place, as large as fits.
+    """Draw a verdict alone in the lower left corner, as large as fits.
 
     Where not all fits: the mark and the word, the mark alone, nothing.
     """
@@ -143,7 +136,7 @@ def _write_verdict(
     width: int,
     head: int,
 ) -> None:
-    """Write onto a badge, in place: mark and word at the left, score at the right."""
+    """Write onto a badge: mark and word at the left, score at the right."""
     pad, side = _pad(head), _side(head)
     middle = corner[1] + _verdict_height(head) // 2
     stamp(picture, icon(state, side, INK), corner[0] + pad, middle - side // 2)
@@ -206,15 +199,7 @@ def _fitting_size(word: str, size: int, width: int) -> int:
 
 
 def _draw_chart(picture: Image, box: Box, history: History, threshold: float, line: int) -> None:
-    """Draw a history, in place: above the threshold in the colour of fake, below in that of real.
-
-    Args:
-        picture: uint8 [H, W, 3] BGR.
-        box: where, in pixels of the picture.
-        history: (time in seconds, score in 0..1 or None for a gap), oldest first, at least one.
-        threshold: score at which the dashed line lies.
-        line: thickness in pixels.
-    """
+    """Draw a history: above the threshold in the colour of fake, below in that of real."""
     left, top, right, bottom = box
     hw = (bottom - top, right - left)
     border = 2 * line + 1  # keeps the line's thickness inside

@@ -73,11 +73,7 @@ class EventsSink:
         )
 
     def check(self) -> None:
-        """Create the folder.
-
-        Raises:
-            SinkError: it cannot be created or written into.
-        """
+        """Create the folder."""
         make_folder(self._folder, "events")
 
     def __enter__(self) -> Self:
@@ -92,11 +88,7 @@ class EventsSink:
                 self._end(event)
 
     def write(self, result: Result, picture: Picture) -> None:
-        """Take a result; a picture is drawn only if an event is raised.
-
-        Raises:
-            SinkError: an event cannot be written (disk full, for instance).
-        """
+        """Take a result; a picture is drawn only if an event is raised."""
         time_s = self._clock.place(result.frame)
         for event in self._tracker.update(time_s, result.verdict, unix_time(result.frame)):
             if event.over:

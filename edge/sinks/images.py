@@ -47,11 +47,7 @@ class ImagesSink:
         return cls(Path(placed(str(options.images), context.name)))
 
     def check(self) -> None:
-        """Create the folder.
-
-        Raises:
-            SinkError: it cannot be created or written into.
-        """
+        """Create the folder."""
         make_folder(self._folder, "pictures")
 
     def __enter__(self) -> Self:
@@ -63,11 +59,7 @@ class ImagesSink:
         """Nothing is left open between results."""
 
     def write(self, result: Result, picture: Picture) -> None:
-        """Write one picture.
-
-        Raises:
-            SinkError: it cannot be written (disk full, for instance).
-        """
+        """Write one picture."""
         data = encode_image(picture(), self._suffix)
         try:
             with self._create(result.frame) as file:

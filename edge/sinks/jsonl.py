@@ -54,20 +54,12 @@ class JsonLinesSink:
         return cls(placed(str(options.json_lines), context.name))
 
     def check(self) -> None:
-        """See whether the file can be written.
-
-        Raises:
-            SinkError: it cannot; nothing that exists was harmed.
-        """
+        """See whether the file can be written."""
         if not self._to_stdout and (self._path.is_file() or not self._path.exists()):
             check_file(self._path)
 
     def __enter__(self) -> Self:
-        """Open the file.
-
-        Raises:
-            SinkError: it cannot be written; nothing that exists was harmed.
-        """
+        """Open the file."""
         if self._to_stdout:
             sys.stdout.flush()
             self._file = sys.stdout.buffer
@@ -86,12 +78,7 @@ class JsonLinesSink:
                 _empty(file)
 
     def write(self, result: Result, picture: Picture) -> None:
-        """Write one line; the picture is not used.
-
-        Raises:
-            SinkError: the disk is full, the file can no longer be written, or it is the source.
-            BrokenPipeError: whoever read standard output has gone (`| head`).
-        """
+        """Write one line; raises BrokenPipeError where the reader of stdout has gone (`| head`)."""
         if self._file is None:
             raise ValueError("a sink takes results only inside its with block")
         if not self._started:

@@ -85,11 +85,7 @@ class RecordingSink:
         )
 
     def check(self) -> None:
-        """Check all that can be checked before the first frame.
-
-        Raises:
-            SinkError: the suffix, the encoder or the place does not do; nothing was harmed.
-        """
+        """Check all that can be checked before the first frame."""
         check_video(self._next_path(time.time()))
 
     def __enter__(self) -> Self:
@@ -112,11 +108,7 @@ class RecordingSink:
                 _log.warning("%s", failure)
 
     def write(self, result: Result, picture: Picture) -> None:
-        """Record one picture.
-
-        Raises:
-            SinkError: it cannot be written (disk full, for instance), or is the source itself.
-        """
+        """Record one picture."""
         frame, silent = result.frame, result.verdict.state == "no_signal"
         ticks = 0
         if self._video is not None:
