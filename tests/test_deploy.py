@@ -30,8 +30,7 @@ from edge.config import load_config
 from edge.tensorrt.cache import FOLDER_VARIABLE, default_folder
 from patchwatch import make_parser
 from tests.servers import motion_jpeg
-from training.faces.search_workers import STOP_WAIT_S
-from training.faces.storage import parse_address
+from training.search import parse_address
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "jetson.md").read_text(encoding="utf-8")
@@ -458,7 +457,7 @@ def test_the_training_image_copies_what_it_installs_and_runs_as_nobody_special()
     assert json.loads(training("ENTRYPOINT")[0]) == ["patchwatch"]
 
 
-@pytest.mark.parametrize("service", ["train", "search", "dashboard"])
+@pytest.mark.parametrize("service", ["train", "search"])
 def test_the_training_services_start_what_the_program_takes(service: str) -> None:
     found = compose()["services"][service]
     command, *words = found["command"]
@@ -478,10 +477,10 @@ def test_the_training_gets_the_gpus_and_time_to_save() -> None:
     for name in ("train", "search"):
         (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
         assert device["driver"] == "nvidia" and device["capabilities"] == ["gpu"]
-        assert int(services[name]["stop_grace_period"].rstrip("s")) > STOP_WAIT_S
+        assert int(services[name]["stop_grace_period"].rstrip("s")) >= 60
         assert services[name]["build"]["dockerfile"] == str(TRAINING.relative_to(ROOT))
     assert (COMPOSE.parent / services["train"]["build"]["context"]).resolve() == ROOT
-    assert "deploy" not in services["dashboard"]
+    assert "deploy" not in services["experiments"]
 
 
 def test_the_search_is_kept_in_the_database_beside_it_and_seen_from_this_machine_alone(
@@ -490,7 +489,7 @@ def test_the_search_is_kept_in_the_database_beside_it_and_seen_from_this_machine
     services = compose()["services"]
     database = services["database"]["environment"]
     monkeypatch.setenv("PATCHWATCH_PASSWORD", "abc123")
-    for name in ("search", "dashboard"):
+    for name in ("search",):
         command, *words = (word.replace("$$", "$") for word in services[name]["command"])
         address = parse_address(make_parser(command).parse_args(words).storage)
         parts = urlsplit(address.url)
@@ -498,6 +497,8 @@ def test_the_search_is_kept_in_the_database_beside_it_and_seen_from_this_machine
         assert (parts.hostname, parts.path) == ("database", f"/{database['POSTGRES_DB']}")
         assert "PATCHWATCH_PASSWORD" in services[name]["environment"]
         assert "abc123" not in address.shown
-    assert services["dashboard"]["ports"] == ["127.0.0.1:8080:8080"]
+    assert services["experiments"]["ports"] == ["127.0.0.1:5000:5000"]
+    page = services["experiments"]["command"]
+    assert "sqlite:////runs/mlflow.db" in " ".join(page)
     assert "ports" not in services["database"]
     assert set(compose()["volumes"]) == {"cache", "database"}

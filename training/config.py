@@ -1,18 +1,19 @@
-"""What `patchwatch train` can be told: YAML, validated, unknown keys refused."""
+"""Configurations of trainings: YAML, validated; unknown keys are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from typing_extensions import Self
 
 from edge.config import checked, read_yaml
 from edge.errors import ConfigError
 from edge.manifest import Preprocessing, RegionText
+from edge.schema import Strict
 from training.data.config import DataConfig
 from training.data.samples import SampleSettings
 from training.degrade import COLUMNS, H264_23, JPEG_75, JPEG_90, UNTOUCHED, Policy
@@ -23,11 +24,7 @@ from training.validation import View
 Config = TypeVar("Config", bound=BaseModel)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ValidationConfig(_Part):
+class ValidationConfig(Strict):
     """How the best step is chosen, and the card measured."""
 
     columns: tuple[str, ...] = Field(
@@ -66,10 +63,8 @@ class ValidationConfig(_Part):
         return tuple(name for name in COLUMNS if name in {*self.report, *self.calibration})
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Strict):
     """What is learned, from which pictures, and how it is judged; whatever the way of learning."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
     architecture: str = Field(default="tiny_ladeda", description="Of the model.")
@@ -79,7 +74,7 @@ class ModelConfig(BaseModel):
     init: Path | None = Field(
         default=None,
         description="Checkpoint to start from, .safetensors or .pth; imagenet: the published "
-        "weights of a lite0 trunk; null: anew.",
+        "weights of a lite0 trunk; null: random.",
     )
     region: RegionText | None = Field(
         default=None,
@@ -122,22 +117,92 @@ class ModelConfig(BaseModel):
 
 
 class TrainConfig(ModelConfig, LoopSettings):
-    """Everything that `patchwatch train` can be told."""
+    """Everything that a configuration of `patchwatch train` may say."""
 
     @model_validator(mode="after")
     def _batch_fits(self) -> Self:
-        if self.batch % 2:
+        parts = 2 * self.accumulate
+        if self.batch % parts:
             raise ValueError(
-                f"batch: expected an even number, a half per label, found {self.batch}."
+                f"batch: expected a multiple of {parts}, as each pass takes as many of both "
+                f"labels; found {self.batch}."
             )
         return self
 
 
-def load_train_config(
-    path: Path, settings: Sequence[str] = (), seed: int | None = None
-) -> TrainConfig:
-    """Read and check a configuration file of `patchwatch train`; see `load_config`."""
-    return load_config(TrainConfig, path, settings, seed)
+class TeachingConfig(Strict):
+    """Who teaches, and what of it is learned."""
+
+    teachers: tuple[Path, ...] = Field(
+        default=(), description="Checkpoints; several are averaged. --teacher goes before them."
+    )
+    architecture: str = Field(default="ladeda9", description="Of teachers in .pth files.")
+    preprocessing: Preprocessing = Field(default="NPR", description="Of teachers in .pth files.")
+    sha256: tuple[str, ...] = Field(
+        default=(), description="Of the teachers' files, to be sure of them; empty takes any."
+    )
+    way: Literal["patches", "dense"] = Field(
+        default="dense",
+        description="patches: 10×10 pixels for the logit of 9×9, as published; dense: whole maps.",
+    )
+    sees: Literal["degraded", "clean"] = Field(
+        default="degraded",
+        description="The teacher's crop: the student's, or that from before its degradations, "
+        "which must then keep every pixel's place: a policy with resize is refused.",
+    )
+    loss: Literal["mse", "bce"] = Field(
+        default="mse",
+        description="Per patch: squared difference of logits, or cross-entropy of probabilities.",
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="bce: divides both logits; the loss is times its square."
+    )
+    weight: float = Field(
+        default=1.0, ge=0, le=1, description="dense: share of the teacher's loss; rest: labels."
+    )
+    stride: int = Field(
+        default=8, gt=0, multiple_of=2, description="patches: pixels between them; even."
+    )
+    patches: int | None = Field(
+        default=729, gt=0, description="patches: drawn for each step; null for all of the batch."
+    )
+    agreement: int = Field(
+        default=16,
+        ge=0,
+        description="Validation pictures on which student and teacher are correlated.",
+    )
+
+    @field_validator("architecture")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ARCHITECTURES:
+            raise ValueError(f"{name!r} is not known; expected one of {', '.join(ARCHITECTURES)}.")
+        return name
+
+    @model_validator(mode="after")
+    def _labels_have_a_picture(self) -> TeachingConfig:
+        if self.way == "patches" and self.weight != 1:
+            raise ValueError(
+                f"way patches has no labels to learn from, so its weight is 1; found "
+                f"{self.weight:g}. Use way: dense."
+            )
+        return self
+
+
+class DistillConfig(TrainConfig):
+    """Everything that a configuration of `patchwatch distill` may say; the model is the student."""
+
+    teaching: TeachingConfig = TeachingConfig()
+
+    @model_validator(mode="after")
+    def _clean_crops_lie_on_degraded_ones(self) -> Self:
+        if self.teaching.sees == "clean" and self.policy and self.policy.resizes:
+            raise ValueError(
+                "teaching: sees clean needs degradations that keep every pixel's place, and the "
+                "policy resizes. Leave resize out of policy.single and policy.pairs, or use "
+                "sees: degraded."
+            )
+        return self
 
 
 def load_config(
@@ -148,8 +213,8 @@ def load_config(
     Args:
         kind: what it should be.
         path: a YAML file.
-        settings: `dotted.key=value`, the value as YAML, laid over the file.
-        seed: laid over both, if given.
+        settings: `dotted.key=value`, the value as YAML; each overrides the file.
+        seed: overrides both, if given.
 
     Raises:
         ConfigError: unreadable, an unknown key, a wrong value or a setting of another form.
@@ -159,7 +224,7 @@ def load_config(
     if seed is not None:
         changes.append((["seed"], seed))
     for keys, value in changes:
-        data = _laid_over(data, keys, value)
+        data = overridden(data, keys, value)
     return checked(kind, data, f"{path} with --set" if settings else str(path))
 
 
@@ -173,8 +238,9 @@ def _change(setting: str) -> tuple[list[str], object]:
         raise ConfigError(f"--set {key}: {text!r} is no YAML value.") from error
 
 
-def _laid_over(data: Any, keys: list[str], value: object) -> object:
+def overridden(data: Any, keys: Sequence[str], value: object) -> object:
+    """Nested mappings with one value in place of what lies under a path of keys."""
     if not keys:
         return value
     data = data if isinstance(data, dict) else {}
-    return {**data, keys[0]: _laid_over(data.get(keys[0]), keys[1:], value)}
+    return {**data, keys[0]: overridden(data.get(keys[0]), keys[1:], value)}

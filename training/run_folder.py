@@ -1,4 +1,4 @@
-"""The folder of one run: never another's, and resumed with what it was begun with."""
+"""The folder of one run: never another's, and resumed with its own configuration."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from edge.errors import ConfigError, SinkError
-from edge.files import written_whole
+from edge.files import write_whole
 
 CONFIG = "config.json"
 
@@ -21,11 +21,11 @@ def require_usable(folder: Path, config: BaseModel, resume: bool) -> None:
     Args:
         folder: of the run.
         config: of this training.
-        resume: it was begun with the same configuration; else it must be new or empty.
+        resume: it was started with the same configuration; else it must be new or empty.
 
     Raises:
         SinkError: it is not empty.
-        ConfigError: nothing was begun there, or it was begun otherwise.
+        ConfigError: nothing was started there, or with another configuration.
     """
     if resume:
         _require_same(folder / CONFIG, config)
@@ -37,28 +37,40 @@ def require_usable(folder: Path, config: BaseModel, resume: bool) -> None:
 
 
 def begin(folder: Path, config: BaseModel) -> None:
-    """Make the folder and write down what it is begun with.
+    """Make the folder and write the configuration into it.
 
     Raises:
         SinkError: it cannot be written.
     """
-    with written_whole(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode()):
-        pass
+    write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
+
+
+def is_resumable(folder: Path) -> bool:
+    """Whether a run was started there and left a checkpoint."""
+    return (folder / CONFIG).is_file() and (folder / "last.ckpt").is_file()
 
 
 def _require_same(path: Path, config: BaseModel) -> None:
     try:
-        begun = json.loads(path.read_bytes())
+        before = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"--resume: expected a run that was begun, found no {path} that can be read. Name "
-            "another folder, or leave out --resume."
+            f"--resume: expected a started run, found no {path} that can be read. Name another "
+            "folder, or leave out --resume."
+        ) from error
+    try:  # fills in keys that are newer than the run
+        before = json.loads(type(config).model_validate(before).model_dump_json())
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ConfigError(
+            f"--resume: {path} is of an earlier version: {key}: {error.errors()[0]['msg']}. Train "
+            "again into a new folder."
         ) from error
     now = json.loads(config.model_dump_json())
-    for key, before, after in _differences(begun, now, ""):
+    for key, old, new in _differences(before, now, ""):
         raise ConfigError(
-            f"--resume: {path.parent} was begun with {key} {before!r}, found {after!r}. Resume "
-            "with the configuration that it was begun with, or name a new folder."
+            f"--resume: {path.parent} was started with {key} {old!r}, found {new!r}. Resume with "
+            "its own configuration, or name a new folder."
         )
 
 

@@ -1,4 +1,4 @@
-"""What every training loop can be told, whatever it trains."""
+"""Optimiser, schedule and machine of every training."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge.errors import UsageError
+from edge.schema import Strict
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Schedule = Literal["constant", "cosine", "plateau", "one_cycle"]
@@ -16,10 +17,8 @@ Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
 
 
-class LoopSettings(BaseModel):
-    """The optimiser and its clock; a configuration of a training inherits these keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class LoopSettings(Strict):
+    """The optimiser and its schedule; a configuration of a training inherits these keys."""
 
     name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
     steps: int = Field(gt=0, description="Steps of the optimiser, at most.")
@@ -49,7 +48,7 @@ class LoopSettings(BaseModel):
     )
     validate_every: int = Field(default=1000, gt=0, description="Steps between validations.")
     save_every_s: float = Field(
-        default=300.0, ge=0, description="Seconds between saved states; 0 saves after every step."
+        default=300.0, ge=0, description="Seconds between checkpoints; 0 saves after every step."
     )
     precision: Precision = Field(
         default="fp32", description="Of the forward pass: fp32, bf16, or fp16 (a GPU only)."
@@ -63,6 +62,12 @@ class LoopSettings(BaseModel):
         lt=1,
         description="Decay of the running mean of the weights that is validated; null for none.",
     )
+    accumulate: int = Field(
+        default=1, gt=0, description="Forward passes that a step's batch is divided into."
+    )
+    early_stop: int | None = Field(
+        default=None, gt=0, description="Validations without a new best that end the training."
+    )
     seed: int = Field(default=0, ge=0, description="Of the first weights and of every sample.")
 
 
@@ -73,10 +78,14 @@ class Machine:
     Attributes:
         device: `auto` takes a GPU if there is one.
         workers: processes that prepare samples; 0 for none.
+        devices: processes that train on this machine, each on a GPU of its own where there are.
+        nodes: machines that train together.
     """
 
     device: Device = "auto"
     workers: int = 1
+    devices: int = 1
+    nodes: int = 1
 
     def torch_device(self) -> torch.device:
         """The device of the tensors.

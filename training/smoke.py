@@ -132,7 +132,7 @@ def _stages(out: Path, on_start: Callable[[str], None]) -> Iterator[Stage]:
 
 
 def _training(data: Path, run: Path) -> list[str]:
-    machine = ["--device", "cpu", "--threads", "1", "--workers", "0"]
+    machine = ["--device", "cpu", "--threads", "1", "--workers", "0", "--experiments", "none"]
     return ["--data", str(data), "--output", str(run), "--licence", "none", *machine]
 
 

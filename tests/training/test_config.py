@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import ConfigError
-from training.config import TrainConfig, load_train_config
+from training.config import DistillConfig, TrainConfig, load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "training"
 OTHERS = ("distill-", "probe-", "faces", "search")
@@ -20,7 +20,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_shipped_file_is_valid_and_names_its_model_as_the_file(path: Path) -> None:
-    config = load_train_config(path)
+    config = load_config(TrainConfig, path)
     assert config.name in (path.stem, f"{path.stem}-ladeda")
 
 
@@ -37,7 +37,7 @@ def test_every_key_is_described() -> None:
         return inner + [name for part in schema.get("$defs", {}).values() for name in
                         undescribed(part) if part["title"].endswith("Config")]  # fmt: skip
 
-    assert undescribed(TrainConfig.model_json_schema()) == []
+    assert undescribed(DistillConfig.model_json_schema()) == []
 
 
 @pytest.mark.parametrize(
@@ -49,21 +49,22 @@ def test_every_key_is_described() -> None:
         ("name: a", "the key 'steps' is missing"),
         ("name: a\nsteps: 1\narchitecture: lenet", "'lenet' is not known; expected one of tiny"),
         ("name: a\nsteps: 1\nvalidation: {columns: [fog]}", "'fog' is no degradation"),
-        ("name: a\nsteps: 1\nbatch: 3", "even number"),
+        ("name: a\nsteps: 1\nbatch: 3", "a multiple of 2"),
         ("name: a\nsteps: 1\ndata: {labelled: false}", "no pairs"),
         ("name: a\nsteps: 1\ndata: {crop: 9, resize: 8}", "does not fit"),
         ("name: a\nsteps: 1\ndata: {layout: pile}", "'pile' is not known; expected one of auto"),
+        ("name: a\nsteps: 1\nbatch: 6\naccumulate: 2", "a multiple of 4"),
         ("name: a\nsteps: 0", "steps: .*greater than 0.*found 0"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_train_config(write(tmp_path, text))
+        load_config(TrainConfig, write(tmp_path, text))
 
 
-def test_settings_are_laid_over_the_file(tmp_path: Path) -> None:
+def test_settings_override_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "name: a\nsteps: 1\ndata: {crop: 64}")
-    config = load_train_config(path, ["steps=7", "data.resize=80", "policy=null"], seed=3)
+    config = load_config(TrainConfig, path, ["steps=7", "data.resize=80", "policy=null"], seed=3)
     assert (config.steps, config.data.crop, config.data.resize) == (7, 64, 80)
     assert config.policy is None and config.seed == 3
 
@@ -71,4 +72,32 @@ def test_settings_are_laid_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", ["steps", "=1", "steps=[", "stepps=1"])
 def test_a_wrong_setting_is_one_sentence(tmp_path: Path, setting: str) -> None:
     with pytest.raises(ConfigError, match=r"--set"):
-        load_train_config(write(tmp_path, "name: a\nsteps: 1"), [setting])
+        load_config(TrainConfig, write(tmp_path, "name: a\nsteps: 1"), [setting])
+
+
+DISTILLATIONS = sorted(CONFIGS.glob("distill-*.yaml"))
+
+
+def test_there_is_a_shipped_file_for_each_way_of_distillation() -> None:
+    configs = {path.stem: load_config(DistillConfig, path) for path in DISTILLATIONS}
+    assert {name: config.name for name, config in configs.items()} == {n: n for n in configs}
+    assert {config.teaching.way for config in configs.values()} == {"patches", "dense"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("teaching: {wya: dense}", r"unknown key 'teaching.wya'. Did you mean 'way'\?"),
+        ("teaching: {way: patches, weight: 0.5}", "weight is 1; found 0.5. Use way: dense"),
+        ("teaching: {way: patches, stride: 3}", "multiple of 2"),
+        ("teaching: {temperature: 0}", "greater than 0"),
+        ("teaching: {architecture: lenet}", "'lenet' is not known"),
+        ("teaching: {sees: clean}", "the policy resizes. Leave resize out"),
+        ("teaching: {sees: clean}\npolicy: {two: 0}", "the policy resizes"),
+    ],
+)
+def test_a_wrong_file_of_a_distillation_is_one_sentence(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(DistillConfig, write(tmp_path, f"name: a\nsteps: 1\n{text}"))

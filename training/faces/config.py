@@ -1,13 +1,14 @@
-"""What a training on faces can be told: YAML with `kind: faces`, unknown keys refused."""
+"""Configurations of trainings on faces: YAML with `kind: faces`; unknown keys are refused."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from edge.schema import Strict
 from training.settings import LoopSettings, Precision
 
 KIND = "faces"
@@ -20,11 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Between = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class AugmentConfig(_Part):
+class AugmentConfig(Strict):
     """What is done to a face before it is learned from, in this order; each at random."""
 
     flip: Share = Field(default=0.5, description="Share that is mirrored, left to right.")
@@ -50,8 +47,8 @@ class AugmentConfig(_Part):
         return self
 
 
-class FacesConfig(_Part):
-    """Everything that `patchwatch train` can be told of faces."""
+class FacesConfig(Strict):
+    """Everything that a configuration of a training on faces may say."""
 
     kind: Literal["faces"] = Field(description="Tells this file from one of a patch model.")
     name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
@@ -79,10 +76,19 @@ class FacesConfig(_Part):
     init: Path | None = Field(
         default=Path("imagenet"),
         description="First weights: imagenet (the published ones, fetched once), a file of these "
-        "(.pth), a checkpoint of ours (.safetensors), or null: anew.",
+        "(.pth), a checkpoint of ours (.safetensors), or null: random.",
     )
     precision: Precision = Field(
         default="fp32", description="Of the forward pass: fp32, bf16, or fp16 (a GPU only)."
+    )
+    accumulate: int = Field(
+        default=1, gt=0, description="Forward passes that a step's batch is divided into."
+    )
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="Decay of the averaged weights; null for none."
+    )
+    early_stop: int | None = Field(
+        default=None, gt=0, description="Epochs without a new best that end the training."
     )
     augment: AugmentConfig | None = Field(
         default=AugmentConfig(), description="What is done to training faces; null for nothing."
@@ -92,10 +98,16 @@ class FacesConfig(_Part):
         default=1024, ge=0, description="Memory for decoded faces, over all loading processes."
     )
     save_every_s: float = Field(
-        default=300.0, ge=0, description="Seconds between saved states; 0 saves after every step."
+        default=300.0, ge=0, description="Seconds between checkpoints; 0 saves after every step."
     )
     note: str = Field(default="", description="On the training data, for the card.")
     seed: int = Field(default=0, ge=0, description="Of the first weights and of every sample.")
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Self:
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch: expected a multiple of accumulate, found {self.batch}.")
+        return self
 
     def steps_per_epoch(self, faces: int) -> int:
         """Batches that hold every one of so many faces; the last is filled up with some again."""
@@ -115,5 +127,8 @@ class FacesConfig(_Part):
             validate_every=steps,
             save_every_s=self.save_every_s,
             precision=self.precision,
+            accumulate=self.accumulate,
+            ema=self.ema,
+            early_stop=self.early_stop,
             seed=self.seed,
         )

@@ -87,7 +87,7 @@ class FaceData(pl.LightningDataModule):
         if self.trainer is not None:
             share = Share(self.trainer.global_rank, self.trainer.world_size)
             start = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        sampler = BatchSampler(self._config.batch, start, share)
+        sampler = BatchSampler(self._config.batch // self._config.accumulate, start, share)
         return self._loader(self.samples(), sampler)
 
     def val_dataloader(self) -> list[Batches]:

@@ -43,8 +43,8 @@ from training.faces.matrix_figures import (
 )
 from training.faces.matrix_report import HEADING, PAGE, files, grids, notes
 from training.faces.sets import SPLITS, FaceSet, load_set
-from training.faces.trials import is_resumable
 from training.progress import progress_bar
+from training.run_folder import is_resumable
 from training.settings import DEVICES, Machine
 
 if TYPE_CHECKING:

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from edge.errors import ModelError, UsageError
 from edge.files import cache_folder
-from edge.sources.images import read_image
-from edge.types import Batch, Image
 from training.checkpoint import SUFFIX, load_resnet18, read_state_dict
-from training.data.crops import normalised, resized
 from training.data.get.download import OnBytes, download
 from training.data.get.errors import AddressError, disk_error
 from training.data.get.published import Part
+from training.data.samples import collated
 from training.evaluation import Logits
 from training.faces.config import FacesConfig
+from training.faces.data import ValidationFaces
 from training.loading_process import leave_signals_to_parent
+from training.methods.base import model_input
 from training.models.resnet18 import ResNet18
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def first_model(
     Args:
         config: of the training.
         part: what is fetched for `imagenet`, once; it is kept in the cache.
-        on_bytes: told of the progress.
-        on_note: told why it waits, in a sentence.
+        on_bytes: called with the bytes done and in all.
+        on_note: called with why it waits, in a sentence.
 
     Raises:
         FetchError: the published weights cannot be had.
@@ -93,8 +93,8 @@ def fetched(
 
     Args:
         part: the file.
-        on_bytes: told of the progress.
-        on_note: told why it waits, in a sentence.
+        on_bytes: called with the bytes done and in all.
+        on_note: called with why it waits, in a sentence.
         pause: waits for so many seconds.
 
     Raises:
@@ -148,33 +148,6 @@ def load_imagenet(model: ResNet18, path: Path) -> None:
     model.load_state_dict(state)
 
 
-class Faces(Dataset[Image]):
-    """Faces as the model sees them, uint8 [size, size, 3] BGR.
-
-    Args:
-        items: prepared faces.
-        size: side in pixels.
-    """
-
-    def __init__(self, items: Sequence[FaceItem], size: int) -> None:
-        self._items, self._size = items, size
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> Image:
-        return read_face(self._items[index].path, self._size)
-
-
-def read_face(path: Path, size: int) -> Image:
-    """A prepared face, uint8 [size, size, 3] BGR, resized as the device does.
-
-    Raises:
-        SourceError: it cannot be read.
-    """
-    return resized(read_image(path), size)
-
-
 def score_faces(
     model: ResNet18,
     items: Sequence[FaceItem],
@@ -192,7 +165,7 @@ def score_faces(
         size: side that each is brought to, in pixels.
         batch: faces that are judged at once.
         workers: processes that read faces; 0 for none.
-        on_faces: told how many more were judged.
+        on_faces: called with how many more were judged.
 
     Returns:
         float64 [items].
@@ -202,38 +175,29 @@ def score_faces(
         ModelError: a logit is no finite number.
     """
     loader = DataLoader(
-        Faces(items, size),
+        ValidationFaces(items, size),
         batch,
         num_workers=workers,
-        collate_fn=np.stack,
+        collate_fn=collated,
         worker_init_fn=leave_signals_to_parent,
-        generator=torch.Generator(),
     )
+    device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     rows: list[Tensor] = []
     try:
         for faces in loader:
-            rows.append(_judged(model, faces))
-            on_faces(len(faces))
+            with torch.no_grad():
+                rows.append(model(model_input(faces["frames"].to(device))).double().cpu())
+            on_faces(len(faces["frames"]))
     finally:
         model.train(was_training)
-    return _finite(torch.cat(rows).numpy() if rows else np.empty(0), items)
-
-
-@torch.no_grad()
-def _judged(model: ResNet18, faces: Batch) -> Tensor:
-    device = next(model.parameters()).device
-    logits: Tensor = model(normalised(faces, device))
-    return logits.double().cpu()
-
-
-def _finite(logits: Logits, items: Sequence[FaceItem]) -> Logits:
+    logits: Logits = torch.cat(rows).numpy() if rows else np.empty(0)
     wrong = np.flatnonzero(~np.isfinite(logits))
     if len(wrong):
         raise ModelError(
-            f"{items[wrong[0]].path}: its logit is {logits[wrong[0]]}, where a finite number was "
-            "expected. The weights are broken: train again, at a lower rate."
+            f"{items[wrong[0]].path}: its logit is {logits[wrong[0]]}; expected a finite number. "
+            "The weights are broken: train again, at a lower rate."
         )
     return logits
 

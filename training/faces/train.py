@@ -9,6 +9,7 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,24 +19,26 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.errors import ModelError, UsageError
-from edge.files import written_whole
+from edge.files import write_whole
 from edge.manifest import Calibration, Figure, Training
 from edge.schema import code_commit
 from edge.terminal import console
 from training.calibration import alarm_share, calibrate
-from training.checkpoint import Card, card_path, load_resnet18, save_checkpoint
+from training.checkpoint import SUFFIX, Card, card_path, load_resnet18, save_checkpoint
 from training.config import load_config
 from training.data.folders import Picture
 from training.evaluation import Evaluation
+from training.experiments import NONE, Experiment
 from training.faces.config import FacesConfig
-from training.faces.faces_board import AUC, BALANCED, LOSS, FacesBoard
-from training.faces.grid import as_png, draw_grid
-from training.faces.model import first_model, read_face
-from training.faces.objective import Chosen, FaceSamples, FaceTraining, SetFigures, choose
-from training.loop import Trainer, Validated, progress_bar
+from training.faces.data import FaceData, read_face
+from training.faces.model import first_model, score_faces
+from training.faces.pictures import PLOTS, as_png, draw_grid, draw_metrics
+from training.methods.faces import AUC, BALANCED, LOSS, FaceTraining, SetFigures, measured
 from training.models.resnet18 import ResNet18
-from training.run_folder import begin, require_usable
+from training.progress import progress_bar
+from training.run_folder import CONFIG, begin, require_usable
 from training.settings import Machine
+from training.trainer import LOG, Validated, fit, is_main_process
 
 if TYPE_CHECKING:
     from training.faces.sets import FaceItem, FaceSet
@@ -55,22 +58,16 @@ class EpochReport:
     Attributes:
         epoch: counted from 1.
         epochs: of the whole training.
-        loss: mean of the steps of the epoch.
         score: mean AUC over the validation sets; higher is better.
         figures: validation set → `auc`, `balanced_accuracy` and `loss`.
         best: whether no epoch before had such a score.
-        checkpoint: the best model so far, which is whole on the disk.
-        pictures: plots of the run so far, and the faces of this epoch.
     """
 
     epoch: int
     epochs: int
-    loss: float
     score: float
     figures: SetFigures
     best: bool
-    checkpoint: Path
-    pictures: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +75,16 @@ class TrainedFaces:
     """What a training gave.
 
     Attributes:
-        checkpoint: the best model, with its card; absent where `epoch` is 0.
-        epoch: that it is of, counted from 1; 0 before the first was at its end.
+        checkpoint: the best model, with its card; absent where there was no validation yet.
         score: its mean AUC over the validation sets.
         figures: its figures, as of `EpochReport`; empty where the training was stopped.
-        pictures: plots of the run, and the faces of that epoch.
         code: 0, or 128 + signal where it was stopped; its state is saved.
         failure: why it could not be calibrated, in a sentence; None where it was.
     """
 
     checkpoint: Path
-    epoch: int
-    score: float
+    score: float = 0.0
     figures: SetFigures = field(default_factory=dict)
-    pictures: tuple[Path, ...] = ()
     code: int = 0
     failure: str | None = None
 
@@ -105,7 +98,9 @@ def train_faces(
     out: Console | None = None,
     machine: Machine | None = None,
     resume: bool = False,
-    fit: bool = True,
+    fit_first: bool = True,
+    experiments: str | None = NONE,
+    study: str = "patchwatch",
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> TrainedFaces:
     """Train, choose the best epoch, calibrate it and write its card.
@@ -116,151 +111,112 @@ def train_faces(
         run: folder for the results; new or empty, unless a run is resumed.
         licence: of the weights, for the card.
         out: where people read; the usual console if None.
-        machine: device and loading processes.
-        resume: go on from the folder's saved state.
-        fit: else only calibrate the best model so far, of a run that is resumed.
-        on_epoch: told of each epoch; what it raises ends the training and passes on.
+        machine: device and processes.
+        resume: go on from the folder's last checkpoint.
+        fit_first: else only calibrate the best model so far, of a run that is resumed.
+        experiments: as of `training.experiments.Experiment`.
+        study: experiment that the run belongs to.
+        on_epoch: called after each epoch; what it raises ends the training and passes on.
 
     Raises:
         FetchError: the first weights cannot be had.
-        ModelError: the first weights or the saved state cannot be used, or the loss is no finite
+        ModelError: the first weights or the checkpoint cannot be used, or the loss is no finite
             number any more.
         SinkError: the folder cannot be used or written to.
         SourceError: faces are missing or cannot be read.
         UsageError: sets, device or precision do not fit the configuration.
     """
-    out, machine = out or console(), machine or Machine()
-    require_usable(run, config, resume)
-    chosen = choose(config, sets)
+    main, machine = is_main_process(), machine or Machine()
+    out = (out or console()) if main else Console(quiet=True)
+    if main:
+        require_usable(run, config, resume)
+    data = FaceData(config, sets, machine.workers)
     torch.manual_seed(config.seed)
     model = ResNet18(config.dropout, config.hidden) if resume else _first_model(config, out)
-    if not resume:
+    if main and not resume:
         begin(run, config)
-    training = _Training(config, chosen, run, licence, model, out, machine)
-    return training.carried_out(resume, fit, on_epoch)
+    card = make_card(config, data, model, licence)
+    method = FaceTraining(model, config.loop(len(data.train)), data.val, card)
+    path = run / f"{config.name}{SUFFIX}"
+    if fit_first:
+        experiment = Experiment(experiments if main else NONE, run, study, config)
+        val = ", ".join(f"{name} {len(faces)}" for name, faces in data.val.items())
+        out.print(f"{len(data.train)} faces to learn from, to validate on: {val}. "
+                  f"{method.settings.steps} steps.")  # fmt: skip
+        fitted = fit(
+            method, data, run, machine, out,
+            resume=resume, loggers=experiment.loggers,
+            on_validation=partial(_end_epoch, config, data, method, run, on_epoch),
+        )  # fmt: skip
+        if fitted.code or not main:
+            return TrainedFaces(path, fitted.best_score, code=fitted.code)
+        out.print(f"Epoch {fitted.best_step // data.steps_per_epoch} was the best.")
+    if not path.is_file():
+        return TrainedFaces(path)
+    trained = _finished(config, data, path, machine, out)
+    if fit_first:
+        names = [CONFIG, LOG, *PLOTS]
+        grids = sorted((run / GRIDS).glob("*.png"))[-1:]
+        experiment.keep([path, card_path(path), *(run / name for name in names), *grids])
+    return trained
 
 
-class _Training:
-    def __init__(
-        self,
-        config: FacesConfig,
-        chosen: Chosen,
-        run: Path,
-        licence: str,
-        model: ResNet18,
-        out: Console,
-        machine: Machine,
-    ) -> None:
-        self._config, self._chosen, self._run = config, chosen, run
-        self._out, self._machine = out, machine
-        self._steps = config.steps_per_epoch(len(chosen.train))
-        self._grid = spread(chosen.val, config.grid)
-        samples = FaceSamples(chosen.train, config, machine.workers)
-        card = make_card(config, chosen, model, licence)
-        self._objective = FaceTraining(
-            model, samples, chosen.val, config.size, card, machine.workers
-        )
-        self._board: FacesBoard | None = None
-        self._on_epoch: Callable[[EpochReport], None] = lambda report: None
+def _end_epoch(
+    config: FacesConfig,
+    data: FaceData,
+    method: FaceTraining,
+    run: Path,
+    on_epoch: Callable[[EpochReport], None],
+    validated: Validated,
+) -> None:
+    epoch = validated.step // data.steps_per_epoch
+    if is_main_process():
+        draw_metrics(run, validated.rows, data.steps_per_epoch)
+        if shown := spread(data.val, config.grid):
+            items = [data.val[name][place] for name, place in shown]
+            logits = np.array([method.logits[name][place] for name, place in shown])
+            faces = [read_face(face.path, config.size) for face in items]
+            page = draw_grid(faces, logits, [face.label for face in items])
+            write_whole(run / GRIDS / f"epoch-{epoch:03d}.png", as_png(page))
+    report = EpochReport(epoch, config.epochs, validated.score, method.sets, validated.best)
+    on_epoch(report)
 
-    def carried_out(
-        self, resume: bool, fit: bool, on_epoch: Callable[[EpochReport], None]
-    ) -> TrainedFaces:
-        self._on_epoch = on_epoch
-        settings = self._config.loop(len(self._chosen.train))
-        self._tell(settings.steps)
-        trainer = Trainer(
-            self._objective, settings, self._run, self._out, self._machine, resume, self._validated
-        )
-        code = self._fit(trainer) if fit else 0
-        best = trainer.best
-        if code or not best.step:
-            return TrainedFaces(trainer.best_path, self._epoch(best.step), best.score, code=code)
-        return self._finished(trainer.best_path, self._epoch(best.step), best.score)
 
-    def _tell(self, steps: int) -> None:
-        val = ", ".join(f"{name} {len(faces)}" for name, faces in self._chosen.val.items())
-        self._out.print(
-            f"{len(self._chosen.train)} faces to learn from, to validate on: {val}. {steps} steps."
-        )
-
-    def _fit(self, trainer: Trainer) -> int:
-        self._board = FacesBoard(self._run, trainer.step)
-        try:
-            return trainer.fit()
-        finally:
-            self._board.close()
-
-    def _validated(self, validated: Validated) -> None:
-        """An epoch's end: pictures are drawn, and who wants to know is told."""
-        assert self._board is not None  # it is open while there is training
-        epoch = self._epoch(validated.step)
-        pictures = self._board.draw(self._steps)
-        if self._grid:
-            pictures.append(self._draw_grid(epoch, validated.step))
-        report = EpochReport(
-            epoch,
-            self._config.epochs,
-            validated.loss,
-            validated.score,
-            validated.figures["sets"],  # type: ignore[arg-type]  # as the objective put them there
-            validated.best,
-            self._run / f"{self._config.name}.safetensors",
-            tuple(pictures),
-        )
-        self._on_epoch(report)
-
-    def _draw_grid(self, epoch: int, step: int) -> Path:
-        assert self._board is not None
-        shown = [self._chosen.val[name][place] for name, place in self._grid]
-        faces = [read_face(face.path, self._config.size) for face in shown]
-        logits = np.array([self._objective.logits[name][place] for name, place in self._grid])
-        page = draw_grid(faces, logits, [face.label for face in shown])
-        png = as_png(page)
-        with written_whole(self._grid_path(epoch), png):
-            pass
-        self._board.show(png, page.shape[:2], step)
-        return self._grid_path(epoch)
-
-    def _grid_path(self, epoch: int) -> Path:
-        return self._run / GRIDS / f"epoch-{epoch:03d}.png"
-
-    def _epoch(self, step: int) -> int:
-        return step // self._steps
-
-    def _finished(self, path: Path, epoch: int, score: float) -> TrainedFaces:
-        self._out.print(f"Epoch {epoch} was the best.")
-        model, card = load_resnet18(path)
-        self._objective.model.load_state_dict(model.state_dict())
-        with progress_bar(self._out) as progress:
-            figures = self._objective.evaluate(progress)
-        self._out.print(_table(figures))
-        failure = self._calibrate(path, model, card, figures)
-        pictures = [self._run / name for name in ("metrics.png", "metrics.svg")]
-        kept = tuple(p for p in (*pictures, self._grid_path(epoch)) if p.is_file())
-        return TrainedFaces(path, epoch, score, figures, kept, 0, failure)
-
-    def _calibrate(
-        self, path: Path, model: ResNet18, card: Card, figures: SetFigures
-    ) -> str | None:
-        evaluations = {name: self._evaluation(name) for name in self._chosen.val}
-        try:
-            calibration = calibrate(_together(list(evaluations.values())))
-        except ModelError as error:
-            return str(error)
-        known = _card_figures(figures, evaluations, calibration)
-        save_checkpoint(
-            path,
-            model,
-            card.model_copy(update={"calibration": calibration, "validation": known}),
-        )
-        self._out.print(f"Calibrated and kept as {path} and {card_path(path).name}.")
-        return None
-
-    def _evaluation(self, name: str) -> Evaluation:
-        faces = self._chosen.val[name]
-        pictures = tuple(Picture(f.path, f.label, f.manipulation or f.source) for f in faces)
-        return Evaluation(pictures, {_COLUMN: self._objective.logits[name]})
+def _finished(
+    config: FacesConfig, data: FaceData, path: Path, machine: Machine, out: Console
+) -> TrainedFaces:
+    """Judge the best model once more, and calibrate it."""
+    model, card = load_resnet18(path)
+    model.to(machine.torch_device())
+    logits, figures = {}, {}
+    with progress_bar(out) as progress:
+        for name, faces in data.val.items():
+            task = progress.add_task(f"validation on {name}", total=len(faces), note="")
+            advance = partial(progress.advance, task)
+            logits[name] = score_faces(
+                model, faces, config.size, workers=machine.workers, on_faces=advance
+            )
+            figures[name] = measured(faces, logits[name])
+    out.print(_table(figures))
+    score = float(np.mean([values[AUC] for values in figures.values()]))
+    pictures = {
+        name: tuple(Picture(f.path, f.label, f.manipulation or f.source) for f in faces)
+        for name, faces in data.val.items()
+    }
+    evaluations = {n: Evaluation(pictures[n], {_COLUMN: x}) for n, x in logits.items()}
+    together = Evaluation(
+        tuple(one for some in pictures.values() for one in some),
+        {_COLUMN: np.concatenate(list(logits.values()))},
+    )
+    try:
+        calibration = calibrate(together)
+    except ModelError as error:
+        return TrainedFaces(path, score, figures, failure=str(error))
+    known = _card_figures(figures, evaluations, calibration)
+    update = {"calibration": calibration, "validation": known}
+    save_checkpoint(path, model, card.model_copy(update=update))
+    out.print(f"Calibrated and kept as {path} and {card_path(path).name}.")
+    return TrainedFaces(path, score, figures)
 
 
 def spread(val: Mapping[str, Sequence[FaceItem]], count: int) -> list[tuple[str, int]]:
@@ -286,11 +242,11 @@ def spread(val: Mapping[str, Sequence[FaceItem]], count: int) -> list[tuple[str,
     return shown
 
 
-def make_card(config: FacesConfig, chosen: Chosen, model: ResNet18, licence: str) -> Card:
+def make_card(config: FacesConfig, data: FaceData, model: ResNet18, licence: str) -> Card:
     """The card of a model before it is calibrated."""
-    val = "; ".join(f"{name}: {_describe(faces)}" for name, faces in chosen.val.items())
+    val = "; ".join(f"{name}: {_describe(faces)}" for name, faces in data.val.items())
     note = (
-        f"{_describe(chosen.train)} ({config.train_set}); epoch, calibration and threshold were "
+        f"{_describe(data.train)} ({config.train_set}); epoch, calibration and threshold were "
         f"chosen on {val}"
     )
     return Card(
@@ -326,13 +282,6 @@ def _first_model(config: FacesConfig, out: Console) -> ResNet18:
         )
 
 
-def _together(evaluations: Sequence[Evaluation]) -> Evaluation:
-    pictures = tuple(picture for one in evaluations for picture in one.pictures)
-    return Evaluation(
-        pictures, {_COLUMN: np.concatenate([one.logits[_COLUMN] for one in evaluations])}
-    )
-
-
 def _card_figures(
     figures: SetFigures, evaluations: Mapping[str, Evaluation], calibration: Calibration
 ) -> tuple[Figure, ...]:
@@ -363,35 +312,32 @@ def run(args: argparse.Namespace) -> int:
     from training.faces.sets import load_set
 
     config = load_config(FacesConfig, args.config, args.set, args.seed)
-    given = {name: getattr(args, name) for name in ("base", "augment", "both")}
-    paths = {name: path for name, path in given.items() if path is not None}
+    named = {name: getattr(args, name) for name in ("base", "augment", "both")}
+    paths = {name: path for name, path in named.items() if path is not None}
     if args.data is not None or not paths:
         raise UsageError(
             f"{args.config} is of kind faces: give prepared sets with --base, --augment or --both"
             f"{', in place of --data' if args.data is not None else ''}."
         )
-    out = console()
     trained = train_faces(
         config,
         {name: load_set(path) for name, path in paths.items()},
         args.output,
         licence=args.licence,
-        out=out,
-        machine=Machine(args.device, args.workers),
+        machine=Machine(args.device, args.workers, args.devices, args.nodes),
         resume=args.resume,
-        fit=not args.finish,
+        fit_first=not args.finish,
+        experiments=args.experiments,
     )
-    return _told(trained, out)
-
-
-def _told(trained: TrainedFaces, out: Console) -> int:
+    if not is_main_process():
+        return 0
     if trained.code:
-        out.print(
+        console().print(
             "Go on with the same command and --resume, or take the best epoch so far with "
             "--resume --finish."
         )
-    elif not trained.epoch:
-        out.print("No epoch was at its end yet: nothing was kept.")
+    elif not trained.checkpoint.is_file():
+        console().print("No epoch has ended yet: nothing was kept.")
     if trained.failure:
         raise ModelError(trained.failure)
     return trained.code

@@ -1,41 +1,65 @@
 """Train small autoencoders on the photographs of a labelled folder, to make pairs with.
 
 DIR gets NAME.safetensors and NAME.json (PSNR and sharpness on photographs that were held out)
-for each. While one is trained, NAME.state.safetensors is saved every --save-every seconds and at
-every stop: the same command goes on from there, and passes over those that are finished.
+for each. While one is trained, its last checkpoint lies in NAME.run/; it is saved every
+--save-every seconds and at every stop: the same command goes on from there, and skips those that
+are finished.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from contextlib import suppress
-from dataclasses import dataclass
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pytorch_lightning as pl
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from rich.console import Console
-from rich.progress import Progress
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from edge.errors import ConfigError, UsageError
-from edge.files import written_whole
-from edge.schema import code_commit
-from edge.signals import Stopped, stop_signals, uninterrupted
+from edge.files import write_whole
+from edge.schema import Strict, code_commit
 from edge.terminal import console, positive
 from training.checkpoint import SUFFIX, card_path
-from training.loop import progress_bar
+from training.data.samples import BatchSampler, collated
+from training.methods.autoencoder import AutoencoderTraining, quality
 from training.pairs.autoencoders import SPECS
 from training.pairs.decoder_file import DecoderCard, save_decoder
-from training.pairs.fit import Fit, FitSettings, judge
-from training.pairs.photographs import Pool, describe, evenly, find_photographs, read_pool
+from training.pairs.photographs import (
+    Pool,
+    PoolCrops,
+    describe,
+    evenly,
+    find_photographs,
+    read_pool,
+)
+from training.progress import progress_bar
+from training.settings import LoopSettings, Machine
+from training.trainer import LAST, fit
 
 SETTINGS = "settings.json"
 ALL = "all"
 SHOWN_REJECTED = 5
 GLANCES, GLANCED_AT = 10, 4
-"""How often a training tells where it is, and on how many held-out photographs."""
+"""How often a training is judged on the way, and on how many held-out photographs."""
+
+
+class AutoencoderSettings(Strict):
+    """What all autoencoders of one folder are trained with."""
+
+    steps: int = Field(gt=0, description="Of each autoencoder, at most.")
+    minutes: float | None = Field(default=None, gt=0, description="For each, at most.")
+    crop: int = Field(default=64, ge=32, multiple_of=8, description="Side of a crop in pixels.")
+    batch: int = Field(default=8, gt=0, description="Crops in a step.")
+    rate: float = Field(default=2.5e-3, gt=0, description="First rate of Adam; falls to nothing.")
+    seed: int = Field(default=0, ge=0, description="Of weights, crops and regions.")
+    photographs: int = Field(default=1500, gt=1, description="Held in memory, at most.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,23 +105,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=60.0,
         metavar="S",
-        help="seconds between saved states: what a lost machine costs at most (default: 60)",
+        help="seconds between checkpoints: what a lost machine costs at most (default: 60)",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What the trainings of one folder have in common."""
-
-    folder: Path
-    settings: FitSettings
-    pool: Pool
-    photographs: str
-    save_every_s: float
-    out: Console
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,14 +119,14 @@ def run(args: argparse.Namespace) -> int:
         The exit code: 0 all are finished, 128 + signal when stopped before.
 
     Raises:
-        UsageError: a flag or a name is wrong, or the folder was begun with other settings.
+        UsageError: a flag or a name is wrong, or the folder was started with other settings.
         SourceError: the photographs cannot be had.
-        ModelError: a saved state is broken, or a training fails.
+        ModelError: a checkpoint is broken, or a training fails.
         SinkError: the folder cannot be written to.
     """
     out, names, settings = console(), _names(args.specs), _settings(args)
     pictures = find_photographs(args.data)
-    _begin(args.output, settings)
+    _begin(args.output, settings, names)
     waiting = [name for name in names if not card_path(_weights(args.output, name)).exists()]
     for name in sorted(set(names) - set(waiting)):
         out.print(f"{name} is finished already.")
@@ -123,86 +135,98 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     chosen = evenly(pictures, settings.photographs)
-    try:
-        with progress_bar(out) as progress, stop_signals():
-            task = progress.add_task("reading photographs", total=len(chosen), note="")
-            pool = read_pool(
-                args.data, chosen, settings.crop, settings.seed, lambda: progress.advance(task)
-            )
-            _tell_rejected(pool, out)
-            work = Work(args.output, settings, pool, describe(chosen), args.save_every, out)
-            for place, name in enumerate(waiting, 1):
-                _train(name, f"{name} ({place} of {len(waiting)})", work, progress)
-    except Stopped as stopped:
-        out.print("Stopped. The same command goes on from here.")
-        return stopped.exit_code
+    with progress_bar(out) as progress:
+        task = progress.add_task("reading photographs", total=len(chosen), note="")
+        pool = read_pool(
+            args.data, chosen, settings.crop, settings.seed, lambda: progress.advance(task)
+        )
+    out.print(
+        f"{len(pool.learned)} photographs to learn from, {len(pool.held_out)} held out, "
+        f"{len(pool.rejected)} left out"
+    )
+    for one in pool.rejected[:SHOWN_REJECTED]:
+        out.print(f"  {one.reason}")
+    for name in waiting:
+        code = _train(name, settings, pool, describe(chosen), args, out)
+        if code:
+            out.print("Stopped. The same command goes on from here.")
+            return code
     return 0
 
 
-def _train(name: str, title: str, work: Work, progress: Progress) -> None:
-    state = work.folder / f"{name}.state{SUFFIX}"
-    fit = Fit(SPECS[name], work.settings, work.pool)
-    if state.exists():
-        fit.restore(state)
-    try:
-        _advance(fit, title, state, work, progress)
-        _finish(name, fit, work)
-    except Stopped:
-        progress.stop()
-        fit.save(state)
-        raise
-    with suppress(OSError):
-        state.unlink()
-
-
-def _advance(fit: Fit, title: str, state: Path, work: Work, progress: Progress) -> None:
-    task = progress.add_task(title, total=work.settings.steps, completed=fit.step, note="")
-    saved_at = time.monotonic()
-    while fit.done < 1:
-        glance = int(fit.done * GLANCES)
-        with uninterrupted():
-            loss = fit.advance()
-        total = max(round(fit.step / fit.done), fit.step)  # fewer steps where minutes end it
-        progress.update(task, completed=fit.step, total=total, note=f"loss {loss:.4f}")
-        if int(fit.done * GLANCES) > glance:
-            _glance(fit, work)
-        if time.monotonic() - saved_at >= work.save_every_s:
-            with uninterrupted():
-                fit.save(state)
-            saved_at = time.monotonic()
-    progress.remove_task(task)
-
-
-def _glance(fit: Fit, work: Work) -> None:
-    psnr, ratio = judge(fit.model, work.pool.held_out[:GLANCED_AT])
-    work.out.print(
-        f"  step {fit.step}, {fit.seconds:.0f} s: loss {fit.take_mean_loss():.4f}, {psnr:.2f} dB, "
-        f"high frequencies ×{ratio:.2f}"
+def _train(
+    name: str,
+    settings: AutoencoderSettings,
+    pool: Pool,
+    photographs: str,
+    args: argparse.Namespace,
+    out: Console,
+) -> int:
+    out.print(f"{name}:")
+    torch.manual_seed(settings.seed)
+    loop = LoopSettings(
+        name=name,
+        steps=settings.steps,
+        batch=settings.batch,
+        rate=settings.rate,
+        validate_every=max(settings.steps // GLANCES, 1),
+        save_every_s=args.save_every,
+        seed=settings.seed,
     )
-
-
-def _finish(name: str, fit: Fit, work: Work) -> None:
-    settings, pool = work.settings, work.pool
-    psnr, ratio = judge(fit.model, pool.held_out)
+    method = AutoencoderTraining(SPECS[name], loop, pool.held_out[:GLANCED_AT], settings.minutes)
+    folder = args.output / f"{name}.run"
+    folder.mkdir(parents=True, exist_ok=True)
+    fitted = fit(
+        method,
+        PoolData(pool, settings),
+        folder,
+        Machine("cpu", 0),
+        out,
+        resume=(folder / LAST).is_file(),
+    )
+    if fitted.code:
+        return fitted.code
+    model = method.model.eval()
+    both = np.array([quality(model, picture) for picture in pool.held_out])
+    psnr, ratio = float(both[:, 0].mean()), float(np.median(both[:, 1]))
     card = DecoderCard(
         name=name,
         spec=SPECS[name],
         psnr_db=round(psnr, 3),
         hf_ratio=round(ratio, 4),
         held_out=len(pool.held_out),
-        photographs=work.photographs,
-        steps=fit.step,
-        seconds=round(fit.seconds, 1),
+        photographs=photographs,
+        steps=fitted.steps,
+        seconds=round(method.seconds, 1),
         crop=settings.crop,
         batch=settings.batch,
         seed=settings.seed,
         commit=code_commit(),
     )
-    save_decoder(_weights(work.folder, name), fit.model, card)
-    work.out.print(
+    save_decoder(_weights(args.output, name), model, card)
+    shutil.rmtree(folder, ignore_errors=True)
+    out.print(
         f"{name}: {psnr:.2f} dB on {len(pool.held_out)} held-out photographs, high frequencies "
-        f"×{ratio:.2f}, after {fit.step} steps in {fit.seconds:.0f} s"
+        f"×{ratio:.2f}, after {fitted.steps} steps in {method.seconds:.0f} s"
     )
+    return 0
+
+
+class PoolData(pl.LightningDataModule):
+    """Batches of crops of photographs without end, from the trainer's next step on."""
+
+    def __init__(self, pool: Pool, settings: AutoencoderSettings) -> None:
+        super().__init__()
+        self._pool, self._settings = pool, settings
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Batches as `training.data.module.PictureData` gives them."""
+        settings, step = self._settings, self.trainer.global_step if self.trainer else 0
+        return DataLoader(
+            PoolCrops(self._pool, settings.crop, settings.seed),  # type: ignore[arg-type]  # collated
+            batch_sampler=BatchSampler(settings.batch, step),
+            collate_fn=collated,
+        )
 
 
 def _weights(folder: Path, name: str) -> Path:
@@ -222,20 +246,26 @@ def _names(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _settings(args: argparse.Namespace) -> FitSettings:
-    values = {name: getattr(args, name) for name in FitSettings.model_fields}
+def _settings(args: argparse.Namespace) -> AutoencoderSettings:
+    values = {name: getattr(args, name) for name in AutoencoderSettings.model_fields}
     try:
-        return FitSettings.model_validate(values)
+        return AutoencoderSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"--{first['loc'][0]}: found {first['input']}. {first['msg']}.") from error
 
 
-def _begin(folder: Path, settings: FitSettings) -> None:
+def _begin(folder: Path, settings: AutoencoderSettings, names: Sequence[str]) -> None:
     path = folder / SETTINGS
     if not path.exists():
-        with written_whole(path, (settings.model_dump_json(indent=2) + "\n").encode()):
-            return
+        write_whole(path, settings.model_dump_json(indent=2) + "\n")
+        return
+    old = [name for name in names if (folder / f"{name}.state{SUFFIX}").exists()]
+    if old:
+        raise ConfigError(
+            f"{folder} holds {old[0]}.state{SUFFIX} of an earlier version, which cannot be resumed "
+            "any more. Delete it to train that autoencoder again."
+        )
     try:
         before = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -245,15 +275,6 @@ def _begin(folder: Path, settings: FitSettings) -> None:
     for key, value in settings.model_dump().items():
         if before.get(key) != value:
             raise ConfigError(
-                f"{folder} was begun with --{key} {before.get(key)}, found {value}. Give the same, "
-                "or name a new folder."
+                f"{folder} was started with --{key} {before.get(key)}, found {value}. Give the "
+                "same, or name a new folder."
             )
-
-
-def _tell_rejected(pool: Pool, out: Console) -> None:
-    out.print(
-        f"{len(pool.learned)} photographs to learn from, {len(pool.held_out)} held out, "
-        f"{len(pool.rejected)} left out"
-    )
-    for one in pool.rejected[:SHOWN_REJECTED]:
-        out.print(f"  {one.reason}")

@@ -37,6 +37,7 @@ from edge.signals import Stopped, stop_signals
 from edge.terminal import console, positive
 from training.calibration import CrossFit, calibrate, figures
 from training.checkpoint import SUFFIX, save_checkpoint
+from training.commands.train import first_model, make_card
 from training.config import load_config
 from training.data.folders import Picture
 from training.evaluation.metrics import called
@@ -49,7 +50,6 @@ from training.probe.fit import Head, HeadFit, Rows
 from training.program import run_program
 from training.progress import print_table, progress_bar
 from training.run_folder import begin, require_usable
-from training.train import first_model, make_card
 from training.training_data import TrainingData, find_data
 from training.validation import limited
 

@@ -317,9 +317,9 @@ def test_the_command_trains_first_and_not_again(
     words += ["--tests", f"base={tmp_path / 'base'}", "-o", str(tmp_path / "out")]
     assert main(words) == 0
     kept = tmp_path / "out" / "models" / "base"
-    before = (kept / "log.jsonl").read_text()
+    before = (kept / "log.csv").read_text()
     assert main(words) == 0
-    assert (kept / "log.jsonl").read_text() == before
+    assert (kept / "log.csv").read_text() == before
     matrix = Matrix.model_validate_json((tmp_path / "out" / "matrix.json").read_bytes())
     (model,) = matrix.models
     assert (model.name, model.file) == ("base", "f-base.safetensors")

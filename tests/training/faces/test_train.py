@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -16,17 +17,17 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 from torch import Tensor
 
 import patchwatch
-from edge.errors import ModelError, SourceError, UsageError
+from edge.errors import ModelError, UsageError
 from tests.training.faces.face_sets import SIDE, face, write_faces
 from training.checkpoint import load_resnet18
 from training.config import load_config
 from training.evaluation import Evaluation, Logits
 from training.faces.config import FacesConfig
-from training.faces.grid import ACROSS, draw_grid, title
 from training.faces.model import score_faces
-from training.faces.objective import FaceSamples, choose, measured
-from training.faces.sets import FaceItem, FaceSet, Split
+from training.faces.pictures import ACROSS, draw_grid, title
+from training.faces.sets import FaceItem, FaceSet
 from training.faces.train import EpochReport, TrainedFaces, spread, train_faces
+from training.methods.faces import measured
 from training.models import resnet18
 from training.settings import Machine
 
@@ -80,8 +81,9 @@ def train(
     return train_faces(config(**(changes or {})), sets, run, **options)  # type: ignore[arg-type]
 
 
-def _lines(run: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+def _lines(run: Path) -> list[dict[str, float]]:
+    with (run / "log.csv").open(newline="") as file:
+        return [{key: float(x) for key, x in row.items()} for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +106,11 @@ def test_it_learns_an_easy_difference_and_keeps_the_best_epoch(
     trained, reports = easy.trained, easy.reports
     assert trained.code == 0 and trained.failure is None
     assert [report.epoch for report in reports] == [1, 2, 3, 4, 5] and reports[0].epochs == 5
-    assert trained.score == max(report.score for report in reports) > 0.9
-    best = next(report for report in reports if report.score == trained.score)
-    assert trained.epoch == best.epoch and best.best
-    assert trained.figures == best.figures and set(best.figures) == {"base", "augment"}
+    best = max(reports, key=lambda report: report.score)
+    assert trained.score == pytest.approx(best.score) and best.score > 0.9 and best.best
+    assert set(best.figures) == {"base", "augment"}
+    for name, values in best.figures.items():
+        assert trained.figures[name] == pytest.approx(values, rel=1e-5)
     assert best.score == pytest.approx(np.mean([x["auc"] for x in best.figures.values()]))
     # The kept weights are those that were measured.
     model, _ = load_resnet18(trained.checkpoint)
@@ -137,35 +140,22 @@ def test_each_epoch_leaves_a_line_a_plot_and_a_picture(easy: _Run) -> None:
     lines = _lines(easy.folder)
     assert [line["step"] for line in lines] == [6, 12, 18, 24, 30]
     assert [line["score"] for line in lines] == [report.score for report in easy.reports]
+    assert {"loss", "rate", "base/auc", "augment/balanced_accuracy"} <= lines[0].keys()
     assert (easy.folder / "metrics.svg").read_bytes()[:5] == b"<?xml"
     with PillowImage.open(easy.folder / "metrics.png") as plot:
         assert plot.width > 800
     assert [path.name for path in sorted((easy.folder / "faces").iterdir())] == [
         f"epoch-00{n}.png" for n in (1, 2, 3, 4, 5)
     ]
-    assert all(path.is_file() for report in easy.reports for path in report.pictures)
-    assert easy.folder / "faces" / f"epoch-00{easy.trained.epoch}.png" in easy.trained.pictures
 
 
-def test_tensorboard_shows_curves_and_faces(easy: _Run) -> None:
-    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
-    tags: set[str] = set()
-    for path in (easy.folder / "tensorboard").rglob("events*"):
-        for event in loader.EventFileLoader(str(path)).Load():
-            tags |= {value.tag for value in event.summary.value}
-    assert {"train/loss", "train/rate", "faces", "validation/sets/base/auc"} <= tags
-    assert "validation/sets/augment/balanced_accuracy" in tags
-
-
-def test_a_stopped_training_goes_on_to_the_same_weights(
-    sets: dict[str, FaceSet], tmp_path: Path
-) -> None:
-    changes: dict[str, object] = {"augment": {}, "schedule": "one_cycle", "weight_decay": 0.05}
+def test_a_stopped_training_goes_on(sets: dict[str, FaceSet], tmp_path: Path) -> None:
+    changes: dict[str, object] = {"augment": {}, "weight_decay": 0.05, "dropout": 0, "epochs": 3}
     whole = train(sets, tmp_path / "whole", changes)
     stopped = train(sets, tmp_path / "parts", changes, on_epoch=_interrupt_after_first)
-    assert stopped.code == 128 + signal.SIGINT and stopped.epoch == 1
+    assert stopped.code == 128 + signal.SIGINT and not stopped.figures
     resumed = train(sets, tmp_path / "parts", changes, resume=True)
-    assert resumed.code == 0 and resumed.figures == whole.figures
+    assert resumed.code == 0 and resumed.score == pytest.approx(whole.score)
     assert resumed.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
     assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
 
@@ -180,7 +170,7 @@ def test_a_callback_can_end_a_training(sets: dict[str, FaceSet], tmp_path: Path)
         pass
 
     def prune(report: EpochReport) -> None:
-        assert report.checkpoint.is_file()  # there to be kept whatever follows
+        assert (tmp_path / "run" / "quick.safetensors").is_file()  # kept whatever follows
         raise _PrunedError
 
     with pytest.raises(_PrunedError):
@@ -197,71 +187,15 @@ def test_what_cannot_be_calibrated_is_kept_and_said(
 
     monkeypatch.setattr("training.faces.train.calibrate", refuse)
     trained = train(sets, tmp_path / "run", {"epochs": 1, "grid": 0})
-    assert trained.failure == "no calibration fits." and trained.epoch == 1
+    assert trained.failure == "no calibration fits."
     assert load_resnet18(trained.checkpoint)[1].validation == ()
     assert not (tmp_path / "run" / "faces").exists()
 
 
-class _Items:
-    """Stands for a prepared set; only to be asked for its faces."""
-
-    def __init__(self, **splits: list[FaceItem]) -> None:
-        self._splits = splits
-
-    def items(self, split: Split) -> list[FaceItem]:
-        return self._splits.get(split, [])
-
-
-def test_a_set_of_both_stands_for_its_parts_and_they_for_it(sets: dict[str, FaceSet]) -> None:
-    splits: tuple[Split, ...] = ("train", "val")
-    together = _Items(**{s: [i for one in sets.values() for i in one.items(s)] for s in splits})
-    parts = choose(config(), sets)
-    whole = choose(config(), {"both": together})  # type: ignore[dict-item]
-    assert list(parts.train) == list(whole.train) and parts.val == whole.val
-    assert [len(faces) for faces in parts.val.values()] == [24, 20]
-    alone = choose(config(train_set="augment"), {"both": together})  # type: ignore[dict-item]
-    assert alone.train == sets["augment"].items("train")
-    single = choose(config(train_set="base"), {"base": sets["base"]})
-    assert list(single.val) == ["base"]
-
-
-def test_a_share_is_taken_of_each_label_and_is_always_the_same(sets: dict[str, FaceSet]) -> None:
-    first, again = (choose(config(sample_share=0.5), sets).train for _ in range(2))
-    assert list(first) == list(again)
-    assert [sum(face.label == label for face in first) for label in (0, 1)] == [11, 11]
-    assert list(choose(config(sample_share=0.5, seed=1), sets).train) != list(first)
-
-
-def test_what_is_missing_is_said(sets: dict[str, FaceSet]) -> None:
-    with pytest.raises(UsageError, match="train_set both needs --base and --augment, or --both"):
-        choose(config(), {"base": sets["base"]})
-    with pytest.raises(UsageError, match=r"train_set augment needs --augment.*given: base"):
-        choose(config(train_set="augment"), {"base": sets["base"]})
-    reals = [item for item in sets["base"].items("train") if not item.label]
-    one_sided = _Items(train=reals, val=sets["base"].items("val"))
-    with pytest.raises(SourceError, match="the training set has no fake faces"):
-        choose(config(train_set="base"), {"base": one_sided})  # type: ignore[dict-item]
-    no_val = _Items(train=sets["base"].items("train"))
-    with pytest.raises(SourceError, match="no set has faces for validation"):
-        choose(config(train_set="base"), {"base": no_val})  # type: ignore[dict-item]
-
-
-def test_every_face_comes_once_an_epoch_whoever_asks_first(sets: dict[str, FaceSet]) -> None:
-    faces = sets["augment"].items("train")  # 20, and so three batches of 8
-    samples = FaceSamples(faces, config(augment={}))
-    places = [[samples._place(24 * epoch + i) for i in range(24)] for epoch in range(2)]
-    assert all(sorted(set(one[:20])) == list(range(20)) for one in places)
-    assert places[0] != places[1]
-    other = FaceSamples(faces, config(augment={}))
-    backwards = {index: other[index] for index in (30, 3)}
-    for index, (image, label) in backwards.items():
-        found = samples[index]
-        assert np.array_equal(found[0], image) and found[1] == label
-    assert image.shape == (SIDE, SIDE, 3) and image.dtype == np.uint8
-
-
 def test_loading_processes_give_the_same(sets: dict[str, FaceSet], tmp_path: Path) -> None:
-    changes: dict[str, object] = {"epochs": 1, "augment": {}, "grid": 0, "train_set": "augment"}
+    changes: dict[str, object] = {
+        "epochs": 1, "augment": {}, "grid": 0, "train_set": "augment", "dropout": 0,
+    }  # fmt: skip
     runs = [
         train(sets, tmp_path / str(workers), changes, machine=Machine("cpu", workers))
         for workers in (0, 1)
@@ -284,11 +218,11 @@ def test_figures_are_those_of_the_usual_library() -> None:
     assert found["loss"] == pytest.approx(float(expected))
 
 
-def test_broken_weights_are_told(sets: dict[str, FaceSet]) -> None:
+def test_broken_weights_are_a_sentence(sets: dict[str, FaceSet]) -> None:
     model = resnet18.ResNet18()
     with torch.no_grad():
         cast(Tensor, model.fc[1].bias)[1] = torch.nan
-    with pytest.raises(ModelError, match="its logit is nan, where a finite number was expected"):
+    with pytest.raises(ModelError, match="its logit is nan; expected a finite number"):
         score_faces(model, sets["base"].items("val")[:1], SIDE)
     assert model.training  # left as it came
     assert len(score_faces(model, [], SIDE)) == 0
@@ -347,7 +281,8 @@ def test_half_precision_needs_a_gpu(sets: dict[str, FaceSet], tmp_path: Path) ->
 
 def _words(folder: Path, output: Path, *flags: str) -> list[str]:
     (folder / "quick.yaml").write_text(json.dumps({**QUICK, "epochs": 1}))  # JSON is YAML too
-    machine = ("--workers", "0", "--threads", "1", "--device", "cpu", "--licence", "CC0")
+    machine = ("--workers", "0", "--threads", "1", "--device", "cpu", "--licence", "CC0",
+               "--experiments", "none")  # fmt: skip
     return ["train", str(folder / "quick.yaml"), "--output", str(output), *machine, *flags]
 
 

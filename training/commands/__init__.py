@@ -1,0 +1,1 @@
+"""The commands that train: flags → configuration → one call."""

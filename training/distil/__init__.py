@@ -1,1 +1,0 @@
-"""Teach a small patch model what a large one sees in each patch."""

@@ -1,0 +1,466 @@
+"""The search over settings of a face training: what is tried, and one trial.
+
+Optuna does the rest: its storage holds the trials, marks those that run, and queues again those
+whose process is gone. Start the same command again for another process, on any machine that
+reaches the storage and the folder of the trials.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial, Trial, TrialState
+from pydantic import Field, field_validator, model_validator
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+from typing_extensions import Self
+
+from edge.config import checked, read_yaml
+from edge.errors import ConfigError, MissingDependency, ModelError, SinkError, UsageError
+from edge.schema import Strict
+from edge.signals import Stopped
+from edge.sources.address import HIDDEN, redact
+from training.config import overridden
+from training.faces.config import FacesConfig
+from training.faces.sets import FaceSet, load_set
+from training.faces.train import EpochReport, train_faces
+from training.run_folder import is_resumable
+from training.settings import Machine
+
+Value = bool | int | float | str | None
+STARTED = "patchwatch:started"
+"""User attribute of a study: what it was started with."""
+
+ERROR, CHECKPOINT = "error", "checkpoint"
+"""User attributes of a trial: why it failed by itself; where its best model lies."""
+
+HOPELESS = 3
+"""Failures before anything was finished that end the search."""
+
+_DRIVERS = {
+    "postgresql": ("postgresql+psycopg", "psycopg", "pip install 'psycopg[binary]'"),
+    "postgres": ("postgresql+psycopg", "psycopg", "pip install 'psycopg[binary]'"),
+    "mysql": ("mysql+pymysql", "pymysql", "pip install pymysql"),
+}
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """Heartbeats have been called experimental since 2021; nobody here needs to hear it."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+class Choices(Strict):
+    """One of some values."""
+
+    choices: tuple[Value, ...] = Field(min_length=1, description="Numbers, texts or null.")
+
+    def draw(self, trial: Trial, key: str) -> Value:
+        """Let the trial take one."""
+        return trial.suggest_categorical(key, self.choices)
+
+    @property
+    def ends(self) -> tuple[Value, Value]:
+        """The first and the last, which stand for all where a range is checked."""
+        return self.choices[0], self.choices[-1]
+
+
+class Range(Strict):
+    """A number between two others; a whole one where both ends (and the step) are whole."""
+
+    low: int | float
+    high: int | float
+    step: int | float | None = Field(default=None, gt=0, description="From low on; null for none.")
+    log: bool = Field(default=False, description="Equal shares for equal ratios.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"expected low ≤ high, found {self.low:g} and {self.high:g}.")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log needs a low above 0 and no step.")
+        return self
+
+    def draw(self, trial: Trial, key: str) -> Value:
+        """Let the trial take one."""
+        low, high, step = self.low, self.high, self.step
+        if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
+            return trial.suggest_int(key, low, high, step=step or 1, log=self.log)
+        return trial.suggest_float(key, low, high, step=step, log=self.log)
+
+    @property
+    def ends(self) -> tuple[Value, Value]:
+        """Low and high."""
+        return self.low, self.high
+
+
+class SearchConfig(Strict):
+    """Everything that a configuration of `patchwatch search` may say."""
+
+    training: Path = Field(
+        description="Configuration of `patchwatch train` whose keys are varied; a relative path "
+        "starts at this file's folder."
+    )
+    space: dict[str, Choices | Range] = Field(
+        min_length=1, description="Dotted key of the training's configuration → what to try."
+    )
+    trials: int = Field(default=140, gt=0, description="How many are to be finished.")
+    pruner: Literal["median", "hyperband", "none"] = Field(
+        default="median", description="Ends trials that fall behind."
+    )
+    first_trials: int = Field(
+        default=10, ge=0, description="Drawn at random, and never pruned by the median."
+    )
+    first_epochs: int = Field(
+        default=3, ge=1, description="Epochs that the pruner leaves each trial at least."
+    )
+    seed: int = Field(default=0, ge=0, description="Of the draws.")
+    heartbeat_s: int = Field(default=60, gt=0, description="How often a running trial is marked.")
+    silence_s: int = Field(
+        default=180, gt=0, description="Without a mark it counts as killed, and is tried again."
+    )
+    retries: int = Field(default=3, ge=0, description="Of a trial whose process was killed.")
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _of_one_kind(cls, space: object) -> object:
+        """Choose the kind by its keys, so that a message names the right ones."""
+        if not isinstance(space, dict):
+            return space
+        return {str(key): _parse_range(str(key), item) for key, item in space.items()}
+
+    @model_validator(mode="after")
+    def _marked_in_time(self) -> Self:
+        if self.silence_s < 2 * self.heartbeat_s:
+            raise ValueError(
+                f"silence_s: expected at least twice heartbeat_s ({self.heartbeat_s}), found "
+                f"{self.silence_s}."
+            )
+        return self
+
+    def make_pruner(self) -> BasePruner:
+        """What ends a trial that falls behind."""
+        if self.pruner == "median":
+            return MedianPruner(self.first_trials, n_warmup_steps=self.first_epochs)
+        if self.pruner == "hyperband":
+            return HyperbandPruner(min_resource=self.first_epochs)
+        return NopPruner()
+
+
+def _parse_range(key: str, item: object) -> Choices | Range:
+    if not isinstance(item, dict) or not {"choices", "low", "high"} & item.keys():
+        raise ValueError(f"{key}: expected choices, or low and high; found {item!r}.")
+    kind: type[Choices] | type[Range] = Choices if "choices" in item else Range
+    try:
+        return checked(kind, item, key)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+def load_search_config(path: Path) -> SearchConfig:
+    """Read and check a configuration file of `patchwatch search`.
+
+    Returns:
+        What it says; `training` is found from here.
+
+    Raises:
+        ConfigError: unreadable, an unknown key or a wrong value.
+    """
+    config = checked(SearchConfig, read_yaml(path), str(path))
+    return config.model_copy(update={"training": path.parent / config.training})
+
+
+def with_values(settings: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+    """A training's configuration with a trial's values, by dotted key, in place of its own."""
+    found: Any = settings
+    for key, value in values.items():
+        found = overridden(found, key.split("."), value)
+    return dict(found)
+
+
+def corners(config: SearchConfig, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Configurations at both ends of each range, the other keys at their first: all must be legal.
+
+    They find a mistyped key and a range that the training does not take before a trial meets it.
+    """
+    first = {key: item.ends[0] for key, item in config.space.items()}
+    yield with_values(settings, first)
+    for key, item in config.space.items():
+        yield with_values(settings, {**first, key: item.ends[1]})
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One training as a trial; its folder outlives the process that trains.
+
+    Attributes:
+        settings: the training's configuration, as YAML gives it.
+        space: what is varied.
+        sets: `base`, `augment` and so on → prepared set.
+        output: folder of the trials' runs.
+        licence: of the weights, for the cards.
+        machine: device and loading processes.
+        study: its name, which experiments carry too.
+        experiments: as of `training.experiments.Experiment`.
+    """
+
+    settings: Mapping[str, Any]
+    space: Mapping[str, Choices | Range]
+    sets: Mapping[str, Path]
+    output: Path
+    licence: str
+    machine: Machine
+    study: str
+    experiments: str | None = None
+
+    def __call__(self, trial: Trial) -> float:
+        """Train, and give the score of the best epoch.
+
+        Raises:
+            TrialPruned: it fell behind.
+            Stopped: by a signal; it is queued again, and goes on from its checkpoint.
+            ModelError: it failed by itself.
+        """
+        frozen = trial.study._storage.get_trial(trial._trial_id)
+        known = set(frozen.intermediate_values)  # of the process that was killed
+        folder = self.output / f"trial-{first_number(frozen):04d}"
+        values = {key: item.draw(trial, key) for key, item in self.space.items()}
+        config = checked(FacesConfig, with_values(self.settings, values), "a trial")
+
+        def report(epoch: EpochReport) -> None:
+            if epoch.epoch not in known:
+                trial.report(epoch.score, epoch.epoch)
+            if epoch.epoch < epoch.epochs and trial.should_prune():
+                raise optuna.TrialPruned(f"after epoch {epoch.epoch}")
+
+        trial.set_user_attr(CHECKPOINT, str(folder.absolute() / f"{config.name}.safetensors"))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with folder.with_suffix(".log").open("a", encoding="utf-8") as log:
+                trained = train_faces(
+                    config,
+                    {name: load_set(path) for name, path in self.sets.items()},
+                    folder,
+                    licence=self.licence,
+                    out=Console(file=log, width=100, highlight=False),
+                    machine=self.machine,
+                    resume=is_resumable(folder),
+                    experiments=self.experiments,
+                    study=self.study,
+                    on_epoch=report,
+                )
+        except (ModelError, RuntimeError) as error:
+            trial.set_user_attr(ERROR, (str(error).splitlines() or [type(error).__name__])[0])
+            raise
+        if trained.code:
+            queue_again(trial.study, trial.study._storage.get_trial(trial._trial_id))
+            raise Stopped(trained.code - 128)
+        for name, figures in trained.figures.items():
+            for measure, value in figures.items():
+                trial.set_user_attr(f"{name} {measure}", value)
+        return trained.score
+
+
+@_experimental()
+def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue a trial that was stopped, which is no failure of its process."""
+    RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, trial)
+
+
+@_experimental()
+def first_number(trial: FrozenTrial) -> int:
+    """The number of a trial, or of the one that it continues."""
+    first = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
+    return trial.number if first is None else first
+
+
+def stop_when_done(wanted: int) -> Callable[[optuna.Study, FrozenTrial], None]:
+    """A callback that ends the search: enough trials are finished, or nothing but failures.
+
+    Raises:
+        UsageError: by the callback, where the first trials have all failed.
+    """
+
+    def look(study: optuna.Study, trial: FrozenTrial) -> None:
+        trials = study.get_trials(deepcopy=False)
+        failed = [one for one in trials if has_failed(one)]
+        ended = sum(one.state in _ENDED for one in trials)
+        if len(failed) >= HOPELESS and not ended:
+            raise UsageError(
+                f"the first {len(failed)} trials failed, the last one with: "
+                f"{failed[-1].user_attrs[ERROR]} Correct the configuration, and name a new study: "
+                "--study."
+            )
+        if ended + len(failed) >= wanted:
+            study.stop()
+
+    return look
+
+
+def has_failed(trial: FrozenTrial) -> bool:
+    """Whether a trial failed by itself, unlike one whose process was killed."""
+    return trial.state == TrialState.FAIL and ERROR in trial.user_attrs
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Address:
+    """The URL of a storage, which may hold a password.
+
+    Attributes:
+        url: with its driver, as SQLAlchemy takes it.
+        shown: fit to be shown.
+    """
+
+    url: str
+    shown: str
+
+    def __repr__(self) -> str:
+        return f"Address({self.shown!r})"
+
+    def hide(self, text: str) -> str:
+        """A message of a library without what the URL hides."""
+        match = re.match(r"[a-z0-9+]+://([^/]*)@", self.url, re.IGNORECASE)
+        user, _, password = match[1].partition(":") if match else ("", "", "")
+        quoted = {f'"{name}"' for name in (user, unquote(user)) if name}
+        secrets = {x for x in {self.url, password, unquote(password), *quoted} if x}
+        for secret in sorted(secrets, key=len, reverse=True):
+            text = text.replace(secret, HIDDEN)
+        return text
+
+
+def parse_address(text: str) -> Address:
+    """Understand the address of a storage.
+
+    Args:
+        text: `sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST/NAME` or `mysql://…`; `${NAME}`
+            stands for a variable of the environment.
+
+    Raises:
+        UsageError: another scheme, or none, or a variable that is not set.
+        MissingDependency: the library that talks to such a server is absent.
+    """
+
+    def from_environment(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise UsageError(f"--storage: the environment variable {match[1]} is not set. Set it.")
+        return os.environ[match[1]]
+
+    text = re.sub(r"\$\{([A-Za-z_]\w*)\}", from_environment, text)
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in {"sqlite", *_DRIVERS} or not rest.strip("/"):
+        raise UsageError(
+            f"--storage: expected sqlite:///FILE, postgresql://… or mysql://…, found {redact(text)}"
+        )
+    if scheme == "sqlite":
+        return Address(text, text)
+    dialect, module, command = _DRIVERS[scheme]
+    try:
+        __import__(module)
+    except ImportError as error:
+        raise MissingDependency(module, f"keep a search in {scheme}", command) from error
+    return Address(f"{dialect}://{rest}", redact(text))
+
+
+@contextmanager
+def open_storage(address: Address, config: SearchConfig | None = None) -> Iterator[RDBStorage]:
+    """Open a storage; absent tables are made, and connections closed at the end.
+
+    Args:
+        address: of it.
+        config: with the marks that running trials leave; None for one who only reads.
+
+    Raises:
+        SinkError: it cannot be opened, read or written; without credentials.
+    """
+    options: dict[str, Any] = {"connect_args": {"timeout": 60}}
+    if not address.url.startswith("sqlite"):
+        options = {"pool_pre_ping": True}
+    if address.url.startswith("postgresql"):
+        # Of a database without an encoding the driver would give bytes.
+        options["connect_args"] = {"client_encoding": "utf8"}
+    storage = None
+    try:
+        with _experimental():
+            marks: dict[str, Any] = {}
+            if config is not None:
+                again = RetryHeartbeatStaleTrialCallback(
+                    config.retries, inherit_intermediate_values=True
+                )
+                marks = {"heartbeat_interval": config.heartbeat_s, "grace_period": config.silence_s}
+                marks["heartbeat_stale_trial_callback"] = again
+            storage = RDBStorage(address.url, engine_kwargs=options, **marks)
+            yield storage
+    except (StorageInternalError, SQLAlchemyError) as error:
+        root: BaseException = error
+        while isinstance(root, StorageInternalError | SQLAlchemyError) and root.__cause__:
+            root = root.__cause__
+        lines = address.hide(str(root)).strip().splitlines() or [type(root).__name__]
+        # The cause would show the URL in a traceback.
+        raise SinkError(
+            f"the trials in {address.shown} cannot be read or written ({lines[0].rstrip('.')}). "
+            "Check the address and that the database is up."
+        ) from None
+    finally:
+        if storage is not None:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def open_study(
+    storage: RDBStorage, name: str, config: SearchConfig, started: Mapping[str, Any]
+) -> optuna.Study:
+    """Make a study, or go on with the one of that name.
+
+    Args:
+        storage: of it.
+        name: of it.
+        config: of the search.
+        started: what must be the same when it goes on; as JSON has it.
+
+    Raises:
+        ConfigError: it was started with something else.
+    """
+    study = optuna.create_study(
+        storage=storage, study_name=name, direction="maximize", load_if_exists=True
+    )
+    before = study.user_attrs.get(STARTED)
+    if before is None:
+        study.set_user_attr(STARTED, dict(started))
+    elif before != started:
+        keys = [key for key in {**before, **started} if before.get(key) != started.get(key)]
+        raise ConfigError(
+            f"the study {name} was started with another {' and another '.join(keys)}. Go on with "
+            "its own, or name a new one: --study."
+        )
+    # Another seed for each process that joins, as two would else draw the same.
+    seed = hash((config.seed, len(study.get_trials(deepcopy=False)), os.getpid())) % 2**32
+    study.sampler = TPESampler(n_startup_trials=config.first_trials, seed=seed, constant_liar=True)
+    study.pruner = config.make_pruner()
+    return study
+
+
+def set_digest(prepared: FaceSet) -> str:
+    """A hash of which videos a set holds, how they are split and cut, wherever it lies."""
+    manifest = prepared.manifest
+    rows = sorted((v.sha256, v.split, v.label, v.faces) for v in manifest.videos)
+    cuts = [(s.detector_key, s.crop_scale, s.size, s.fps) for s in manifest.stores]
+    return hashlib.sha256(json.dumps([rows, cuts]).encode()).hexdigest()
