@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
+from edge.errors import SourceError
 from edge.manifest import Calibration
 from edge.sources.images import read_image
 from edge.types import Image
@@ -162,6 +163,20 @@ def worst(record: Record, model: ScoredModel, label: int, most: int = SHEET_MOST
             if (score > calibration.threshold) != bool(label):
                 found.append(Mistake(score, item, column))
     return sorted(found, key=lambda mistake: mistake.score, reverse=not label)[:most]
+
+
+def draw_sheets(record: Record) -> tuple[dict[str, tuple[str, Figure]], list[str]]:
+    """As `draw_plots`, the mistakes of each model; and why some of them cannot be drawn."""
+    sheets, problems = {}, []
+    for number, model in enumerate(record.models, start=1):
+        try:
+            sheet = error_sheet(record, model)
+        except SourceError as error:
+            problems.append(f"No contact sheet of {model.name}: {error}")
+            continue
+        if sheet is not None:
+            sheets[f"errors-{number}"] = (f"errors of {model.name}", sheet)
+    return sheets, problems
 
 
 def error_sheet(record: Record, model: ScoredModel) -> Figure | None:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from rich import box
 from rich.table import Table
 
-from edge.errors import MissingDependency, SinkError, SourceError, UsageError
+from edge.errors import MissingDependency, SinkError, UsageError
 from edge.files import write_all, write_whole
 from edge.manifest import Calibration
 from training.evaluation.metrics import AP, AUC, CONFIDENCE_PERCENT, METRICS, Estimate
@@ -26,7 +25,7 @@ from training.evaluation.summary import ColumnFigures, Summary, read_summary
 
 PAGE = "report.md"
 HEADING = "# Patchwatch evaluation"
-NOT_DEFINED = "n/a"
+NOT_DEFINED, NOT_MEASURED = "n/a", "Not measured."
 FEW_SOURCES = 5
 _RATIOS = (AUC, AP)
 """Written as 0.912; the other measures are shares, written as 91.2 %."""
@@ -259,22 +258,15 @@ def write_report(record: Record, summary: Summary, folder: Path) -> list[str]:
     """
     require_matplotlib()
     require_folder(folder)
-    from training.evaluation.plots import draw_plots, error_sheet, rendered
+    from training.evaluation.plots import draw_plots, draw_sheets, rendered
 
     files = {FILE: (record.model_dump_json(by_alias=True) + "\n").encode()}
-    pictures, problems = [], []
-    for name, (caption, figure) in draw_plots(record).items():
-        files |= rendered(figure, name, ("png", "svg"))
-        pictures.append(f"![{caption}]({name}.svg)")
-    for number, model in enumerate(record.models, start=1):
-        try:
-            sheet = error_sheet(record, model)
-        except SourceError as error:
-            problems.append(f"No contact sheet of {model.name}: {error}")
-            continue
-        if sheet is not None:
-            files |= rendered(sheet, f"errors-{number}", ("png",))
-            pictures.append(f"![errors of {model.name}](errors-{number}.png)")
+    pictures = []
+    sheets, problems = draw_sheets(record)
+    for name, (caption, figure) in {**draw_plots(record), **sheets}.items():
+        suffixes = ("png",) if name in sheets else ("png", "svg")
+        files |= rendered(figure, name, suffixes)
+        pictures.append(f"![{caption}]({name}.{suffixes[-1]})")
     parts = [HEADING, about(summary), model_grid(summary).markdown(), "## Figures"]
     parts += [grid.section() for grid in grids(summary)]
     parts += ["\n".join(f"- {note}" for note in [*notes(summary), *problems])]
@@ -325,32 +317,20 @@ def stale(card: Path, figures: Path) -> str | None:
     )
 
 
-def card_tables() -> dict[str, Callable[[Summary], str]]:
-    """Name in a marker → what makes its Markdown."""
-    made: dict[str, Callable[[Summary], str]] = {
-        "about": lambda summary: " ".join([about(summary), *notes(summary)]),
-        "false alarms per source": lambda summary: alarms_grid(summary).markdown(),
-        "differences": lambda summary: (
-            comparison_grid(summary).markdown()
-            if summary.comparisons
-            else "One model was evaluated, so that there is no difference."
-        ),
+def card_tables(summary: Summary) -> dict[str, str]:
+    """Name in a marker → Markdown."""
+    one = "One model was evaluated, so that there is no difference."
+    made = {
+        "about": " ".join([about(summary), *notes(summary)]),
+        "false alarms per source": alarms_grid(summary).markdown(),
+        "differences": comparison_grid(summary).markdown() if summary.comparisons else one,
+        **dict.fromkeys(("uncertain", "false alarms per group", "matched", "years"), NOT_MEASURED),
+        **{name: grid.markdown() for name, grid in _extra_grids(summary)},
     }
-    for name in ("uncertain", "false alarms per group", "matched", "years"):
-        made[name] = partial(_extra_table, name)
     for metric in METRICS:
-        made[metric] = partial(_measure_table, mean_grid, metric)
-        made[f"{metric} per generator"] = partial(_measure_table, generator_grid, metric)
+        made[metric] = mean_grid(summary, metric).markdown()
+        made[f"{metric} per generator"] = generator_grid(summary, metric).markdown()
     return made
-
-
-def _measure_table(grid: Callable[[Summary, str], Grid], metric: str, summary: Summary) -> str:
-    return grid(summary, metric).markdown()
-
-
-def _extra_table(name: str, summary: Summary) -> str:
-    grid = dict(_extra_grids(summary)).get(name)
-    return grid.markdown() if grid else "Not measured."
 
 
 def _read(card: Path) -> str:
@@ -368,11 +348,11 @@ def _filled(card: Path, text: str, summary: Summary) -> str:
             f"{card}: expected each <!-- figures:begin NAME --> on a line of its own and followed "
             f"by one {_END}, found {begins} beginnings and {ends} ends."
         )
-    known = card_tables()
+    known = card_tables(summary)
     for _, name, _, _ in blocks:
         if name not in known:
             raise UsageError(f"{card}: no table {name!r}. Expected one of {', '.join(known)}.")
-    return _BLOCK.sub(lambda found: f"{found[1]}{known[found[2]](summary)}\n{found[4]}", text)
+    return _BLOCK.sub(lambda found: f"{found[1]}{known[found[2]]}\n{found[4]}", text)
 
 
 def _by_model(summary: Summary, title: str, cell: Callable[[ColumnFigures], str]) -> Grid:
