@@ -40,13 +40,10 @@ def read_board(root: Path = Path("/")) -> Board:
     release = _read(root / "etc/nv_tegra_release")
     match = _RELEASE.search(release or "")
     l4t = f"{match[1]}.{match[2]}" if match else None
-    model = _read(root / "proc/device-tree/model")
-    return Board(model.strip("\0 \n") if model else None, l4t, _jetpack(l4t))
-
-
-def _jetpack(l4t: str | None) -> str | None:
     numbers = tuple(int(part) for part in l4t.split(".")) if l4t else ()
-    return _JETPACK.get(numbers[:2]) or _JETPACK.get(numbers[:1])
+    jetpack = _JETPACK.get(numbers[:2]) or _JETPACK.get(numbers[:1])
+    model = _read(root / "proc/device-tree/model")
+    return Board(model.strip("\0 \n") if model else None, l4t, jetpack)
 
 
 def _read(path: Path) -> str | None:

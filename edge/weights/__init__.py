@@ -17,7 +17,7 @@ _VARIANTS = (".fp16", ".int8")
 def shipped() -> dict[str, Path]:
     """Name → file of every shipped model, in alphabetical order; their variants are not listed."""
     files = sorted(FOLDER.glob("*.onnx"))
-    return {path.stem: path for path in files if not _is_variant(path)}
+    return {path.stem: path for path in files if Path(path.stem).suffix not in _VARIANTS}
 
 
 def find_model(text: str) -> Path:
@@ -49,7 +49,3 @@ def variant(path: Path, precision: str) -> Path | None:
     """
     beside = path.with_name(f"{path.stem}.{precision}{path.suffix}")
     return beside if beside.is_file() else None
-
-
-def _is_variant(path: Path) -> bool:
-    return Path(path.stem).suffix in _VARIANTS
