@@ -283,24 +283,6 @@ def test_only_what_has_changed_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -
     assert len(drawn) > 7
 
 
-def test_a_heat_map_is_held_for_a_moment_as_anywhere() -> None:
-    def frame(pts: float, spec: str) -> Cell:
-        whole = result(WIDE, "fake", spec)
-        return Cell("door", replace(whole, frame=replace(whole.frame, pts=pts)), HUD)
-
-    def cooler(one: Cell) -> Cell:
-        assert one.result is not None
-        cold = Evidence(0.0, np.full((177, 317), -6, np.float32))
-        regions = tuple(replace(region, evidence=cold) for region in one.result.regions)
-        return replace(one, result=replace(one.result, regions=regions))
-
-    grid = Grid()
-    hot = grid.compose([frame(0.0, "native")], (640, 360))
-    held = grid.compose([cooler(frame(0.1, "native"))], (640, 360))
-    np.testing.assert_array_equal(held, hot)
-    assert difference(grid.compose([cooler(frame(0.2, "native"))], (640, 360)), hot) > 1
-
-
 def test_a_camera_that_left_is_forgotten() -> None:
     grid, shown = Grid(), cells(2)
     assert shown[1].result is not None
