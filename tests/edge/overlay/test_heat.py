@@ -99,7 +99,7 @@ def footprint(region: Region, grid: PatchGrid, row: int, column: int) -> tuple[f
         ("resize:256", 0, (480, 640)),
         ("resize:700", 0, (480, 640)),
         ("fit:301", 0, (480, 853)),
-        ("tiles:224", 2, (480, 640)),
+        ("tiles:512", 1, (720, 1280)),
         ("tiles:200", 2, (477, 597)),
     ],
 )
