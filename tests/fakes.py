@@ -216,7 +216,6 @@ class FakeCapture:
 
     def __init__(self, camera: FakeCamera, turn: Turn) -> None:
         self.fps = turn.fps
-        self.size_hw: tuple[int, int] | None = None
         self._camera = camera
         self._turn = turn
         self._steps = iter(turn.steps)

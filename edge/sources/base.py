@@ -75,11 +75,9 @@ class Capture(Protocol):
 
     Attributes:
         fps: announced frames per second; None where unknown. A hint, never a clock.
-        size_hw: announced height and width in pixels; None where unknown until the first frame.
     """
 
     fps: float | None
-    size_hw: tuple[int, int] | None
 
     def read(self) -> Shot | None:
         """The next frame, blocking until it comes; None at the end of a recording.

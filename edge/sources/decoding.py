@@ -41,12 +41,8 @@ HEAL_S = 10.0
 seconds; streams that never do renew their picture part by part in less."""
 
 _HIGHEST_FPS = 1000.0
-_HDR_TRANSFERS = (16, 18)
-"""ITU-T H.273: PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)."""
-
-_WIDE_PRIMARIES = (9, 11, 12)
-"""ITU-T H.273: BT.2020, and P3 with either white."""
-
+_HDR_TRANSFERS = (16, 18)  # ITU-T H.273: PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)
+_WIDE_PRIMARIES = (9, 11, 12)  # ITU-T H.273: BT.2020, and P3 with either white
 _TO_BT709 = "out_primaries=bt709:out_transfer=bt709:flags=bicubic"
 """Options of FFmpeg's `scale`, with which it converts gamut and maps HDR tones."""
 
@@ -76,10 +72,11 @@ class VideoTrack:
         container: open.
         name: fit to be shown.
         threads: to decode with; 0 for as many as there are cores.
-        live: whether damage heals by the clock on the wall; else by that of the frames.
+        live: whether damage heals by wall-clock time; else by that of the frames.
 
     Attributes:
         stream: the track.
+        seconds: its announced length; None where it says none.
         damaged: frames that were skipped.
         decoded: frames so far, damaged ones too.
         hurt: whether damage has not healed yet.
@@ -89,6 +86,7 @@ class VideoTrack:
         self, container: InputContainer, name: str, threads: int, live: bool = True
     ) -> None:
         self.stream = _longest(container, name)
+        self.seconds = _seconds(self.stream)
         codec = self.stream.codec_context
         if codec is None:
             raise faults.unknown_codec(name)
@@ -111,17 +109,6 @@ class VideoTrack:
         """Announced frames per second; None where it says nothing sensible."""
         rate: Fraction | None = self.stream.average_rate or self.stream.codec_context.framerate
         return float(rate) if rate and 0 < rate <= _HIGHEST_FPS else None
-
-    @property
-    def size_hw(self) -> tuple[int, int] | None:
-        """Announced height and width in pixels."""
-        codec = self.stream.codec_context
-        return (codec.height, codec.width) if codec.height and codec.width else None
-
-    @property
-    def seconds(self) -> float | None:
-        """Announced length; None where it says none."""
-        return _seconds(self.stream)
 
     def decode(self, packet: Packet[Any]) -> Iterator[VideoFrame]:
         """The intact frames that a packet completes."""

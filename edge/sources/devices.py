@@ -67,7 +67,8 @@ def open_camera(index: int, name: str, mode: CameraMode) -> DeviceCapture:
         raise _why_not_opened(index, name)
     configure(opened, mode)
     capture = DeviceCapture(opened, name, stamped=linux)
-    height, width = capture.size_hw or (0, 0)
+    width = round(opened.get(cv2.CAP_PROP_FRAME_WIDTH))
+    height = round(opened.get(cv2.CAP_PROP_FRAME_HEIGHT))
     if mode.width and mode.height and (width, height) != (mode.width, mode.height):
         sizes = (width, height, mode.width, mode.height)
         log.warning("%s gives %d×%d instead of the requested %d×%d.", name, *sizes)
@@ -119,8 +120,6 @@ class DeviceCapture:
         name: fit to be shown.
         pixel_format: of its pictures.
         stamped: whether it says when a picture was taken, as V4L2 does.
-
-    `fps` and `size_hw` as in `Capture`.
     """
 
     def __init__(
@@ -136,9 +135,6 @@ class DeviceCapture:
         self._stamped = stamped
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= _HIGHEST_FPS else None
-        width = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        height = round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        self.size_hw = (height, width) if height and width else None
 
     def read(self) -> Shot:
         """The next picture, blocking until it comes or the driver gives up.

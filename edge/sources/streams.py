@@ -93,7 +93,7 @@ def is_recording(url: str, limits: Limits, name: str) -> bool:
 
     def probe() -> None:
         try:
-            container = _connect(url, limits, name, _Countdown(limits.read_s))
+            container = _connect(url, limits, name, limits.read_s)
             answer.set_result((container.duration or 0) > 0)
             container.close()
         except BaseException as error:
@@ -111,13 +111,13 @@ def web_recording(url: str, limits: Limits, name: str) -> VideoSource:
     # Nothing but the announced number shows that a download broke off.
     return VideoSource(
         name,
-        lambda: _connect(url, limits, name, _Countdown(limits.read_s)),
+        lambda: _connect(url, limits, name, limits.read_s),
         is_cut=lambda: True,
         open_timeout_s=limits.open_s,
     )
 
 
-def _connect(url: str, limits: Limits, name: str, reading: _Countdown) -> InputContainer:
+def _connect(url: str, limits: Limits, name: str, reading: _Countdown | float) -> InputContainer:
     options = _RTSP if scheme_of(url) in ("rtsp", "rtsps") else _HTTP
     # PyAV's limits do not hold while a connection is closed. Closing sends a TEARDOWN, for which a
     # sender that has read nothing for days, not even our keepalives, leaves no room.
@@ -139,10 +139,6 @@ class StreamCapture:
         name: fit to be shown.
         reading: the limit of a read, as it was given to PyAV.
         decode_threads: as for `open_stream`.
-
-    Attributes:
-        fps: announced frames per second; None where unknown.
-        size_hw: announced height and width in pixels; None where unknown.
     """
 
     def __init__(
@@ -159,7 +155,7 @@ class StreamCapture:
         self._has_times = container.format.name != "mpjpeg"
         self._ready: deque[VideoFrame] = deque()
         self._ended = False
-        self.fps, self.size_hw = self._track.fps, self._track.size_hw
+        self.fps = self._track.fps
 
     @property
     def damaged(self) -> int:
@@ -167,7 +163,7 @@ class StreamCapture:
         return self._track.damaged
 
     def read(self) -> Shot:
-        """The next intact frame, blocking for no longer than the limit of a read.
+        """The next intact frame, within the limit of a read.
 
         Raises:
             SourceTimeout: nothing came.
@@ -233,10 +229,6 @@ class ClipCapture:
         sleep: waits for a number of seconds.
         now: seconds.
 
-    Attributes:
-        fps: announced frames per second; None where unknown.
-        size_hw: announced height and width in pixels; None where unknown.
-
     Raises:
         SourceError: it is not there, or no video.
     """
@@ -257,7 +249,7 @@ class ClipCapture:
         self._pacer = Pacer(now, sleep)
         self._converter = FrameConverter()
         self._open()
-        self.fps, self.size_hw = self._track.fps, self._track.size_hw
+        self.fps = self._track.fps
         self._clock = MediaClock(self.fps)
 
     def read(self) -> Shot | None:

@@ -97,7 +97,7 @@ def test_a_real_capture_is_read_to_its_end(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 5)
     with nothing_left_behind():
         capture = DeviceCapture(cv2.VideoCapture(str(clip)), "camera 3")
-        assert (capture.fps, capture.size_hw) == (30.0, (64, 96))
+        assert capture.fps == 30.0
         shots = [capture.read() for _ in range(5)]
         with pytest.raises(NetworkError, match="camera 3: no more pictures"):
             capture.read()
@@ -150,8 +150,7 @@ def test_a_size_that_the_camera_did_not_take_is_told(
     camera.values = {cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FRAME_HEIGHT: 480.0}
     monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
     with caplog.at_level(logging.WARNING):
-        capture = open_camera(3, "door", CameraMode(1920, 1080))
-    assert capture.size_hw == (480, 640)
+        open_camera(3, "door", CameraMode(1920, 1080))
     assert caplog.messages == ["door gives 640×480 instead of the requested 1920×1080."]
 
 
