@@ -137,18 +137,6 @@ def test_a_download_that_breaks_off_is_an_error(tmp_path: Path) -> None:
     assert frames
 
 
-def test_a_recording_may_be_read_for_longer_than_a_read_may_take(tmp_path: Path) -> None:
-    write_clip(tmp_path / "a.mp4", 400, faststart=True)
-    with http_files(tmp_path) as address:
-        source = open_source(f"{address}/a.mp4", limits=Limits(read_s=0.3))
-        assert not isinstance(source, LiveSource)
-        with source:
-            frames = iter(source)
-            next(frames)
-            time.sleep(0.5)
-            assert len(list(frames)) == 399
-
-
 def test_a_recording_that_is_gone_when_it_is_opened(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", 3)
     with http_files(tmp_path) as address:
