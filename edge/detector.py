@@ -17,7 +17,7 @@ from edge.faces.tracks import FaceWatch
 from edge.faces.verdicts import evidence_of_faces
 from edge.pixels import to_bgr
 from edge.regions import Crop, RegionSpec, cut, place
-from edge.types import Evidence, Image, PixelFormat, Region
+from edge.types import Evidence, Frame, Image, PixelFormat, Region
 
 NO_FACE = "no face was found"
 
@@ -40,6 +40,23 @@ class Stopwatch:
     def add(self, name: str, elapsed_ms: float) -> None:
         """Add milliseconds that were measured elsewhere."""
         self.timings_ms[name] = self.timings_ms.get(name, 0.0) + elapsed_ms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A frame on its way through the model.
+
+    Attributes:
+        frame: the frame.
+        watch: its stages so far.
+        work: what waits for the model, or is in its hands; None where the frame cannot be taken.
+        error: why it cannot.
+    """
+
+    frame: Frame
+    watch: Stopwatch
+    work: Crops | Pending | None
+    error: str | None = None
 
 
 class Detector:
@@ -94,6 +111,18 @@ class Detector:
         """`begin` and `finish` in one for a picture on its own, uint8 [H, W, 3] BGR."""
         self.restart()
         return self.finish(self.begin(image, watch), watch)
+
+    def start(self, frame: Frame, watch: Stopwatch) -> Job:
+        """`begin` for a frame of a source; one that does not fit is a job with an error.
+
+        Raises:
+            ModelError: the backend cannot take it.
+        """
+        try:
+            work = self.begin(frame.image, watch, frame.pixel_format, frame.source)
+        except RegionError as error:
+            return Job(frame, watch, None, str(error))
+        return Job(frame, watch, work)
 
     def begin(
         self,
@@ -193,6 +222,14 @@ def finish_together(
     for watch in watches:
         watch.add("model", (time.perf_counter() - start) * 1e3)
     return regions
+
+
+def finish_jobs(backend: Backend, jobs: Sequence[Job]) -> list[tuple[Region, ...]]:
+    """As `finish_together`; a job with an error gives no region."""
+    works = [job.work for job in jobs if job.work is not None]
+    watches = [job.watch for job in jobs if job.work is not None]
+    found = iter(finish_together(backend, works, watches))
+    return [() if job.work is None else next(found) for job in jobs]
 
 
 def _infer(backend: Backend, crops: Sequence[Crop], source: str | None) -> list[Evidence]:

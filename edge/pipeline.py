@@ -6,14 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TypeVar
 
-from edge.backends.base import Pending
 from edge.decision.judge import Judge
 from edge.decision.verdict import STILL, VerdictSettings
-from edge.detector import Crops, Detector, Stopwatch, combine
-from edge.errors import PatchwatchError, RegionError
+from edge.detector import Detector, Job, Stopwatch, combine, finish_jobs
+from edge.errors import PatchwatchError
 from edge.live.views import Controls, View
 from edge.manifest import Calibration
 from edge.overlay import Painter
@@ -21,18 +19,9 @@ from edge.pace import Pacer
 from edge.sinks.base import Sink
 from edge.sources.base import Source
 from edge.summary import Summary
-from edge.types import Evidence, Frame, Image, Picture, Region, Result
+from edge.types import Evidence, Image, Picture, Result
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    """A frame, its stages so far, and what the detector made of it or why it could not."""
-
-    frame: Frame
-    watch: Stopwatch
-    work: Crops | Pending | RegionError
 
 
 class Pipeline:
@@ -119,14 +108,14 @@ class Pipeline:
             if self._stills:
                 self._judge.reset()
                 self._painter.reset()
-            regions, error = self._finish(job)
-            result = self._judge.judge(job.frame, regions, error, job.watch)
+            (regions,) = finish_jobs(self._detector.backend, [job])
+            result = self._judge.judge(job.frame, regions, job.error, job.watch)
             picture = self._painter.picture(result, self._controls.heat_map)
             if self._draws:
                 pool.submit(picture)
             yield result, picture, job.watch
 
-    def _jobs(self) -> Iterator[_Job]:
+    def _jobs(self) -> Iterator[Job]:
         frames = iter(self._source)
         count = 0
         while not self._controls.stop and count != self._max_frames:
@@ -140,17 +129,7 @@ class Pipeline:
             count += 1
             if self._stills:
                 self._detector.restart()
-            try:
-                work = self._detector.begin(frame.image, watch, frame.pixel_format, frame.source)
-            except RegionError as error:
-                yield _Job(frame, watch, error)
-            else:
-                yield _Job(frame, watch, work)
-
-    def _finish(self, job: _Job) -> tuple[tuple[Region, ...], str | None]:
-        if isinstance(job.work, RegionError):
-            return (), str(job.work)
-        return self._detector.finish(job.work, job.watch), None
+            yield self._detector.start(frame, watch)
 
     def _serve(self, result: Result, picture: Picture, watch: Stopwatch) -> None:
         for view in self._views:

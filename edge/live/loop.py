@@ -7,17 +7,16 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
 from typing_extensions import Self
 
-from edge.backends.base import Backend, Pending
+from edge.backends.base import Backend
 from edge.decision.judge import Judge
 from edge.decision.verdict import VerdictSettings
-from edge.detector import Crops, Detector, Stopwatch, finish_together
-from edge.errors import PatchwatchError, RegionError
+from edge.detector import Detector, Job, Stopwatch, finish_jobs
+from edge.errors import PatchwatchError
 from edge.live.scheduler import Scheduler
 from edge.live.views import Controls, View
 from edge.manifest import Calibration
@@ -43,21 +42,6 @@ _LEAVE_S = 1.0
 
 CLOSE_S = 2.5
 """What finishing the files may take, in seconds."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """A frame on its way through the detector.
-
-    Attributes:
-        frame: the frame.
-        watch: its stages so far.
-        work: what `Detector.begin` returned, or why the frame could not be taken.
-    """
-
-    frame: Frame
-    watch: Stopwatch
-    work: Crops | Pending | RegionError
 
 
 class Camera:
@@ -177,16 +161,11 @@ class Camera:
             self._deliver(self._judge.silence(frame.error, frame.fault))
         if not isinstance(frame, Frame):
             return None
-        try:
-            work = self.detector.begin(frame.image, watch, frame.pixel_format, frame.source)
-        except RegionError as error:
-            return Job(frame, watch, error)
-        return Job(frame, watch, work)
+        return self.detector.start(frame, watch)
 
     def finish(self, job: Job, regions: tuple[Region, ...]) -> None:
         """Judge a frame and deliver its result."""
-        error = str(job.work) if isinstance(job.work, RegionError) else None
-        self._deliver(self._judge.judge(job.frame, regions, error, job.watch, live=True))
+        self._deliver(self._judge.judge(job.frame, regions, job.error, job.watch, live=True))
 
     def _deliver(self, result: Result) -> None:
         picture = self._painter.picture(result, self._controls.heat_map)
@@ -406,14 +385,9 @@ class LiveLoop:
 
     def _infer(self, cameras: Sequence[Camera]) -> None:
         taken = [(camera, job) for camera in cameras if (job := camera.take()) is not None]
-        work, watches = [], []
-        for _, job in taken:
-            if not isinstance(job.work, RegionError):
-                work.append(job.work)
-                watches.append(job.watch)
-        regions = iter(finish_together(self._backend, work, watches))
-        for camera, job in taken:
-            camera.finish(job, () if isinstance(job.work, RegionError) else next(regions))
+        regions = finish_jobs(self._backend, [job for _, job in taken])
+        for (camera, job), found in zip(taken, regions, strict=True):
+            camera.finish(job, found)
 
 
 def close_workers(workers: Sequence[SinkWorker], within_s: float = CLOSE_S) -> None:
