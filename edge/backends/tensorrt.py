@@ -37,7 +37,7 @@ from edge.tensorrt.store import Engines, EngineStore, OneEngine
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
 
 if TYPE_CHECKING:
-    from edge.cuda.pycuda import Cuda, DeviceMemory, HostMemory
+    from edge.cuda.pycuda import Cuda, MirroredArray
 
 Work = Callable[["Cuda"], list[Evidence]]
 
@@ -147,16 +147,16 @@ class TensorRTBackend:
 
         def make(cuda: Cuda) -> Batch:
             shape = (len(geometry.boxes), *geometry.input_hw, 3)
-            frame, pictures = (cuda.page_locked(s, np.uint8) for s in (image.shape, shape))
-            source, target = (cuda.allocate(block.array.nbytes) for block in (frame, pictures))
+            frame = cuda.mirrored(image.shape, np.uint8)
+            pictures = cuda.mirrored(shape, np.uint8)
             frame.array[:] = image
-            cuda.copy_in(source.pointer, frame.array)
-            self._cut(cuda, geometry, source.pointer, target.pointer)
-            cuda.copy_out(pictures.array, target.pointer)
+            frame.copy_in()
+            self._cut(cuda, geometry, frame.pointer, pictures.pointer)
+            pictures.copy_out()
             cuda.synchronize()
             found: Batch = pictures.array.copy()
-            for block in (frame, pictures, source, target):
-                block.free()
+            frame.free()
+            pictures.free()
             return found
 
         return self._owner.call(make)
@@ -209,7 +209,7 @@ class TensorRTBackend:
     ) -> list[Evidence]:
         memory = slot.made_on_gpu
         assert memory is not None  # make_room took it
-        self._cut(cuda, geometry, slot.frame_on_gpu(cuda), memory.addresses()[INPUT])
+        self._cut(cuda, geometry, slot.frame_on_gpu(), memory.addresses()[INPUT])
         return runner.score(slot, memory, len(geometry.boxes), cuda)
 
     def _cut(self, cuda: Cuda, geometry: _Geometry, frame: int, pictures: int) -> None:
@@ -259,8 +259,7 @@ class FrameSlot:
         self.memory = engine.memory(mapped)
         self.made_on_gpu: Memory | None = None
         self._mapped = mapped
-        self._frame: HostMemory | None = None
-        self._frame_on_gpu: DeviceMemory | None = None
+        self._frame: MirroredArray | None = None
 
     def takes(self, image: Image) -> bool:
         """Whether there is room for whole frames of this size."""
@@ -268,10 +267,10 @@ class FrameSlot:
 
     def make_room(self, cuda: Cuda, engine: LoadedEngine, image: Image) -> None:
         """Take memory for whole frames of this size, in place of what was there."""
-        self._free_frame()
-        self._frame = cuda.page_locked(image.shape, np.uint8, self._mapped)
-        if self._frame.pointer is None:
-            self._frame_on_gpu = cuda.allocate(image.nbytes)
+        if self._frame is not None:
+            self._frame.free()
+        self._frame = None
+        self._frame = cuda.mirrored(image.shape, np.uint8, self._mapped)
         if self.made_on_gpu is None:
             self.made_on_gpu = engine.memory(self._mapped, made_on_gpu=True)
 
@@ -280,27 +279,17 @@ class FrameSlot:
         assert self._frame is not None  # make_room came before
         self._frame.array[:] = image
 
-    def frame_on_gpu(self, cuda: Cuda) -> int:
+    def frame_on_gpu(self) -> int:
         """The frame's address on the GPU, its copy put into the stream where one is needed."""
         assert self._frame is not None  # make_room came before
-        if self._frame_on_gpu is None:
-            assert self._frame.pointer is not None  # it is mapped
-            return self._frame.pointer
-        cuda.copy_in(self._frame_on_gpu.pointer, self._frame.array)
-        return self._frame_on_gpu.pointer
+        self._frame.copy_in()
+        return self._frame.pointer
 
     def free(self) -> None:
         """Give all of it back."""
-        self._free_frame()
-        self.memory.free()
-        if self.made_on_gpu is not None:
-            self.made_on_gpu.free()
-
-    def _free_frame(self) -> None:
-        for block in (self._frame, self._frame_on_gpu):
-            if block is not None:
-                block.free()
-        self._frame = self._frame_on_gpu = None
+        for memory in (self._frame, self.memory, self.made_on_gpu):
+            if memory is not None:
+                memory.free()
 
 
 class EngineRunner:

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
-from edge.errors import RegionError
+from edge.errors import GpuError, RegionError
 from edge.types import Box, PixelFormat
 
 if TYPE_CHECKING:
-    from edge.cuda.pycuda import Cuda, DeviceMemory, Dim3, HostMemory, Kernel
+    from edge.cuda.pycuda import Cuda, DeviceMemory, Dim3, Kernel, MirroredArray
 
 FRACTION_BITS = 22
 """Of a weight: Pillow's PRECISION_BITS, 32 - 8 - 2."""
@@ -56,7 +56,7 @@ class Placement:
     pixel_format: PixelFormat
     boxes: tuple[Box, ...]
     input_hw: tuple[int, int]
-    _memory: Sequence[DeviceMemory | HostMemory]
+    _memory: Sequence[DeviceMemory | MirroredArray]
     _launches: Sequence[_Launch]
 
     def free(self) -> None:
@@ -145,30 +145,25 @@ class Front:
         input_hw: tuple[int, int],
     ) -> Placement:
         table, slot = plan(boxes, input_hw), _slot(boxes, input_hw)
-        taken: list[HostMemory | DeviceMemory] = []
+        # Its page-locked side stays with the placement: the stream may copy from it at any time.
+        tables = self._cuda.mirrored(table.shape, np.int32)
         try:
-            # Stays with the placement, so that the stream may copy from it whenever it comes to it.
-            staging = self._cuda.page_locked(table.shape, np.int32)
-            taken.append(staging)
-            on_gpu = self._cuda.allocate(table.nbytes)
-            taken.append(on_gpu)
             between = self._cuda.allocate(len(boxes) * slot) if slot else None
-            taken += [] if between is None else [between]
-            staging.array[:] = table
-            self._cuda.copy_in(on_gpu.pointer, staging.array)
-        except BaseException:
-            for memory in taken:
-                memory.free()
+            tables.array[:] = table
+            tables.copy_in()
+        except GpuError:
+            tables.free()
             raise
         size, is_nv12 = [np.int32(side) for side in frame_hw], np.int32(pixel_format == "nv12")
-        given: list[np.generic] = [*size, is_nv12, np.uint64(on_gpu.pointer)]
+        given: list[np.generic] = [*size, is_nv12, np.uint64(tables.pointer)]
         if between is None:
             grid = _grid(input_hw[1], input_hw[0], len(boxes), _PIXELS)
             launches = [_Launch(self._cut, grid, _PIXELS, given)]
         else:
             middle = np.uint64(between.pointer), np.int64(slot)
             launches = self._squeezing(given, boxes, input_hw, *middle)
-        return Placement(frame_hw, pixel_format, boxes, input_hw, taken, launches)
+        memory = (tables,) if between is None else (tables, between)
+        return Placement(frame_hw, pixel_format, boxes, input_hw, memory, launches)
 
     def _squeezing(
         self,

@@ -147,6 +147,18 @@ class Cuda:
             raise self._no_room(nbytes, "of page-locked memory") from error
         return HostMemory(self, array, mapped)
 
+    def mirrored(
+        self, shape: Sequence[int], dtype: npt.DTypeLike, mapped: bool = False
+    ) -> MirroredArray:
+        """A page-locked array together with its place on the GPU; see `MirroredArray`."""
+        host = self.page_locked(shape, dtype, mapped)
+        try:
+            device = None if mapped else self.allocate(host.array.nbytes)
+        except GpuError:
+            host.free()
+            raise
+        return MirroredArray(self, host, device)
+
     def copy_in(self, pointer: int, array: Array) -> None:
         """Put a copy from page-locked memory of this object, without gaps, into the stream."""
         self._check_locked(array)
@@ -338,6 +350,38 @@ class HostMemory(Owned):
     def holds(self, start: int, nbytes: int) -> bool:
         """Whether a range of addresses lies in it."""
         return self._start <= start and start + nbytes <= self._start + self.array.nbytes
+
+
+class MirroredArray:
+    """A page-locked array and its place on the GPU: its own address if mapped, else a block.
+
+    Attributes:
+        array: the CPU's side.
+        pointer: the GPU's.
+    """
+
+    def __init__(self, cuda: Cuda, host: HostMemory, device: DeviceMemory | None) -> None:
+        self._cuda, self._host, self._device = cuda, host, device
+        self.array = host.array
+        pointer = host.pointer if device is None else device.pointer
+        assert pointer is not None  # it is mapped where there is no block
+        self.pointer = pointer
+
+    def copy_in(self, count: int | None = None) -> None:
+        """Put the copy of the first rows to the GPU into the stream; nothing if mapped."""
+        if self._device is not None:
+            self._cuda.copy_in(self.pointer, self.array[:count])
+
+    def copy_out(self, count: int | None = None) -> None:
+        """Put the copy of the first rows from the GPU into the stream; nothing if mapped."""
+        if self._device is not None:
+            self._cuda.copy_out(self.array[:count], self.pointer)
+
+    def free(self) -> None:
+        """Give both sides back; twice is once."""
+        self._host.free()
+        if self._device is not None:
+            self._device.free()
 
 
 class Event(Owned):

@@ -24,7 +24,7 @@ from edge.tensorrt.record import Shape
 from edge.types import Batch, Evidence
 
 if TYPE_CHECKING:
-    from edge.cuda.pycuda import Cuda, DeviceMemory, HostMemory
+    from edge.cuda.pycuda import Cuda, DeviceMemory, MirroredArray
 
 try:
     import tensorrt as trt
@@ -83,55 +83,47 @@ class Memory:
         mapped: bool,
         made_on_gpu: bool = False,
     ) -> None:
-        self._cuda = cuda
-        self._host: dict[str, HostMemory] = {}
-        self._device: dict[str, DeviceMemory] = {}
+        self._arrays: dict[str, MirroredArray] = {}
+        self._frames_on_gpu: DeviceMemory | None = None
         frames = (shape.batch, shape.height, shape.width, 3)
-        outputs: dict[str, tuple[int, ...]] = {LOGIT: (shape.batch,)}
-        if patches is not None:
-            outputs[PATCH_LOGITS] = (shape.batch, *patches)
         try:
             if made_on_gpu:
-                self._device[INPUT] = cuda.allocate(math.prod(frames))
+                self._frames_on_gpu = cuda.allocate(math.prod(frames))
             else:
-                self._add(INPUT, frames, np.uint8, mapped)
-            for name, size in outputs.items():
-                self._add(name, size, np.float32, mapped)
+                self._arrays[INPUT] = cuda.mirrored(frames, np.uint8, mapped)
+            self._arrays[LOGIT] = cuda.mirrored((shape.batch,), np.float32, mapped)
+            if patches is not None:
+                size = (shape.batch, *patches)
+                self._arrays[PATCH_LOGITS] = cuda.mirrored(size, np.float32, mapped)
         except BaseException:
             self.free()
             raise
 
-    def _add(self, name: str, size: tuple[int, ...], dtype: type, mapped: bool) -> None:
-        self._host[name] = host = self._cuda.page_locked(size, dtype, mapped)
-        if host.pointer is None:
-            self._device[name] = self._cuda.allocate(host.array.nbytes)
-
     @property
     def frames(self) -> Batch:
         """The page-locked input, uint8 [N, H, W, 3] BGR."""
-        array: Batch = self._host[INPUT].array
+        array: Batch = self._arrays[INPUT].array
         return array
 
     def addresses(self) -> dict[str, int]:
         """Each tensor's name and its address on the GPU."""
-        mapped = {name: host.pointer for name, host in self._host.items() if host.pointer}
-        return mapped | {name: block.pointer for name, block in self._device.items()}
+        made = {} if self._frames_on_gpu is None else {INPUT: self._frames_on_gpu.pointer}
+        return made | {name: array.pointer for name, array in self._arrays.items()}
 
     def copy_in(self, count: int) -> None:
         """Put the copy of the first frames into the stream; nothing where none is needed."""
-        if INPUT in self._host and INPUT in self._device:
-            self._cuda.copy_in(self._device[INPUT].pointer, self._host[INPUT].array[:count])
+        if INPUT in self._arrays:
+            self._arrays[INPUT].copy_in(count)
 
     def copy_out(self, count: int) -> None:
         """Put the copies of the evidence into the stream; nothing where it is mapped."""
-        for name, block in self._device.items():
-            if name != INPUT:
-                self._cuda.copy_out(self._host[name].array[:count], block.pointer)
+        for name in self._arrays.keys() - {INPUT}:
+            self._arrays[name].copy_out(count)
 
     def evidence(self, count: int) -> list[Evidence]:
         """Copies of what the GPU wrote for the first frames, once the stream has reached it."""
-        logits = self._host[LOGIT].array
-        maps = self._host.get(PATCH_LOGITS)
+        logits = self._arrays[LOGIT].array
+        maps = self._arrays.get(PATCH_LOGITS)
         return [
             Evidence(float(logits[i]), None if maps is None else maps.array[i].copy())
             for i in range(count)
@@ -139,12 +131,10 @@ class Memory:
 
     def free(self) -> None:
         """Give all of it back."""
-        for block in self._device.values():
-            block.free()
-        for array in self._host.values():
+        for array in self._arrays.values():
             array.free()
-        self._device.clear()
-        self._host.clear()
+        if self._frames_on_gpu is not None:
+            self._frames_on_gpu.free()
 
 
 @dataclass(frozen=True, slots=True)
