@@ -28,7 +28,7 @@ create table if not exists files (
 ) without rowid
 """
 _INSERT = "insert or replace into files values (?,?,?,?,?,?,?,?,?)"
-_COMMIT_EVERY = 500
+_WRITTEN_AT_ONCE = 500
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path | None, data: Path) -> None:
-        self._uncommitted = 0
+        self._fresh: list[tuple[object, ...]] = []
         place = folder or cache_folder()
         if place.resolve().is_relative_to(data.resolve()):
             raise UsageError(
@@ -62,7 +62,7 @@ class Ledger:
 
     def __exit__(self, *error: object) -> None:
         # Also after Ctrl-C: what was decoded until then need not be again.
-        self._commit()
+        self._write()
         self._connection.close()
 
     def get(self, stamp: Stamp) -> Probed | None:
@@ -73,15 +73,19 @@ class Ledger:
 
     def keep(self, stamp: Stamp, probed: Probed) -> None:
         """Keep what was learnt; a run that is killed loses some hundred at most."""
-        values = (*stamp, *astuple(probed))
-        self._with(lambda sqlite: sqlite.execute(_INSERT, values))
-        self._uncommitted += 1
-        if self._uncommitted == _COMMIT_EVERY:
-            self._commit()
+        self._fresh.append((*stamp, *astuple(probed)))
+        if len(self._fresh) == _WRITTEN_AT_ONCE:
+            self._write()
 
-    def _commit(self) -> None:
-        self._uncommitted = 0
-        self._with(sqlite3.Connection.commit)
+    def _write(self) -> None:
+        """All at once, as nobody else can write meanwhile."""
+
+        def write(sqlite: sqlite3.Connection) -> None:
+            with sqlite:
+                sqlite.executemany(_INSERT, self._fresh)
+
+        self._with(write)
+        self._fresh.clear()
 
     def _with(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
