@@ -10,8 +10,9 @@ import numpy as np
 from typing_extensions import Self
 
 from edge.errors import SinkError
+from edge.files import sink_error
 from edge.sinks.base import SinkContext
-from edge.sinks.paths import file_stem, make_folder, placed, sink_error
+from edge.sinks.paths import file_stem, make_folder, placed
 from edge.types import Frame, Image, Picture, Result
 
 if TYPE_CHECKING:

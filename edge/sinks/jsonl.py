@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from typing_extensions import Self
 
+from edge.files import sink_error
 from edge.record import to_record
 from edge.signals import uninterrupted
 from edge.sinks.base import SinkContext
-from edge.sinks.paths import check_file, open_unharmed, placed, refuse_source, sink_error
+from edge.sinks.paths import check_file, open_unharmed, placed, refuse_source
 from edge.types import Picture, Result
 
 if TYPE_CHECKING:

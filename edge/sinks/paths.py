@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 
 from edge.errors import SinkError
-from edge.files import sink_error as sink_error
+from edge.files import sink_error
 
 PLACE = "{camera}"
 """In the name of a file: becomes the name of the camera."""

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from edge.errors import MissingDependency, SinkError
+from edge.files import sink_error
 from edge.signals import uninterrupted
-from edge.sinks.paths import check_file, refuse_source, sink_error
+from edge.sinks.paths import check_file, refuse_source
 from edge.types import Frame, Image
 
 try:

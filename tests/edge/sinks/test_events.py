@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -260,16 +258,6 @@ def test_an_event_that_cannot_be_written_is_an_error_and_leaves_nothing(
     assert "door: FAKE since" in caplog.text
 
 
-def test_a_file_that_cannot_be_replaced_stays_whole(tmp_path: Path) -> None:
-    with pytest.raises(SinkError), EventsSink(tmp_path, QUICK, snapshot=False) as sink:
-        feed(sink, spell("fake", 0, 3))
-        (path,) = tmp_path.iterdir()
-        before = strict(path)
-        with files_up_to(100):
-            feed(sink, spell("real", 3, 9))
-    assert strict(path) == before and names(tmp_path) == [path.name]
-
-
 def test_a_failure_does_not_keep_the_rest_from_being_ended(tmp_path: Path) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
@@ -279,46 +267,6 @@ def test_a_failure_does_not_keep_the_rest_from_being_ended(tmp_path: Path) -> No
         raise KeyboardInterrupt
     (path,) = tmp_path.iterdir()
     assert strict(path)["ended"] == round(BEGAN + 2.5, 3)
-
-
-def test_a_reader_never_sees_a_part_of_a_file(tmp_path: Path) -> None:
-    finished = threading.Event()
-    broken: list[str] = []
-    seen: set[str] = set()
-
-    def read() -> None:
-        while not finished.is_set():
-            for path in tmp_path.glob("*.json"):
-                try:
-                    record = strict(path)
-                except (ValueError, AssertionError) as error:
-                    broken.append(f"{path}: {error}")
-                    continue
-                seen.add(record["id"])
-                if not (tmp_path / str(record["snapshot"])).is_file():
-                    broken.append(f"{path} came before its picture")
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        with EventsSink(tmp_path, AT_ONCE) as sink:
-            for i in range(60):
-                feed(sink, [result(2.0 * i, "fake"), result(2.0 * i + 1, "real")])
-    finally:
-        finished.set()
-        reader.join(PATIENCE_S)
-    assert broken == [] and seen
-    assert len(names(tmp_path)) == 120
-
-
-def test_files_can_be_read_by_others(tmp_path: Path) -> None:
-    before = os.umask(0o022)
-    try:
-        with EventsSink(tmp_path, QUICK) as sink:
-            feed(sink, spell("fake", 0, 3))
-    finally:
-        os.umask(before)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o644}
 
 
 def test_strange_values_are_strict_json(tmp_path: Path) -> None:

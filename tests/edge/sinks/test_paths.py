@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from edge.errors import SinkError
-from edge.sinks.paths import file_stem, open_unharmed, refuse_source, sink_error
+from edge.sinks.paths import file_stem, open_unharmed, refuse_source
 
 
 @pytest.mark.parametrize(
@@ -62,11 +61,6 @@ def test_says_that_permission_is_denied(tmp_path: Path) -> None:
         tmp_path.chmod(0o500)
     with pytest.raises(SinkError, match="permission is denied"):
         open_unharmed(place / "out.jsonl")
-
-
-def test_an_unusual_reason_is_passed_on() -> None:
-    error = sink_error(Path("out"), OSError(errno.ELOOP, "Too many levels of symbolic links"))
-    assert str(error) == "out cannot be written: Too many levels of symbolic links."
 
 
 def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
