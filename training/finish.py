@@ -8,14 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from edge.manifest import Calibration, Figure
-from training.calibration import alarm_share, calibrate
+from edge.manifest import Calibration
+from training.calibration import alarm_share, calibrate, figures
 from training.checkpoint import card_path, load_checkpoint, save_checkpoint
 from training.evaluation import Evaluation
-
-AUC = "mean auc per generator"
-FALSE_ALARMS = "photographs above the threshold"
-FOUND = "generated pictures above it"
 
 
 def finish(
@@ -36,36 +32,16 @@ def finish(
     _print_aucs(evaluation, view, out)
     calibration = calibrate(evaluation.restricted_to(columns))
     model, card = load_checkpoint(path)
-    update = {"calibration": calibration, "validation": _figures(evaluation, calibration, view)}
+    measured = figures(evaluation, calibration, view=view)
+    update = {"calibration": calibration, "validation": measured}
     save_checkpoint(path, model, card.model_copy(update=update))
     _print_alarms(evaluation, calibration, out)
     out.print(f"Calibrated and kept as {path} and {card_path(path).name}.")
 
 
-def auc_table(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """AUC per degradation and generator."""
-    return {name: evaluation.generator_aucs(name) for name in evaluation.logits}
-
-
-def _figures(evaluation: Evaluation, calibration: Calibration, view: str) -> tuple[Figure, ...]:
-    data = f"validation pictures ({evaluation.describe()}), {view}"
-    figures = []
-    for name in evaluation.logits:
-        values = {
-            AUC: evaluation.mean_auc([name]),
-            FALSE_ALARMS: alarm_share(evaluation.of_label(name, 0), calibration),
-            FOUND: alarm_share(evaluation.of_label(name, 1), calibration),
-        }
-        figures += [
-            Figure(data=data, degradation=name, metric=metric, value=round(value, 4))
-            for metric, value in values.items()
-        ]
-    return tuple(figures)
-
-
 def _print_aucs(evaluation: Evaluation, view: str, out: Console) -> None:
     table = Table("AUC", *evaluation.logits, title=f"Validation pictures, {view}")
-    aucs = auc_table(evaluation)
+    aucs = {name: evaluation.generator_aucs(name) for name in evaluation.logits}
     for name in evaluation.source_names(1):
         table.add_row(name, *(f"{aucs[column][name]:.3f}" for column in aucs))
     means = [f"{evaluation.mean_auc([column]):.3f}" for column in aucs]

@@ -11,8 +11,9 @@ from tests.training.pictures import smooth_noise
 from training.data.crops import normalised
 from training.data.folders import Picture
 from training.degrade import JPEG_75, UNTOUCHED, jpeg
+from training.evaluation import evaluate
 from training.models import build
-from training.validation import View, judge, limited
+from training.validation import View, limited
 
 
 def _pictures(count: int, label: int, source: str) -> list[Picture]:
@@ -31,7 +32,7 @@ def test_the_middle_of_a_resized_picture_is_scored_and_the_mode_kept(tmp_path: P
     PillowImage.fromarray(image[..., ::-1]).save(tmp_path / "a.png")
     model = build("tiny_ladeda", "NPR")
     pictures = [Picture(tmp_path / "a.png", 0, "a")]
-    found = judge(model, pictures, [UNTOUCHED, JPEG_75], View(crop=40))
+    found = evaluate(model, pictures, [UNTOUCHED, JPEG_75], View(crop=40).of)
     assert model.training
     middle = image[28:68, 28:68]
     with torch.no_grad():

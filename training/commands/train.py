@@ -35,7 +35,7 @@ from training.checkpoint import SUFFIX, Card, card_path, load_checkpoint, load_p
 from training.config import ModelConfig, TrainConfig, load_config
 from training.data.folders import Picture
 from training.data.module import PictureData
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, evaluate
 from training.experiments import HELP, Experiment
 from training.finish import finish
 from training.methods.labels import LabelTraining
@@ -46,7 +46,7 @@ from training.run_folder import CONFIG, begin, require_usable
 from training.settings import DEVICES, Machine
 from training.trainer import LOG, fit, is_main_process
 from training.training_data import TrainingData
-from training.validation import judge, limited
+from training.validation import limited
 
 IMAGENET = Path("imagenet")
 """As `init`: the published weights of the trunk."""
@@ -295,11 +295,11 @@ def _evaluated(
 ) -> Evaluation:
     with progress_bar(out) as progress:
         task = progress.add_task("final validation", total=len(pictures), note="")
-        return judge(
+        return evaluate(
             method.model,
             pictures,
             config.validation.reported(),
-            config.view(),
+            config.view().of,
             lambda: progress.advance(task),
         )
 

@@ -21,8 +21,8 @@ def evaluate(
     model: PatchModel,
     pictures: Sequence[Picture],
     columns: Sequence[str],
-    on_picture: Callable[[], None] = lambda: None,
     view: Callable[[Image], Image] = lambda image: image,
+    on_picture: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Score pictures under each degradation.
 
@@ -30,8 +30,8 @@ def evaluate(
         model: on any device; left in the mode that it came in.
         pictures: at least one.
         columns: names in `training.degrade.COLUMNS`.
-        on_picture: called after each picture.
         view: what of a picture is degraded and scored; all of it unless said otherwise.
+        on_picture: called after each picture.
     """
     # Here, so that model files are judged where torch is absent.
     import torch

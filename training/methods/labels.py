@@ -13,10 +13,9 @@ from torch import Tensor
 from training.checkpoint import Card, save_checkpoint
 from training.config import TrainConfig
 from training.data.folders import Picture
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, evaluate
 from training.methods.base import Batch, Figures, Method, model_input
 from training.models import PatchModel
-from training.validation import judge
 
 
 class LabelTraining(Method):
@@ -53,7 +52,8 @@ class LabelTraining(Method):
 
     def judge(self, item: int) -> Mapping[int, Sequence[float]]:
         """The logits of one picture under each degradation."""
-        found = judge(self.model, self._pictures[item : item + 1], self._columns, self.view)
+        picture = self._pictures[item : item + 1]
+        found = evaluate(self.model, picture, self._columns, self.view.of)
         return {item: [float(found.logits[name][0]) for name in self._columns]}
 
     def measured(self, logits: npt.NDArray[np.float64]) -> tuple[float, Figures]:

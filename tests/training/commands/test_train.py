@@ -18,7 +18,7 @@ from tests.training.pictures import write_split
 from training.checkpoint import load_checkpoint
 from training.data.folders import index_folder
 from training.degrade import H264_23, JPEG_75, JPEG_90, UNTOUCHED
-from training.validation import View, judge
+from training.evaluation import evaluate
 
 CONFIG = """
 name: easy
@@ -70,7 +70,7 @@ def test_a_short_training_learns_an_easy_difference_and_describes_itself(
     assert "samples a second" in told and "was the best" in told and "Temperature" in told
     model, card = load_checkpoint(tmp_path / "run" / "easy.safetensors")
     pictures = index_folder(data / "val").pictures
-    evaluation = judge(model, pictures, [UNTOUCHED, JPEG_90], View())
+    evaluation = evaluate(model, pictures, [UNTOUCHED, JPEG_90])
     assert evaluation.mean_auc([UNTOUCHED]) > 0.9
     figures = {figure.degradation: figure.value for figure in card.validation}
     assert set(figures) == {UNTOUCHED, JPEG_90, JPEG_75, H264_23}

@@ -19,7 +19,7 @@ def test_whole_pictures_are_scored_and_the_model_keeps_its_mode(tmp_path: Path) 
     model = build("tiny_ladeda", "raw")
     before = {key: value.clone() for key, value in model.state_dict().items()}
     seen: list[int] = []
-    evaluation = evaluate(model, pictures, [UNTOUCHED, JPEG_75], lambda: seen.append(1))
+    evaluation = evaluate(model, pictures, [UNTOUCHED, JPEG_75], on_picture=lambda: seen.append(1))
     assert model.training and len(seen) == len(pictures) == 4
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert evaluation.logits[UNTOUCHED].shape == (4,)

@@ -11,8 +11,8 @@ from training.checkpoint import load_checkpoint
 from training.config import load_config
 from training.data.folders import index_folder
 from training.degrade import JPEG_90, UNTOUCHED
+from training.evaluation import evaluate
 from training.probe.config import ProbeConfig
-from training.validation import View, judge
 
 CONFIG = """
 name: probed
@@ -49,7 +49,7 @@ def test_a_head_on_an_untrained_trunk_learns_an_easy_difference(
 ) -> None:
     assert _probe(data, tmp_path / "run") == 0
     model, card = load_checkpoint(tmp_path / "run" / "probed.safetensors")
-    evaluation = judge(model, index_folder(data / "val").pictures, [UNTOUCHED, JPEG_90], View())
+    evaluation = evaluate(model, index_folder(data / "val").pictures, [UNTOUCHED, JPEG_90])
     assert evaluation.mean_auc([UNTOUCHED]) > 0.9
     # What was measured on features is what the model does on pictures.
     auc = next(f for f in card.validation if f.degradation == JPEG_90 and "auc" in f.metric)
