@@ -19,7 +19,6 @@ class Calls:
 
     chains: frozenset[Chain]
     guarded: frozenset[Chain]
-    methods: frozenset[str]
     words: frozenset[str]
 
 
@@ -43,16 +42,14 @@ def calls_of(sources: Iterable[str]) -> Calls:
     """
     chains: set[Chain] = set()
     guarded: set[Chain] = set()
-    methods: set[str] = set()
     words: set[str] = set()
     for source in sources:
         tree = ast.parse(source)
         aliases = {"trt", *_aliases(tree)}
         guarded |= set(_guarded(tree, aliases))
         chains |= set(_chains(tree, aliases))
-        methods |= {n.func.attr for n in ast.walk(tree) if _is_method_call(n)}  # type: ignore[attr-defined]
         words |= set(_words(tree))
-    return Calls(*map(frozenset, (chains, guarded, methods, words)))  # type: ignore[arg-type]
+    return Calls(*map(frozenset, (chains, guarded, words)))  # type: ignore[arg-type]
 
 
 def _aliases(tree: ast.AST) -> Iterator[str]:
@@ -92,10 +89,6 @@ def _guarded(tree: ast.AST, aliases: set[str]) -> Iterator[Chain]:
                 chain = ()
             if chain is not None:
                 yield (*chain, str(node.args[1].value))
-
-
-def _is_method_call(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
 
 
 def _words(tree: ast.AST) -> Iterator[str]:
