@@ -50,13 +50,7 @@ _TO_BT709 = "out_primaries=bt709:out_transfer=bt709:flags=bicubic"
 def open_container(
     address: str, options: dict[str, str], limits: Any = None
 ) -> InputContainer | int:
-    """What was opened, or FFmpeg's error number.
-
-    Args:
-        address: of a stream, or a file's absolute path.
-        options: of FFmpeg.
-        limits: PyAV's timeouts of opening and reading; whatever has a float will do.
-    """
+    """What was opened, or FFmpeg's error number."""
     try:
         return av.open(address, options=options, timeout=limits, metadata_errors="replace")
     except av.error.FFmpegError as error:

@@ -50,12 +50,7 @@ QUICK_S = 1.0  # a failed read that took longer was a timeout, and is not repeat
 
 
 def open_camera(index: int, name: str, mode: CameraMode) -> DeviceCapture:
-    """Open a camera of the system.
-
-    Args:
-        index: N of /dev/videoN.
-        name: fit to be shown.
-        mode: requested; where the camera gives another size, a warning is logged.
+    """Open /dev/videoN; a warning is logged where it gives another size than requested.
 
     Raises:
         NotFound: there is no such camera.
@@ -76,12 +71,7 @@ def open_camera(index: int, name: str, mode: CameraMode) -> DeviceCapture:
 
 
 def open_csi(sensor: int, name: str, mode: CameraMode) -> DeviceCapture:
-    """Open a CSI camera of a Jetson, through GStreamer.
-
-    Args:
-        sensor: its number.
-        name: fit to be shown.
-        mode: requested; by default 1280×720 at 30 frames per second.
+    """Open a CSI camera of a Jetson, through GStreamer; by default 1280×720 at 30 fps.
 
     Raises:
         MissingDependency: OpenCV lacks GStreamer; nothing is tried again.
@@ -114,12 +104,6 @@ class DeviceCapture:
 
     OpenCV keeps a camera's picture only until the next one, and for this thread; so each frame is
     converted at once, also those that nobody takes.
-
-    Args:
-        capture: opened; released with this.
-        name: fit to be shown.
-        pixel_format: of its pictures.
-        stamped: whether it says when a picture was taken, as V4L2 does.
     """
 
     def __init__(

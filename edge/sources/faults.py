@@ -98,12 +98,7 @@ def opening_failed(code: int, address: str, name: str) -> SourceError:
 
 
 def reading_failed(code: int, name: str) -> SourceError:
-    """The error of a stream that broke while it was read.
-
-    Args:
-        code: FFmpeg's error number, positive.
-        name: fit to be shown.
-    """
+    """The error of a stream that broke while it was read."""
     if code in (_EOF, errno.EIO):  # the latter over HTTP, where nothing announced the end
         return ended(name)
     if code in _UNDECODABLE:

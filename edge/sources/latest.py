@@ -56,9 +56,6 @@ class BufferedFrame:
 class LatestFrameBuffer:
     """Holds the newest frame only. Not thread-safe.
 
-    Args:
-        max_age_s: older frames in a burst that catches up are skipped.
-
     Attributes:
         received: frames that arrived.
         skipped: of them, those replaced by a newer one before they were taken.
@@ -123,12 +120,7 @@ class StreamClock:
         self._sender = _SenderClock()
 
     def place(self, arrived_s: float, pts_s: float | None) -> Placed:
-        """Place one more frame.
-
-        Args:
-            arrived_s: on a clock that never falls.
-            pts_s: the sender's timestamp in seconds, from any start; None without.
-        """
+        """Place one more frame."""
         if self._start_s is None:
             self._start_s = arrived_s
         age_s, catching_up = self._sender.age(arrived_s, pts_s)

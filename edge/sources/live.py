@@ -72,16 +72,8 @@ class LiveSource:
     """A camera or stream that is opened again and again; entered once, polled, never waited for.
 
     All methods may be called from any thread. It goes on whether or not anybody polls: its reader
-    threads and one timer for all sources drive it, and each `poll` does as well.
-
-    Args:
-        name: fit to be shown.
-        open_capture: opens it, on a reader thread.
-        limits: how long to wait.
-        retry: when to try again.
-        now: seconds, never falling; the clock on which captures say when a frame arrived.
-        unix: Unix time in seconds.
-        random: draws evenly from 0..1.
+    threads and one timer for all sources drive it, and each `poll` does as well. `now` is the clock
+    on which captures say when a frame arrived.
 
     Attributes:
         name: as given.

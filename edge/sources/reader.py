@@ -39,15 +39,7 @@ class Feed:
 
 
 class RecordedSource:
-    """A source whose frames come from a feed; may be entered again after its end.
-
-    Args:
-        name: fit to be shown.
-        open_feed: opens the file, on the reader thread; may block, and raises SourceError.
-        kind: as in `Source`.
-        open_timeout_s: give up opening after it; None for no limit.
-        ahead: frames read ahead of the consumer.
-    """
+    """A source whose frames come from a feed; may be entered again after its end."""
 
     def __init__(
         self,

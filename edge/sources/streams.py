@@ -65,12 +65,6 @@ class _Countdown:
 def open_stream(url: str, limits: Limits, *, name: str, decode_threads: int = 1) -> StreamCapture:
     """Open a stream.
 
-    Args:
-        url: rtsp, rtsps, http or https, with credentials where they are needed.
-        limits: how long to wait.
-        name: fit to be shown.
-        decode_threads: each beyond the first holds one frame back.
-
     Raises:
         SourceError: of the class that says why; nothing in it shows a password.
     """
@@ -132,14 +126,7 @@ def _connect(url: str, limits: Limits, name: str, reading: _Countdown | float) -
 
 
 class StreamCapture:
-    """An open stream. Opened, read and closed on one thread.
-
-    Args:
-        container: open; closed with this.
-        name: fit to be shown.
-        reading: the limit of a read, as it was given to PyAV.
-        decode_threads: as for `open_stream`.
-    """
+    """An open stream. Opened, read and closed on one thread."""
 
     def __init__(
         self, container: InputContainer, name: str, reading: _Countdown, decode_threads: int
@@ -221,13 +208,6 @@ class StreamCapture:
 
 class ClipCapture:
     """A video file that is played at its own speed. Opened, read and closed on one thread.
-
-    Args:
-        path: of the file.
-        name: fit to be shown.
-        loop: play it over and over.
-        sleep: waits for a number of seconds.
-        now: seconds.
 
     Raises:
         SourceError: it is not there, or no video.

@@ -67,12 +67,6 @@ class _Attempt:
 class Supervisor:
     """Follows one source. Not thread-safe; times are in seconds on a clock that never falls.
 
-    Args:
-        name: fit to be shown.
-        limits: how long to wait.
-        retry: when to try again.
-        draw: draws evenly from 0..1.
-
     Attributes:
         failure: the last one; None once a frame came, or if nothing failed yet.
         opens: captures started.

@@ -32,12 +32,7 @@ _MISSING_SHARE = 0.02
 class VideoSource(RecordedSource):
     """A video file, or a recording on a web server.
 
-    Args:
-        name: fit to be shown.
-        open_container: opens it; may block.
-        is_cut: whether it is shorter than it should be; called where clearly fewer frames came
-            than were announced.
-        open_timeout_s: as for `RecordedSource`.
+    `is_cut` is called where clearly fewer frames came than were announced.
     """
 
     def __init__(
@@ -88,12 +83,7 @@ class VideoSource(RecordedSource):
 
 
 def video_source(path: Path, name: str) -> VideoSource:
-    """A video file.
-
-    Args:
-        path: an existing file.
-        name: what the person called it.
-    """
+    """A video file."""
     return VideoSource(name, lambda: open_file(path, name), lambda: is_cut(path))
 
 
@@ -158,9 +148,6 @@ class MediaClock:
 
     Raw streams have no times, and joined recordings jump back: there a frame follows the last one
     at the announced rate.
-
-    Args:
-        fps: announced; a usual one if None.
     """
 
     def __init__(self, fps: float | None) -> None:
