@@ -36,10 +36,11 @@ _UNDECODABLE = {
 }
 _NO_PROTOCOL, _UNAUTHORIZED = _tag(b"\xf8PRO"), _tag(b"\xf8401")
 _CLOSED = "the connection was closed before the stream started. Check the sender and the network."
-_UNREACHABLE = "the host cannot be reached. Check the address, the cable and the network."
-_EXHAUSTED = "this machine has no memory or file handles left for a connection."
+_UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EADDRNOTAVAIL)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
-_SENTENCES: dict[int, tuple[type[SourceError], str]] = {
+_Cause = tuple[type[SourceError], str]
+_CAUSES: dict[int, _Cause] = {
     _tag(b"\xf8403"): (
         AuthError,
         "the server denies this user access (403). Check the user and its rights.",
@@ -56,26 +57,21 @@ _SENTENCES: dict[int, tuple[type[SourceError], str]] = {
         SourceError,
         "the sender does not offer its stream over TCP. Enable RTSP over TCP there.",
     ),
-    errno.ETIMEDOUT: (SourceTimeout, "the network timed out. Check the cable and the sender."),
-    errno.EMFILE: (SourceError, _EXHAUSTED),
-    errno.ENFILE: (SourceError, _EXHAUSTED),
-    errno.ENOMEM: (SourceError, _EXHAUSTED),
-    errno.ENOBUFS: (SourceError, _EXHAUSTED),
-}
-"""What a number means at any time."""
-
-_CONNECTING: dict[int, tuple[type[SourceError], str]] = {
     errno.ECONNREFUSED: (
         NetworkError,
         "the connection was refused. Check the host and the port, and that the sender runs.",
     ),
-    errno.EHOSTUNREACH: (NetworkError, _UNREACHABLE),
-    errno.ENETUNREACH: (NetworkError, _UNREACHABLE),
-    errno.EHOSTDOWN: (NetworkError, _UNREACHABLE),
-    errno.ENETDOWN: (NetworkError, _UNREACHABLE),
-    errno.EADDRNOTAVAIL: (NetworkError, _UNREACHABLE),
+    errno.ETIMEDOUT: (SourceTimeout, "the network timed out. Check the cable and the sender."),
+    **dict.fromkeys(
+        _UNREACHABLE,
+        (NetworkError, "the host cannot be reached. Check the address, the cable and the network."),
+    ),
+    **dict.fromkeys(
+        _EXHAUSTED,
+        (SourceError, "this machine has no memory or file handles left for a connection."),
+    ),
 }
-"""What a number means while connecting."""
+"""What a number means, whenever it comes."""
 
 
 def opening_failed(code: int, address: str, name: str) -> SourceError:
@@ -93,8 +89,7 @@ def opening_failed(code: int, address: str, name: str) -> SourceError:
         return _no_connection(address, name)
     if code in _UNDECODABLE:
         return _not_understood(address, name)
-    kind, why = _CONNECTING.get(code, (NetworkError, _CLOSED))
-    return kind(f"{name}: {why}")
+    return NetworkError(f"{name}: {_CLOSED}")
 
 
 def reading_failed(code: int, name: str) -> SourceError:
@@ -146,7 +141,7 @@ def ended(name: str) -> SourceEnded:
 
 def _known(code: int, address: str, name: str) -> SourceError | None:
     scheme = scheme_of(address)
-    kind, why = _SENTENCES.get(code, (SourceError, ""))
+    kind, why = _CAUSES.get(code, (SourceError, ""))
     if code == _UNAUTHORIZED:
         kind = AuthError
         why = f"a user and a password are required (401). Write {scheme or 'rtsp'}://user:"

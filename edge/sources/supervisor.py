@@ -251,7 +251,7 @@ class Supervisor:
         if len(self._abandoned) >= MOST_ABANDONED:
             if not self._stuck:
                 self._stuck = True
-                self._log.stuck(str(self.problem))
+                self._log.warn(str(self.problem).rstrip("."))
             return None
         self._stuck, self._open_at_s = False, None
         self.opens += 1
@@ -284,7 +284,8 @@ class Supervisor:
             wait_s = self._retry.wait_s(self.failures, self._draw(), isinstance(error, AuthError))
             self._open_at_s = now_s + wait_s
             turn = f"retry {self.failures}" + (f" of {most}" if most is not None else "")
-            self._log.failure(error, f"retrying in {_seconds(wait_s)} ({turn})")
+            what_next = f"retrying in {_seconds(wait_s)} ({turn})"
+            self._log.trouble(f"{str(error).rstrip('.')}; {what_next}", error.fault)
             if never_spoke:  # no frame was ever here whose loss could be waited for
                 self._silent_at_s = now_s
 
@@ -294,7 +295,7 @@ class Supervisor:
         reading = self._attempt is not None and self._attempt.framed and self._open_at_s is None
         if reading and not self._stalled:
             self._stalled = True
-            self._log.stall(self._limits.frame_s)
+            self._log.trouble(str(self._no_frame()).rstrip("."), "timeout")
 
     def _no_frame(self) -> SourceTimeout:
         return SourceTimeout(f"{self._name}: no frame for {self._limits.frame_s:g} s.")
@@ -333,19 +334,8 @@ class _TroubleLog:
         self._down, self._lost, self._ever = False, False, True
         self._last_s = now_s
 
-    def stall(self, frame_s: float) -> None:
-        """Frames stopped, and the connection stands."""
-        self._trouble(f"{self._name}: no frame for {frame_s:g} s", "timeout")
-
-    def failure(self, error: SourceError, what_next: str) -> None:
-        """A capture failed, and another will be opened."""
-        self._trouble(f"{str(error).rstrip('.')}; {what_next}", error.fault)
-
-    def stuck(self, sentence: str) -> None:
-        """Nothing is opened any more."""
-        self._note(sentence.rstrip("."))
-
-    def _trouble(self, text: str, fault: SourceFault) -> None:
+    def trouble(self, text: str, fault: SourceFault) -> None:
+        """A failure or a stall."""
         was_steady = self._ever and self._last_s - self._up_since_s >= STEADY_S
         if not self._lost and was_steady:
             self._troubles, self._logged = 0, set()
@@ -353,10 +343,11 @@ class _TroubleLog:
         self._troubles += 1
         few = self._troubles <= _EACH or self._troubles % _EVERY == 0
         if few or fault not in self._logged:
-            self._note(text)
+            self.warn(text)
         self._logged.add(fault)
 
-    def _note(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Log it in any case."""
         self._down = True
         self.notes.append((logging.WARNING, text))
 

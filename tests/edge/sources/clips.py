@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -104,3 +105,11 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     assert set(threading.enumerate()) <= threads
     assert open_files() <= files
+
+
+def wait_until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+    """Return when it holds; fail if it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from edge.errors import SourceError
 from edge.sources.reader import Feed, RecordedSource
 from edge.types import Frame
-from tests.edge.sources.clips import nothing_left_behind
+from tests.edge.sources.clips import nothing_left_behind, wait_until
 
 
 def frame(index: int) -> Frame:
@@ -38,13 +38,6 @@ class Recorded:
 
     def _close(self) -> None:
         self.closed_in.append(threading.current_thread().name)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_file_feed_loses_nothing_and_is_read_only_a_little_ahead() -> None:

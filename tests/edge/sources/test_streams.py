@@ -395,14 +395,6 @@ def test_a_sender_that_dies_is_noticed_at_once(end: Callable[[socket.socket], No
     assert isinstance(error, SourceEnded | NetworkError)
 
 
-def test_the_end_of_motion_jpeg() -> None:
-    pictures = [jpeg(index) for index in range(10)]
-    with motion_jpeg(pictures, loop=False, fps=100) as url, opened(url) as capture:
-        shots, error = read_all(capture)
-    assert numbers(shots) == list(range(10))
-    assert type(error) is SourceEnded
-
-
 def test_a_picture_that_was_cut_with_its_connection_is_not_shown() -> None:
     pictures = [jpeg(index, (640, 480)) for index in range(3)]
     parts = [
@@ -533,16 +525,6 @@ def test_a_stream_without_keyframes_is_shown_as_soon_as_it_is_whole() -> None:
     assert numbers(shots[:1])[0] < 40
 
 
-def test_a_stream_may_change_its_size() -> None:
-    small, large = coded(10), coded(11, (192, 128))
-    pictures = small + [(time_s + 1, units) for time_s, units in large]
-    with staged("pictures", pictures) as url, opened(url, READING) as capture:
-        shots, _ = read_all(capture)
-    images = [shot.image() for shot in shots]
-    assert [image.shape for image in images] == [(64, 96, 3)] * 10 + [(128, 192, 3)] * 10
-    assert [number(image) for image in images] == [*range(10), *range(10)]
-
-
 def test_a_picture_now_and_then_is_enough() -> None:
     def now_and_then(client: socket.socket) -> None:
         send_pictures(client, pictures, gap_s=1.1)
@@ -638,12 +620,6 @@ def test_a_clip_is_played_at_its_own_speed(clip: Path) -> None:
     assert [shot.pts_s for shot in whole] == pytest.approx([i / 30 for i in range(50)], abs=1e-3)
 
 
-def test_a_clip_announces_itself(clip: Path) -> None:
-    capture = ClipCapture(clip, "clip", loop=True)
-    assert capture.fps == 30.0
-    capture.close()
-
-
 def test_a_clip_in_a_loop_goes_on_for_ever_and_its_time_too(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "short.mp4", 4)
     clock = Clock()
@@ -672,16 +648,6 @@ def test_a_clip_does_not_hurry_after_its_reader_was_held_up(clip: Path) -> None:
         capture.read()
     assert clock.slept == pytest.approx([1 / 30] * 10, abs=1e-3)
     capture.close()
-
-
-def test_frames_without_times_follow_each_other(tmp_path: Path) -> None:
-    path = tmp_path / "bare.h264"
-    _segmented(path, 0.2, {})
-    clock = Clock()
-    whole = [shot for shot in play(path, clock, 9, loop=True) if shot is not None]
-    times = [shot.pts_s for shot in whole if shot.pts_s is not None]
-    assert len(times) == 9
-    assert all(0 < b - a < 0.1 for a, b in pairwise(times))
 
 
 @pytest.mark.parametrize("loop", [False, True])

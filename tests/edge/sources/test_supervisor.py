@@ -105,14 +105,6 @@ STORIES = {
        32500 | opened 2   | opening   | 34000 |
        32600 | frame 2    | streaming | 37600 |
     """,
-    "an open that never returns is left behind": """
-           0 | start      | opening   |  5000 | open 1
-        5000 | tick       | opening   | 10000 | silent timeout
-       10000 | tick       | opening   | 11000 | silent timeout
-       10999 | tick       | opening   | 11000 |
-       11000 | tick       | waiting   | 12000 | silent timeout
-       12000 | tick       | opening   | 16000 | open 2
-    """,
     "the first failure is told at once, the next in turn": """
            0 | start      | opening   |  5000 | open 1
           50 | refused 1  | waiting   |  1050 | silent network
@@ -123,11 +115,6 @@ STORIES = {
         2100 | tick       | opening   |  5050 | open 3
         5050 | tick       | opening   | 10050 | silent network
     """,
-    "a stream that opens and ends without a frame has failed for the first time too": """
-           0 | start      | opening   |  5000 | open 1
-          50 | opened 1   | opening   |  5000 |
-          60 | broken 1   | waiting   |  1060 | silent ended
-    """,
     "what is quickly back was never silent": """
            0 | start      | opening   |  5000 | open 1
          100 | opened 1   | opening   |  5000 |
@@ -137,13 +124,6 @@ STORIES = {
         1300 | tick       | opening   |  5200 | open 2
         1400 | opened 2   | opening   |  5200 |
         1500 | frame 2    | streaming |  6500 |
-    """,
-    "what is closing must be closed, or left behind, before another is opened": """
-           0 | start      | opening   |  5000 | open 1
-          50 | refused 1  | waiting   |  1050 | silent network
-        1049 | tick       | waiting   |  1050 |
-        1050 | tick       | opening   |  5050 | open 2
-        1100 | released 1 | opening   |  5050 |
     """,
     "a close that takes its time delays what follows": """
            0 | start      | opening   |  5000 | open 1
@@ -187,12 +167,6 @@ STORIES = {
       500020 | opened 4   | opening   | 505000 |
       500030 | frame 4    | streaming | 505030 |
     """,
-    "one that returns while another is waited for is forgotten": """
-           0 | start      | opening   |  5000 | open 1
-       11000 | tick       | waiting   | 12000 | silent timeout
-       11500 | released 1 | waiting   | 12000 |
-       12000 | tick       | opening   | 16000 | open 2
-    """,
     "what was left behind is not heard": """
            0 | start      | opening   |  5000 | open 1
        11000 | tick       | waiting   | 12000 | silent timeout
@@ -233,18 +207,6 @@ STORIES = {
           30 | finished 1 | ended     |       |
           40 | released 1 | ended     |       |
        99999 | tick       | ended     |       |
-    """,
-    "a recording without a frame ends too": """
-           0 | start      | opening   |  5000 | open 1
-          10 | opened 1   | opening   |  5000 |
-          20 | finished 1 | ended     |       |
-    """,
-    "a recording that stalled ends": """
-           0 | start      | opening   |  5000 | open 1
-          10 | opened 1   | opening   |  5000 |
-          20 | frame 1    | streaming |  5020 |
-        6000 | tick       | stalled   | 11000 | silent timeout
-        7000 | finished 1 | ended     |       |
     """,
     "a library that is absent does not come by waiting": """
            0 | start      | opening   |  5000 | open 1

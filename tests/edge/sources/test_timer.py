@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from edge.sources.timer import Timer
+from tests.edge.sources.clips import wait_until
 
 
 class Calls:
@@ -23,13 +23,6 @@ class Calls:
 
 def timer_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "patchwatch-timer"]
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_each_is_called_when_its_time_has_come_and_once() -> None:

@@ -52,29 +52,10 @@ def test_what_a_file_announces(tmp_path: Path) -> None:
         assert (source.name, source.fps, source.length) == (path, FPS, 20)
 
 
-def test_colours_are_bgr(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "red.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        red = np.zeros((48, 64, 3), np.uint8)
-        red[..., 2] = 255
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(red, format="bgr24")))
-        container.mux(stream.encode())
-    (frame,) = read(tmp_path / "red.mp4")
-    blue, green, red_mean = frame.image.reshape(-1, 3).mean(axis=0)
-    assert red_mean > 240
-    assert max(blue, green) < 15
-
-
 @pytest.mark.parametrize("suffix", ["mkv", "mov", "ts", "avi"])
 def test_containers(tmp_path: Path, suffix: str) -> None:
     frames = read(write_clip(tmp_path / f"a.{suffix}", 40))
     assert [number(frame.image) for frame in frames] == list(range(40))
-
-
-def test_odd_sizes(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "odd.mp4", 5, (97, 63), pixels="yuv444p")
-    assert {frame.image.shape for frame in read(path)} == {(63, 97, 3)}
 
 
 def test_times_of_a_variable_rate(tmp_path: Path) -> None:
