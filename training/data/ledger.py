@@ -44,7 +44,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path | None, data: Path) -> None:
-        self._fresh: list[tuple[object, ...]] = []
+        self._fresh: dict[Stamp, Probed] = {}
         place = folder or cache_folder()
         if place.resolve().is_relative_to(data.resolve()):
             raise UsageError(
@@ -67,22 +67,25 @@ class Ledger:
 
     def get(self, stamp: Stamp) -> Probed | None:
         """What is known of a file; None where nothing is, or the file has changed since."""
+        if stamp in self._fresh:
+            return self._fresh[stamp]
         question = "select * from files where path = ?"
         row = self._with(lambda sqlite: sqlite.execute(question, stamp[:1]).fetchone())
         return Probed(*row[3:]) if row and row[:3] == stamp else None
 
     def keep(self, stamp: Stamp, probed: Probed) -> None:
         """Keep what was learnt; a run that is killed loses some hundred at most."""
-        self._fresh.append((*stamp, *astuple(probed)))
+        self._fresh[stamp] = probed
         if len(self._fresh) == _WRITTEN_AT_ONCE:
             self._write()
 
     def _write(self) -> None:
         """All at once, as nobody else can write meanwhile."""
+        rows = [(*stamp, *astuple(probed)) for stamp, probed in self._fresh.items()]
 
         def write(sqlite: sqlite3.Connection) -> None:
             with sqlite:
-                sqlite.executemany(_INSERT, self._fresh)
+                sqlite.executemany(_INSERT, rows)
 
         self._with(write)
         self._fresh.clear()
