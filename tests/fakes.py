@@ -12,8 +12,11 @@ import numpy as np
 from typing_extensions import Self
 
 from edge.errors import NetworkError, SourceEnded
+from edge.live.views import View
 from edge.manifest import Manifest, PatchGrid, Training
+from edge.sinks.worker import WorkerHealth
 from edge.sources.base import Shot, SourceKind
+from edge.sources.live import Health
 from edge.types import Batch, Evidence, Frame, Image, Picture, Result
 
 
@@ -250,3 +253,38 @@ class FakeCapture:
         self._read += 1
         now_s = self._camera.clock()
         return Shot(now_s, now_s, convert)
+
+
+class FakeView(View):
+    """Keeps what it is told, and in which threads it was."""
+
+    name = "watch"
+    period_s = 0.01
+
+    def __init__(self) -> None:
+        self.names: list[list[str]] = []
+        self.results: list[tuple[str, Result]] = []
+        self.states: list[tuple[str, str, int]] = []
+        self.threads: set[threading.Thread] = set()
+
+    def sources(self, names: Sequence[str]) -> None:
+        self.names.append(list(names))
+
+    def result(self, name: str, result: Result, picture: Picture) -> None:
+        assert picture().shape == result.frame.image.shape
+        self.results.append((name, result))
+
+    def health(self, name: str, health: Health, sinks: Sequence[WorkerHealth]) -> None:
+        self.states.append((name, health.state, len(sinks)))
+        self.threads.add(threading.current_thread())
+
+    def tick(self) -> None:
+        self.threads.add(threading.current_thread())
+
+
+def wait_for(condition: Callable[[], object], within_s: float = 30) -> None:
+    """Wait until something is true; fail where it takes too long."""
+    until = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)

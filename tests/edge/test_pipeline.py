@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 
@@ -19,7 +20,7 @@ from edge.regions import RegionSpec, parse_region
 from edge.sinks.base import Sink
 from edge.sources.base import Source
 from edge.types import Evidence, Frame, Image, Picture, PixelFormat, Result
-from tests.fakes import FakeBackend, FakeSink, FakeSource, grey
+from tests.fakes import FakeBackend, FakeSink, FakeSource, FakeView, grey
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.1, min_frames=2)
 
@@ -91,6 +92,15 @@ def test_a_frame_too_small_for_the_model_is_an_error_and_the_run_goes_on() -> No
     assert sink.results[0].error is not None and "at least 5×5" in sink.results[0].error
     assert [r.verdict.state for r in sink.results] == ["uncertain", "fake"]
     assert (summary.frames, summary.scored) == (2, 1)
+
+
+def test_a_view_is_told_of_every_result_before_the_sinks_and_ticks_in_between() -> None:
+    view, sink = FakeView(), FakeSink()
+    pipeline(FakeSource([grey(9)] * 5), sink, views=[view]).run()
+    assert view.names == [["fake source"]]
+    assert [result for _, result in view.results] == sink.results
+    assert view.threads == {threading.current_thread()}
+    assert list(sink.results[0].timings_ms)[-2:] == ["watch", "keep"]
 
 
 def test_a_picture_of_a_recording_is_its_own_frames() -> None:

@@ -18,14 +18,8 @@ from edge.sinks.recording import RecordingSink
 from edge.types import Frame, Image, Picture, Result, Verdict
 from patchwatch import main
 from tests.fakes import grey
-from tests.onnx_files import write_model
 from tests.servers import motion_jpeg, rtsp_server
 from tests.shared_data import shared
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    return str(write_model(tmp_path / "model.onnx"))
 
 
 def write_clip(path: Path, images: list[Image], fps: float = 25.0) -> Path:

@@ -11,12 +11,6 @@ import pytest
 
 from patchwatch import main
 from tests.fakes import grey
-from tests.onnx_files import write_model
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    return str(write_model(tmp_path / "model.onnx"))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -10,14 +10,14 @@ from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.errors import ModelError, NetworkError, SinkError
 from edge.live.loop import Camera, LiveLoop
-from edge.live.views import Controls, View
+from edge.live.views import Controls
 from edge.regions import parse_region
 from edge.sinks.base import Sink
-from edge.sinks.worker import SinkWorker, WorkerHealth
-from edge.sources.live import Health, LiveSource
+from edge.sinks.worker import SinkWorker
+from edge.sources.live import LiveSource
 from edge.sources.policy import Limits, ReconnectPolicy
 from edge.types import Batch, Evidence, Picture, Result
-from tests.fakes import FakeBackend, FakeCamera, FakeSink, Step, Turn, grey
+from tests.fakes import FakeBackend, FakeCamera, FakeSink, FakeView, Step, Turn, grey, wait_for
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.0, min_frames=2)
 ONCE = ReconnectPolicy(retries=0)
@@ -56,13 +56,6 @@ def endless(value: int, every_s: float) -> Iterator[Step]:
     while True:
         yield grey(value)
         yield every_s
-
-
-def wait_for(condition: Callable[[], object], within_s: float = 10) -> None:
-    until = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_each_camera_has_its_own_verdict_and_its_own_sinks() -> None:
@@ -328,33 +321,6 @@ def test_it_ends_in_time_whatever_hangs() -> None:
     assert fine.closed
     gate.set()
     wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("patchwatch-")])
-
-
-class FakeView(View):
-    """Keeps what it is told, and in which threads it was."""
-
-    name = "keep"
-    period_s = 0.01
-
-    def __init__(self) -> None:
-        self.names: list[list[str]] = []
-        self.results: list[tuple[str, Result]] = []
-        self.states: list[tuple[str, str, int]] = []
-        self.threads: set[threading.Thread] = set()
-
-    def sources(self, names: Sequence[str]) -> None:
-        self.names.append(list(names))
-
-    def result(self, name: str, result: Result, picture: Picture) -> None:
-        assert picture().shape == result.frame.image.shape
-        self.results.append((name, result))
-
-    def health(self, name: str, health: Health, sinks: Sequence[WorkerHealth]) -> None:
-        self.states.append((name, health.state, len(sinks)))
-        self.threads.add(threading.current_thread())
-
-    def tick(self) -> None:
-        self.threads.add(threading.current_thread())
 
 
 def test_a_view_is_told_of_the_cameras_that_it_shows() -> None:

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -18,13 +17,9 @@ import pytest
 from patchwatch import main
 from tests.edge.live.desktop import Window, desktop
 from tests.edge.sources.clips import write_clip
+from tests.fakes import wait_for
 from tests.onnx_files import write_model
 from tests.servers import free_port
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    return str(write_model(tmp_path / "model.onnx"))
 
 
 @pytest.fixture
@@ -44,13 +39,6 @@ def records(path: Path) -> list[dict[str, Any]]:
         return []
     text = path.read_text()
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-
-
-def wait_for(condition: Callable[[], object], within_s: float = 30) -> None:
-    until = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 class Program:
