@@ -98,7 +98,8 @@ def check_options(sinks: object) -> dict[str, Strict]:
         raise ValueError("expected sinks by their names, each with its options.")
     for name in sinks:
         if name not in rows:
-            raise ValueError(f"there is no sink {name!r}. Expected one of: {', '.join(rows)}.")
+            known = ", ".join(rows) or "none in this version"
+            raise ValueError(f"there is no sink {name!r} here. Expected: {known}.")
     return {name: _checked(rows[name], options or {}) for name, options in sinks.items()}
 
 

@@ -94,7 +94,7 @@ def test_its_options_may_differ_between_cameras_and_are_checked_without_opening(
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"talley": {}}, "there is no sink 'talley'. Expected one of: tally."),
+        ({"talley": {}}, "there is no sink 'talley' here. Expected: tally."),
         ({"tally": {"start": "x"}}, "tally.start: .*found 'x'"),
         ({"tally": {"begin": 1}}, "tally.begin: "),
         (["tally"], "expected sinks by their names"),
