@@ -15,7 +15,6 @@ from edge.errors import ConfigError
 from edge.manifest import Preprocessing, RegionText
 from edge.schema import Strict
 from training.data.config import DataConfig
-from training.data.samples import SampleSettings
 from training.degrade import COLUMNS, H264_23, JPEG_75, JPEG_90, UNTOUCHED, Policy
 from training.models import ARCHITECTURES
 from training.settings import LoopSettings
@@ -94,22 +93,6 @@ class ModelConfig(Strict):
         if name not in ARCHITECTURES:
             raise ValueError(f"{name!r} is not known; expected one of {', '.join(ARCHITECTURES)}.")
         return name
-
-    def samples(self, workers: int) -> SampleSettings:
-        """The settings of the samples, for so many loading processes."""
-        data = self.data
-        return SampleSettings(
-            crop=data.crop,
-            resize=data.resize,
-            flip=data.flip,
-            policy=self.policy,
-            first_compression=data.first_compression,
-            pairs_share=data.pairs_share,
-            reduced_share=data.reduced_share,
-            reduced_rows=data.reduced_rows,
-            cache_mb=data.cache_mb // max(workers, 1),
-            seed=self.seed,
-        )
 
     def view(self) -> View:
         """What of a validation picture is scored."""

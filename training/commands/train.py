@@ -33,6 +33,7 @@ from edge.schema import code_commit
 from edge.terminal import console, positive
 from training.checkpoint import SUFFIX, Card, card_path, load_checkpoint, load_published
 from training.config import ModelConfig, TrainConfig, load_config
+from training.data.dataset import TrainingData
 from training.data.folders import Picture
 from training.data.module import PictureData
 from training.evaluation import Evaluation, evaluate
@@ -45,7 +46,6 @@ from training.progress import progress_bar
 from training.run_folder import CONFIG, begin, require_usable
 from training.settings import DEVICES, Machine
 from training.trainer import LOG, fit, is_main_process
-from training.training_data import TrainingData
 from training.validation import limited
 
 IMAGENET = Path("imagenet")

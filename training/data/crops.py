@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from edge.regions import resize_antialiased
-from edge.types import Batch, FloatArray, Image
+from edge.types import Batch, Image
 from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
-
-Sample = tuple[Image, int]
-"""A crop, uint8 [size, size, 3] BGR, and its label."""
-
-
-def stacked(samples: Sequence[Sample]) -> tuple[Batch, FloatArray]:
-    """Crops as uint8 [N, size, size, 3] BGR, and labels as float32 [N].
-
-    Arrays, not tensors: loading processes hand tensors over by file descriptor, which leaves a
-    traceback when Ctrl-C comes between.
-    """
-    crops, labels = zip(*samples, strict=True)
-    return np.stack(crops), np.array(labels, dtype=np.float32)
 
 
 def random_crop(image: Image, size: int, rng: np.random.Generator) -> Image:

@@ -65,7 +65,10 @@ class PictureData(pl.LightningDataModule):
         super().__init__()
         self._data, self._folder, self._smallest, self._out = data, folder, smallest, out
         self._batch, self._workers = batch, workers
-        self._settings = sample_settings(data, policy, seed, workers, clean=clean)
+        names = SampleSettings.__dataclass_fields__.keys() & DataConfig.model_fields.keys()
+        values = {name: getattr(data, name) for name in names}
+        values["cache_mb"] //= max(workers, 1)
+        self._settings = SampleSettings(**values, policy=policy, clean=clean, seed=seed)
 
     def setup(self, stage: str | None = None) -> None:
         """Find all pictures, once, as `found`; errors as of `open_training_data`."""
@@ -105,29 +108,3 @@ class PictureData(pl.LightningDataModule):
             collate_fn=collated,
             worker_init_fn=leave_signals_to_parent,
         )
-
-
-def sample_settings(
-    data: DataConfig,
-    policy: Policy | None,
-    seed: int,
-    workers: int = 0,
-    *,
-    clean: bool = False,
-    mirror: bool = True,
-) -> SampleSettings:
-    """The settings of samples, each of `workers` loading processes with its share of the memory."""
-    return SampleSettings(
-        crop=data.crop,
-        resize=data.resize,
-        flip=data.flip,
-        policy=policy,
-        first_compression=data.first_compression,
-        pairs_share=data.pairs_share,
-        reduced_share=data.reduced_share,
-        reduced_rows=data.reduced_rows,
-        mirror=mirror,
-        clean=clean,
-        cache_mb=data.cache_mb // max(workers, 1),
-        seed=seed,
-    )

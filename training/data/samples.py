@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -19,13 +19,13 @@ from typing_extensions import NotRequired
 from edge.regions import resize_antialiased
 from edge.sources.images import read_image
 from edge.types import Image
-from training.data.cache import PictureCache
 from training.data.crops import part_at, resized
 from training.data.folders import LABEL_FOLDERS, Picture
 from training.data.pictures import BalancedDraw
 from training.degrade import Chain, Policy, first_jpeg
 
 _LOSSY_FILES = frozenset({".jpg", ".jpeg"})
+_MEBIBYTE = 2**20
 _LABELS = len(LABEL_FOLDERS)
 
 
@@ -59,8 +59,6 @@ class SampleSettings:
         policy: of the degradations; None for none.
         reduced_share: of the samples that show the picture reduced as a whole; it is degraded
             before, as the device reduces what it receives.
-        mirror: fill pictures up by mirroring where they are too small for a crop and what is done
-            to it; if not, the sample is smaller.
         clean: give the crop from before its degradations too.
         cache_mb: mebibytes of decoded pictures that one loading process keeps.
     """
@@ -73,7 +71,6 @@ class SampleSettings:
     pairs_share: float = 0.5
     reduced_share: float = 0.0
     reduced_rows: tuple[int, int] = (256, 512)
-    mirror: bool = True
     clean: bool = False
     cache_mb: int = 0
     seed: int = 0
@@ -132,8 +129,6 @@ class PictureSamples(Dataset[Sample]):
         picture = self._cache.read(path)
         shorter = min(picture.shape[:2])
         size = settings.crop
-        if not settings.mirror:
-            size = chain.left_of(shorter, size)
         seen = max(size, round(size * shorter / rows)) if reduced else size
         part = part_at(picture, chain.needed(seen), at)
         if settings.first_compression and path.suffix.lower() not in _LOSSY_FILES:
@@ -157,6 +152,28 @@ class PictureSamples(Dataset[Sample]):
 
     def _read(self, path: Path) -> Image:
         return resized(read_image(path), self._settings.resize)
+
+
+class PictureCache:
+    """Reads pictures (path → uint8 [H, W, 3] BGR), and keeps the first of them up to `limit_mb`.
+
+    Nothing is let go for another: when pictures are drawn evenly, no choice beats the first.
+    """
+
+    def __init__(self, limit_mb: int, read: Callable[[Path], Image] = read_image) -> None:
+        self._left, self._read = limit_mb * _MEBIBYTE, read
+        self._kept: dict[Path, Image] = {}
+
+    def read(self, path: Path) -> Image:
+        """The picture, not to be written to; a SourceError where it cannot be read."""
+        if path in self._kept:
+            return self._kept[path]
+        image = self._read(path)
+        image.setflags(write=False)
+        if image.nbytes <= self._left:
+            self._left -= image.nbytes
+            self._kept[path] = image
+        return image
 
 
 class Share(NamedTuple):
@@ -193,19 +210,3 @@ def collated(samples: Sequence[Sample]) -> dict[str, Tensor]:
     if "clean" in samples[0]:
         batch["clean"] = torch.from_numpy(np.stack([sample["clean"] for sample in samples]))
     return batch
-
-
-class CropSamples(Dataset[tuple[Image, int]]):
-    """The same as pairs of a crop and a label; the crop is [2, size, size, 3] with a clean one."""
-
-    def __init__(
-        self,
-        pictures: Sequence[Picture],
-        pairs: Sequence[AlignedPair],
-        settings: SampleSettings,
-    ) -> None:
-        self._samples = PictureSamples(pictures, pairs, settings)
-
-    def __getitem__(self, index: int) -> tuple[Image, int]:
-        sample = self._samples[index]
-        return sample["frames"], sample["label"]

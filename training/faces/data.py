@@ -14,9 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from edge.errors import SourceError, UsageError
 from edge.sources.images import read_image
 from edge.types import Image
-from training.data.cache import PictureCache
 from training.data.crops import resized
-from training.data.samples import BatchSampler, Sample, Share, collated
+from training.data.samples import BatchSampler, PictureCache, Sample, Share, collated
 from training.faces.augment import Augment
 from training.faces.config import FacesConfig
 from training.faces.sets import LABELS, FaceItem, FaceSet, Split

@@ -39,6 +39,7 @@ from training.calibration import CrossFit, calibrate, figures
 from training.checkpoint import SUFFIX, save_checkpoint
 from training.commands.train import first_model, make_card
 from training.config import load_config
+from training.data.dataset import TrainingData, open_training_data
 from training.data.folders import Picture
 from training.evaluation.metrics import called
 from training.evaluation.record import Evaluation
@@ -50,7 +51,6 @@ from training.probe.fit import Head, HeadFit, Rows
 from training.program import run_program
 from training.progress import print_table, progress_bar
 from training.run_folder import begin, require_usable
-from training.training_data import TrainingData, find_data
 from training.validation import limited
 
 TRIED = "tried.json"
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     torch.manual_seed(config.seed)
     model = first_model(config).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    data = find_data(config, args.data, model.grid.smallest_input(), out)
+    data = open_training_data(config.data, args.data, model.grid.smallest_input(), out)
     if not args.resume:
         begin(args.output, config)
     probe = Probe(config, data, sources)

@@ -3,17 +3,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from training.data.crops import centre_crop, normalised, part_at, random_crop, resized, stacked
+from training.data.crops import centre_crop, normalised, part_at, random_crop, resized
 
 
 def numbered(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.arange(height * width * 3).astype(np.uint8).reshape(height, width, 3)
-
-
-def test_stacked_keeps_the_order() -> None:
-    batch, labels = stacked([(numbered(4, 4), 0), (numbered(4, 4), 1)])
-    assert batch.shape == (2, 4, 4, 3) and batch.dtype == np.uint8
-    assert labels.tolist() == [0, 1] and labels.dtype == np.float32
 
 
 def test_crops_fall_anywhere_and_stay_inside() -> None:

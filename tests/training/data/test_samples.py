@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from tests.training.pictures import SIDE, smooth_noise, write_split
+from edge.types import Image
+from tests.training.pictures import smooth_noise, write_split
 from training.data.folders import Picture, index_folder
-from training.data.samples import CropSamples, SampleSettings
+from training.data.samples import PictureCache, PictureSamples, SampleSettings
 from training.degrade import Policy
 
 PLAIN = SampleSettings(crop=16, flip=False, first_compression=False)
@@ -32,26 +33,13 @@ def test_samples_are_balanced_reproducible_and_of_one_size(tmp_path: Path) -> No
     write_split(tmp_path, per_source=2, seed=0)
     pictures = index_folder(tmp_path).pictures
     settings = SampleSettings(crop=32, policy=Policy(), seed=5)
-    samples, again = CropSamples(pictures, [], settings), CropSamples(pictures, [], settings)
-    assert [samples[i][1] for i in range(12)] == [0, 1] * 6
-    assert all(samples[i][0].shape == (32, 32, 3) for i in range(12))
-    backwards = [again[i][0] for i in reversed(range(12))]
-    assert all(np.array_equal(samples[i][0], backwards[11 - i]) for i in range(12))
-    other = CropSamples(pictures, [], replace(settings, seed=6))
-    assert not np.array_equal(samples[3][0], other[3][0])
-
-
-def test_a_picture_that_is_too_small_gives_a_smaller_sample_where_none_is_mirrored(
-    tmp_path: Path,
-) -> None:
-    write_split(tmp_path, per_source=2, seed=0)
-    pictures = index_folder(tmp_path).pictures
-    shrinking = Policy(untouched=0, two=0, single={"resize": 1}, scale=(0.5, 0.5))
-    settings = SampleSettings(crop=48, policy=shrinking)
-    mirrored = CropSamples(pictures, [], settings)
-    smaller = CropSamples(pictures, [], replace(settings, mirror=False))
-    assert {mirrored[i][0].shape for i in range(4)} == {(48, 48, 3)}
-    assert {smaller[i][0].shape for i in range(4)} == {(SIDE // 2, SIDE // 2, 3)}
+    samples, again = PictureSamples(pictures, [], settings), PictureSamples(pictures, [], settings)
+    assert [samples[i]["label"] for i in range(12)] == [0, 1] * 6
+    assert all(samples[i]["frames"].shape == (32, 32, 3) for i in range(12))
+    backwards = [again[i]["frames"] for i in reversed(range(12))]
+    assert all(np.array_equal(samples[i]["frames"], backwards[11 - i]) for i in range(12))
+    other = PictureSamples(pictures, [], replace(settings, seed=6))
+    assert not np.array_equal(samples[3]["frames"], other[3]["frames"])
 
 
 def test_a_small_source_is_drawn_as_often_as_a_large_one(tmp_path: Path) -> None:
@@ -59,8 +47,8 @@ def test_a_small_source_is_drawn_as_often_as_a_large_one(tmp_path: Path) -> None
     for name, level, count in (("rare", 0, 1), ("common", 255, 9)):
         path = _grey(tmp_path / f"{name}.png", level)
         pictures += [Picture(path, label, name) for label in (0, 1) for _ in range(count)]
-    samples = CropSamples(pictures, [], PLAIN)
-    drawn = Counter(bool(samples[i][0].mean() > 128) for i in range(200))
+    samples = PictureSamples(pictures, [], PLAIN)
+    drawn = Counter(bool(samples[i]["frames"].mean() > 128) for i in range(200))
     assert 70 < drawn[True] < 130
 
 
@@ -72,11 +60,11 @@ def test_both_sides_of_a_pair_meet_the_same(tmp_path: Path, first_compression: b
     settings = SampleSettings(
         crop=32, policy=Policy(untouched=0), first_compression=first_compression
     )
-    samples = CropSamples([], [_Pair(path, path, "vae")], settings)
+    samples = PictureSamples([], [_Pair(path, path, "vae")], settings)
     sides = [samples[i] for i in range(40)]
-    assert [label for _, label in sides] == [0, 1] * 20
-    assert all(np.array_equal(sides[i][0], sides[i + 1][0]) for i in range(0, 40, 2))
-    assert len({image.tobytes() for image, _ in sides}) == 20
+    assert [side["label"] for side in sides] == [0, 1] * 20
+    assert all(np.array_equal(sides[i]["frames"], sides[i + 1]["frames"]) for i in range(0, 40, 2))
+    assert len({side["frames"].tobytes() for side in sides}) == 20
 
 
 def test_a_pair_of_a_jpeg_and_a_lossless_file_shares_its_crop(tmp_path: Path) -> None:
@@ -84,8 +72,11 @@ def test_a_pair_of_a_jpeg_and_a_lossless_file_shares_its_crop(tmp_path: Path) ->
     PillowImage.fromarray(image).save(tmp_path / "a.jpg", quality=98, subsampling=0)
     PillowImage.fromarray(image).save(tmp_path / "a.png")
     pair = _Pair(tmp_path / "a.jpg", tmp_path / "a.png", "vae")
-    samples = CropSamples([], [pair], SampleSettings(crop=32))
-    apart = [np.abs(samples[i][0].astype(int) - samples[i + 1][0]).mean() for i in range(0, 20, 2)]
+    samples = PictureSamples([], [pair], SampleSettings(crop=32))
+    apart = [
+        np.abs(samples[i]["frames"].astype(int) - samples[i + 1]["frames"]).mean()
+        for i in range(0, 20, 2)
+    ]
     assert 0 < max(apart) < 15  # two unlike crops are some 60 apart
 
 
@@ -95,8 +86,8 @@ def test_pairs_make_up_their_share_and_decoders_count_evenly(tmp_path: Path) -> 
     pairs = [_Pair(levels["q"], levels["r"], "often")] * 9 + [
         _Pair(levels["q"], levels["s"], "seldom")
     ]
-    samples = CropSamples(pictures, pairs, replace(PLAIN, pairs_share=0.75))
-    seen = Counter(int(samples[2 * j + 1][0].mean()) for j in range(400))
+    samples = PictureSamples(pictures, pairs, replace(PLAIN, pairs_share=0.75))
+    seen = Counter(int(samples[2 * j + 1]["frames"].mean()) for j in range(400))
     assert 260 < seen[120] + seen[180] < 340
     assert 110 < seen[120] < 190 and 110 < seen[180] < 190
 
@@ -105,5 +96,18 @@ def test_pictures_are_resized_where_that_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     PillowImage.fromarray(smooth_noise(np.random.default_rng(0), 96)).save(path)
     pictures = [Picture(path, label, "a") for label in (0, 1)]
-    samples = CropSamples(pictures, [], replace(PLAIN, resize=16))
-    assert np.array_equal(samples[0][0], samples[7][0])
+    samples = PictureSamples(pictures, [], replace(PLAIN, resize=16))
+    assert np.array_equal(samples[0]["frames"], samples[7]["frames"])
+
+
+def test_pictures_are_kept_up_to_the_bound() -> None:
+    reads: list[str] = []
+
+    def read(path: Path) -> Image:
+        reads.append(path.name)
+        return np.zeros((512, 512, 3), np.uint8)  # three quarters of a mebibyte
+
+    cache = PictureCache(1, read)
+    for name in ("a", "b", "a", "b"):
+        assert cache.read(Path(name)).shape == (512, 512, 3)
+    assert reads == ["a", "b", "b"]
