@@ -86,11 +86,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="list of sources with group, year and matched source, for tables by these",
     )
     add_workers_argument(parser)
-    _add_model_arguments(parser)
-    _add_output_arguments(parser)
-
-
-def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("models")
     group.add_argument("--region", metavar="R", help=f"{SYNTAX} (default: each model's own)")
     group.add_argument(
@@ -100,6 +95,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--preprocessing", metavar="P", help=f"of .pth files: {', '.join(get_args(Preprocessing))}"
     )
+    _add_output_arguments(parser)
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,15 +128,24 @@ def run(args: argparse.Namespace) -> int:
     """Score or read, print the tables, write what was asked for."""
     _check_usage(args)
     if args.check:
-        return _check(args.card, args.source)
+        problem = stale(args.card, args.source)
+        if problem:
+            sys.stderr.write(f"patchwatch: {problem}\n")
+        return FAILED if problem else 0
     if args.output:
         require_matplotlib()
         require_folder(args.output)
     with stop_signals():
         summary, record = _read(args) if args.source else _evaluated(args)
-        _print(summary)
+        tables = results_console()
+        tables.print(about(summary), markup=False, soft_wrap=True)
+        for grid in grids(summary):
+            tables.print(grid.rich())
+        for note in notes(summary):
+            tables.print(note, markup=False, soft_wrap=True)
         _write(args, summary, record)
-    return FAILED if _is_partial(summary) else 0
+    lost = any(c.without_logit for m in summary.models for c in m.columns.values())
+    return FAILED if summary.left_out or lost else 0
 
 
 def _check_usage(args: argparse.Namespace) -> None:
@@ -156,14 +161,6 @@ def _check_usage(args: argparse.Namespace) -> None:
     for path, suffix in ((args.compact, ".json"), (args.card, ".md")):
         if path and path.suffix != suffix:
             raise UsageError(f"expected a name that ends in {suffix}, found {str(path)!r}.")
-
-
-def _check(card: Path, source: Path) -> int:
-    problem = stale(card, source)
-    if problem is None:
-        return 0
-    sys.stderr.write(f"patchwatch: {problem}\n")
-    return FAILED
 
 
 def _read(args: argparse.Namespace) -> tuple[Summary, Record | None]:
@@ -226,15 +223,6 @@ def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[Path]]:
     return models, folders
 
 
-def _print(summary: Summary) -> None:
-    out = results_console()
-    out.print(about(summary), markup=False, soft_wrap=True)
-    for grid in grids(summary):
-        out.print(grid.rich())
-    for note in notes(summary):
-        out.print(note, markup=False, soft_wrap=True)
-
-
 def _write(args: argparse.Namespace, summary: Summary, record: Record | None) -> None:
     out = console()
     if args.output:
@@ -254,8 +242,3 @@ def _write(args: argparse.Namespace, summary: Summary, record: Record | None) ->
     if args.card:
         changed = write_card(args.card, summary)
         out.print(f"{args.card}: {'rewritten' if changed else 'unchanged'}", markup=False)
-
-
-def _is_partial(summary: Summary) -> bool:
-    lost = any(c.without_logit for m in summary.models for c in m.columns.values())
-    return bool(summary.left_out) or lost

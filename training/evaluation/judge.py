@@ -37,13 +37,8 @@ _AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class JudgeOptions:
-    """How models are evaluated.
-
-    Attributes:
-        columns: names in `COLUMNS`.
-        fps: frames per second taken from videos.
-        workers: processes that prepare pictures; 0 for none of their own.
-        seed: of the intervals, for the record.
+    """Names in `COLUMNS`, frames per second taken from videos, processes that prepare pictures (0
+    for none of their own), and the seed of the intervals, for the record.
     """
 
     columns: tuple[str, ...]
@@ -162,10 +157,7 @@ def judge(
 class Prepared:
     """One picture or frame under each degradation, or why its whole file is left out.
 
-    Attributes:
-        entry: index of the file.
-        versions: None at the end of a file.
-        reason: why it cannot be read to its end; None for a sound file.
+    `entry` is the file's index; `versions` is None at its end, where `reason` says what is wrong.
     """
 
     entry: int
@@ -177,12 +169,6 @@ def prepared(
     entries: Sequence[Entry], columns: Sequence[str], fps: float, workers: int
 ) -> Iterator[Prepared]:
     """Yield the frames of each file in order, and after the last of a file one without versions.
-
-    Args:
-        entries: files.
-        columns: names in `COLUMNS`.
-        fps: frames per second of videos.
-        workers: processes; 0 for this one.
 
     Raises:
         SourceError: a process died.

@@ -141,14 +141,9 @@ def two_stage(
 ) -> tuple[list[Weights], npt.NDArray[np.int64]]:
     """Draw sources with replacement, and pictures of each as often as its source was drawn.
 
-    Args:
-        sizes: pictures per source; at least one source, none empty.
-        rng: of the draws.
-        draws: how many.
-
     Returns:
-        Per source how often each picture was drawn, [draws, pictures]; and how often each source
-        was, [draws, sources].
+        Per source, of these sizes, how often each picture was drawn, [draws, pictures]; and how
+        often each source was, [draws, sources].
     """
     counts = rng.multinomial(len(sizes), [1 / len(sizes)] * len(sizes), size=draws)
     drawn = [resampled(size, rng, counts[:, k] * size) for k, size in enumerate(sizes)]
@@ -156,13 +151,7 @@ def two_stage(
 
 
 def resampled(size: int, rng: np.random.Generator, picks: npt.ArrayLike) -> Weights:
-    """Draw things of one kind with replacement: how often each was, float32 [draws, size].
-
-    Args:
-        size: how many there are.
-        rng: of the draws.
-        picks: int [draws], how many are drawn in each.
-    """
+    """Draw `picks` of `size` things with replacement: how often each was, float32 [draws, size]."""
     return rng.multinomial(np.asarray(picks), [1 / size] * size).astype(np.float32)
 
 
@@ -192,12 +181,7 @@ def resample(
     A generator's own row keeps the generator and resamples its pictures, and photographs by camera
     and picture; the mean resamples generators too.
 
-    Args:
-        evaluation: only finite logits under `column`; both labels occur.
-        column: a degradation.
-        calibration: as of `measure`.
-        seed: of the draws.
-        draws: how many.
+    Every logit under `column` is finite, and both labels occur.
     """
     cameras, generators = (evaluation.by_source(column, label) for label in (0, 1))
     reals: Logits = np.concatenate(list(cameras.values()))
@@ -266,10 +250,7 @@ def share_estimate(flags: Mapping[str, Flags], seed: int, draws: int = DRAWS) ->
     It is never narrower than Wilson's (Probable Inference, 1927) of as many pictures: a resample of
     nothing but False is always 0, which does not mean that the share is.
 
-    Args:
-        flags: source → bool [pictures].
-        seed: of the draws.
-        draws: how many.
+    Flags are by source.
     """
     from scipy.stats import binomtest  # type: ignore[import-untyped]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from edge.regions import cut, parse_region, resize_antialiased
 from edge.sources.images import read_image
 from edge.types import Batch, Image
 from training.data.crops import centre_crop, normalised, part_at, resized
-from training.degrade import COLUMNS, Policy, first_jpeg
+from training.degrade import COLUMNS, Chain, Policy, first_jpeg
 from training.loading_process import leave_signals_to_parent
 from training.models import PatchModel
 from training.probe.config import ProbeConfig, ViewConfig
@@ -43,24 +43,12 @@ _LOSSY_FILES = frozenset({".jpg", ".jpeg"})
 Features = npt.NDArray[np.float32]
 
 
-class Look(Protocol):
-    """What the model is shown of a picture; its `repr` says everything that matters."""
-
-    def __call__(self, image: Image, path: Path) -> list[Image]:
-        """Crops of one size, uint8 [h, w, 3] BGR, whose features are averaged."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A degraded training sample; both sides of a pair have equal samples.
 
-    Attributes:
-        view: what of the picture.
-        policy: of the degradations; None for none.
-        first_compression: give lossless files a first JPEG, as nearly every photograph has had one.
-        flip: mirror every other sample.
-        seed: of every random number.
+    Called with a picture and its file, it gives crops of one size, uint8 [h, w, 3] BGR, whose
+    features are averaged. Its `repr` says everything that they depend on.
     """
 
     view: ViewConfig
@@ -73,29 +61,26 @@ class Sample:
         rng = np.random.default_rng(self.seed)
         at, mirrored, share = (rng.random(), rng.random()), rng.random() < 0.5, rng.random()
         image = _reduced(image, self.view.shorter_side, share)
-        chain = self.policy.draw(rng) if self.policy else None
+        chain = self.policy.draw(rng) if self.policy else Chain()
         size = self.view.crop
         if size is not None:
-            size = chain.left_of(min(image.shape[:2]), size) if chain else size
-            image = part_at(image, chain.needed(size) if chain else size, at)
+            size = chain.left_of(min(image.shape[:2]), size)
+            image = part_at(image, chain.needed(size), at)
         if self.first_compression and path.suffix.lower() not in _LOSSY_FILES:
             image = first_jpeg(image, rng)
         if self.flip and mirrored:
             image = image[:, ::-1]
         image = np.ascontiguousarray(image)
-        if chain is not None and min(image.shape[:2]) >= chain.needed(1):
+        if min(image.shape[:2]) >= chain.needed(1):
             image = chain(image) if size is None else chain.crop(image, size)
         return [crop.image for crop in cut(image, parse_region(self.view.region))]
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A picture under a column of the report, as the device looks at it.
+    """A picture under a column of the report, as the device looks at it; called as `Sample`.
 
-    Attributes:
-        column: a name in `COLUMNS`.
-        region: of the model.
-        resize, crop: what is done to a picture first; see `training.validation.View`.
+    It is first resized and cropped as `training.validation.View` says.
     """
 
     column: str
@@ -124,15 +109,12 @@ def samples_of(config: ProbeConfig, digest: str) -> tuple[Sample, ...]:
     )
 
 
+Look = Sample | Reported
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The looks at one file.
-
-    Attributes:
-        path: the file.
-        digest: of its content.
-        looks: at least one.
-    """
+    """The looks at one file, whose content has this digest."""
 
     path: Path
     digest: str
