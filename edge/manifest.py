@@ -173,11 +173,7 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def parse_manifest(text: str, where: str) -> Manifest:
-    """Read a manifest.
-
-    Args:
-        text: its JSON.
-        where: the file it came from, for messages.
+    """Read the JSON of a manifest; `where` names the file in messages.
 
     Raises:
         ManifestError: not JSON, of a newer schema, or with a wrong or unknown field.
@@ -188,7 +184,12 @@ def parse_manifest(text: str, where: str) -> Manifest:
         raise ManifestError(
             f"{where}: its manifest is not JSON ({error}). Export the model again."
         ) from error
-    _refuse_newer_schema(data, where)
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ManifestError(
+            f"{where}: manifest schema {version} is newer than {SCHEMA_VERSION}, the newest that "
+            "this patchwatch reads. Update patchwatch, or export the model with this version."
+        )
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
@@ -197,12 +198,3 @@ def parse_manifest(text: str, where: str) -> Manifest:
         raise ManifestError(
             f"{where}: manifest field {field}: {first['msg']}. Export the model again."
         ) from error
-
-
-def _refuse_newer_schema(data: object, where: str) -> None:
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise ManifestError(
-            f"{where}: manifest schema {version} is newer than {SCHEMA_VERSION}, the newest that "
-            "this patchwatch reads. Update patchwatch, or export the model with this version."
-        )

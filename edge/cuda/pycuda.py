@@ -150,7 +150,7 @@ class Cuda:
     def mirrored(
         self, shape: Sequence[int], dtype: npt.DTypeLike, mapped: bool = False
     ) -> MirroredArray:
-        """A page-locked array together with its place on the GPU; see `MirroredArray`."""
+        """A page-locked array with its place on the GPU; not cleared."""
         host = self.page_locked(shape, dtype, mapped)
         try:
             device = None if mapped else self.allocate(host.array.nbytes)
@@ -353,12 +353,7 @@ class HostMemory(Owned):
 
 
 class MirroredArray:
-    """A page-locked array and its place on the GPU: its own address if mapped, else a block.
-
-    Attributes:
-        array: the CPU's side.
-        pointer: the GPU's.
-    """
+    """A page-locked `array`, and its `pointer` on the GPU: its own if mapped, else a block's."""
 
     def __init__(self, cuda: Cuda, host: HostMemory, device: DeviceMemory | None) -> None:
         self._cuda, self._host, self._device = cuda, host, device

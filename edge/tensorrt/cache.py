@@ -26,13 +26,7 @@ _ONNX_TAG = b"\x08"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
-    """An engine that was verified, in memory.
-
-    Attributes:
-        plan: TensorRT's bytes.
-        sidecar: what it is.
-        path: its file; None for one that could not be written anywhere.
-    """
+    """An engine that was verified, in memory; `path` is None if it could not be written."""
 
     plan: bytes
     sidecar: Sidecar
@@ -110,10 +104,7 @@ class EngineCache:
         return engine
 
     def install(self, plan: bytes, sidecar: Sidecar) -> Engine:
-        """Keep an engine: both files appear whole, the engine first.
-
-        Where the folder cannot be written the engine is used from memory, which is logged.
-        """
+        """Keep an engine; if that fails it is used from memory, which is logged."""
         path = self.path_of(sidecar.key, sidecar.manifest.name)
         try:
             write_engine(path, plan, sidecar)
@@ -138,13 +129,9 @@ class EngineCache:
 
     @contextmanager
     def building(self, key: EngineKey, waiting: Callable[[], None]) -> Iterator[None]:
-        """Only one process builds an engine of a key; the others wait for it.
+        """Only one process builds an engine of a key; others call `waiting` once, and wait.
 
         In a folder that cannot be written each process builds its own.
-
-        Args:
-            key: of the engine.
-            waiting: called once if another process is building it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -162,11 +149,7 @@ class EngineCache:
 
 
 def write_engine(path: Path, plan: bytes, sidecar: Sidecar) -> None:
-    """Write an engine and its sidecar, each whole or not at all.
-
-    Raises:
-        SinkError: the folder cannot be written.
-    """
+    """Write an engine and its sidecar, each whole or not at all; raises as `write_whole` does."""
     # A reader between the two finds a sidecar of other bytes, or none, and builds for itself.
     write_whole(path, plan)
     write_whole(sidecar_path(path), sidecar.to_json())

@@ -165,11 +165,7 @@ class Sidecar(Strict):
 
 
 def parse_sidecar(text: str, where: str) -> Sidecar:
-    """Read a sidecar.
-
-    Args:
-        text: its JSON.
-        where: the file it came from, for messages.
+    """Read the JSON of a sidecar; `where` names the file in messages.
 
     Raises:
         EngineError: not JSON, of another schema, or with a wrong, missing or unknown field.

@@ -54,11 +54,7 @@ class Engines(Protocol):
     """Gives engines for shapes."""
 
     def get(self, machine: Machine, shape: Shape) -> Engine:
-        """The engine for a shape on this machine.
-
-        Raises:
-            EngineError: there is none.
-        """
+        """The engine for a shape on this machine, or an `EngineError`."""
         ...
 
     def refused(self, engine: Engine) -> bool:
@@ -67,13 +63,13 @@ class Engines(Protocol):
 
 
 class EngineStore:
-    """Engines of one model file at one precision, built when they are first needed.
+    """Engines of one model file (.onnx) at one precision, built when they are first needed.
 
     Args:
-        model: the model file, `.onnx`.
+        model: the file.
         manifest: its manifest.
         precision: of the engines.
-        build: builds what does not exist; None if nothing can be built here.
+        build: None if nothing can be built here.
         cache: where engines are kept.
         progress: see `Progress`.
     """

@@ -196,7 +196,7 @@ def test_what_cannot_be_is_one_sentence(
 
 
 def test_without_tensorrt_or_a_driver_it_is_a_sentence(
-    words: tuple[object, ...], tmp_path: Path
+    words: tuple[object, ...], tmp_path: Path, software_cuda: Path
 ) -> None:
     command = [sys.executable, "-m", "patchwatch", *map(str, words)]
     without = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
