@@ -19,7 +19,8 @@ from pathlib import Path
 from rich.table import Table
 
 from edge.commands.run import watch
-from edge.config import OutputConfig, RunConfig
+from edge.config import RunConfig
+from edge.config.parts import OutputConfig
 from edge.decision.verdict import judge_once
 from edge.demo import FPS, Part, frames, load_parts
 from edge.errors import SinkError

@@ -17,7 +17,9 @@ from pydantic import BaseModel, Field, TypeAdapter, model_validator
 from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
-from edge.config.files import checked, model_in, read_yaml
+from edge.config.files import checked as checked
+from edge.config.files import model_in
+from edge.config.files import read_yaml as read_yaml
 from edge.config.parts import (
     AlertConfig,
     BackendConfig,
@@ -36,25 +38,6 @@ from edge.schema import Flag, Strict
 from edge.sinks import wanted
 from edge.sinks.paths import PLACE, file_stem
 from edge.weights import DEFAULT
-
-__all__ = [
-    "PLACE",
-    "AlertConfig",
-    "BackendConfig",
-    "CameraConfig",
-    "CaptureConfig",
-    "OutputConfig",
-    "RunConfig",
-    "add_flags",
-    "build_config",
-    "checked",
-    "flags_in",
-    "json_schema",
-    "load_config",
-    "override",
-    "read_yaml",
-    "replace_sources",
-]
 
 _COMMON = ("region", "capture", "verdict", "output", "alerts", "sinks")
 """What may be set for all cameras, and for each of them."""

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from edge.config import CameraConfig, RunConfig, build_config
+from edge.config import RunConfig, build_config
+from edge.config.parts import CameraConfig
 from edge.detector import Detector
 from edge.errors import ConfigError, PatchwatchError, SourceError
 from edge.live.loop import Camera, LiveLoop

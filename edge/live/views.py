@@ -16,7 +16,7 @@ from typing import Protocol
 from rich.console import Console
 from typing_extensions import Self
 
-from edge.config import OutputConfig
+from edge.config.parts import OutputConfig
 from edge.sinks.worker import WorkerHealth
 from edge.sources.base import Source
 from edge.sources.live import Health

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from edge.sinks.paths import placed
 
 if TYPE_CHECKING:
-    from edge.config import CameraConfig, RunConfig
+    from edge.config import RunConfig
+    from edge.config.parts import CameraConfig
     from edge.schema import Strict
     from edge.sinks.base import ConfiguredSink, SinkContext
 

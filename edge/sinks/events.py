@@ -22,7 +22,7 @@ from edge.sinks.paths import file_stem, free_name, local_stamp, make_folder, pla
 from edge.types import Picture, Result
 
 if TYPE_CHECKING:
-    from edge.config import AlertConfig
+    from edge.config.parts import AlertConfig
 
 _log = logging.getLogger(__name__)
 

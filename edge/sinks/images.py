@@ -16,7 +16,7 @@ from edge.sinks.paths import file_stem, make_folder, placed
 from edge.types import Frame, Image, Picture, Result
 
 if TYPE_CHECKING:
-    from edge.config import OutputConfig
+    from edge.config.parts import OutputConfig
 
 ImageSuffix = Literal[".jpg", ".png"]
 JPEG_QUALITY = 95

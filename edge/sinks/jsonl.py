@@ -23,7 +23,7 @@ from edge.sinks.paths import check_file, open_unharmed, placed, refuse_source
 from edge.types import Picture, Result
 
 if TYPE_CHECKING:
-    from edge.config import OutputConfig
+    from edge.config.parts import OutputConfig
 
 STDOUT = "-"
 _STDOUT, _STDERR = 1, 2

@@ -23,7 +23,7 @@ from edge.sinks.video import TICKS_PER_S, VideoFile, check_video, usual_fps
 from edge.types import Frame, Picture, Result
 
 if TYPE_CHECKING:
-    from edge.config import OutputConfig
+    from edge.config.parts import OutputConfig
 
 _log = logging.getLogger(__name__)
 
