@@ -94,7 +94,7 @@ def test_a_frame_too_small_for_the_model_is_an_error_and_the_run_goes_on() -> No
     assert (summary.frames, summary.scored) == (2, 1)
 
 
-def test_a_view_is_told_of_every_result_before_the_sinks_and_ticks_in_between() -> None:
+def test_a_view_learns_of_every_result_before_the_sinks_and_ticks_in_between() -> None:
     view, sink = FakeView(), FakeSink()
     pipeline(FakeSource([grey(9)] * 5), sink, views=[view]).run()
     assert view.names == [["fake source"]]

@@ -16,7 +16,7 @@ from tests.fakes import grey
 LENGTH = 3 * FPS * SECONDS_EACH
 
 
-def test_leaves_a_video_and_lines_and_says_what_the_model_said(
+def test_leaves_a_video_and_lines_and_gives_the_verdicts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("skimage", reason="needs the photographs that scikit-image ships")

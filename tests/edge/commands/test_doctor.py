@@ -29,7 +29,7 @@ def test_the_lines_of_a_working_machine_end_in_success(capsys: pytest.CaptureFix
     assert "onnxruntime" in out and "CPUExecutionProvider" in out
 
 
-def test_an_unwritable_cache_is_told(
+def test_an_unwritable_cache_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -113,12 +113,12 @@ def test_two_processes_that_need_one_engine_build_it_once(
     start: Start, words: tuple[object, ...], tmp_path: Path
 ) -> None:
     both = [start(*words, faults=Faults(build_seconds=3)) for _ in range(2)]
-    said = [finished(process)[1] for process in both]
-    assert sum("building one" in err for err in said) == 1
+    errors = [finished(process)[1] for process in both]
+    assert sum("building one" in err for err in errors) == 1
     assert len(engines(tmp_path)) == 1
 
 
-def test_a_cache_that_cannot_be_made_is_survived_and_said(
+def test_a_cache_that_cannot_be_made_is_survived_and_reported(
     start: Start, words: tuple[object, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -180,19 +180,19 @@ BAD: list[tuple[str, Any, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("faults", "properties", "said"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
+    ("faults", "properties", "reason"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
 )
 def test_what_cannot_be_is_one_sentence(
     start: Start,
     words: tuple[object, ...],
     faults: dict[str, Any],
     properties: dict[str, Any],
-    said: str,
+    reason: str,
 ) -> None:
     out, err = finished(start(*words, faults=Faults(**faults), **properties), 1)
     assert out == ""
     (line,) = [line for line in err.splitlines() if line.startswith("patchwatch: error:")]
-    assert said in line
+    assert reason in line
 
 
 def test_without_tensorrt_or_a_driver_it_is_a_sentence(
@@ -224,7 +224,7 @@ def test_export_builds_ahead_and_the_engine_can_be_named(
     out, _ = finished(start("run", clip, *RUN, "--model", "mine.engine"))
     assert len(logits(out)) == 12
     (tmp_path / "broken.onnx").write_bytes(model.read_bytes()[:200])
-    for code, said, words in (
+    for code, reason, words in (
         (2, "expected a model file", ("export", "mine.engine", "--engine")),
         (2, "was built for fp32", ("run", clip, "--model", "mine.engine", "--precision", "int8")),
         (1, "exists already", (*export, "-o", "mine.engine")),
@@ -234,7 +234,7 @@ def test_export_builds_ahead_and_the_engine_can_be_named(
         (2, "--static", ("export", model, "--engine")),
     ):
         _, err = finished(start(*words), code)
-        assert said in err and "building" not in err
+        assert reason in err and "building" not in err
     _, err = finished(start(*run, "mine.engine", version="8.6.1"), 1)
     assert "built for another machine" in err and "tensorrt: 8.6.1, not 10.3.0" in err
 

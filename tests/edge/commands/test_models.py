@@ -78,7 +78,7 @@ def test_the_markdown_table_says_what_a_model_has_once_and_what_it_lacks() -> No
     ]
 
 
-def test_a_wheel_that_lost_the_default_model_is_told(
+def test_a_wheel_that_lost_the_default_model_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("edge.commands.doctor.shipped", lambda: {TINY: Path("x")})

@@ -165,7 +165,7 @@ def test_a_video_cut_short_is_watched_as_far_as_it_goes(tmp_path: Path, model: s
     assert 10 < len(records(lines)) < 60
 
 
-def test_an_mp4_that_lost_its_index_is_told(
+def test_an_mp4_that_lost_its_index_is_reported(
     tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = cut_clip(tmp_path / "clip.mp4")
@@ -219,7 +219,7 @@ def test_frames_of_a_real_http_stream_are_scored(tmp_path: Path, model: str) -> 
     assert [row["verdict"] for row in records(lines)].count("fake") > 0
 
 
-def test_a_folder_with_a_corrupt_picture_is_watched_and_told(
+def test_a_folder_with_a_corrupt_picture_is_watched_and_reported(
     tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "pictures"

@@ -39,7 +39,7 @@ def test_scores_a_folder_to_the_bottom(
     assert "2 files" in out.err
 
 
-def test_a_corrupt_file_is_told_and_the_rest_is_scored(
+def test_a_corrupt_file_is_reported_and_the_rest_is_scored(
     folder: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")

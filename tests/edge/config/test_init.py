@@ -52,7 +52,7 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, message: str) -
         load_config(write(tmp_path, text), {})
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such configuration file"):
         load_config(tmp_path / "absent.yaml")
 

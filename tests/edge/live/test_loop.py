@@ -103,7 +103,7 @@ def test_when_all_were_given_up_the_run_fails_with_the_reason() -> None:
         loop.run()
 
 
-def test_a_camera_that_comes_back_is_judged_anew() -> None:
+def test_a_camera_that_comes_back_is_judged_afresh() -> None:
     backend = FakeBackend()
     sink = FakeSink()
     turns = [
@@ -239,7 +239,7 @@ def test_a_frame_too_small_for_the_model_is_an_error_and_the_camera_goes_on() ->
     assert "at least 5×5" in str(sink.results[0].error)
 
 
-def test_a_wrong_sink_is_told_before_anything_begins() -> None:
+def test_a_wrong_sink_is_reported_before_anything_begins() -> None:
     first = FakeSink()
     cameras = [
         make_camera("a", FakeBackend(), Turn(endless(1, 0.01)), sinks=[first]),
@@ -323,7 +323,7 @@ def test_it_ends_in_time_whatever_hangs() -> None:
     wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("patchwatch-")])
 
 
-def test_a_view_is_told_of_the_cameras_that_it_shows() -> None:
+def test_a_view_learns_of_the_cameras_that_it_shows() -> None:
     backend, controls = FakeBackend(), Controls()
     every, some = FakeView(), FakeView()
     door = make_camera(

@@ -25,61 +25,61 @@ REASON = "no answer within 10 s. Check that the camera runs and its address is r
 
 
 @dataclass
-class Told:
-    """What a view is told of a camera."""
+class CameraState:
+    """What a view learns of a camera."""
 
     name: str
     verdict: Verdict | None = None
     fps: float | None = None
     age_ms: float | None = None
-    state: SignalState = "streaming"
+    signal: SignalState = "streaming"
     skipped: int = 0
     retry_in_s: float | None = None
     error: str | None = None
     dropped: int = 0
 
 
-DOOR = Told("door", Verdict("real", 0.07), 29.72, 41.3, skipped=3)
+DOOR = CameraState("door", Verdict("real", 0.07), 29.72, 41.3, skipped=3)
 ROWS = [
     DOOR,
-    Told(LONG, Verdict("fake", 0.934), 2.9, 612.0, skipped=90),
-    Told(
+    CameraState(LONG, Verdict("fake", 0.934), 2.9, 612.0, skipped=90),
+    CameraState(
         "yard",
         Verdict("no_signal"),
-        state="waiting",
+        signal="waiting",
         skipped=-1,
         retry_in_s=4.6,
         error=f"yard: {REASON}",
     ),
-    Told("lobby", state="opening", skipped=-1),
+    CameraState("lobby", signal="opening", skipped=-1),
 ]
 
 
-def health_of(told: Told) -> Health:
+def health_of(state: CameraState) -> Health:
     """The health of a source of which a hundred frames came, or none."""
-    received = 100 if told.skipped >= 0 else 0
+    received = 100 if state.skipped >= 0 else 0
     return Health(
-        told.state, told.error, None, 1, 0, 3, received, told.skipped, 0, 0, 0, told.retry_in_s
+        state.signal, state.error, None, 1, 0, 3, received, state.skipped, 0, 0, 0, state.retry_in_s
     )
 
 
-def tell(view: StatusView, rows: Sequence[Told]) -> None:
+def tell(view: StatusView, rows: Sequence[CameraState]) -> None:
     """Tell a view of cameras as a loop does, and let it draw."""
-    view.sources([told.name for told in rows])
-    for told in rows:
-        if told.verdict is not None:
-            silent = told.verdict.state == "no_signal"
+    view.sources([state.name for state in rows])
+    for state in rows:
+        if state.verdict is not None:
+            silent = state.verdict.state == "no_signal"
             result = replace(
-                make_result(source=told.name),
-                verdict=told.verdict,
+                make_result(source=state.name),
+                verdict=state.verdict,
                 evidence=None if silent else Evidence(0.0),
-                age_ms=told.age_ms,
+                age_ms=state.age_ms,
             )
             picture = Picture.of(result.frame.image)
-            picture.hud = Hud(None, Calibration(), fps=told.fps)
-            view.result(told.name, result, picture)
-        sinks = [WorkerHealth("recording", "open", 0, told.dropped, 0, None)]
-        view.health(told.name, health_of(told), sinks)
+            picture.hud = Hud(None, Calibration(), fps=state.fps)
+            view.result(state.name, result, picture)
+        sinks = [WorkerHealth("recording", "open", 0, state.dropped, 0, None)]
+        view.health(state.name, health_of(state), sinks)
     view._due_s = 0.0
     view.tick()
 
@@ -112,7 +112,7 @@ def screen(console: Console) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def shown(rows: Sequence[Told], width: int = WIDTH) -> list[str]:
+def shown(rows: Sequence[CameraState], width: int = WIDTH) -> list[str]:
     console = terminal(width)
     with StatusView(console) as view:
         tell(view, rows)
@@ -145,7 +145,7 @@ def test_the_verdict_has_its_colour() -> None:
     assert "\x1b[38;2;28;204;182mreal 7 %" in written(console)
 
 
-def test_what_the_outputs_lost_is_told_once_something_is_lost() -> None:
+def test_what_the_outputs_lost_is_reported_once_something_is_lost() -> None:
     assert "dropped" not in "".join(shown(ROWS))
     lines = shown([DOOR, replace(DOOR, name="hall", dropped=17)])
     assert "dropped" in lines[0]
