@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -103,49 +102,40 @@ def reason_of(result: Result) -> str:
     return error if match is None else match[1][:1].upper() + match[1][1:]
 
 
-@dataclass(frozen=True, slots=True)
 class _Block:
-    """What stands in the middle of a picture without signal.
+    """What stands in the middle of a picture without signal: a mark, the word, lines in groups.
 
-    Attributes:
+    Args:
         head: font size of the word.
-        side: of the mark above it; 0 for none.
         size: font size of what stands below it.
-        groups: the lines of that, with their colours.
-        gap: between groups.
+        marked: whether there is a mark; without one all is closer together.
+        groups: the lines below the word, with their colours.
     """
 
-    head: int
-    side: int
-    size: int
-    groups: tuple[tuple[tuple[str, Colour], ...], ...]
-    gap: int
+    def __init__(
+        self, head: int, size: int, marked: bool, groups: Sequence[Sequence[tuple[str, Colour]]]
+    ) -> None:
+        self._side = round(1.5 * head) * marked
+        word, row, gap = STATE_WORDS["no_signal"], round(1.4 * size), round(0.5 * size) * marked
+        weight = max(1, bold(head))
+        self.width = text_width(word, head, weight)
+        y = self._side + round((1.25 if marked else 0.95) * head)
+        self._lines = [(word, y, head, TEXT, weight)]
+        y += round(0.3 * head)
+        drop = round((row + CAP_HEIGHT * size) / 2)
+        for lines in groups:
+            for text, colour in lines:
+                self._lines.append((text, y + drop, size, colour, 0))
+                y += row
+            y += gap
+        self.height = y - gap
 
-    @property
-    def row(self) -> int:
-        """Height of a line below the word."""
-        return round(1.4 * self.size)
-
-    @property
-    def baseline(self) -> int:
-        """Of the word, below the block's upper edge."""
-        return self.side + round((1.25 if self.side else 0.95) * self.head)
-
-    @property
-    def height(self) -> int:
-        """Of all of it."""
-        rows = sum(len(lines) * self.row for lines in self.groups)
-        return self.baseline + round(0.3 * self.head) + rows + self.gap * (len(self.groups) - 1)
-
-    @property
-    def weight(self) -> int:
-        """Of the word."""
-        return max(1, bold(self.head))
-
-    def fits(self, room_hw: tuple[int, int]) -> bool:
-        """Whether it has room; its lines were shortened to fit the width."""
-        word = text_width(STATE_WORDS["no_signal"], self.head, self.weight)
-        return self.height <= room_hw[0] and word <= room_hw[1]
+    def draw(self, picture: Image, top: int) -> None:
+        if self._side:
+            mark = icon("no_signal", self._side, STATE_COLOURS["no_signal"])
+            stamp(picture, mark, (picture.shape[1] - self._side) // 2, top)
+        for text, baseline, size, colour, weight in self._lines:
+            write_centred(picture, text, top + baseline, size, colour, weight)
 
 
 def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0) -> None:
@@ -158,9 +148,9 @@ def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0)
     height, width = picture.shape[:2]
     room_hw = (height - layout.accent - top - 2 * layout.margin, width - 2 * layout.margin)
     for block in _blocks(result, layout, room_hw[1]):
-        if block.fits(room_hw):
+        if block.height <= room_hw[0] and block.width <= room_hw[1]:
             middle = (height - layout.accent - block.height) // 2
-            _draw_block(picture, block, max(top + layout.margin, middle))
+            block.draw(picture, max(top + layout.margin, middle))
             return
     draw_verdict(picture, result, layout)
 
@@ -180,9 +170,7 @@ def _blocks(result: Result, layout: Layout, width: int) -> Iterator[_Block]:
             tuple((elided(text, size, width), colour) for text, colour in group if text)
             for group in lines
         ]
-        head = round(head * layout.head)
-        groups = tuple(group for group in shown if group)
-        return _Block(head, round(1.5 * head) * mark, size, groups, round(0.5 * size) * mark)
+        return _Block(round(head * layout.head), size, mark, [group for group in shown if group])
 
     for head, small in _SCALES:
         yield block(head, small, True, _MOST_REASON, clock)
@@ -203,18 +191,3 @@ def _balanced(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
     if not fits(width):
         return lines
     return wrapped(text, size, 1 + bisect_left(range(1, width), True, key=fits), most)
-
-
-def _draw_block(picture: Image, block: _Block, top: int) -> None:
-    if block.side:
-        mark = icon("no_signal", block.side, STATE_COLOURS["no_signal"])
-        stamp(picture, mark, (picture.shape[1] - block.side) // 2, top)
-    word, y = STATE_WORDS["no_signal"], top + block.baseline
-    write_centred(picture, word, y, block.head, TEXT, block.weight)
-    y += round(0.3 * block.head)
-    drop = round((block.row + CAP_HEIGHT * block.size) / 2)
-    for lines in block.groups:
-        for text, colour in lines:
-            write_centred(picture, text, y + drop, block.size, colour)
-            y += block.row
-        y += block.gap
