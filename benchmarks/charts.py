@@ -1,4 +1,4 @@
-"""Reading rows and drawing axes, as several sections' reports do."""
+"""Reading rows, and drawing axes: what the sections' reports share."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-"""Told apart by the colour-blind too (Okabe and Ito, 2008)."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442", "#999999")
+"""Distinct for the colour-blind too (Okabe and Ito, 2008)."""
 
 INK = "#333333"
 
@@ -31,8 +31,9 @@ def figure_of(row: Row, key: str) -> float:
 
 
 def missing_lines(rows: Iterable[Row]) -> list[str]:
-    """A list item for each row of something that could not be measured."""
-    return [f"- Not measured: {row['missing']}" for row in rows if "missing" in row]
+    """A list item for each reason why something could not be measured."""
+    reasons = dict.fromkeys(str(row["missing"]) for row in rows if "missing" in row)
+    return [f"- Not measured: {reason}" for reason in reasons]
 
 
 def size_name(height: int, width: int) -> str:
@@ -40,6 +41,11 @@ def size_name(height: int, width: int) -> str:
     known = {(720, 1280): "720p", (1080, 1920): "1080p", (2160, 3840): "4K"}
     square = f"{height}²" if height == width else f"{width}×{height}"
     return known.get((height, width), square)
+
+
+def threads_of(row: Row) -> str:
+    """The number of threads in words."""
+    return "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
 
 
 def plain_log_ticks(axis: Axis) -> None:
@@ -51,11 +57,11 @@ def plain_log_ticks(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def one_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    """A figure of 900 × 520 px with one set of axes and a quiet grid."""
+def one_axes(x_label: str, y_label: str, height: float = 5.2) -> tuple[Figure, Axes]:
+    """A figure 900 px wide with one set of axes and a quiet grid; height in units of 100 px."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 5.2), dpi=100, layout="constrained")
+    figure = Figure(figsize=(9, height), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x_label, color=INK)
     axes.set_ylabel(y_label, color=INK)

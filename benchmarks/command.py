@@ -19,10 +19,10 @@ from pathlib import Path
 from benchmarks.compare import BOUND, compare_files
 from benchmarks.measure import INTERRUPTED, measure
 from benchmarks.readme import README, check_readme, newest, write_readme
-from benchmarks.registry import SECTIONS, make_plan
 from benchmarks.report import write_report
 from benchmarks.results_file import RESULTS, bench_result, conditions_now, read_bench, write_bench
-from edge.errors import MissingDependency, SinkError
+from benchmarks.section import SECTIONS, make_plan
+from edge.errors import SinkError
 from edge.terminal import console, show_notes
 
 FAILED = 1
@@ -125,18 +125,11 @@ def _measure(args: argparse.Namespace) -> int:
 
 
 def _print_layers() -> int:
-    try:
-        from benchmarks.compute.forms import per_layer
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            str(error.name), "count layers", "pip install 'patchwatch[train]'"
-        ) from error
-    from benchmarks.compute.names import LAYERS_OF
-    from benchmarks.compute.report import FORMS, layers_markdown
+    from benchmarks.compute import FORMS, LAYERS_OF, counts, layers_markdown
 
-    for model, preprocessing, form in LAYERS_OF:
-        count = per_layer(model, preprocessing, form, *LAYERS_HW)
-        title = f"{model}, {preprocessing}, {FORMS[form]}, {LAYERS_HW[0]}×{LAYERS_HW[1]} pixels"
+    for key in LAYERS_OF:
+        (count,) = counts(key, [LAYERS_HW])
+        title = f"{key[0]}, {key[1]}, {FORMS[key[2]]}, {LAYERS_HW[0]}×{LAYERS_HW[1]} pixels"
         sys.stdout.write(f"{title}\n\n{layers_markdown(count)}\n\n")
     return 0
 

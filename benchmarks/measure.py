@@ -12,9 +12,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 from typing_extensions import Self
 
-from benchmarks.registry import load_section
 from benchmarks.results_file import Measured
-from benchmarks.section import Plan, Row, Section
+from benchmarks.section import Plan, Row, Section, load_section
 from edge.errors import MissingDependency, PatchwatchError
 from edge.terminal import console
 

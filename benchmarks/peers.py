@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnx
-import torch
+from benchmarks.charts import missing_lines
+from benchmarks.interleaved import FOLDED, NAIVE, PASSES, QUICK_PASSES, RuntimesSection, Timed
+from benchmarks.latency import COLUMNS, Column, digits, plots, tables
+from benchmarks.section import Plan, Rendered, Row, Tick
 
-from benchmarks.latency.interleaved import Interleaved, passes
-from benchmarks.latency.names import FOLDED, NAIVE
-from benchmarks.latency.report import number_in
-from benchmarks.latency.rounds import Group
-from benchmarks.latency.runners import (
-    AbsentRuntime,
-    HostRunner,
-    Runner,
-    Runtime,
-    folded_file,
-    library,
-    open_eager,
-    open_folded,
-    open_naive,
+if TYPE_CHECKING:
+    from benchmarks.runtimes import HW, Runner, Runtime, Subject
+
+SIZES = ((224, 224), (256, 256), (1080, 1920))
+INTRODUCTION = (
+    "Measured as the latency above: one frame at a time, interleaved, no sample removed. The naive "
+    "graph is the published network with nothing folded; *× naive* compares with it in ONNX "
+    "Runtime at the same size and number of threads, for ResNet-50 too. ResNet-50 with one output "
+    "is what most projects would deploy. It takes 224×224, so that a larger frame loses its "
+    "traces of generation in a resize, whose time is not counted here. Its weights are random, as "
+    "time does not depend on them. *Frames/s* is what p50 would allow with nothing else to do."
 )
-from benchmarks.latency.subjects import HW, Subject, settle_batch_norms, shipped_subject
-from benchmarks.ncnn_graph import INPUT_BLOB, OUTPUT_BLOB, NotConvertible, write_ncnn
-from benchmarks.peers_report import SIZES
-from benchmarks.resnet50 import INPUT_HW, ResNet50Detector
-from benchmarks.section import Plan, Row, Tick
-from edge.types import Batch
-from edge.weights import TINY, find_model
-from export.graph import INPUT, to_onnx
-
-QUICK_SIZES: tuple[HW, ...] = SIZES[:2]
-RESNET = "ResNet-50"
 
 
-class PeersSection(Interleaved):
+class PeersSection(RuntimesSection):
     """Times the smallest shipped model in other runtimes, and a ResNet-50."""
 
     name = "peers"
@@ -48,20 +34,35 @@ class PeersSection(Interleaved):
 
     def steps(self, plan: Plan) -> int:
         """One for each runtime that is opened, and one for each visit of a group."""
-        sizes = len(_sizes(plan))
-        opened = sizes * len(RUNTIMES) + len(RESNET_RUNTIMES)
-        return len(_threads(plan)) * (opened + sizes * passes(plan))
+        sizes, threads = (2, 1) if plan.quick else (len(SIZES), len(plan.threads))
+        return threads * (6 * sizes + 2 + sizes * (QUICK_PASSES if plan.quick else PASSES))
 
-    def open(self, plan: Plan, folder: Path, tick: Tick) -> None:
-        """See `Interleaved.open`."""
-        tiny = shipped_subject(find_model(TINY))
-        resnet = resnet_subject(plan.seed)
-        for threads in _threads(plan):
-            for hw in _sizes(plan):
-                self.add(tiny, hw, threads, RUNTIMES, tick)
-            self.add(resnet, INPUT_HW, threads, RESNET_RUNTIMES, tick)
+    def add_all(self, plan: Plan, folder: Path, tick: Tick) -> None:
+        """As of `RuntimesSection`; a quick run has time for the most threads alone."""
+        from benchmarks.resnet50 import INPUT_HW
+        from benchmarks.runtimes import Runtime, open_eager, open_session, shipped_subject
+        from edge.weights import TINY
 
-    def joins(self, group: Group, subject: Subject) -> bool:
+        tiny, resnet = shipped_subject(TINY, plan.seed, folder), resnet_subject(plan.seed)
+        naive = partial(open_session, naive=True)
+        ours: tuple[Runtime, ...] = (
+            Runtime("torch eager", open_eager),
+            Runtime(NAIVE, naive),
+            Runtime(FOLDED, open_session),
+            Runtime("OpenVINO, naive graph", partial(open_openvino, naive=True)),
+            Runtime("OpenVINO, folded graph", open_openvino),
+            Runtime("ncnn, folded graph", partial(open_ncnn, folder=folder)),
+        )
+        theirs = (
+            Runtime("ONNX Runtime", naive),
+            Runtime("OpenVINO", partial(open_openvino, naive=True)),
+        )
+        for threads in plan.threads[-1:] if plan.quick else plan.threads[::-1]:
+            for hw in SIZES[:2] if plan.quick else SIZES:
+                self.add(tiny, hw, threads, ours, tick)
+            self.add(resnet, INPUT_HW, threads, theirs, tick)
+
+    def joins(self, timed: Sequence[Timed], subject: Subject) -> bool:
         """All models of one size are compared with each other."""
         return True
 
@@ -70,146 +71,94 @@ class PeersSection(Interleaved):
         return [with_rate(row) for row in super().rows()]
 
 
-def _sizes(plan: Plan) -> tuple[HW, ...]:
-    return QUICK_SIZES if plan.quick else SIZES
-
-
-def _threads(plan: Plan) -> tuple[int, ...]:
-    """From most to fewest; a quick run has time for the most alone."""
-    return plan.threads[-1:] if plan.quick else plan.threads[::-1]
-
-
 def with_rate(row: Row) -> Row:
     """A row with `frames_per_s_at_p50`, where it has a p50."""
-    p50_ms = number_in(row, "p50_ms")
-    return row if p50_ms is None else {**row, "frames_per_s_at_p50": 1e3 / p50_ms}
+    p50_ms = row.get("p50_ms")
+    return row | {"frames_per_s_at_p50": 1e3 / p50_ms} if isinstance(p50_ms, float) else row
 
 
 def resnet_subject(seed: int) -> Subject:
     """A ResNet-50 detector with weights drawn from `seed`; its graph takes 224×224 alone."""
+    import torch
+
+    from benchmarks.resnet50 import INPUT_HW, ResNet50Detector
+    from benchmarks.runtimes import Subject, naive_graph, settle_batch_norms
+
     torch.manual_seed(seed)
     module = ResNet50Detector()
     settle_batch_norms(module.network)
     module.eval()
-    graph = to_onnx(module, static=(1, *INPUT_HW)).SerializeToString()
-    return Subject(RESNET, module, graph, None, None)
+    return Subject("ResNet-50", module, naive_graph(module, (1, *INPUT_HW)))
 
 
-class OpenVinoRunner(HostRunner):
-    """A graph compiled by OpenVINO for the CPU, at one size, for the least latency.
-
-    Args:
-        model: path or bytes of an ONNX graph.
-        hw: the size it is compiled for.
-        threads: inside an operator.
-        precision: "f32" as everywhere else; None lets OpenVINO choose.
+def open_openvino(subject: Subject, hw: HW, threads: int, *, naive: bool = False) -> Runner:
+    """A subject's graph compiled by OpenVINO for the CPU, at one size, for the least latency.
 
     Raises:
-        AbsentRuntime: OpenVINO is absent or refuses the graph, or would choose float32 itself.
+        AbsentRuntime: OpenVINO is absent or refuses the graph.
     """
+    from benchmarks.runtimes import AbsentRuntime, Runner, folded_file, library
+    from export.graph import INPUT
 
-    def __init__(self, model: str | bytes, hw: HW, threads: int, precision: str | None) -> None:
-        openvino = library("openvino", "pip install openvino")
-        config = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": str(threads),
-        }
-        if precision is not None:
-            config["INFERENCE_PRECISION_HINT"] = precision
-        core = openvino.Core()
-        try:
-            graph = core.read_model(model)
-            graph.reshape({INPUT: [1, *hw, 3]})
-            compiled = core.compile_model(graph, "CPU", config)
-        except RuntimeError as error:
-            raise AbsentRuntime(f"OpenVINO refuses the graph ({_last_line(error)}).") from error
-        if precision is None:
-            _refuse_float32(compiled)
-        self._request: Any = compiled.create_infer_request()
-
-    def run(self, frames: Batch) -> float:
-        """See `Runner.run`."""
-        return float(self._request.infer({INPUT: frames})[0][0])
+    openvino = library("openvino", "pip install openvino")
+    config = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(threads),
+        "INFERENCE_PRECISION_HINT": "f32",  # as everywhere else
+    }
+    core = openvino.Core()
+    try:
+        graph = core.read_model(subject.naive_graph if naive else str(folded_file(subject)))
+        graph.reshape({INPUT: [1, *hw, 3]})
+        request: Any = core.compile_model(graph, "CPU", config).create_infer_request()
+    except RuntimeError as error:
+        last = (str(error).strip().splitlines() or [""])[-1].strip()[:160]
+        raise AbsentRuntime(f"OpenVINO refuses the graph ({last}).") from error
+    return Runner(lambda frames: float(request.infer({INPUT: frames})[0][0]))
 
 
-class NcnnRunner(HostRunner):
+def open_ncnn(subject: Subject, hw: HW, threads: int, *, folder: Path) -> Runner:
     """The folded model in ncnn, in float32, with pixels taken in by ncnn's own conversion.
 
     Raises:
         AbsentRuntime: ncnn is absent, or the graph is not a chain that `write_ncnn` knows.
     """
+    import numpy as np
+    import onnx
 
-    def __init__(self, path: Path, threads: int, folder: Path) -> None:
-        self._ncnn = library("ncnn", "pip install ncnn")
-        param, weights = folder / "model.param", folder / "model.bin"
-        try:
-            write_ncnn(onnx.load_model(str(path)), param, weights)
-        except NotConvertible as error:
-            raise AbsentRuntime(str(error)) from error
-        self._net: Any = self._ncnn.Net()
-        self._net.opt.num_threads = threads
-        for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
-            setattr(self._net.opt, option, False)
-        if self._net.load_param(str(param)) or self._net.load_model(str(weights)):
-            raise AbsentRuntime("ncnn refuses the converted model.")
+    from benchmarks.ncnn_graph import INPUT_BLOB, OUTPUT_BLOB, NotConvertible, write_ncnn
+    from benchmarks.runtimes import AbsentRuntime, Runner, folded_file, library
 
-    def run(self, frames: Batch) -> float:
-        """See `Runner.run`."""
+    ncnn = library("ncnn", "pip install ncnn")
+    param, weights = folder / "model.param", folder / "model.bin"
+    try:
+        write_ncnn(onnx.load_model(str(folded_file(subject))), param, weights)
+    except NotConvertible as error:
+        raise AbsentRuntime(str(error)) from error
+    net: Any = ncnn.Net()
+    net.opt.num_threads = threads
+    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
+        setattr(net.opt, option, False)
+    if net.load_param(str(param)) or net.load_model(str(weights)):
+        raise AbsentRuntime("ncnn refuses the converted model.")
+
+    def run(frames: Any) -> float:
         height, width = frames.shape[1:3]
-        pixels = self._ncnn.Mat.PixelType.PIXEL_BGR
-        extractor = self._net.create_extractor()
-        extractor.input(INPUT_BLOB, self._ncnn.Mat.from_pixels(frames[0], pixels, width, height))
-        patches = extractor.extract(OUTPUT_BLOB)[1]
-        return float(np.asarray(patches).mean(dtype=np.float64))
+        extractor = net.create_extractor()
+        pixels = ncnn.Mat.from_pixels(frames[0], ncnn.Mat.PixelType.PIXEL_BGR, width, height)
+        extractor.input(INPUT_BLOB, pixels)
+        return float(np.asarray(extractor.extract(OUTPUT_BLOB)[1]).mean(dtype=np.float64))
+
+    return Runner(run)
 
 
-def open_openvino(
-    model: Callable[[Subject], str | bytes],
-    precision: str | None,
-    subject: Subject,
-    hw: HW,
-    threads: int,
-) -> Runner:
-    """A subject's graph, chosen by `model`, in OpenVINO."""
-    return OpenVinoRunner(model(subject), hw, threads, precision)
+_RATE: Callable[[Row], str] = partial(digits, key="frames_per_s_at_p50")
+PEER_COLUMNS: tuple[Column, ...] = (*COLUMNS[:-1], ("frames/s", _RATE))
 
 
-def open_ncnn(subject: Subject, hw: HW, threads: int) -> Runner:
-    """A subject's folded file in ncnn."""
-    with tempfile.TemporaryDirectory() as folder:
-        return NcnnRunner(folded_file(subject), threads, Path(folder))
-
-
-def _folded(subject: Subject) -> str:
-    return str(folded_file(subject))
-
-
-def _naive(subject: Subject) -> bytes:
-    return subject.naive_graph
-
-
-def _refuse_float32(compiled: Any) -> None:
-    if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32":
-        raise AbsentRuntime("OpenVINO chooses float32 on this processor, as in the row above it.")
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:160]
-
-
-RUNTIMES: tuple[Runtime, ...] = (
-    Runtime("torch eager", open_eager),
-    Runtime(NAIVE, open_naive),
-    Runtime(FOLDED, open_folded),
-    Runtime("OpenVINO, naive graph", partial(open_openvino, _naive, "f32")),
-    Runtime("OpenVINO, folded graph", partial(open_openvino, _folded, "f32")),
-    Runtime("OpenVINO, folded graph, its own precision", partial(open_openvino, _folded, None)),
-    Runtime("ncnn, folded graph", open_ncnn),
-)
-"""What the smallest shipped model is timed in."""
-
-RESNET_RUNTIMES: tuple[Runtime, ...] = (
-    Runtime("ONNX Runtime", open_naive),
-    Runtime("OpenVINO", partial(open_openvino, _naive, "f32")),
-)
+def render(rows: list[Row]) -> Rendered:
+    """Markdown and plots of the peers section."""
+    measured = [row for row in rows if "missing" not in row]
+    parts = [INTRODUCTION, *tables(measured, PEER_COLUMNS), "\n".join(missing_lines(rows))]
+    return Rendered("\n\n".join(filter(None, parts)) + "\n", plots(measured, "peers"))

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.readme import snippet
-from benchmarks.registry import RENDERS, load_render
 from benchmarks.results_file import BenchResult, Measured
-from benchmarks.section import Rendered, Row
+from benchmarks.section import SECTIONS, Rendered, Row, load_render
 from edge.errors import MissingDependency, SinkError
 
 if TYPE_CHECKING:
@@ -23,14 +22,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def write_report(
-    result: BenchResult, folder: Path, entries: Mapping[str, str] = RENDERS
+    result: BenchResult, folder: Path, entries: Mapping[str, str] = SECTIONS
 ) -> tuple[Path, list[str]]:
     """Write `report.md` and, for each plot, an `.svg` and a `.png` beside it.
 
     Args:
         result: from `benchmarks.results_file.read_bench`.
         folder: made where it is absent; an earlier report in it is replaced.
-        entries: section → the module whose `render` draws it.
+        entries: section → "module:Class"; the `render` of the module draws it.
 
     Returns:
         The page, and the names of the sections that could not be drawn; the page says so too.

@@ -64,7 +64,7 @@ class ResNet50(nn.Module):
 
 
 class ResNet50Detector(nn.Module):
-    """A ResNet-50 with one output behind the contract of a model file; its map has one patch."""
+    """A ResNet-50 with one output, from frames."""
 
     mean: Tensor
     std: Tensor
@@ -75,11 +75,10 @@ class ResNet50Detector(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames uint8 [N, H, W, 3] BGR → logit float32 [N], and the same as [N, 1, 1]."""
+    def forward(self, frames: Tensor) -> tuple[Tensor]:
+        """Frames uint8 [N, H, W, 3] BGR → logit float32 [N]."""
         rgb = frames.to(torch.float32).permute(0, 3, 1, 2)[:, [2, 1, 0]]
-        patches = self.network((rgb / 255 - self.mean) / self.std)[:, :, None]
-        return patches.mean((1, 2)), patches
+        return (self.network((rgb / 255 - self.mean) / self.std)[:, 0],)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:

@@ -14,10 +14,12 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from benchmarks.section import Plan, Row
-from edge.errors import SinkError, UsageError
+from edge.errors import UsageError
+from edge.files import write_whole
+from edge.schema import Strict
 
 RESULTS = Path(__file__).parent / "results"
 BENCH = "bench"
@@ -38,11 +40,7 @@ _LIBRARIES = (
 )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BenchConfig(_Part):
+class BenchConfig(Strict):
     """The plan of a run, as its file keeps it: see `benchmarks.section.Plan`."""
 
     quick: bool
@@ -51,7 +49,7 @@ class BenchConfig(_Part):
     seed: int
 
 
-class Conditions(_Part):
+class Conditions(Strict):
     """What else the machine did.
 
     Attributes:
@@ -63,14 +61,14 @@ class Conditions(_Part):
     busy: bool
 
 
-class Measured(_Part):
+class Measured(Strict):
     """A section: its heading, and its rows as it gave them."""
 
     title: str
     rows: list[Row]
 
 
-class BenchResult(_Part):
+class BenchResult(Strict):
     """A result file of `patchwatch bench`.
 
     Attributes:
@@ -103,8 +101,8 @@ def bench_result(
 ) -> BenchResult:
     """What was measured, with the machine, the time and the commit of now."""
     return BenchResult(
-        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        commit=_commit(),
+        time=now(),
+        commit=_output("git", "describe", "--always", "--dirty") or "unknown",
         machine=describe_machine(),
         config=BenchConfig(
             quick=plan.quick,
@@ -131,21 +129,35 @@ def write_bench(result: BenchResult, folder: Path = RESULTS) -> Path:
     Raises:
         SinkError: the folder cannot be written to.
     """
-    stem = f"{BENCH}_{platform.machine()}-{os.cpu_count()}core_{_date(result)}_{result.commit}"
-    text = _as_json(result.model_dump(by_alias=True))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = _free(folder, stem)
-        half = path.with_suffix(".part")
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
-    except OSError as error:
-        raise SinkError(f"Results cannot be written to {folder}: {error.strerror}.") from error
+    path, number = folder / f"{file_stem(BENCH, result.commit)}.json", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{file_stem(BENCH, result.commit)}_{number}.json"
+    write_json(path, result.model_dump(by_alias=True))
     return path
 
 
-def _date(result: BenchResult) -> str:
-    return result.time[:10].replace("-", "")
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def file_stem(theme: str, commit: str | None = None) -> str:
+    """`<theme>_<machine>_<date>_<commit>`."""
+    commit = commit or _output("git", "describe", "--always", "--dirty") or "unknown"
+    date = now()[:10].replace("-", "")
+    return f"{theme}_{platform.machine()}-{os.cpu_count()}core_{date}_{commit}"
+
+
+def write_json(path: Path, data: Mapping[str, object]) -> None:
+    """Write a result, lists of numbers on one line.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # Samples on one line: JSON has no bare line break inside a string, so only lists match.
+    write_whole(path, _FLAT_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text))
 
 
 def read_bench(path: Path) -> BenchResult:
@@ -188,20 +200,6 @@ def _busy_warning(conditions: Conditions) -> str | None:
         f"The machine was busy before the start (load average {conditions.load_average[0]:.2f} on "
         f"{os.cpu_count()} cores), so latencies may be too high."
     )
-
-
-def _free(folder: Path, stem: str) -> Path:
-    path, number = folder / f"{stem}.json", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}_{number}.json"
-    return path
-
-
-def _as_json(data: Mapping[str, object]) -> str:
-    text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    # Samples on one line: JSON has no bare line break inside a string, so only lists match.
-    return _FLAT_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
 
 
 def _plain(value: object) -> object:
@@ -251,10 +249,6 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _commit() -> str:
-    return _output("git", "describe", "--always", "--dirty") or "unknown"
 
 
 def _output(*command: str) -> str | None:

@@ -1,7 +1,12 @@
-"""What every part of the benchmark offers, and the plan that it follows."""
+"""The sections of the benchmark, what each of them offers, and the plan that it follows.
+
+A section is one module: a class that measures, and a function `render` that draws its rows. Neither
+is imported before it is needed, and drawing imports nothing that was measured with.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +22,21 @@ or that this machine cannot; it has no figures.
 """
 
 Tick = Callable[[str], None]
-"""Told after each step what was just measured."""
+"""Called after each step with what was just measured."""
+
+SECTIONS = {
+    "compute": "benchmarks.compute:ComputeSection",
+    "latency": "benchmarks.latency:LatencySection",
+    "roofline": "benchmarks.roofline:RooflineSection",
+    "end_to_end": "benchmarks.end_to_end:EndToEndSection",
+    "scaling": "benchmarks.scaling:ScalingSection",
+    "peers": "benchmarks.peers:PeersSection",
+    "power": "benchmarks.power:PowerSection",
+}
+"""Name → where it is; in the order of measuring."""
+
+FULL_S = dict(zip(SECTIONS, (10.0, 200.0, 25.0, 150.0, 60.0, 70.0, 0.0), strict=True))
+QUICK_S = dict(zip(SECTIONS, (3.0, 12.0, 5.0, 20.0, 6.0, 8.0, 0.0), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +44,7 @@ class Plan:
     """What a run of the benchmark may cost.
 
     Attributes:
-        quick: less of everything, for a first look; under a minute in all.
+        quick: less of everything, for a first look; about a minute in all.
         threads: numbers of threads to measure with, ascending.
         budget_s: section → seconds that it may take; rounds are fitted into it.
         seed: of whatever is drawn at random.
@@ -75,4 +94,31 @@ class Rendered:
 
 
 Render = Callable[[list[Row]], Rendered]
-"""Each section's module has one, named `render`; it is given the rows of a result file."""
+"""Draws the rows of a result file."""
+
+
+def make_plan(quick: bool, threads: tuple[int, ...]) -> Plan:
+    """The plan of `patchwatch bench`: under ten minutes in all, about one if quick."""
+    return Plan(quick=quick, threads=threads, budget_s=QUICK_S if quick else FULL_S)
+
+
+def load_section(entry: str) -> Section:
+    """A fresh section.
+
+    Args:
+        entry: "module:Class", as in `SECTIONS`.
+    """
+    module, _, name = entry.partition(":")
+    section: Section = getattr(importlib.import_module(module), name)()
+    return section
+
+
+def load_render(entry: str) -> Render:
+    """The function that draws a section from its rows, `render` of the same module."""
+    render: Render = importlib.import_module(entry.partition(":")[0]).render
+    return render
+
+
+def of_kind(rows: list[Row], kind: str, key: str = "kind") -> list[Row]:
+    """The measured rows of one kind."""
+    return [row for row in rows if row.get(key) == kind and "missing" not in row]

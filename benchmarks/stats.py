@@ -1,16 +1,20 @@
-"""Percentiles, medians and bootstrap intervals of measured samples."""
+"""Percentiles, medians, power laws and bootstrap intervals of measured samples."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 CONFIDENCE_PERCENT = 95.0
+DRAWS = 2000
 _DRAWN_AT_ONCE = 200_000
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def percentiles(
@@ -52,7 +56,7 @@ def median(samples: Sequence[float]) -> float:
 
 
 def bootstrap_ratio(
-    a: Sequence[float], b: Sequence[float], seed: int, draws: int = 2000
+    a: Sequence[float], b: Sequence[float], seed: int, draws: int = DRAWS
 ) -> tuple[float, float, float]:
     """median(a) / median(b), with its 95 % interval.
 
@@ -100,3 +104,59 @@ def _checked(samples: Sequence[float]) -> Sequence[float]:
     if not all(map(math.isfinite, samples)):
         raise ValueError("samples must be finite numbers")
     return samples
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """time = factor · x^exponent.
+
+    Attributes:
+        exponent: slope of the least-squares line through log time against log x.
+        factor: the time at x = 1, in the unit of the times.
+        low: lower end of the exponent's 95 % interval; None where there was one round only.
+        high: its upper end.
+    """
+
+    exponent: float
+    factor: float
+    low: float | None = None
+    high: float | None = None
+
+
+def fit_power(xs: Sequence[float], samples: Sequence[Sequence[float]], seed: int) -> Fit:
+    """Fit a power law through the median of each point's rounds.
+
+    The interval is a percentile bootstrap over rounds, the same rounds at every point, so that a
+    slow moment that fell on all points does not widen it.
+
+    Args:
+        xs: positive, at least two different ones.
+        samples: for each x the positive times of rounds 1, 2, …; surplus rounds are left out of
+            the interval where a run was interrupted.
+        seed: of the draws.
+
+    Raises:
+        ValueError: fewer than two different x, a point without samples, or one not positive.
+    """
+    if len(set(xs)) < 2 or len(xs) != len(samples) or not all(samples):
+        raise ValueError("a power law needs samples at two different points at least")
+    if min(xs) <= 0 or min(map(min, samples)) <= 0:
+        raise ValueError("a power law needs points and times above zero")
+    log_x = np.log(np.asarray(xs, np.float64))
+    slope, height = _line(log_x, np.log([[np.median(times)] for times in samples]))
+    rounds = min(map(len, samples))
+    if rounds < 2:
+        return Fit(float(slope[0]), float(np.exp(height[0])))
+    paired = np.array([times[:rounds] for times in samples], np.float64)
+    picks = np.random.default_rng(seed).integers(0, rounds, (DRAWS, rounds))
+    slopes, _ = _line(log_x, np.log(np.median(paired[:, picks], axis=2)))
+    tail = (100 - CONFIDENCE_PERCENT) / 2
+    low, high = np.percentile(slopes, [tail, 100 - tail])
+    return Fit(float(slope[0]), float(np.exp(height[0])), float(low), float(high))
+
+
+def _line(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    # y is [points, lines]; slope and height of each line.
+    centred = x - x.mean()
+    slope = centred @ y / (centred @ centred)
+    return slope, y.mean(axis=0) - slope * x.mean()

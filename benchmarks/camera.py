@@ -1,6 +1,6 @@
 """A camera that runs for as long as it is left: a film over RTSP, to whoever asks.
 
-    python -m benchmarks.soak.camera FILM --port 8554 --zero 12345.678 [--fps 30] [--offset 0]
+    python -m benchmarks.camera FILM --port 8554 --zero 12345.678 [--fps 30] [--offset 0]
 
 Prints its address when it listens. Picture number n of the day leaves n / fps seconds after
 `--zero`, a time of CLOCK_MONOTONIC, which all processes of a machine share: whoever sees the number
@@ -22,20 +22,56 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from benchmarks.rtsp_sender import answer, read_headers
-from benchmarks.soak.packed import Picture, read_film
 
 BEHIND_S = 2.0
 """A client that is further behind than a camera's buffer is long goes on with the next keyframe."""
 
 _RTP_CLOCK_HZ = 90_000
 _PAYLOAD_TYPE = 96
+_KEY = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One encoded picture.
+
+    Attributes:
+        key: whether decoding can begin with it.
+        payloads: of its RTP packets.
+    """
+
+    key: bool
+    payloads: tuple[bytes, ...]
+
+
+def write_film(path: Path, pictures: Iterable[Picture]) -> Path:
+    """Write pictures: of each the number of its payloads (top bit: a keyframe), then these with
+    their lengths, all big-endian uint32.
+    """
+    with path.open("wb") as file:
+        for picture in pictures:
+            file.write(struct.pack(">I", len(picture.payloads) | _KEY * picture.key))
+            for payload in picture.payloads:
+                file.write(struct.pack(">I", len(payload)) + payload)
+    return path
+
+
+def read_film(path: Path) -> list[Picture]:
+    """The pictures of a file."""
+    pictures = []
+    with path.open("rb") as file:
+        while head := file.read(4):
+            word: int = struct.unpack(">I", head)[0]
+            sizes = (struct.unpack(">I", file.read(4))[0] for _ in range(word & ~_KEY))
+            pictures.append(Picture(bool(word & _KEY), tuple(file.read(size) for size in sizes)))
+    return pictures
 
 
 @dataclass(frozen=True, slots=True)

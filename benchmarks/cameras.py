@@ -1,4 +1,4 @@
-"""The cameras of a soak as processes, and the trouble that they may be given."""
+"""Cameras as processes, the trouble that they may be given, and how old what they show is."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
-_CAMERA = "benchmarks.soak.camera"
+from benchmarks.film import PICTURES, read_stamp
+from edge.types import Picture, Result
+
+_CAMERA = "benchmarks.camera"
 _REST_S = (4.0, 12.0)
 _DOWN_S = (0.2, 6.0)
 _FROZEN_S = (1.0, 12.0)
@@ -71,7 +76,7 @@ class CameraProcess:
         assert self._process.stdout is not None
         self.address = self._process.stdout.readline().strip()
         if not self.address:
-            raise RuntimeError("a camera of the soak ended before it served.")
+            raise RuntimeError("a camera ended before it served.")
         self._port = int(self.address.rsplit(":", 1)[1].partition("/")[0])
 
     def kill(self) -> None:
@@ -80,6 +85,11 @@ class CameraProcess:
         if process is not None:
             with process:
                 process.kill()
+
+    def age_s(self, place: int, at_s: float) -> float:
+        """How old at `at_s` the picture at `place` of the film was, at its last showing before."""
+        elapsed = (at_s - self.zero_s) * self.fps
+        return (elapsed - place + self.offset) % PICTURES / self.fps
 
     def freeze(self) -> None:
         """Stop it where it stands; its connections stay."""
@@ -154,3 +164,54 @@ class Trouble:
             camera.freeze()
             self._changed.wait(self._random.uniform(*_FROZEN_S))
             camera.thaw()
+
+
+@dataclass(slots=True)
+class AgeSink:
+    """A sink that keeps how old each frame was at its verdict; eight bytes for each.
+
+    Attributes:
+        camera: that is watched.
+        ages_ms: true ages, from when the camera showed a picture to the verdict on it.
+        reported_ms: ages as the program has them.
+        scored: frames that gave evidence.
+        unreadable: of them, those whose number could not be read.
+        silent: results that said `no_signal`.
+        last_s: when the newest frame was scored, on the clock of `time.monotonic`.
+    """
+
+    camera: CameraProcess
+    ages_ms: array[float] = field(default_factory=lambda: array("f"))
+    reported_ms: array[float] = field(default_factory=lambda: array("f"))
+    scored: int = 0
+    unreadable: int = 0
+    silent: int = 0
+    last_s: float | None = None
+    name: str = "age"
+    wants_picture: bool = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def write(self, result: Result, picture: Picture) -> None:
+        """Note one result."""
+        if result.evidence is None or result.age_ms is None:
+            self.silent += 1
+            return
+        self.scored += 1
+        # This is called some time after the verdict, on another thread.
+        since_s = time.time() - result.frame.captured_at - result.age_ms / 1e3
+        self.last_s = time.monotonic() - since_s
+        place = read_stamp(result.frame.image)
+        if place is None or place >= PICTURES:
+            self.unreadable += 1
+            return
+        self.ages_ms.append(1e3 * self.camera.age_s(place, self.last_s))
+        self.reported_ms.append(result.age_ms)

@@ -1,53 +1,142 @@
-"""Count an ONNX graph from the shapes that onnx infers; nothing is run."""
+"""What a graph costs: MACs, FLOPs (= 2·MACs) and memory traffic, from the shapes that onnx infers.
+
+A MAC is one multiplication with its addition. Convolutions and matrix products have MACs; a bias, a
+batch norm, an activation, a cast or a transpose has none but moves data. Memory traffic is that of
+operators run one after the other: each reads its inputs and its weights once and writes its outputs
+once. A runtime that fuses operators moves less; one whose caches are too small for a weight or a
+row moves more. Nothing is run.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, shape_inference
 
-from benchmarks.compute.formulas import Array, Count, Kind, Operator
 from edge.errors import ModelError
+
+Kind = Literal["convolution", "matmul", "elementwise", "part", "free"]
+"""`part` reads no more of its input than it writes (a slice); `free` only renames (a reshape)."""
 
 LARGE = 64
 """Elements from which on a constant is a weight whose values no shape depends on."""
 
-_KINDS: dict[str, Kind] = {"Conv": "convolution", "MatMul": "matmul", "Gemm": "matmul"}
-_KINDS |= dict.fromkeys(("Slice", "Gather"), "part")
-_KINDS |= dict.fromkeys(
-    ("Identity", "Constant", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Shape"), "free"
-)
-_KINDS |= dict.fromkeys(
-    (
-        "Add",
-        "AveragePool",
-        "BatchNormalization",
-        "Cast",
-        "Clip",
-        "Concat",
-        "ConstantOfShape",
-        "DepthToSpace",
-        "DequantizeLinear",
-        "Div",
-        "Exp",
-        "GlobalAveragePool",
-        "MaxPool",
-        "Mul",
-        "Pad",
-        "QuantizeLinear",
-        "ReduceMean",
-        "ReduceSum",
-        "Relu",
-        "Resize",
-        "Sigmoid",
-        "Softmax",
-        "Sub",
-        "TopK",
-        "Transpose",
+_OF_KIND: dict[Kind, str] = {
+    "convolution": "Conv",
+    "matmul": "MatMul Gemm",
+    "part": "Slice Gather",
+    "free": "Identity Constant Reshape Squeeze Unsqueeze Flatten Shape",
+    "elementwise": (
+        "Add AveragePool BatchNormalization Cast Clip Concat ConstantOfShape DepthToSpace "
+        "DequantizeLinear Div Erf Exp GlobalAveragePool LayerNormalization MaxPool Mul Pad Pow "
+        "QuantizeLinear ReduceMean ReduceSum Relu Resize Sigmoid Softmax Sqrt Sub TopK Transpose"
     ),
-    "elementwise",
-)
+}
+_KINDS = {name: kind for kind, names in _OF_KIND.items() for name in names.split()}
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A tensor without its values.
+
+    Attributes:
+        shape: () of a scalar.
+        itemsize: bytes of an element.
+    """
+
+    shape: tuple[int, ...]
+    itemsize: int
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Size in memory."""
+        return self.elements * self.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One step of a network, as a counter saw it.
+
+    Attributes:
+        name: of the operation in its framework, for instance "Conv".
+        layer: where in the network.
+        kind: which formulas hold.
+        inputs: weights among them. Of a convolution [N, C, …], [O, C/groups, …] and perhaps a
+            bias; of a matrix product […, m, k], […, k, n] and perhaps a bias.
+        outputs: of a convolution [N, O, …]; of a matrix product […, m, n].
+    """
+
+    name: str
+    layer: str
+    kind: Kind
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiplications that are summed up."""
+        if self.kind == "convolution":  # every output sums over a kernel of (C/groups) · h · w
+            return self.outputs[0].elements * math.prod(self.inputs[1].shape[1:])
+        if self.kind == "matmul":  # every output is an inner product
+            return self.outputs[0].elements * self.inputs[0].shape[-1]
+        return 0
+
+    @property
+    def flops(self) -> int:
+        """2·MACs."""
+        return 2 * self.macs
+
+    @property
+    def traffic_bytes(self) -> int:
+        """Bytes read and written, each once."""
+        written = sum(array.bytes for array in self.outputs)
+        if self.kind == "free":
+            return 0
+        if self.kind == "part":
+            return 2 * written
+        return written + sum(array.bytes for array in self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The operators of a network on one input, in order.
+
+    Attributes:
+        operators: all of them, those without cost too.
+        parameters: how many numbers the network stores.
+    """
+
+    operators: tuple[Operator, ...]
+    parameters: int
+
+    @property
+    def macs(self) -> int:
+        """Of all operators."""
+        return sum(operator.macs for operator in self.operators)
+
+    @property
+    def flops(self) -> int:
+        """2·MACs."""
+        return 2 * self.macs
+
+    @property
+    def traffic_bytes(self) -> int:
+        """Of all operators, run one after the other."""
+        return sum(operator.traffic_bytes for operator in self.operators)
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity in FLOPs per byte of traffic."""
+        return self.flops / max(1, self.traffic_bytes)
 
 
 def skeleton(model: ModelProto) -> ModelProto:
@@ -160,7 +249,7 @@ def _operator(node: NodeProto, arrays: Mapping[str, Array]) -> Operator:
     if kind is None:
         raise ModelError(
             f"the ONNX operator {node.op_type!r} has no formula here, and counting it as nothing "
-            "would be wrong. Add it to benchmarks/compute/onnx_counter.py."
+            "would be wrong. Add it to benchmarks/flops.py."
         )
     missing = [name for name in (*node.input, *node.output) if name and name not in arrays]
     if missing:

@@ -1,1 +1,0 @@
-"""The whole way: a clip through the pipeline, a live stream to its verdict, a cold start."""
