@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import random
 import socket
 import struct
 import sys
@@ -28,13 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from benchmarks.rtsp_sender import answer, read_headers
+from benchmarks.rtsp_sender import RtpSender, answer, read_headers
 
 BEHIND_S = 2.0
 """A client that is further behind than a camera's buffer is long goes on with the next keyframe."""
 
-_RTP_CLOCK_HZ = 90_000
-_PAYLOAD_TYPE = 96
 _KEY = 1 << 31
 
 
@@ -104,28 +101,6 @@ class Schedule:
         return next(n for n in itertools.count(first) if self.picture(n).key)
 
 
-class Packets:
-    """Puts the RTP packets of pictures into the frames of an RTSP connection."""
-
-    def __init__(self, fps: float) -> None:
-        self._fps = fps
-        self._sequence = random.getrandbits(16)
-        self._first_stamp = random.getrandbits(32)
-        self._stream_id = random.getrandbits(32)
-
-    def of(self, picture: Picture, number: int) -> bytes:
-        """All packets of a picture; the last carries the marker."""
-        ticks = round(number / self._fps * _RTP_CLOCK_HZ)
-        stamp = self._first_stamp + ticks & 0xFFFFFFFF
-        parts = []
-        for place, payload in enumerate(picture.payloads, start=1):
-            kind = _PAYLOAD_TYPE | (place == len(picture.payloads)) << 7
-            head = (b"$", 0, len(payload) + 12, 0x80, kind, self._sequence, stamp, self._stream_id)
-            parts += [struct.pack(">cBHBBHII", *head), payload]
-            self._sequence = self._sequence + 1 & 0xFFFF
-        return b"".join(parts)
-
-
 class Client:
     """One connection: requests are answered on one thread, pictures are sent on another.
 
@@ -155,11 +130,13 @@ class Client:
         self._connection.close()
 
     def _play(self) -> None:
-        packets = Packets(self._schedule.fps)
+        sender, fps = RtpSender(), self._schedule.fps
         number = self._schedule.next_key(time.monotonic())
         with suppress(OSError):
             while not self._left.wait(max(0.0, self._late_s(number) * -1)):
-                self._send(packets.of(self._schedule.picture(number), number))
+                payloads = self._schedule.picture(number).payloads
+                with self._sending:
+                    sender.send(self._connection, payloads, number / fps)
                 number += 1
                 if self._late_s(number) > BEHIND_S:
                     number = self._schedule.next_key(time.monotonic())

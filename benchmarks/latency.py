@@ -178,7 +178,7 @@ def bars(rows: Sequence[Row], hw: HW) -> Figure:
             shift = (index - (len(counts) - 1) / 2) * 0.8 / len(counts)
             place = labels.index(f"{row['model']}\n{row['runtime']}") + shift
             p50, p95 = figure_of(row, "p50_ms"), figure_of(row, "p95_ms")
-            whisker: Any = [[0.0], [min(p95, limit) - p50]]
+            whisker: Any = [[0.0], [max(0.0, min(p95, limit) - p50)]]
             axes.barh(place, p50, 0.72 / len(counts), color=COLOURS[index], xerr=whisker)
             text = f"  {number(p50)} ms" + (f" (p95 {number(p95)} ms)" if p95 > limit else "")
             axes.text(min(p95, limit), place, text, va="center", fontsize=9, color=INK)

@@ -187,7 +187,7 @@ def render(rows: list[Row]) -> Rendered:
     parts, figures = [], {}
     for kind, (text, keys) in _TABLES.items():
         if of_kind(rows, kind):
-            body = [[_cell(row[key]) for key in keys] for row in of_kind(rows, kind)]
+            body = [[_cell(row.get(key)) for key in keys] for row in of_kind(rows, kind)]
             table = markdown_table([key.replace("_", " ") for key in keys], body)
             parts.append(f"**{kind.capitalize()}.** {text}\n\n{table}")
             figures[f"scaling_{kind}"] = _plot(rows, kind)

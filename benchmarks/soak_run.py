@@ -23,7 +23,8 @@ from benchmarks.slow import SlowBackend
 from edge.backends import open_backend
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
-from edge.live.loop import INFERENCE_THREAD, Camera, LiveLoop, batch_that_pays
+from edge.live.loop import INFERENCE_THREAD, Camera, LiveLoop
+from edge.live.scheduler import batch_that_pays
 from edge.live.views import Controls
 from edge.regions import parse_region
 from edge.sinks.worker import SinkWorker

@@ -56,6 +56,8 @@ def to_onnx(module: nn.Module, static: Shape | None = None, *, patches: bool = T
         # Deprecated, but the only exporter that writes opset 17 and axes as attributes.
         warnings.filterwarnings("ignore", "You are using the legacy", DeprecationWarning)
         warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
+        # A border on one side alone leaves operators that the exporter says it does not fold.
+        warnings.filterwarnings("ignore", "Constant folding")
         if static:
             # A number read off a shape is then the constant that it should be.
             warnings.filterwarnings("ignore", "Converting a tensor")
@@ -72,8 +74,7 @@ def to_onnx(module: nn.Module, static: Shape | None = None, *, patches: bool = T
         )
         proto = onnx.load_model(str(path))
     _drop_identities(proto.graph)
-    if static:
-        _fold_shapes(proto)
+    _fold_constants(proto)
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     return proto
 
@@ -93,8 +94,8 @@ def _drop_identities(graph: GraphProto) -> None:
             node.input[index] = renamed.get(name, name)
 
 
-def _fold_shapes(proto: ModelProto) -> None:
-    """Put constants for what a graph of one shape reads off shapes; old parsers take no others."""
+def _fold_constants(proto: ModelProto) -> None:
+    """Put constants for what is known of shapes and follows from constants: old parsers want it."""
     from onnx.reference import ReferenceEvaluator
 
     graph = proto.graph
@@ -110,8 +111,8 @@ def _fold_shapes(proto: ModelProto) -> None:
         name = node.output[0]
         if node.op_type == "Shape" and all(sizes.get(node.input[0], (0,))):
             value = np.asarray(sizes[node.input[0]], np.int64)
-        elif folded.keys() & set(node.input) and set(node.input) <= known.keys():
-            inputs = {each: numpy_helper.to_array(known[each]) for each in node.input}
+        elif node.input and set(node.input) <= {*known, ""}:
+            inputs = {each: numpy_helper.to_array(known[each]) for each in node.input if each}
             results: Any = ReferenceEvaluator(node).run(None, inputs)
             value = np.asarray(results[0])
         else:

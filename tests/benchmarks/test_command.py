@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import command
 from benchmarks.readme import BEGIN, END
-from benchmarks.registry import SECTIONS
 from benchmarks.results_file import write_bench
+from benchmarks.section import SECTIONS
 from edge.errors import SinkError, UsageError
 from tests.benchmarks.recorded import latency, result, whole
 
@@ -84,7 +84,7 @@ def test_ctrl_c_keeps_what_was_measured(
 def test_a_real_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     script = f"""
         import sys
-        from benchmarks.registry import SECTIONS
+        from benchmarks.section import SECTIONS
         SECTIONS.clear()
         SECTIONS.update(latency="{FAKES}:Slow", power="{FAKES}:Steady")
         import argparse

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.stats import bootstrap_ratio, median, percentiles
+from benchmarks.stats import bootstrap_ratio, fit_power, median, percentiles
 
 
 def test_percentiles_of_one_to_a_hundred() -> None:
@@ -94,3 +94,52 @@ def test_bootstrap_refuses_what_has_no_ratio(a: list[float], b: list[float]) -> 
 def test_bootstrap_refuses_no_draws() -> None:
     with pytest.raises(ValueError, match="draw"):
         bootstrap_ratio([1.0], [1.0], seed=0, draws=0)
+
+
+def test_an_exact_power_law_is_found_exactly() -> None:
+    xs = (1.0, 10.0, 100.0)
+    fit = fit_power(xs, [[3 * x**1.5] * 4 for x in xs], seed=0)
+    assert fit.exponent == pytest.approx(1.5)
+    assert fit.factor == pytest.approx(3.0)
+    assert fit.low == pytest.approx(1.5)
+    assert fit.high == pytest.approx(1.5)
+
+
+def test_noise_widens_the_interval_around_the_exponent() -> None:
+    rng = np.random.default_rng(7)
+    xs = [float(2**power) for power in range(8)]
+    samples = [list(x * rng.lognormal(0, 0.2, 15)) for x in xs]
+    fit = fit_power(xs, samples, seed=0)
+    assert fit.low is not None
+    assert fit.high is not None
+    assert 0.8 < fit.low < fit.exponent < fit.high < 1.2
+    assert fit == fit_power(xs, samples, seed=0)
+
+
+def test_a_slow_moment_that_fell_on_every_point_does_not_widen_it() -> None:
+    xs = (1.0, 2.0, 4.0)
+    fit = fit_power(xs, [[x, 3 * x, 9 * x] for x in xs], seed=0)
+    assert fit.low == pytest.approx(1.0)
+    assert fit.high == pytest.approx(1.0)
+
+
+def test_one_round_gives_no_interval_and_a_surplus_round_is_left_out() -> None:
+    assert fit_power((1.0, 2.0), [[1.0], [2.0]], seed=0).low is None
+    fit = fit_power((1.0, 2.0), [[1.0, 1.0, 1.0], [2.0, 2.0]], seed=0)
+    assert fit.low == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("xs", "samples"),
+    [((1.0,), [[1.0]]), ((1.0, 1.0), [[1.0], [1.0]]), ((1.0, 2.0), [[1.0], []])],
+)
+def test_what_cannot_be_fitted_is_refused(
+    xs: tuple[float, ...], samples: list[list[float]]
+) -> None:
+    with pytest.raises(ValueError, match="two different points"):
+        fit_power(xs, samples, seed=0)
+
+
+def test_times_must_be_above_zero() -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        fit_power((1.0, 2.0), [[1.0], [0.0]], seed=0)
