@@ -23,7 +23,6 @@ from edge.sources.base import Capture, OpenCapture, Shot, SourceKind
 from edge.sources.latest import BufferedFrame, LatestFrameBuffer
 from edge.sources.policy import DEFAULT_LIMITS, DEFAULT_RECONNECT, Limits, ReconnectPolicy
 from edge.sources.supervisor import SignalState, Silence, Supervisor, fault_of
-from edge.sources.timer import SHARED
 from edge.types import Frame
 
 __all__ = ["Health", "LiveSource", "Silence"]
@@ -71,9 +70,9 @@ class Health:
 class LiveSource:
     """A camera or stream that is opened again and again; entered once, polled, never waited for.
 
-    All methods may be called from any thread. It goes on whether or not anybody polls: its reader
-    threads and one timer for all sources drive it, and each `poll` does as well. `now` is the clock
-    on which captures say when a frame arrived.
+    All methods may be called from any thread. Its reader threads drive it, and each `poll` and
+    `health`; at `next_poll_s` one of them is due. `now` is the clock on which captures say when a
+    frame arrived.
 
     Attributes:
         name: as given.
@@ -107,7 +106,6 @@ class LiveSource:
         self._converter = _Converter(name, limits.frame_s)
         self._wakes: list[Callable[[], None]] = []
         self._reader: threading.Thread | None = None
-        self._alarm_s = math.inf
         self._entered = False
         self._left = False
         self._reported = False  # that it was given up
@@ -118,7 +116,6 @@ class LiveSource:
             if self._entered:
                 raise RuntimeError("a live source is entered only once")
             self._entered = True
-        SHARED.join(self._ring)
         self._act(self._supervisor.start)
         return self
 
@@ -129,12 +126,12 @@ class LiveSource:
             self._left = True
             self._buffer.take()
             reader = self._reader
-        SHARED.leave(self._ring)
         if reader is not None:
             reader.join(_LEAVE_S)
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Have something called, from any thread and quickly, when `poll` may have news."""
+        """Have something called, from any thread and quickly, when `poll` may have news before
+        `next_poll_s`."""
         with self._lock:
             self._wakes.append(wake)
 
@@ -200,6 +197,7 @@ class LiveSource:
 
     def health(self) -> Health:
         """Its condition now."""
+        self._act(lambda _: None)
         with self._lock:
             supervisor, buffer = self._supervisor, self._buffer
             problem = supervisor.problem
@@ -247,16 +245,6 @@ class LiveSource:
         number = self._supervisor.advance(now_s)
         if number is not None:
             self._start_reader(number, now_s)
-        next_s = self._supervisor.next_s
-        if next_s is not None and next_s < self._alarm_s:
-            self._alarm_s = next_s
-            SHARED.after(next_s - now_s, self._ring)
-
-    def _ring(self) -> None:
-        def rung(_: float) -> None:
-            self._alarm_s = math.inf
-
-        self._act(rung)
 
     def _start_reader(self, number: int, now_s: float) -> None:
         # A daemon: a call that never returns must not keep the process alive.
