@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from edge.errors import MissingDependency, SinkError
 from edge.files import write_whole
+from edge.sources.address import redact
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import MLFlowLogger
@@ -59,13 +60,14 @@ class Experiment:
         local = folder.absolute().parent
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{local / 'mlflow.db'}"
         artifacts = (local / "mlruns").as_uri() if uri.startswith("sqlite:") else None
-        logger = _logger(uri, folder, name, artifacts)
         try:
+            logger = _logger(uri, folder, name, artifacts)
             write_whole(folder / RUN_ID, f"{logger.run_id}\n")
             logger.log_hyperparams(config.model_dump(mode="json"))
         except Exception as error:  # MLflow, SQLAlchemy and requests have no common error
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise SinkError(f"--experiments: {uri} cannot be used ({reason}).") from error
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = reason.replace(uri, redact(uri)).rstrip(".")
+            raise SinkError(f"--experiments: {redact(uri)} cannot be used ({reason}).") from None
         self.loggers = [logger]
 
     def keep(self, files: Iterable[Path]) -> None:

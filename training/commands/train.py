@@ -117,8 +117,12 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="in place of the file's")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, make_method: MakeMethod = LabelTraining) -> int:
     """Train, calibrate, report.
+
+    Args:
+        args: the flags of `add_arguments`.
+        make_method: what is trained, where it is no training on faces.
 
     Returns:
         The exit code: 0 trained to the end, 128 + signal when stopped before.
@@ -136,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         machine_of(args)
         return train_on_faces(args)
     config = load_config(TrainConfig, args.config, args.set, args.seed)
-    return carry_out(args, config, LabelTraining)
+    return carry_out(args, config, make_method)
 
 
 def machine_of(args: argparse.Namespace) -> Machine:

@@ -163,4 +163,4 @@ def model_input(frames: Tensor) -> Tensor:
     """uint8 [N, H, W, 3] BGR → float32 [N, 3, H, W] RGB, ImageNet-normalised, channels last."""
     mean = torch.tensor(IMAGENET_MEAN, device=frames.device)
     std = torch.tensor(IMAGENET_STD, device=frames.device)
-    return ((frames.flip(-1) / 255.0 - mean) / std).movedim(-1, 1)
+    return frames.flip(-1).float().div_(255.0).sub_(mean).div_(std).movedim(-1, 1)
