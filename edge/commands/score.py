@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import math
 import sys
@@ -18,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
 from edge.config import RunConfig, add_flags, flags_in, override
@@ -143,12 +143,11 @@ def _collect_logits(detector: Detector, path: Path, every: int, logits: list[flo
 
 def _emitter(form: str, progress: Progress) -> Callable[[FileScore], None]:
     shared = sys.stdout.isatty() and progress.console.is_terminal
-    out = progress.console if shared else Console(file=sys.stdout, highlight=False)
 
     def write(text: str) -> None:
         # Through the progress bar's console where both share a terminal, or they would overlap.
         if shared:
-            out.print(text, markup=False, soft_wrap=True)
+            progress.console.print(text, markup=False, soft_wrap=True)
         else:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
@@ -156,18 +155,16 @@ def _emitter(form: str, progress: Progress) -> Callable[[FileScore], None]:
     if form == "json":
         return lambda line: write(json.dumps(asdict(line), allow_nan=False))
     if form == "csv":
-        _write_csv_row(write, list(FileScore.__dataclass_fields__))
-        return lambda line: _write_csv_row(write, list(asdict(line).values()))
+        write(",".join(FileScore.__dataclass_fields__))
+        return lambda line: write(_csv_row(line))
     write(f"{'verdict':<10}{'score':>7}{'logit':>10}{'frames':>8}  source")
     return lambda line: write(_table_row(line))
 
 
-def _write_csv_row(write: Callable[[str], None], values: list[object]) -> None:
-    class _Line:
-        def write(self, text: str) -> None:
-            write(text.rstrip("\r\n"))
-
-    csv.writer(_Line()).writerow(values)
+def _csv_row(line: FileScore) -> str:
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow(asdict(line).values())
+    return row.getvalue()
 
 
 def _table_row(line: FileScore) -> str:

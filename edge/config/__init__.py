@@ -21,29 +21,20 @@ from edge.config.files import checked as checked
 from edge.config.files import model_in
 from edge.config.files import read_yaml as read_yaml
 from edge.config.parts import (
-    AlertConfig,
     BackendConfig,
     BatchConfig,
     CameraConfig,
-    CaptureConfig,
-    OutputConfig,
-    SinksConfig,
+    SourceConfig,
     SourceText,
-    VerdictConfig,
 )
 from edge.faces.finders import FaceSettings
-from edge.manifest import RegionText
-from edge.regions import SYNTAX
-from edge.schema import Flag, Strict
+from edge.schema import Flag
 from edge.sinks import wanted
 from edge.sinks.paths import PLACE, file_stem
 from edge.weights import DEFAULT
 
-_COMMON = ("region", "capture", "verdict", "output", "alerts", "sinks")
-"""What may be set for all cameras, and for each of them."""
 
-
-class RunConfig(Strict):
+class RunConfig(SourceConfig):
     """The configuration of `patchwatch run`."""
 
     source: SourceText | None = Field(
@@ -57,19 +48,11 @@ class RunConfig(Strict):
         default=DEFAULT,
         description=f"A shipped model's name, or a model file (default: {DEFAULT}).",
     )
-    region: Annotated[RegionText | None, Flag("--region", "R")] = Field(
-        default=None, description=f"{SYNTAX} (default: the model's own)."
-    )
     max_frames: Annotated[int | None, Flag("--frames", "N")] = Field(
         default=None, gt=0, description="Stop after N frames (default: all)."
     )
-    capture: CaptureConfig = CaptureConfig()
     backend: BackendConfig = BackendConfig()
     faces: FaceSettings = FaceSettings()
-    verdict: VerdictConfig = VerdictConfig()
-    output: OutputConfig = OutputConfig()
-    alerts: AlertConfig = AlertConfig()
-    sinks: SinksConfig = Field(default={}, description="Further sinks, by name, with options.")
     batch: BatchConfig = BatchConfig()
 
     @model_validator(mode="after")
@@ -94,7 +77,7 @@ class RunConfig(Strict):
 
     def each_camera(self) -> tuple[CameraConfig, ...]:
         """The cameras, each completed by what is set for all."""
-        common = self.model_dump(exclude_unset=True, include=set(_COMMON))
+        common = self.model_dump(exclude_unset=True, include=set(SourceConfig.model_fields))
         return tuple(
             CameraConfig.model_validate(_merged(common, camera.model_dump(exclude_unset=True)))
             for camera in self.cameras

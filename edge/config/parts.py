@@ -11,6 +11,7 @@ from edge.backends import BackendName, Device
 from edge.decision.alerts import AlertSettings
 from edge.decision.verdict import VerdictSettings
 from edge.manifest import Calibration, Precision, RegionText
+from edge.regions import SYNTAX
 from edge.schema import Flag, Strict
 from edge.sinks import check_options
 from edge.sources.policy import CameraMode, Limits, ReconnectPolicy
@@ -166,7 +167,20 @@ class BatchConfig(Strict):
     )
 
 
-class CameraConfig(Strict):
+class SourceConfig(Strict):
+    """What may be set for all sources, and for each camera by itself."""
+
+    region: Annotated[RegionText | None, Flag("--region", "R")] = Field(
+        default=None, description=f"{SYNTAX} (default: the model's own)."
+    )
+    capture: CaptureConfig = CaptureConfig()
+    verdict: VerdictConfig = VerdictConfig()
+    output: OutputConfig = OutputConfig()
+    alerts: AlertConfig = AlertConfig()
+    sinks: SinksConfig = Field(default={}, description="Further sinks, by name, with options.")
+
+
+class CameraConfig(SourceConfig):
     """One of several cameras; what it leaves out is as for all of them."""
 
     name: str = Field(
@@ -175,9 +189,3 @@ class CameraConfig(Strict):
     source: SourceText = Field(
         description="Camera, stream or file; a file is played as a camera would."
     )
-    region: RegionText | None = Field(default=None, description="As for all cameras.")
-    capture: CaptureConfig = CaptureConfig()
-    verdict: VerdictConfig = VerdictConfig()
-    output: OutputConfig = OutputConfig()
-    alerts: AlertConfig = AlertConfig()
-    sinks: SinksConfig = Field(default={}, description="As for all cameras.")

@@ -35,7 +35,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     [
         ("modle: x", r"unknown key 'modle'. Did you mean 'model'\?"),
         ("verdict: {windows_s: 1}", r"unknown key 'verdict.windows_s'. Did you mean 'window_s'"),
-        ("zzz: 1", "Known here: source, cameras, model"),
+        ("zzz: 1", "Known here: region, capture, verdict"),
         ("verdict: {window_s: -1}", "verdict.window_s.*greater than or equal to 0.*found -1"),
         (
             "region: whole",
