@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,7 @@ from training.calibration import (
 )
 from training.degrade import COLUMNS, UNTOUCHED
 from training.evaluation.judge import JudgeOptions, judge
-from training.evaluation.metrics import Estimate, called, share_estimate
+from training.evaluation.metrics import Flags, called, share_estimate
 from training.evaluation.options import (
     add_material_arguments,
     add_workers_argument,
@@ -155,16 +155,8 @@ class Carrier:
 def open_carrier(text: str, output: Path | None) -> Carrier:
     """The carrier of a checkpoint, a model file or a shipped model's name.
 
-    Args:
-        text: a name or a path.
-        output: where the new one goes; None for a checkpoint's own card. A model file always needs
-            a new name, as a device may be running it.
-
-    Raises:
-        UsageError: neither of them, or an output of the wrong kind.
-        ModelError: absent or broken.
-        SinkError: the new model file exists already.
-        MissingDependency: a library is absent.
+    The new one goes to `output`; None stands for a checkpoint's own card. A model file always needs
+    a new name, as a device may be running it.
     """
     if Path(text).suffix == CHECKPOINT:
         return _checkpoint(Path(text), output)
@@ -270,21 +262,19 @@ def _alarm_rows(
         c: {name: called(x, calibration) for name, x in evaluation.by_source(c, 0).items()}
         for c in columns
     }
-    left = crossed.alarms if crossed else {c: {} for c in columns}
-    for source in evaluation.source_names(0):
-        for measured, found in (("in the fit", flags), ("left out", left)):
-            if source in found[columns[0]]:
-                shares = [share_estimate({source: found[c][source]}, 0) for c in columns]
-                yield (source, measured, *_texts(shares))
-    yield (ALL, "in the fit", *_texts([share_estimate(flags[c], 0) for c in columns]))
+    fits: list[tuple[str, Mapping[str, Mapping[str, Flags]]]] = [("in the fit", flags)]
     if crossed is not None and crossed.alarms[columns[0]]:
-        yield (ALL, "left out", *_texts([crossed.false_alarms(c) for c in columns]))
+        fits.append(("left out", crossed.alarms))
+    for source in (*evaluation.source_names(0), None):
+        for measured, found in fits:
+            parts = (found[c] if source is None else {source: found[c][source]} for c in columns)
+            yield (source or ALL, measured, *_shares(parts))
     if crossed is not None and crossed.found[columns[0]]:
-        yield ("all generated", "left out", *_texts([crossed.found_share(c) for c in columns]))
+        yield ("all generated", "left out", *_shares(crossed.found[c] for c in columns))
 
 
-def _texts(estimates: list[Estimate | None]) -> list[str]:
-    return [interval_text(estimate, "") for estimate in estimates]
+def _shares(parts: Iterable[Mapping[str, Flags]]) -> list[str]:
+    return [interval_text(share_estimate(flags, 0), "") for flags in parts]
 
 
 def _share(text: str) -> float:

@@ -143,21 +143,16 @@ def _photograph_parts(folder: Path, split: str | None, layout: str) -> list[Part
     if layout == AUTO and split is None and own.is_dir():
         return [Part(own, 0)]
     if layout == AUTO and split is None and folder.is_dir() and not recognised(folder):
-        _require_no_generated(folder)
+        name = LABEL_FOLDERS[1]
+        inside = [folder] if folder.resolve().name == name else folder.rglob(name)
+        for place in filter(Path.is_dir, inside):
+            raise SourceError(
+                f"{place} holds generated pictures by its name, and {folder} was expected to hold "
+                "photographs alone. Name the folder of the photographs."
+            )
         return [Part(folder, 0)]
     _, plan = plan_splits(folder, layout)
     return [part for part in _chosen(folder, plan, split) if part.label == 0]
-
-
-def _require_no_generated(folder: Path) -> None:
-    name = LABEL_FOLDERS[1]
-    inside = [folder] if folder.resolve().name == name else folder.rglob(name)
-    found = next((place for place in inside if place.is_dir()), None)
-    if found:
-        raise SourceError(
-            f"{found} holds generated pictures by its name, and {folder} was expected to hold "
-            "photographs alone. Name the folder of the photographs."
-        )
 
 
 def _videos(parts: Sequence[Part]) -> Iterator[Picture]:

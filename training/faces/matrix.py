@@ -92,17 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate every model on every set, print the tables and write the report.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UsageError: the flags are wrong.
-        ModelError: a checkpoint cannot be used.
-        SourceError: a set or a face cannot be read, or there is nothing to judge.
-        SinkError: the results cannot be written.
-    """
+    """Evaluate every model on every set, print the tables and write the report."""
     tests = _named(args.tests, "--tests")
     models = _named(args.models, "--models")
     if not (models or args.train):
@@ -182,13 +172,7 @@ def train_sets(sets: Mapping[str, FaceSet]) -> list[str]:
 def judge(
     args: argparse.Namespace, models: Mapping[str, Path], tests: Mapping[str, Path]
 ) -> Matrix:
-    """Evaluate every model on every set.
-
-    Args:
-        args: split, seed, device, workers and batch.
-        models: name → checkpoint.
-        tests: name → prepared set.
-    """
+    """Evaluate every model (name → checkpoint) on every set (name → folder)."""
     from training.checkpoint import load_resnet18
     from training.faces.model import score_faces
 

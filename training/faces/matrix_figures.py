@@ -96,10 +96,8 @@ class Matrix(Strict):
     def cell(self, model: str, test: str, manipulation: str | None, unit: Unit) -> Cell | None:
         """One cell; None where there is none."""
         wanted = (model, test, manipulation, unit)
-        for cell in self.cells:
-            if (cell.model, cell.test, cell.manipulation, cell.unit) == wanted:
-                return cell
-        return None
+        found = (c for c in self.cells if (c.model, c.test, c.manipulation, c.unit) == wanted)
+        return next(found, None)
 
     def manipulations(self, test: str) -> list[str]:
         """Of a test set, by name."""
@@ -112,12 +110,7 @@ def cells_of(
 ) -> Iterator[Cell]:
     """Every cell of one model on one test set, all fakes first, then each manipulation.
 
-    Args:
-        facts: of the model.
-        test: name of the set.
-        items: its faces.
-        logits: finite, one for each.
-        seed: of the draws, which are the same for each model on the same faces.
+    There is a finite logit for each face; the draws are the same for each model on the same faces.
     """
     kinds = np.array([kind_of(item) for item in items], dtype=str)
     videos = np.array([item.video for item in items], dtype=str)

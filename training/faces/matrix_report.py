@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ PAGE = "matrix.md"
 PLOT = "matrix"
 HEADING = "# Patchwatch faces: train set × test set"
 ALL = "all fakes"
-_BALANCED = "balanced accuracy"
+_METRICS = (AUC, "balanced accuracy")
 _CELL_W, _CELL_H = 1.15, 0.62
 _TITLES: dict[Unit, str] = {
     "video": "AUC per video (mean logit of its faces)",
@@ -31,37 +32,29 @@ _TITLES: dict[Unit, str] = {
 
 def grids(matrix: Matrix) -> Iterator[Grid]:
     """The tables: train set by test set first, then each manipulation."""
-    for unit in UNITS:
-        yield _by_test(matrix, unit, AUC)
-        yield _by_test(matrix, unit, _BALANCED)
-    for test in matrix.tests:
-        if matrix.manipulations(test.name):
-            yield _by_manipulation(matrix, test.name)
-
-
-def _by_test(matrix: Matrix, unit: Unit, metric: str) -> Grid:
     names = tuple(test.name for test in matrix.tests)
-    rows = tuple(
-        (m.name, *(_text(matrix.cell(m.name, name, None, unit), metric) for name in names))
-        for m in matrix.models
-    )
-    return Grid(f"{metric} per {unit}", ("trained on ＼ tested on", *names), rows, 1)
-
-
-def _by_manipulation(matrix: Matrix, test: str) -> Grid:
-    rows = tuple(
-        (kind, m.name, *_manipulation_cells(matrix, m.name, test, kind))
-        for kind in matrix.manipulations(test)
-        for m in matrix.models
-    )
-    head = tuple(f"{metric} per {unit}" for unit in UNITS for metric in (AUC, _BALANCED))
-    return Grid(f"manipulations of {test}", ("manipulation", "trained on", *head), rows, 2)
-
-
-def _manipulation_cells(matrix: Matrix, model: str, test: str, kind: str) -> Iterator[str]:
-    for unit in UNITS:
-        for metric in (AUC, _BALANCED):
-            yield _text(matrix.cell(model, test, kind, unit), metric)
+    for unit, metric in product(UNITS, _METRICS):
+        rows = tuple(
+            (m.name, *(_text(matrix.cell(m.name, name, None, unit), metric) for name in names))
+            for m in matrix.models
+        )
+        yield Grid(f"{metric} per {unit}", ("trained on ＼ tested on", *names), rows, 1)
+    head = tuple(f"{metric} per {unit}" for unit, metric in product(UNITS, _METRICS))
+    for name in names:
+        rows = tuple(
+            (
+                kind,
+                m.name,
+                *(
+                    _text(matrix.cell(m.name, name, kind, unit), metric)
+                    for unit, metric in product(UNITS, _METRICS)
+                ),
+            )
+            for kind in matrix.manipulations(name)
+            for m in matrix.models
+        )
+        if rows:
+            yield Grid(f"manipulations of {name}", ("manipulation", "trained on", *head), rows, 2)
 
 
 def _text(cell: Cell | None, metric: str) -> str:
@@ -154,15 +147,12 @@ def _panel(axes: Axes, matrix: Matrix, unit: Unit, columns: list[tuple[str, str 
     axes.set_yticks(range(len(matrix.models)), [m.name for m in matrix.models], fontsize=9)
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
-    for row, line in enumerate(aucs):
-        for column, auc in enumerate(line):
-            _write(axes, column, row, auc)
+    for row, column in np.ndindex(values.shape):
+        _write(axes, column, row, aucs[row][column])
     # White rules between cells, and a wider one where another test set begins.
-    for row in range(1, len(matrix.models)):
-        axes.axhline(row - 0.5, color="white", linewidth=1.5)
-    for index in range(1, len(columns)):
-        begins = columns[index][1] is None
-        axes.axvline(index - 0.5, color="white", linewidth=6 if begins else 1.5)
+    axes.hlines(np.arange(len(aucs) - 1) + 0.5, -0.5, len(columns) - 0.5, "white", linewidth=1.5)
+    widths = [6.0 if kind is None else 1.5 for _, kind in columns[1:]]
+    axes.vlines(np.arange(len(widths)) + 0.5, -0.5, len(aucs) - 0.5, "white", linewidth=widths)
 
 
 def _write(axes: Axes, column: int, row: int, auc: Estimate | None) -> None:
