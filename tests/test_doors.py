@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import textwrap
@@ -57,6 +58,12 @@ def test_a_heavy_library_is_imported_in_one_module_each() -> None:
     assert users["dlib"] == {"faces/dlib_hog.py"}
     assert users["tensorrt"] == {"tensorrt/engine.py"}
     assert users["pycuda"] == {"cuda/pycuda.py"}
+
+
+def test_the_loops_know_no_view_and_no_sink_by_name() -> None:
+    named = re.compile(r"edge\.(live\.(window|status|screen)|sinks\.(?!base|worker))")
+    for path in ("pipeline.py", "live/loop.py", "live/scheduler.py"):
+        assert not named.search((ROOT / "edge" / path).read_text(encoding="utf-8")), path
 
 
 def test_there_is_no_utils() -> None:
