@@ -46,7 +46,7 @@ def write_clip(
         stream.pix_fmt = pixels
         stream.options = {"g": "10", "crf": "10", "preset": "ultrafast"}
         for index, slot in enumerate(gaps if gaps is not None else range(frames)):
-            picture = av.VideoFrame.from_ndarray(_numbered(index, size_wh), format="bgr24")
+            picture = av.VideoFrame.from_ndarray(numbered_image(index, size_wh), format="bgr24")
             picture.pts, picture.time_base = slot, Fraction(1, FPS)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
@@ -64,7 +64,8 @@ def number(image: Image) -> int:
     return int((float(image.mean()) - DARKEST + 3.4) // STEP)
 
 
-def _numbered(index: int, size_wh: tuple[int, int]) -> Image:
+def numbered_image(index: int, size_wh: tuple[int, int]) -> Image:
+    """Frame `index` of a clip, flat grey with noise."""
     noise = np.random.default_rng(index).integers(-8, 9, (size_wh[1], size_wh[0], 1))
     noise = noise - round(float(noise.mean()))
     return np.repeat((level(index) + noise).clip(0, 255), 3, axis=2).astype(np.uint8)

@@ -11,10 +11,9 @@ from fractions import Fraction
 from typing import Literal
 
 import av
-import numpy as np
 
 from benchmarks.rtsp_sender import SDP, RtpSender, converse, split_units
-from tests.edge.sources.clips import FPS, level
+from tests.edge.sources.clips import FPS, numbered_image
 
 Stage = Literal["nothing", "OPTIONS", "DESCRIBE", "SETUP", "PLAY", "pictures"]
 
@@ -49,10 +48,7 @@ def coded(
 
 def numbered(index: int, size_wh: tuple[int, int] = (96, 64)) -> av.VideoFrame:
     """Frame i of a clip, flat grey with noise."""
-    noise = np.random.default_rng(index).integers(-8, 9, (size_wh[1], size_wh[0], 1))
-    noise = noise - round(float(noise.mean()))
-    grey = np.repeat((level(index) + noise).clip(0, 255), 3, axis=2).astype(np.uint8)
-    frame = av.VideoFrame.from_ndarray(grey, format="bgr24")
+    frame = av.VideoFrame.from_ndarray(numbered_image(index, size_wh), format="bgr24")
     frame.pts, frame.time_base = index, Fraction(1, FPS)
     return frame
 

@@ -123,8 +123,12 @@ def _pq(levels: Image) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def test_hdr_is_mapped_to_the_tones_of_an_ordinary_screen(tmp_path: Path) -> None:
     ramp = np.tile(np.arange(16, 240, 2, dtype=np.uint8), (64, 1))
-    planes = np.full((96, 112), 512, np.uint16)
-    planes[:64] = np.round(64 + 876 * _pq(ramp))
+    frame = av.VideoFrame(112, 64, "yuv420p10le")
+    planes: list[Any] = [64 + 876 * _pq(ramp), 512, 512]
+    for plane, levels in zip(frame.planes, planes, strict=True):
+        rows = np.zeros((plane.height, plane.line_size // 2), np.uint16)
+        rows[:, : plane.width] = np.round(levels)
+        plane.update(rows.tobytes())
     path = tmp_path / "pq.mp4"
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=FPS)
@@ -132,7 +136,7 @@ def test_hdr_is_mapped_to_the_tones_of_an_ordinary_screen(tmp_path: Path) -> Non
         stream.options = {"crf": "1", "x264-params": "colorprim=bt2020:transfer=smpte2084"}
         codec = stream.codec_context
         codec.color_primaries, codec.color_trc, codec.colorspace, codec.color_range = 9, 16, 9, 1
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p10le")))
+        container.mux(stream.encode(frame))
         container.mux(stream.encode())
     (image,) = images(path)
     raw = 255 * _pq(ramp)
