@@ -11,14 +11,14 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
 
 from edge.errors import SourceError
 from edge.types import Image
@@ -42,18 +42,6 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "J
 
 _STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"mif1", b"msf1")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
-
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSED = {
-    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PillowImage.Transpose.ROTATE_180,
-    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PillowImage.Transpose.TRANSPOSE,
-    6: PillowImage.Transpose.ROTATE_270,
-    7: PillowImage.Transpose.TRANSVERSE,
-    8: PillowImage.Transpose.ROTATE_90,
-}
-"""EXIF orientation → what turns the stored picture into the one that a person sees."""
 
 _CONVERTIBLE = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
 """Pillow's modes that it converts to RGB without a choice of range or colour space."""
@@ -106,7 +94,7 @@ def _read(file: BinaryIO, name: str) -> Image:
     if not os.fstat(file.fileno()).st_size:
         raise SourceError(f"{name}: the file is empty (0 bytes).")
     try:
-        image, orientation = _decode(file)
+        image = _decode(file)
     except PillowImage.DecompressionBombError as error:
         raise SourceError(
             f"{name}: has more than {_MOST_MEGAPIXELS} million pixels. Crop or shrink it."
@@ -118,19 +106,17 @@ def _read(file: BinaryIO, name: str) -> Image:
         ) from error
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
         raise SourceError(f"{name}: the picture is truncated or damaged ({error}).") from error
-    image = _to_rgb(image, name)
-    if orientation in _TRANSPOSED:
-        image = image.transpose(_TRANSPOSED[orientation])
-    return np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
+    return np.ascontiguousarray(np.asarray(_to_rgb(image, name))[:, :, ::-1])
 
 
-def _decode(file: BinaryIO) -> tuple[PillowImage.Image, int]:
+def _decode(file: BinaryIO) -> PillowImage.Image:
     with _without_warnings():
         image: PillowImage.Image = PillowImage.open(file, formats=_known_formats())
     image.load()
-    with _without_warnings():
-        # Asked after loading, because of a TIFF Pillow has then turned the picture already.
-        return image, _orientation(image)
+    # On damaged metadata Pillow raises nearly anything.
+    with _without_warnings(), suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 @cache
@@ -149,13 +135,6 @@ def _without_warnings() -> Iterator[None]:
     with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _orientation(image: PillowImage.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # damaged metadata, on which Pillow raises nearly anything
-        return 1
 
 
 def _to_rgb(image: PillowImage.Image, name: str) -> PillowImage.Image:
