@@ -20,6 +20,12 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
@@ -69,48 +75,36 @@ def _experimental() -> Iterator[None]:
         yield
 
 
-class Choices(Strict):
-    """One of some values."""
+def parse_range(key: str, item: object) -> BaseDistribution:
+    """What Optuna draws a key's value from: of choices, or between two numbers.
 
-    choices: tuple[Value, ...] = Field(min_length=1, description="Numbers, texts or null.")
+    Whole numbers are drawn where both ends (and the step) are whole.
 
-    def draw(self, trial: Trial, key: str) -> Value:
-        """Let the trial take one."""
-        return trial.suggest_categorical(key, self.choices)
+    Raises:
+        ValueError: neither.
+    """
+    keys = item.keys() if isinstance(item, dict) else set()
+    if isinstance(item, dict) and keys == {"choices"}:
+        return CategoricalDistribution(item["choices"])
+    if not isinstance(item, dict) or not {"low", "high"} <= keys <= {"low", "high", "step", "log"}:
+        raise ValueError(
+            f"{key}: expected choices, or low and high, and with these step or log; found {item!r}."
+        )
+    ends = item["low"], item["high"], item.get("step", 1)
+    try:
+        if all(type(end) is int for end in ends):
+            return IntDistribution(**item)
+        return FloatDistribution(**item)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key}: {error}") from error
 
-    @property
-    def ends(self) -> tuple[Value, Value]:
-        """The first and the last, which stand for all where a range is checked."""
-        return self.choices[0], self.choices[-1]
 
-
-class Range(Strict):
-    """A number between two others; a whole one where both ends (and the step) are whole."""
-
-    low: int | float
-    high: int | float
-    step: int | float | None = Field(default=None, gt=0, description="From low on; null for none.")
-    log: bool = Field(default=False, description="Equal shares for equal ratios.")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"expected low ≤ high, found {self.low:g} and {self.high:g}.")
-        if self.log and (self.low <= 0 or self.step is not None):
-            raise ValueError("log needs a low above 0 and no step.")
-        return self
-
-    def draw(self, trial: Trial, key: str) -> Value:
-        """Let the trial take one."""
-        low, high, step = self.low, self.high, self.step
-        if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
-            return trial.suggest_int(key, low, high, step=step or 1, log=self.log)
-        return trial.suggest_float(key, low, high, step=step, log=self.log)
-
-    @property
-    def ends(self) -> tuple[Value, Value]:
-        """Low and high."""
-        return self.low, self.high
+def ends_of(range_: BaseDistribution) -> tuple[Value, Value]:
+    """The first and the last value, which stand for all where a range is checked."""
+    if isinstance(range_, CategoricalDistribution):
+        return range_.choices[0], range_.choices[-1]
+    assert isinstance(range_, IntDistribution | FloatDistribution)
+    return range_.low, range_.high
 
 
 class SearchConfig(Strict):
@@ -120,8 +114,10 @@ class SearchConfig(Strict):
         description="Configuration of `patchwatch train` whose keys are varied; a relative path "
         "starts at this file's folder."
     )
-    space: dict[str, Choices | Range] = Field(
-        min_length=1, description="Dotted key of the training's configuration → what to try."
+    space: dict[str, Any] = Field(
+        min_length=1,
+        description="Dotted key of the training's configuration → what to try: {choices: […]}, or "
+        "{low, high} with step or log.",
     )
     trials: int = Field(default=140, gt=0, description="How many are to be finished.")
     pruner: Literal["median", "hyperband", "none"] = Field(
@@ -140,13 +136,12 @@ class SearchConfig(Strict):
     )
     retries: int = Field(default=3, ge=0, description="Of a trial whose process was killed.")
 
-    @field_validator("space", mode="before")
+    @field_validator("space")
     @classmethod
-    def _of_one_kind(cls, space: object) -> object:
-        """Choose the kind by its keys, so that a message names the right ones."""
-        if not isinstance(space, dict):
-            return space
-        return {str(key): _parse_range(str(key), item) for key, item in space.items()}
+    def _drawable(cls, space: dict[str, Any]) -> dict[str, Any]:
+        for key, item in space.items():
+            parse_range(key, item)
+        return space
 
     @model_validator(mode="after")
     def _marked_in_time(self) -> Self:
@@ -157,6 +152,10 @@ class SearchConfig(Strict):
             )
         return self
 
+    def ranges(self) -> dict[str, BaseDistribution]:
+        """Key → what its values are drawn from."""
+        return {key: parse_range(key, item) for key, item in self.space.items()}
+
     def make_pruner(self) -> BasePruner:
         """What ends a trial that falls behind."""
         if self.pruner == "median":
@@ -164,16 +163,6 @@ class SearchConfig(Strict):
         if self.pruner == "hyperband":
             return HyperbandPruner(min_resource=self.first_epochs)
         return NopPruner()
-
-
-def _parse_range(key: str, item: object) -> Choices | Range:
-    if not isinstance(item, dict) or not {"choices", "low", "high"} & item.keys():
-        raise ValueError(f"{key}: expected choices, or low and high; found {item!r}.")
-    kind: type[Choices] | type[Range] = Choices if "choices" in item else Range
-    try:
-        return checked(kind, item, key)
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
 
 
 def load_search_config(path: Path) -> SearchConfig:
@@ -202,10 +191,11 @@ def corners(config: SearchConfig, settings: Mapping[str, Any]) -> Iterator[dict[
 
     They find a mistyped key and a range that the training does not take before a trial meets it.
     """
-    first = {key: item.ends[0] for key, item in config.space.items()}
+    ends = {key: ends_of(item) for key, item in config.ranges().items()}
+    first = {key: both[0] for key, both in ends.items()}
     yield with_values(settings, first)
-    for key, item in config.space.items():
-        yield with_values(settings, {**first, key: item.ends[1]})
+    for key, both in ends.items():
+        yield with_values(settings, {**first, key: both[1]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +214,7 @@ class Objective:
     """
 
     settings: Mapping[str, Any]
-    space: Mapping[str, Choices | Range]
+    space: Mapping[str, BaseDistribution]
     sets: Mapping[str, Path]
     output: Path
     licence: str
@@ -243,7 +233,7 @@ class Objective:
         frozen = trial.study._storage.get_trial(trial._trial_id)
         known = set(frozen.intermediate_values)  # of the process that was killed
         folder = self.output / f"trial-{first_number(frozen):04d}"
-        values = {key: item.draw(trial, key) for key, item in self.space.items()}
+        values = {key: trial._suggest(key, item) for key, item in self.space.items()}
         config = checked(FacesConfig, with_values(self.settings, values), "a trial")
 
         def report(epoch: EpochReport) -> None:

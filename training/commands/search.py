@@ -147,13 +147,13 @@ def _search(args: argparse.Namespace) -> int:
     name = args.study or STUDY
     started = {
         "training": settings,
-        "space": config.model_dump(mode="json")["space"],
+        "space": config.space,
         **{f"{key} set": set_digest(load_set(path)) for key, path in sets.items()},
     }
     output = args.output or Path("runs") / name
     machine = Machine(args.device, args.loaders)
     objective = Objective(
-        settings, config.space, sets, output, args.licence, machine, name, args.experiments
+        settings, config.ranges(), sets, output, args.licence, machine, name, args.experiments
     )
     with open_storage(address, config) as storage:
         study = open_study(storage, name, config, started)

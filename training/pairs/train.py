@@ -51,15 +51,17 @@ GLANCES, GLANCED_AT = 10, 4
 
 
 class AutoencoderSettings(Strict):
-    """What all autoencoders of one folder are trained with."""
+    """What all autoencoders of one folder are trained with; each key is a flag."""
 
-    steps: int = Field(gt=0, description="Of each autoencoder, at most.")
-    minutes: float | None = Field(default=None, gt=0, description="For each, at most.")
-    crop: int = Field(default=64, ge=32, multiple_of=8, description="Side of a crop in pixels.")
-    batch: int = Field(default=8, gt=0, description="Crops in a step.")
-    rate: float = Field(default=2.5e-3, gt=0, description="First rate of Adam; falls to nothing.")
-    seed: int = Field(default=0, ge=0, description="Of weights, crops and regions.")
-    photographs: int = Field(default=1500, gt=1, description="Held in memory, at most.")
+    steps: int = Field(default=4000, gt=0, description="for each at most")
+    minutes: float | None = Field(default=None, gt=0, description="for each at most")
+    crop: int = Field(default=64, ge=32, multiple_of=8, description="side of a crop in pixels")
+    batch: int = Field(default=8, gt=0, description="crops in a step")
+    rate: float = Field(default=2.5e-3, gt=0, description="first learning rate of Adam")
+    seed: int = Field(default=0, ge=0, description="of all that is random")
+    photographs: int = Field(
+        default=1500, gt=1, description="held in memory at most, evenly over sources"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,39 +75,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--specs", default=ALL, metavar="A,B", help=f"{ALL} (default), or of {', '.join(SPECS)}"
     )
-    parser.add_argument(
-        "--steps", type=positive, default=4000, metavar="N", help="for each at most (default: 4000)"
-    )
-    parser.add_argument("--minutes", type=float, metavar="M", help="for each at most")
-    parser.add_argument(
-        "--crop", type=positive, default=64, metavar="PX", help="side of a crop (default: 64)"
-    )
-    parser.add_argument(
-        "--batch", type=positive, default=8, metavar="N", help="crops in a step (default: 8)"
-    )
-    parser.add_argument(
-        "--rate",
-        type=float,
-        default=2.5e-3,
-        metavar="R",
-        help="first learning rate of Adam (default: 0.0025)",
-    )
-    parser.add_argument(
-        "--photographs",
-        type=positive,
-        default=1500,
-        metavar="N",
-        help="held in memory at most, evenly over sources (default: 1500)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)"
-    )
+    for name, field in AutoencoderSettings.model_fields.items():
+        kind = int if field.annotation is int else float
+        shown = field.description if field.default is None else f"{field.description} (%(default)s)"
+        parser.add_argument(
+            f"--{name}", type=kind, default=field.default, metavar=name[0].upper(), help=shown
+        )
     parser.add_argument(
         "--save-every",
         type=float,
         default=60.0,
         metavar="S",
-        help="seconds between checkpoints: what a lost machine costs at most (default: 60)",
+        help="seconds between checkpoints: what a lost machine costs at most (%(default)s)",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
