@@ -1,7 +1,7 @@
 """Checkpoints: weights as safetensors with a card beside them, and the published `.pth` files.
 
 Our own checkpoint is two files, `NAME.safetensors` and `NAME.json` (the card). A published file
-holds weights alone, so its architecture and preprocessing are always told, never guessed.
+holds weights alone, so its architecture and preprocessing are always stated, never guessed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as dump_safetensors
@@ -21,6 +21,7 @@ from torch import Tensor
 from edge.errors import ModelError
 from edge.files import written_whole
 from edge.manifest import Calibration, Figure, Preprocessing, RegionText, Training
+from edge.schema import Strict
 from training.models import Model, PatchModel, ResNet18, build, build_any
 
 SUFFIX = ".safetensors"
@@ -30,10 +31,8 @@ _PARALLEL_PREFIX = "module."
 AnyModel = TypeVar("AnyModel", PatchModel, ResNet18, Model)
 
 
-class Card(BaseModel):
+class Card(Strict):
     """What is known of a checkpoint besides its weights; the source of a model file's manifest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     name: str = Field(min_length=1)
@@ -66,7 +65,12 @@ def save_checkpoint(path: Path, model: Model, card: Card) -> None:
         SinkError: the files cannot be written.
     """
     _require_suffix(path)
-    _require_same_model(path, model, card)
+    found = (card.architecture, card.preprocessing)
+    if found != (model.architecture, model.preprocessing):
+        raise ModelError(
+            f"{path}: the card describes {found[0]} with {found[1]}, the model is "
+            f"{model.architecture} with {model.preprocessing}. Correct the card."
+        )
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     text = card.model_dump_json(indent=2) + "\n"
     with (
@@ -77,17 +81,10 @@ def save_checkpoint(path: Path, model: Model, card: Card) -> None:
 
 
 def load_checkpoint(path: Path) -> tuple[PatchModel, Card]:
-    """Read a checkpoint of a patch model of our own.
-
-    Args:
-        path: `NAME.safetensors`, with `NAME.json` beside it.
-
-    Returns:
-        The model in evaluation mode, and its card.
+    """As `load_any`, of a patch model.
 
     Raises:
-        ModelError: a file is missing or broken, a weight has a wrong name, shape or value, or the
-            model is none of patches.
+        ModelError: also where it is no patch model.
     """
     model, card = load_any(path)
     if isinstance(model, PatchModel):
@@ -99,9 +96,10 @@ def load_checkpoint(path: Path) -> tuple[PatchModel, Card]:
 
 
 def load_resnet18(path: Path) -> tuple[ResNet18, Card]:
-    """Read a checkpoint of a ResNet-18 of our own; its dropout, which is no weight, is 0.
+    """As `load_any`, of a ResNet-18; its dropout, which is no weight, is 0.
 
-    Returns and errors as of `load_checkpoint`.
+    Raises:
+        ModelError: also where it is a patch model.
     """
     model, card = load_any(path)
     if isinstance(model, ResNet18):
@@ -126,7 +124,14 @@ def load_any(path: Path) -> tuple[Model, Card]:
     """
     _require_suffix(path)
     data = _read(path)
-    card = _read_card(card_path(path))
+    try:
+        card = Card.model_validate_json(_read(card_path(path)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the card"
+        raise ModelError(
+            f"{card_path(path)}: {field}: {first['msg']}. Correct the card."
+        ) from error
     try:
         state = parse_safetensors(data)
     except SafetensorError as error:
@@ -158,13 +163,35 @@ def load_published(path: Path, architecture: str, preprocessing: str) -> PatchMo
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The weights of a published `.pth` file by name, without running any code that it may hold.
 
-    Args:
-        path: as of `load_published`.
-
     Raises:
-        ModelError: not such a file.
+        ModelError: not such a file; see `load_published`.
     """
-    return _unwrapped(_unpickled(path), path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path} holds more than weights, or is no PyTorch file; it was not run. Expected a "
+            "state dict saved with torch.save."
+        ) from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{path} is not a whole PyTorch file ({reason}). Fetch it again."
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise ModelError(f"{path}: expected a state dict, found {type(content).__name__}.")
+    for key, value in content.items():
+        if not isinstance(value, Tensor):
+            found = type(value).__name__
+            raise ModelError(f"{path}: expected a tensor under {key!r}, found {found}.")
+    parallel = all(str(key).startswith(_PARALLEL_PREFIX) for key in content)
+    cut = len(_PARALLEL_PREFIX) if parallel else 0
+    return {str(key)[cut:]: value for key, value in content.items()}
 
 
 def _require_suffix(path: Path) -> None:
@@ -172,69 +199,11 @@ def _require_suffix(path: Path) -> None:
         raise ModelError(f"{path}: a checkpoint's name ends in {SUFFIX}; found {path.suffix!r}.")
 
 
-def _require_same_model(path: Path, model: Model, card: Card) -> None:
-    found = (card.architecture, card.preprocessing)
-    if found != (model.architecture, model.preprocessing):
-        raise ModelError(
-            f"{path}: the card describes {found[0]} with {found[1]}, the model is "
-            f"{model.architecture} with {model.preprocessing}. Correct the card."
-        )
-
-
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> ModelError:
-    return ModelError(f"{path} cannot be read: {error.strerror or error}.")
-
-
-def _read_card(path: Path) -> Card:
-    text = _read(path)
-    try:
-        return Card.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the card"
-        raise ModelError(f"{path}: {field}: {first['msg']}. Correct the card.") from error
-
-
-def _unpickled(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{path} holds more than weights, or is no PyTorch file; it was not run. Expected a "
-            "state dict saved with torch.save."
-        ) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise ModelError(
-            f"{path} is not a whole PyTorch file ({_first_line(error)}). Fetch it again."
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not content:
-        raise ModelError(f"{path}: expected a state dict, found {type(content).__name__}.")
-    strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    if strange:
-        found = type(content[strange[0]]).__name__
-        raise ModelError(f"{path}: expected a tensor under {strange[0]!r}, found {found}.")
-    if all(str(key).startswith(_PARALLEL_PREFIX) for key in content):
-        return {str(key)[len(_PARALLEL_PREFIX) :]: value for key, value in content.items()}
-    return {str(key): value for key, value in content.items()}
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _filled(model: AnyModel, state: dict[str, Tensor], path: Path) -> AnyModel:

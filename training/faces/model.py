@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +51,6 @@ def first_model(
     config: FacesConfig,
     part: Part = PUBLISHED,
     on_bytes: OnBytes = lambda done, total: None,
-    on_note: Callable[[str], None] = lambda text: None,
 ) -> ResNet18:
     """The model with the weights that the training starts from.
 
@@ -60,42 +58,36 @@ def first_model(
         config: of the training.
         part: what is fetched for `imagenet`, once; it is kept in the cache.
         on_bytes: called with the bytes done and in all.
-        on_note: called with why it waits, in a sentence.
 
     Raises:
         FetchError: the published weights cannot be had.
         ModelError: the file cannot be used, or is of another model.
         UsageError: `init` is a file of neither kind.
     """
-    model = ResNet18(config.dropout, config.hidden)
-    if config.init is None:
+    model, init = ResNet18(config.dropout, config.hidden), config.init
+    if init is None:
         return model
-    if config.init.suffix == SUFFIX:
-        _take_over(model, config.init)
-    elif config.init == IMAGENET:
-        load_imagenet(model, fetched(part, on_bytes, on_note))
-    elif config.init.suffix in (".pth", ".pt"):
-        load_imagenet(model, config.init)
+    if init == IMAGENET:
+        load_imagenet(model, fetched(part, on_bytes))
+    elif init.suffix in (".pth", ".pt"):
+        load_imagenet(model, init)
+    elif init.suffix == SUFFIX:
+        found, _ = load_resnet18(init)
+        if found.architecture != model.architecture:
+            raise UsageError(
+                f"init: expected a {model.architecture}, found a {found.architecture} in {init}. "
+                "Set hidden to what it has."
+            )
+        model.load_state_dict(found.state_dict())
     else:
         raise UsageError(
-            f"init: expected imagenet, a .pth or a {SUFFIX} file, found {str(config.init)!r}."
+            f"init: expected imagenet, a .pth or a {SUFFIX} file, found {str(init)!r}."
         )
     return model
 
 
-def fetched(
-    part: Part,
-    on_bytes: OnBytes = lambda done, total: None,
-    on_note: Callable[[str], None] = lambda text: None,
-    pause: Callable[[float], None] = time.sleep,
-) -> Path:
+def fetched(part: Part, on_bytes: OnBytes = lambda done, total: None) -> Path:
     """A published file in the cache, fetched and checked if it is not there yet.
-
-    Args:
-        part: the file.
-        on_bytes: called with the bytes done and in all.
-        on_note: called with why it waits, in a sentence.
-        pause: waits for so many seconds.
 
     Raises:
         FetchError: it cannot be had, or is not what was published.
@@ -107,18 +99,14 @@ def fetched(
         target.parent.mkdir(parents=True, exist_ok=True)
         download(part.address, target, part.sha256, on_bytes)
     except AddressError as error:
+        # Without the advice that follows, which is of another command.
         raise AddressError(
-            f"{_first_sentence(error)}. Fetch {part.file} on another machine and name it: --set "
+            f"{str(error).split('. ')[0]}. Fetch {part.file} on another machine and name it: --set "
             "init=FILE."
         ) from error
     except OSError as error:
         raise disk_error(target, error) from error
     return target
-
-
-def _first_sentence(error: Exception) -> str:
-    """Without the advice that follows, which is of another command."""
-    return str(error).split(". ")[0]
 
 
 def load_imagenet(model: ResNet18, path: Path) -> None:
@@ -200,13 +188,3 @@ def score_faces(
             "The weights are broken: train again, at a lower rate."
         )
     return logits
-
-
-def _take_over(model: ResNet18, path: Path) -> None:
-    found, _ = load_resnet18(path)
-    if found.architecture != model.architecture:
-        raise UsageError(
-            f"init: expected a {model.architecture}, found a {found.architecture} in {path}. Set "
-            "hidden to what it has."
-        )
-    model.load_state_dict(found.state_dict())

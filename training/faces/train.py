@@ -278,7 +278,6 @@ def _first_model(config: FacesConfig, out: Console) -> ResNet18:
             on_bytes=lambda done, total: progress.update(
                 task, completed=done, total=total, visible=True
             ),
-            on_note=out.print,
         )
 
 

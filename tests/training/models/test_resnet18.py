@@ -279,7 +279,7 @@ def test_without_a_network_it_says_how_to_go_on() -> None:
         with pytest.raises(AddressError) as missing:
             fetched(absent)
     with pytest.raises(AddressError) as offline:
-        fetched(absent, pause=lambda seconds: None)  # the server has gone
+        fetched(absent)  # the server has gone
     for error in (missing, offline):
         assert "absent.pth on another machine and name it: --set init=FILE" in str(error.value)
         assert "--from" not in str(error.value)
