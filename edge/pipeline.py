@@ -73,6 +73,7 @@ class Pipeline:
         )
         self._painter = Painter(calibration, detector.backend.manifest.patches)
         self._draws = any(sink.wants_picture for sink in sinks)
+        self._began_s = 0.0
         self.summary = Summary()
 
     def run(self) -> Summary:
@@ -93,11 +94,9 @@ class Pipeline:
             for sink in self._sinks:
                 stack.enter_context(sink)
             pool = stack.enter_context(ThreadPoolExecutor(1, "patchwatch-overlay"))
-            began: float | None = None
             for result, picture, watch in _one_behind(self._judged(pool), not self._stills):
-                began = began or time.perf_counter() - watch.timings_ms["capture"] / 1e3
                 self._serve(result, picture, watch)
-                self.summary.elapsed_s = time.perf_counter() - began
+                self.summary.elapsed_s = time.perf_counter() - self._began_s
                 self.summary.add(result)
         self.summary.skipped = len(self._source.failures)
         return self.summary
@@ -126,6 +125,7 @@ class Pipeline:
                     self._pacer.wait(frame.pts)
             if frame is None:
                 return
+            self._began_s = self._began_s or time.perf_counter()
             count += 1
             if self._stills:
                 self._detector.restart()
