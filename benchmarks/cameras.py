@@ -107,14 +107,7 @@ class CameraProcess:
 class Trouble:
     """Kills and freezes cameras at random, one at a time, and brings each back.
 
-    A context manager; at its end every camera runs.
-
-    Args:
-        cameras: which.
-        seed: of what is drawn.
-
-    Attributes:
-        counts: how often each fault was made.
+    A context manager; at its end every camera runs. `counts` has how often each fault was made.
     """
 
     def __init__(self, cameras: Sequence[CameraProcess], seed: int = 0) -> None:
@@ -171,11 +164,9 @@ class AgeSink:
     """A sink that keeps how old each frame was at its verdict; eight bytes for each.
 
     Attributes:
-        camera: that is watched.
         ages_ms: true ages, from when the camera showed a picture to the verdict on it.
         reported_ms: ages as the program has them.
-        scored: frames that gave evidence.
-        unreadable: of them, those whose number could not be read.
+        scored: frames that gave evidence; `unreadable`, those whose number could not be read.
         silent: results that said `no_signal`.
         last_s: when the newest frame was scored, on the clock of `time.monotonic`.
     """

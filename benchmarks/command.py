@@ -31,75 +31,45 @@ LAYERS_HW = (256, 256)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags and the subcommands of `patchwatch bench`."""
+    add = parser.add_argument
     parser.set_defaults(do=_bench)
-    parser.add_argument("--quick", action="store_true", help="less of everything, for a first look")
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=SECTIONS,
-        default=list(SECTIONS),
-        metavar="SECTION",
-        help=f"of {', '.join(SECTIONS)} (default: all)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=_threads,
-        default=_threads(f"1,{os.cpu_count() or 1}"),
-        metavar="N,N",
-        help="numbers of threads to measure with (default: 1 and all cores)",
-    )
-    parser.add_argument(
-        "--output", type=Path, default=RESULTS, metavar="DIR", help=f"default: {RESULTS}"
-    )
-    parser.add_argument(
-        "--layers",
-        action="store_true",
+    add("--quick", action="store_true", help="less of everything, for a first look")
+    every = ", ".join(SECTIONS)
+    add("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION",
+        help=f"of {every} (default: all)")  # fmt: skip
+    add("--threads", type=_threads, default=_threads(f"1,{os.cpu_count() or 1}"), metavar="N,N",
+        help="numbers of threads to measure with (default: 1 and all cores)")  # fmt: skip
+    add("--output", type=Path, default=RESULTS, metavar="DIR", help=f"default: {RESULTS}")
+    add("--layers", action="store_true",
         help="print what each layer of the shipped models and a teacher costs; times nothing",
-    )
+    )  # fmt: skip
     commands = parser.add_subparsers(title="on result files", metavar="")
-    _add_compare(commands.add_parser("compare", help="two files", allow_abbrev=False))
-    _add_report(commands.add_parser("report", help="a page with plots", allow_abbrev=False))
-    _add_readme(commands.add_parser("readme", help="the README's table", allow_abbrev=False))
-
-
-def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; see the module's text for the exit codes."""
-    return int(args.do(args))
-
-
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(do=_compare)
-    parser.add_argument("a", type=Path, metavar="A", help="the earlier result file")
-    parser.add_argument("b", type=Path, metavar="B", help="the later one")
-    parser.add_argument(
+    compared = commands.add_parser("compare", help="two files", allow_abbrev=False)
+    compared.set_defaults(do=_compare)
+    compared.add_argument("a", type=Path, metavar="A", help="the earlier result file")
+    compared.add_argument("b", type=Path, metavar="B", help="the later one")
+    compared.add_argument(
         "--bound",
         type=float,
         default=BOUND,
         metavar="RATIO",
         help=f"ratio of times past which slower is a regression (default: {BOUND:g})",
     )
-
-
-def _add_report(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(do=_report)
-    parser.add_argument("file", type=Path, metavar="FILE", help="a result file")
+    report = commands.add_parser("report", help="a page with plots", allow_abbrev=False)
+    report.set_defaults(do=_report)
+    report.add_argument("file", type=Path, metavar="FILE", help="a result file")
     # A name of its own, or the flag of the same name before the subcommand would be overwritten.
-    parser.add_argument(
-        "-o",
-        "--output",
-        dest="folder",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for the page",
-    )
-
-
-def _add_readme(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(do=_readme)
-    parser.add_argument(
+    report.add_argument("-o", "--output", dest="folder", type=Path, required=True, metavar="DIR")
+    readme = commands.add_parser("readme", help="the README's table", allow_abbrev=False)
+    readme.set_defaults(do=_readme)
+    readme.add_argument(
         "--check", action="store_true", help="change nothing; exit code 1 where it is stale"
     )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for; see the module's text for the exit codes."""
+    return int(args.do(args))
 
 
 def _bench(args: argparse.Namespace) -> int:

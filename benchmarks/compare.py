@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from benchmarks.results_file import BenchResult, read_bench
 from benchmarks.section import Row
@@ -18,31 +18,25 @@ BOUND = 1.10
 FEWEST_SAMPLES = 3
 """On each side; the bootstrap of two would call every second row changed that is not."""
 
-Change: TypeAlias = Literal["faster", "slower", "within noise"]
-Identity: TypeAlias = tuple[tuple[str, str], ...]
-Figures: TypeAlias = dict[str, list[float]]  # unit → samples, or one figure
+Change = Literal["faster", "slower", "within noise"]
+Identity = tuple[tuple[str, str], ...]
+Figures = dict[str, list[float]]
+"""Unit → samples, or one figure."""
 
-# What was measured, as opposed to what came out; a section's rows have some of these.
 IDENTITY_KEYS = (
-    "part",
-    "kind",
-    "clip",
-    "candidate",
-    "model",
-    "region",
-    "runtime",
-    "precision",
-    "size",
-    "threads",
+    *("part", "kind", "clip", "candidate", "model", "region", "runtime", "precision"),
+    *("size", "threads"),
 )
+"""What was measured, as opposed to what came out; a section's rows have some of these."""
 
-# unit → the keys of a row with its samples, and with one figure where it keeps none; the first
-# that two rows have in common is compared.
 _FIGURES = {
     "ms": ("samples_ms", "p50_ms"),
     "fps": ("rounds_fps", "fps"),
     "s": ("rounds_first_frame_s", "first_frame_s"),
 }
+"""Unit → the keys of a row with its samples, and with one figure where it keeps none; the first
+that two rows have in common is compared."""
+
 _MACHINE = ("cpu", "cores", "gpu", "board", "governor")
 
 
@@ -94,17 +88,16 @@ class Comparison:
     def markdown(self) -> str:
         """A table of all lines, the notes and one sentence that sums up."""
         head = ["section", "row", "A", "B", "", "time B : A", "95 % interval", "change"]
-        rows = [_cells(line, line in self.regressions) for line in self.lines]
+        slower = self.regressions
+        table = markdown_table(head, [_cells(line, line in slower) for line in self.lines])
         notes = "".join(f"- {note}\n" for note in self.notes)
-        return f"{markdown_table(head, rows)}\n\n{notes}{chr(10) * bool(notes)}{self._summary()}\n"
-
-    def _summary(self) -> str:
-        counts = {change: 0 for change in ("faster", "slower", "within noise")}
-        for line in self.lines:
-            counts[line.change] += 1
-        found = ", ".join(f"{count} {change}" for change, count in counts.items())
-        past = len(self.regressions)
-        return f"{found}; {past or 'none'} slower by more than the bound of {self.bound:g}×."
+        changes = [line.change for line in self.lines]
+        words: tuple[Change, ...] = ("faster", "slower", "within noise")
+        found = ", ".join(f"{changes.count(word)} {word}" for word in words)
+        past = (
+            f"{len(self.regressions) or 'none'} slower by more than the bound of {self.bound:g}×."
+        )
+        return "\n\n".join(filter(None, [table, notes.strip(), f"{found}; {past}"])) + "\n"
 
 
 def compare_files(a: Path, b: Path, bound: float = BOUND) -> Comparison:
@@ -119,10 +112,9 @@ def compare_files(a: Path, b: Path, bound: float = BOUND) -> Comparison:
 def compare(a: BenchResult, b: BenchResult, bound: float = BOUND, seed: int = 0) -> Comparison:
     """Compare the rows that both have, of the sections `COMPARED`.
 
-    Rows match where section and identity are the same. With samples on both sides (`samples_ms`,
-    `rounds_fps`) the medians are compared, with a bootstrap interval; else `p50_ms` or `fps`,
-    without one. An interval covers the scatter within a run, and not that of the machine from run
-    to run: the bound is for that.
+    Rows match where section and identity are the same. With samples on both sides the medians are
+    compared, with a bootstrap interval; else the one figure, without. An interval covers the
+    scatter within a run, and not that of the machine from run to run: the bound is for that.
 
     Args:
         a: the earlier.
@@ -143,48 +135,39 @@ def compare(a: BenchResult, b: BenchResult, bound: float = BOUND, seed: int = 0)
             "Measure both with the same sections, sizes and threads."
         )
     lines = [_line(key, before[key], after[key], bound, seed) for key in both]
+    notes = list(_notes(a, b))
+    for name, alone in (("A", before.keys() - after.keys()), ("B", after.keys() - before.keys())):
+        if alone:
+            sections = ", ".join(sorted({section for section, _ in alone}))
+            notes.append(f"{len(alone)} rows are measured in {name} alone ({sections}).")
     without = sum(line.interval is None for line in lines)
-    notes = [*_notes(a, b), *_unmatched(before.keys() - after.keys(), "A")]
-    notes += _unmatched(after.keys() - before.keys(), "B")
     if without:
         notes.append(
             f"{without} of {len(lines)} rows keep fewer than {FEWEST_SAMPLES} samples: compared "
-            "by their figure alone, "
-            f"within noise up to {bound:g}×."
+            f"by their figure alone, within noise up to {bound:g}×."
         )
     return Comparison(lines, notes, bound)
 
 
 def identity(row: Row) -> Identity:
     """The keys that say what was measured, with their values as text, in a fixed order."""
-    return tuple((key, _text(row[key])) for key in IDENTITY_KEYS if row.get(key) is not None)
-
-
-def _text(value: object) -> str:
-    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    found = [(key, row[key]) for key in IDENTITY_KEYS if row.get(key) is not None]
+    return tuple((k, "×".join(map(str, v)) if isinstance(v, list) else str(v)) for k, v in found)
 
 
 def _figures(result: BenchResult) -> Iterator[tuple[tuple[str, Identity], Figures]]:
     """Measured rows only; of two of one identity the later counts."""
     for section in COMPARED:
-        if section in result.sections:
-            for row in result.sections[section].rows:
-                if found := _figures_of(row):
-                    yield (section, identity(row)), found
-
-
-def _figures_of(row: Row) -> Figures:
-    found = {unit: _samples(row, *keys) for unit, keys in _FIGURES.items()}
-    return {unit: values for unit, values in found.items() if values}
+        for row in result.sections[section].rows if section in result.sections else ():
+            samples = {unit: _samples(row, *keys) for unit, keys in _FIGURES.items()}
+            if found := {unit: values for unit, values in samples.items() if values}:
+                yield (section, identity(row)), found
 
 
 def _samples(row: Row, many: str, one: str) -> list[float]:
     values = row.get(many)
-    return _positive(values if isinstance(values, list) and values else [row.get(one)])
-
-
-def _positive(values: Sequence[object]) -> list[float]:
-    return [float(value) for value in values if isinstance(value, int | float) and value > 0]
+    found = values if isinstance(values, list) and values else [row.get(one)]
+    return [float(value) for value in found if isinstance(value, int | float) and value > 0]
 
 
 def _line(key: tuple[str, Identity], a: Figures, b: Figures, bound: float, seed: int) -> Line:
@@ -194,31 +177,23 @@ def _line(key: tuple[str, Identity], a: Figures, b: Figures, bound: float, seed:
     if unit == "fps":
         ratio, low, high = 1 / ratio, 1 / high, 1 / low
     sampled = min(len(before), len(after)) >= FEWEST_SAMPLES
-    return Line(
-        section=key[0],
-        identity=key[1],
-        before=median(before),
-        after=median(after),
-        unit=unit,
-        ratio=ratio,
-        interval=(low, high) if sampled else None,
-        change=_change(low, high, 1.0) if sampled else _change(ratio, ratio, bound),
-    )
-
-
-def _change(low: float, high: float, bound: float) -> Change:
-    if low > bound:
-        return "slower"
-    return "faster" if high < 1 / bound else "within noise"
+    least, most, past = (low, high, 1.0) if sampled else (ratio, ratio, bound)
+    change: Change = "within noise"
+    if least > past:
+        change = "slower"
+    elif most < 1 / past:
+        change = "faster"
+    interval = (low, high) if sampled else None
+    return Line(*key, median(before), median(after), unit, ratio, interval, change)
 
 
 def _notes(a: BenchResult, b: BenchResult) -> Iterator[str]:
-    different = _differences(a.machine, b.machine, _MACHINE)
-    if different:
+    if different := _differences(a.machine, b.machine, _MACHINE):
         yield f"The machines differ, so a ratio says little of the program: {different}."
-    libraries = _differences(_libraries(a), _libraries(b))
-    if libraries:
-        yield f"The libraries differ: {libraries}."
+    one, other = a.machine.get("libraries"), b.machine.get("libraries")
+    both = (one, other) if isinstance(one, dict) and isinstance(other, dict) else ({}, {})
+    if different := _differences(*both, sorted(both[0].keys() | both[1].keys())):
+        yield f"The libraries differ: {different}."
     if a.config.quick != b.config.quick:
         yield "One was measured with --quick and the other in full."
     for name, result in (("A", a), ("B", b)):
@@ -228,37 +203,16 @@ def _notes(a: BenchResult, b: BenchResult) -> Iterator[str]:
             yield f"{name}: {result.warning}"
 
 
-def _differences(
-    a: Mapping[str, object], b: Mapping[str, object], keys: Sequence[str] | None = None
-) -> str:
-    names = sorted(a.keys() | b.keys()) if keys is None else keys
-    return ", ".join(
-        f"{name} {a.get(name, 'absent')} → {b.get(name, 'absent')}"
-        for name in names
-        if a.get(name) != b.get(name)
-    )
-
-
-def _libraries(result: BenchResult) -> Mapping[str, object]:
-    found = result.machine.get("libraries")
-    return found if isinstance(found, dict) else {}
-
-
-def _unmatched(keys: set[tuple[str, Identity]], name: str) -> Iterator[str]:
-    if keys:
-        sections = ", ".join(sorted({section for section, _ in keys}))
-        yield f"{len(keys)} rows are measured in {name} alone ({sections})."
+def _differences(a: Mapping[str, object], b: Mapping[str, object], keys: Sequence[str]) -> str:
+    pairs = [(key, a.get(key, "absent"), b.get(key, "absent")) for key in keys]
+    return ", ".join(f"{key} {one} → {other}" for key, one, other in pairs if one != other)
 
 
 def _cells(line: Line, regression: bool) -> list[str]:
-    name = " · ".join(_named(*pair) for pair in line.identity)
+    shown = [f"{v} thread{'s' * (v != '1')}" if k == "threads" else v for k, v in line.identity]
     interval = "too few samples"
     if line.interval:
         interval = f"{line.interval[0]:.3f} – {line.interval[1]:.3f}"
     change = "**slower, past the bound**" if regression else line.change
     figures = [number(line.before), number(line.after), line.unit, f"{line.ratio:.3f}"]
-    return [line.section, name, *figures, interval, change]
-
-
-def _named(key: str, value: str) -> str:
-    return f"{value} thread{'s' * (value != '1')}" if key == "threads" else value
+    return [line.section, " · ".join(shown), *figures, interval, change]

@@ -41,12 +41,7 @@ _KINDS = {name: kind for kind, names in _OF_KIND.items() for name in names.split
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A tensor without its values.
-
-    Attributes:
-        shape: () of a scalar.
-        itemsize: bytes of an element.
-    """
+    """A tensor without its values: its shape, and the bytes of an element."""
 
     shape: tuple[int, ...]
     itemsize: int
@@ -64,10 +59,10 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One step of a network, as a counter saw it.
+    """One step of a network.
 
     Attributes:
-        name: of the operation in its framework, for instance "Conv".
+        name: of the operation, for instance "Conv".
         layer: where in the network.
         kind: which formulas hold.
         inputs: weights among them. Of a convolution [N, C, …], [O, C/groups, …] and perhaps a
@@ -108,12 +103,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The operators of a network on one input, in order.
-
-    Attributes:
-        operators: all of them, those without cost too.
-        parameters: how many numbers the network stores.
-    """
+    """All operators of a network on one input, in order, and how many numbers it stores."""
 
     operators: tuple[Operator, ...]
     parameters: int
@@ -140,14 +130,7 @@ class Count:
 
 
 def skeleton(model: ModelProto) -> ModelProto:
-    """A graph whose large constants are inputs without values: small, and quick to infer.
-
-    Args:
-        model: left unchanged.
-
-    Returns:
-        A graph that `count_graph` counts as it would the whole one.
-    """
+    """A graph whose large constants are inputs without values; it costs the same."""
     bare = ModelProto()
     bare.ir_version = model.ir_version
     bare.opset_import.extend(model.opset_import)
@@ -169,14 +152,12 @@ def skeleton(model: ModelProto) -> ModelProto:
 def count_graph(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> Count:
     """Count a graph at given input shapes.
 
+    Parameters are the floating-point numbers that operators read from the file, constants of the
+    preprocessing among them; one that two operators read counts twice.
+
     Args:
         model: whole or a `skeleton`; left unchanged.
         shapes: of those inputs that carry data; all others are weights.
-
-    Returns:
-        The operators by the names of their nodes. Parameters are the floating-point numbers that
-        operators read from the file, constants of the preprocessing among them; one that two
-        operators read counts twice.
 
     Raises:
         ModelError: an operator without a formula, or a shape that onnx cannot infer.

@@ -6,11 +6,8 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
-from typing_extensions import Self
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks.results_file import Measured
 from benchmarks.section import Plan, Row, Section, load_section
@@ -50,11 +47,20 @@ def measure(entries: Mapping[str, str], plan: Plan) -> Outcome:
     """
     outcome = Outcome()
     try:
-        with _Bar(entries, plan) as bar:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[step]}", markup=False),
+            console=console(),
+            transient=True,
+            speed_estimate_period=3600,
+        ) as progress:
+            bar = _Bar(entries, plan, progress)
             for name, entry in entries.items():
                 bar.begin(name)
                 _measure_one(name, entry, plan, bar, outcome)
-                bar.end(name, len(outcome.sections[name].rows))
+                bar.end(len(outcome.sections[name].rows))
     except KeyboardInterrupt:
         outcome.interrupted = True
     return outcome
@@ -100,70 +106,37 @@ def _failure(name: str, error: Exception) -> Row:
     return {"missing": f"failed: {text}"}
 
 
-class _Left(ProgressColumn):
-    """Time left, at the speed so far; before the first step, what the budgets say."""
-
-    def render(self, task: Task) -> Text:
-        left_s = task.remaining if task.time_remaining is None else task.time_remaining
-        minutes, seconds = divmod(round(left_s or 0), 60)
-        return Text(f"{minutes}:{seconds:02} left")
-
-
 class _Bar:
     """One bar over all sections. Its unit is a second of their budgets, so that what is left of a
     long section weighs more than a short one.
     """
 
-    def __init__(self, entries: Mapping[str, str], plan: Plan) -> None:
+    def __init__(self, entries: Mapping[str, str], plan: Plan, progress: Progress) -> None:
         self._budget_s = {name: max(plan.budget_s.get(name, 0.0), _LEAST_S) for name in entries}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            _Left(),
-            TextColumn("{task.fields[told]}", markup=False),
-            console=console(),
-            transient=True,
-            speed_estimate_period=3600,
-        )
-        self._task = self._progress.add_task("", total=sum(self._budget_s.values()), told="")
+        self._progress = progress
+        self._task = progress.add_task("", total=sum(self._budget_s.values()), step="")
         self._done_s = 0.0
-        self._section = ""
-        self._steps = 1
-        self._ticks = 0
-        self._began = 0.0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def begin(self, section: str) -> None:
         """A section starts."""
         self._section, self._steps, self._ticks = section, 1, 0
         self._began = time.perf_counter()
-        self._progress.update(self._task, description=section, told="starting")
+        self._progress.update(self._task, description=section, step="starting")
 
     def expect(self, steps: int) -> None:
         """How many ticks will come, as far as is known."""
         self._steps = max(1, steps)
 
-    def tick(self, told: str) -> None:
+    def tick(self, step: str) -> None:
         """A step is done."""
         # Steps are an estimate: more of them than that must not run into the next section.
         self._ticks = min(self._ticks + 1, self._steps)
         share = self._ticks / self._steps * self._budget_s[self._section]
-        self._progress.update(self._task, completed=self._done_s + share, told=told)
+        self._progress.update(self._task, completed=self._done_s + share, step=step)
 
-    def end(self, section: str, rows: int) -> None:
+    def end(self, rows: int) -> None:
         """A section is done; says so in a line that stays."""
-        self._done_s += self._budget_s[section]
+        self._done_s += self._budget_s[self._section]
         self._progress.update(self._task, completed=self._done_s)
         took_s = time.perf_counter() - self._began
-        console().print(f"{section}: {rows} rows in {took_s:.1f} s", markup=False)
+        console().print(f"{self._section}: {rows} rows in {took_s:.1f} s", markup=False)

@@ -35,7 +35,7 @@ class PeersSection(RuntimesSection):
     def steps(self, plan: Plan) -> int:
         """One for each runtime that is opened, and one for each visit of a group."""
         sizes, threads = (2, 1) if plan.quick else (len(SIZES), len(plan.threads))
-        return threads * (6 * sizes + 2 + sizes * (QUICK_PASSES if plan.quick else PASSES))
+        return threads * (5 * sizes + 2 + sizes * (QUICK_PASSES if plan.quick else PASSES))
 
     def add_all(self, plan: Plan, folder: Path, tick: Tick) -> None:
         """As of `RuntimesSection`; a quick run has time for the most threads alone."""
@@ -51,7 +51,6 @@ class PeersSection(RuntimesSection):
             Runtime(FOLDED, open_session),
             Runtime("OpenVINO, naive graph", partial(open_openvino, naive=True)),
             Runtime("OpenVINO, folded graph", open_openvino),
-            Runtime("ncnn, folded graph", partial(open_ncnn, folder=folder)),
         )
         theirs = (
             Runtime("ONNX Runtime", naive),
@@ -116,41 +115,6 @@ def open_openvino(subject: Subject, hw: HW, threads: int, *, naive: bool = False
         last = (str(error).strip().splitlines() or [""])[-1].strip()[:160]
         raise AbsentRuntime(f"OpenVINO refuses the graph ({last}).") from error
     return Runner(lambda frames: float(request.infer({INPUT: frames})[0][0]))
-
-
-def open_ncnn(subject: Subject, hw: HW, threads: int, *, folder: Path) -> Runner:
-    """The folded model in ncnn, in float32, with pixels taken in by ncnn's own conversion.
-
-    Raises:
-        AbsentRuntime: ncnn is absent, or the graph is not a chain that `write_ncnn` knows.
-    """
-    import numpy as np
-    import onnx
-
-    from benchmarks.ncnn_graph import INPUT_BLOB, OUTPUT_BLOB, NotConvertible, write_ncnn
-    from benchmarks.runtimes import AbsentRuntime, Runner, folded_file, library
-
-    ncnn = library("ncnn", "pip install ncnn")
-    param, weights = folder / "model.param", folder / "model.bin"
-    try:
-        write_ncnn(onnx.load_model(str(folded_file(subject))), param, weights)
-    except NotConvertible as error:
-        raise AbsentRuntime(str(error)) from error
-    net: Any = ncnn.Net()
-    net.opt.num_threads = threads
-    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
-        setattr(net.opt, option, False)
-    if net.load_param(str(param)) or net.load_model(str(weights)):
-        raise AbsentRuntime("ncnn refuses the converted model.")
-
-    def run(frames: Any) -> float:
-        height, width = frames.shape[1:3]
-        extractor = net.create_extractor()
-        pixels = ncnn.Mat.from_pixels(frames[0], ncnn.Mat.PixelType.PIXEL_BGR, width, height)
-        extractor.input(INPUT_BLOB, pixels)
-        return float(np.asarray(extractor.extract(OUTPUT_BLOB)[1]).mean(dtype=np.float64))
-
-    return Runner(run)
 
 
 _RATE: Callable[[Row], str] = partial(digits, key="frames_per_s_at_p50")

@@ -31,13 +31,7 @@ that holds clips would be measured itself. This one is small; it imports next to
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process that ended well.
-
-    Attributes:
-        wall_s: from its start to its end.
-        peak_mb: most memory that was resident, 10⁶ bytes.
-        output: what it printed.
-    """
+    """A process that ended well: its time, its peak memory (10⁶ bytes) and what it printed."""
 
     wall_s: float
     peak_mb: float

@@ -52,9 +52,6 @@ class Rate:
     """What one candidate did on one clip, for each round.
 
     Attributes:
-        clip: its path.
-        size: of its frames.
-        candidate: one of `CANDIDATES`.
         detector: the model; None for decoding alone.
         held: a few decoded frames, for the model alone.
         rounds_fps: frames per second.

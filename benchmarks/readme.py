@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +14,7 @@ from edge.errors import UsageError
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-NEEDED = ("compute", "latency", "end_to_end")
+NEEDED = {"compute", "latency", "end_to_end"}
 
 SIZES_HW = ((256, 256), (512, 512), (720, 1280), (1080, 1920))
 RUNTIME = "ONNX Runtime, folded graph"
@@ -23,6 +23,7 @@ ARCHITECTURES = {"lite0-levels": "lite0_levels", "tiny-ladeda": "tiny_ladeda"}
 
 FORM = "folded"
 CLIPS = ("720p", "1080p")
+_NAMES = {(720, 1280): "720p", (1080, 1920): "1080p"}
 CANDIDATES = {
     "no picture": "verdicts only",
     "overlay": "with overlay",
@@ -62,7 +63,11 @@ def newest(folder: Path = RESULTS) -> tuple[Path, BenchResult]:
         UsageError: there is none, or one of them cannot be read.
     """
     found = [(path, read_bench(path)) for path in _committed(folder)]
-    whole = [(path, result) for path, result in found if _is_whole(result)]
+    whole = [
+        (path, result)
+        for path, result in found
+        if not result.config.quick and not result.interrupted and result.sections.keys() >= NEEDED
+    ]
     if not whole:
         raise UsageError(
             f"Expected a committed result of a full run in {folder}, found none. "
@@ -109,28 +114,13 @@ def _split(readme: Path) -> tuple[str, str, str]:
 
 
 def _committed(folder: Path) -> list[Path]:
+    command = ["git", "ls-files", "-z", "--", "."]
     try:
-        done = subprocess.run(
-            ["git", "ls-files", "-z", "--", "."],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:  # no git, or no such folder
-        return sorted(folder.glob(f"{BENCH}_*.json"))
-    if done.returncode:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git, or no such folder
         return sorted(folder.glob(f"{BENCH}_*.json"))
     paths = [folder / name for name in done.stdout.split("\0") if name]
     return [path for path in paths if path.match(f"{BENCH}_*.json") and path.exists()]
-
-
-def _is_whole(result: BenchResult) -> bool:
-    return (
-        not result.config.quick
-        and not result.interrupted
-        and all(name in result.sections for name in NEEDED)
-    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -153,7 +143,7 @@ def _latency_cells(row: Row, size: tuple[int, int], result: BenchResult) -> list
     faster = f"{1 / ratio:.2f}× as fast" if isinstance(ratio, int | float) and ratio > 0 else "–"
     times = [f"{number(cast(float, row[key]))} ms" for key in ("p50_ms", "p95_ms")]
     macs = _macs(result, ARCHITECTURES[str(row["model"])], size)
-    return [_size_name(size), macs, str(row["threads"]), *times, faster]
+    return [_NAMES.get(size, f"{size[0]}×{size[1]}"), macs, str(row["threads"]), *times, faster]
 
 
 def _macs(result: BenchResult, architecture: str, size: tuple[int, int]) -> str:
@@ -196,10 +186,5 @@ def _where(result: BenchResult) -> str:
 
 
 def _measured(result: BenchResult, section: str) -> Sequence[Row]:
-    part = result.sections.get(section)
-    rows: Iterable[Row] = part.rows if part else ()
+    rows = result.sections[section].rows if section in result.sections else []
     return [row for row in rows if "missing" not in row]
-
-
-def _size_name(size: tuple[int, int]) -> str:
-    return {(720, 1280): "720p", (1080, 1920): "1080p"}.get(size, f"{size[0]}×{size[1]}")

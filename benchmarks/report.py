@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def write_report(
     """Write `report.md` and, for each plot, an `.svg` and a `.png` beside it.
 
     Args:
-        result: from `benchmarks.results_file.read_bench`.
+        result: from `read_bench`.
         folder: made where it is absent; an earlier report in it is replaced.
         entries: section → "module:Class"; the `render` of the module draws it.
 
@@ -38,7 +39,9 @@ def write_report(
         MissingDependency: matplotlib is absent.
         SinkError: the folder holds another report.md, or cannot be written to.
     """
-    _require_matplotlib()
+    if importlib.util.find_spec("matplotlib") is None:
+        install = "pip install 'patchwatch[bench]'"
+        raise MissingDependency("matplotlib", "draw a report", install)
     page = folder / PAGE
     _check_free(page)
     drawn = {name: _draw(name, part, entries) for name, part in result.sections.items()}
@@ -90,13 +93,9 @@ def _facts(result: BenchResult) -> Iterator[tuple[str, str]]:
     load = ", ".join(f"{value:.2f}" for value in result.conditions.load_average)
     yield "load before the start", f"{load} (1, 5, 15 minutes)"
     yield "threads", ", ".join(map(str, config.threads))
-    yield "plan", _plan(result)
-
-
-def _plan(result: BenchResult) -> str:
-    budgets = result.config.budget_s
-    parts = [f"{name} {budgets[name]:g} s" for name in result.sections if budgets.get(name)]
-    return f"{'quick' if result.config.quick else 'full'}; {', '.join(parts)}"
+    known = [(name, config.budget_s.get(name)) for name in result.sections]
+    budgets = [f"{name} {seconds:g} s" for name, seconds in known if seconds]
+    yield "plan", f"{'quick' if config.quick else 'full'}; {', '.join(budgets)}"
 
 
 def _draw(name: str, part: Measured, entries: Mapping[str, str]) -> Rendered | None:
@@ -148,12 +147,3 @@ def _check_free(page: Path) -> None:
         raise SinkError(f"{page.parent} is a file. Name a folder for the report.")
     if page.exists() and not page.read_text(encoding="utf-8", errors="replace").startswith(HEADING):
         raise SinkError(f"{page} exists and is no report of this program. Name another folder.")
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401  # only whether it can be imported matters
-    except ImportError as error:
-        raise MissingDependency(
-            "matplotlib", "draw a report", "pip install 'patchwatch[bench]'"
-        ) from error

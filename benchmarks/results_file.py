@@ -27,26 +27,9 @@ SCHEMA = 1
 BUSY_PER_CORE = 0.5
 _FLAT_LIST = re.compile(r"\[\n([^\[\]{}\"]*)\]")
 _LIBRARIES = (
-    "numpy",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "opencv-python",
-    "opencv-python-headless",
-    "av",
-    "torch",
-    "openvino",
-    "ncnn",
-    "tensorrt",
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "opencv-python-headless", "av"),
+    *("torch", "openvino", "tensorrt"),
 )
-
-
-class BenchConfig(Strict):
-    """The plan of a run, as its file keeps it: see `benchmarks.section.Plan`."""
-
-    quick: bool
-    threads: tuple[int, ...]
-    budget_s: dict[str, float]
-    seed: int
 
 
 class Conditions(Strict):
@@ -86,7 +69,7 @@ class BenchResult(Strict):
     time: str
     commit: str
     machine: dict[str, object]
-    config: BenchConfig
+    config: Plan
     conditions: Conditions
     interrupted: bool = False
     warning: str | None = None
@@ -100,19 +83,18 @@ def bench_result(
     interrupted: bool = False,
 ) -> BenchResult:
     """What was measured, with the machine, the time and the commit of now."""
+    warning = (
+        f"The machine was busy before the start (load average {conditions.load_average[0]:.2f} on "
+        f"{os.cpu_count()} cores), so latencies may be too high."
+    )
     return BenchResult(
         time=now(),
         commit=_output("git", "describe", "--always", "--dirty") or "unknown",
         machine=describe_machine(),
-        config=BenchConfig(
-            quick=plan.quick,
-            threads=plan.threads,
-            budget_s=dict(plan.budget_s),
-            seed=plan.seed,
-        ),
+        config=plan,
         conditions=conditions,
         interrupted=interrupted,
-        warning=_busy_warning(conditions),
+        warning=warning if conditions.busy else None,
         sections=dict(sections),
     )
 
@@ -120,11 +102,7 @@ def bench_result(
 def write_bench(result: BenchResult, folder: Path = RESULTS) -> Path:
     """Write `bench_<machine>_<date>_<commit>.json`, and return its path.
 
-    An earlier file of that name stays; the new one gets a number.
-
-    Args:
-        result: from `bench_result`.
-        folder: made where it is absent.
+    An earlier file of that name stays; the new one gets a number. The folder is made if absent.
 
     Raises:
         SinkError: the folder cannot be written to.
@@ -193,15 +171,6 @@ def conditions_now() -> Conditions:
     return Conditions(load_average=load, busy=load[0] > BUSY_PER_CORE * (os.cpu_count() or 1))
 
 
-def _busy_warning(conditions: Conditions) -> str | None:
-    if not conditions.busy:
-        return None
-    return (
-        f"The machine was busy before the start (load average {conditions.load_average[0]:.2f} on "
-        f"{os.cpu_count()} cores), so latencies may be too high."
-    )
-
-
 def _plain(value: object) -> object:
     """The same in JSON's types: a stray NumPy scalar or NaN must not lose a whole measurement."""
     if isinstance(value, Mapping):
@@ -252,16 +221,12 @@ def _version(name: str) -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """What a program says, or None where it is absent or fails."""
+    """What a program prints, or None where it is absent or fails."""
+    folder = Path(__file__).parent
     try:
         done = subprocess.run(
-            command,
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=20,
+            command, cwd=folder, capture_output=True, text=True, check=True, timeout=20
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    return done.stdout.strip() or None

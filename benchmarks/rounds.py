@@ -22,8 +22,6 @@ class Candidate:
     """Something to be timed.
 
     Attributes:
-        label: shown as progress.
-        call: does it once, and is done when it returns.
         most_calls: timed calls of one visit at most.
         prepare: settings of the process that a call needs; not timed.
         calls_s: seconds of every timed call; none is removed.

@@ -121,11 +121,7 @@ def naive_graph(module: nn.Module, static: tuple[int, int, int] | None = None) -
 
 
 def settle_batch_norms(model: nn.Module) -> None:
-    """Give batch norms the figures of a picture, so that logits are of a trained model's size.
-
-    Args:
-        model: takes float32 [N, 3, H, W]; left in evaluation mode.
-    """
+    """Give batch norms the figures of a picture, so that logits are of a trained model's size."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
@@ -139,10 +135,8 @@ def settle_batch_norms(model: nn.Module) -> None:
 class Runner:
     """A model that is ready in one runtime, at one size, with one number of threads.
 
-    Attributes:
-        run: scores one frame, uint8 [1, H, W, 3] BGR in host memory; its logit on the host again.
-        prepare: settings of the whole process that a run needs; not timed.
-        device_ms: `copy` and `kernel` of the last run by the device's own events; empty on a CPU.
+    `run` scores one frame, uint8 [1, H, W, 3] BGR, from host memory to a logit there; `prepare` is
+    not timed; `device_ms` has `copy` and `kernel` of the device's own events, nothing on a CPU.
     """
 
     run: Callable[[Batch], float]
@@ -156,13 +150,10 @@ Open = Callable[[Subject, HW, int], Runner]
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A runtime that may be timed.
+    """A runtime that may be timed, by the name that tables show.
 
-    Attributes:
-        name: as tables show it.
-        open: makes its runner.
-        slow_to_open: it compiles for each size; left out where that would cost too much time.
-        as_shipped: it runs the shipped file, whose logit is another.
+    One that is `slow_to_open` compiles for each size, and is left out where that would cost too
+    much time; one that runs the file `as_shipped` gives another logit.
     """
 
     name: str

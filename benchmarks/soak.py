@@ -60,14 +60,7 @@ SHARES_APART = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Something that a soak must keep.
-
-    Attributes:
-        name: what it is about.
-        found: what was measured; None where that was not possible.
-        limit: what it may be at most.
-        unit: of both.
-    """
+    """Something that a soak must keep: what was found (None for nothing) is at most the limit."""
 
     name: str
     found: float | None

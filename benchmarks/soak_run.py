@@ -57,13 +57,9 @@ class Soak:
     Attributes:
         args: what is run.
         cameras: of the program, in order, with the sinks that watch them.
-        at_s: seconds into the run, every second.
-        rss_mb: resident memory at these moments.
-        begin: what the process held when it was warm.
-        end: what it holds now.
+        at_s: seconds into the run, every second, with the resident memory at these moments.
+        begin: what the process held when it was warm; `end`, what it holds now.
         ended_s: the newest moment, on the clock of `time.monotonic`.
-        faults: those that were made.
-        interrupted: Ctrl-C ended it.
     """
 
     args: argparse.Namespace

@@ -22,14 +22,8 @@ def percentiles(
 ) -> dict[str, float]:
     """Nearest-rank percentiles, as trtexec counts them: nothing interpolated, nothing removed.
 
-    The p-th is the sorted sample number n - 1 - floor((1 - p/100)·n), counted from 0.
-
-    Args:
-        samples: at least one, in any order and unit.
-        ps: each in 0..100.
-
-    Returns:
-        "p50", "p90", … → a sample, in the unit of `samples`.
+    The p-th is the sorted sample number n - 1 - floor((1 - p/100)·n), counted from 0; under "p50",
+    "p90", … in the unit of the samples.
 
     Raises:
         ValueError: no samples, one that is not finite, or a percentile outside 0..100.
@@ -63,14 +57,8 @@ def bootstrap_ratio(
     Percentile bootstrap (Efron, 1979): both sides are drawn with replacement, independently, so
     the two need be neither paired nor of one length.
 
-    Args:
-        a: the numerator, at least one positive sample.
-        b: the denominator, in the same unit.
-        seed: of the draws; the same seed gives the same interval.
-        draws: how many resamples.
-
     Returns:
-        (ratio, low, high).
+        (ratio, low, high); the same for the same seed.
 
     Raises:
         ValueError: an empty side, a sample that is not finite and positive, or no draws.

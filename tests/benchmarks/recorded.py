@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from benchmarks.results_file import BenchConfig, BenchResult, Conditions, Measured
-from benchmarks.section import Row
+from benchmarks.results_file import BenchResult, Conditions, Measured
+from benchmarks.section import Plan, Row
 
 MACHINE: dict[str, object] = {
     "cpu": "Abacus 3000",
@@ -36,7 +36,7 @@ def result(
         time=time,
         commit="abc1234",
         machine=MACHINE | machine,
-        config=BenchConfig(quick=quick, threads=(1, 2), budget_s={"latency": 200.0}, seed=0),
+        config=Plan(quick=quick, threads=(1, 2), budget_s={"latency": 200.0}, seed=0),
         conditions=Conditions(load_average=(0.1, 0.2, 0.3), busy=warning is not None),
         interrupted=interrupted,
         warning=warning,

@@ -160,17 +160,6 @@ def test_openvino_gives_the_logit_of_torch(tiny: Subject, naive: bool) -> None:
     assert found == pytest.approx(tiny.reference_logit(HW), abs=BOUND)
 
 
-def test_ncnn_gives_the_logit_of_torch(tiny: Subject, tmp_path: Path) -> None:
-    pytest.importorskip("ncnn", reason="it is compared")
-    for preprocessing in ("x_grad", "NPR", "raw"):
-        subject = runtimes.fresh_subject("tiny_ladeda", preprocessing, 0, tmp_path)
-        found = peers.open_ncnn(subject, HW, 1, folder=tmp_path).run(textured((1, *HW)))
-        assert found == pytest.approx(subject.reference_logit(HW), abs=BOUND)
-    other = runtimes.fresh_subject("ladeda5", "raw", 0, tmp_path)
-    with pytest.raises(AbsentRuntime, match="which is not converted for ncnn"):
-        peers.open_ncnn(other, HW, 1, folder=tmp_path)
-
-
 def test_resnet50_is_the_published_one_and_agrees_with_torch() -> None:
     assert sum(weight.numel() for weight in ResNet50().parameters()) == 25_557_032
     subject = peers.resnet_subject(0)
