@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from edge.errors import PatchwatchError
-from training.data.samples import BatchSampler, Share
+from training.data.samples import BatchSampler
 from training.methods.base import Batch, Figures, Method
 from training.settings import LoopSettings, Machine
 from training.trainer import Fitted, fit
@@ -49,9 +49,9 @@ class NoiseData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         trainer = self.trainer
         assert trainer is not None
-        share = Share(trainer.global_rank, trainer.world_size)
         start = trainer.global_step * trainer.accumulate_grad_batches
-        return DataLoader(Noise(), batch_sampler=BatchSampler(self._batch, start, share))
+        share = trainer.global_rank, trainer.world_size
+        return DataLoader(Noise(), batch_sampler=BatchSampler(self._batch, start, *share))
 
 
 class ToyTraining(Method):

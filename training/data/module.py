@@ -16,14 +16,11 @@ from training.data.dataset import TrainingData, open_training_data
 from training.data.folders import PictureFolder
 from training.data.samples import (
     AlignedPair,
-    BatchSampler,
     PictureSamples,
     SampleSettings,
-    Share,
-    collated,
+    endless,
 )
 from training.degrade import Policy
-from training.loading_process import leave_signals_to_parent
 
 
 class PictureData(pl.LightningDataModule):
@@ -97,14 +94,4 @@ class PictureData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Batches without end, from the trainer's next step on."""
-        share, start = Share(), 0
-        if self.trainer is not None:
-            share = Share(self.trainer.global_rank, self.trainer.world_size)
-            start = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        return DataLoader(
-            self.samples(),  # type: ignore[arg-type]  # collated makes the batches of samples
-            batch_sampler=BatchSampler(self._batch, start, share),
-            num_workers=self._workers,
-            collate_fn=collated,
-            worker_init_fn=leave_signals_to_parent,
-        )
+        return endless(self.samples(), self._batch, self.trainer, self._workers)

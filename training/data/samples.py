@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from typing_extensions import NotRequired
 
 from edge.regions import resize_antialiased
@@ -23,6 +23,10 @@ from training.data.crops import part_at, resized
 from training.data.folders import LABEL_FOLDERS, Picture
 from training.data.pictures import BalancedDraw
 from training.degrade import Chain, Policy, first_jpeg
+from training.loading_process import leave_signals_to_parent
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
 
 _LOSSY_FILES = frozenset({".jpg", ".jpeg"})
 _MEBIBYTE = 2**20
@@ -176,28 +180,37 @@ class PictureCache:
         return image
 
 
-class Share(NamedTuple):
-    """Which process of how many draws from a sampler."""
-
-    rank: int = 0
-    world: int = 1
-
-
 class BatchSampler(Sampler[list[int]]):
     """Indices of endless samples, batch after batch, of which each process takes its share.
 
-    `batch` counts samples of a step over all processes, a multiple of twice their number, so that
-    both sides of a pair are in one share; `start` is the first step, where a training is resumed.
+    `batch` counts samples of a forward pass over all processes, a multiple of twice their number,
+    so that both sides of a pair are in one share. A resumed trainer goes on after its last step.
     """
 
-    def __init__(self, batch: int, start: int = 0, share: Share | None = None) -> None:
-        self._batch, self._start, self._share = batch, start, share or Share()
+    def __init__(self, batch: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
+        self._batch, self._start, self._rank, self._own = batch, start, rank, batch // world
 
     def __iter__(self) -> Iterator[list[int]]:
-        own = self._batch // self._share.world
         for step in count(self._start):
-            first = step * self._batch + self._share.rank * own
-            yield list(range(first, first + own))
+            first = step * self._batch + self._rank * self._own
+            yield list(range(first, first + self._own))
+
+
+def endless(
+    samples: Dataset[Sample], batch: int, trainer: Trainer | None, workers: int = 0
+) -> DataLoader[dict[str, Tensor]]:
+    """Batches without end of samples for any index, from the trainer's next step on."""
+    sampler = BatchSampler(batch)
+    if trainer is not None:
+        start = trainer.global_step * trainer.accumulate_grad_batches
+        sampler = BatchSampler(batch, start, trainer.global_rank, trainer.world_size)
+    return DataLoader(
+        samples,  # type: ignore[arg-type]  # collated makes the batches of samples
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collated,
+        worker_init_fn=leave_signals_to_parent,
+    )
 
 
 def collated(samples: Sequence[Sample]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from edge.errors import SourceError, UsageError
 from edge.sources.images import read_image
 from edge.types import Image
 from training.data.crops import resized
-from training.data.samples import BatchSampler, PictureCache, Sample, Share, collated
+from training.data.samples import PictureCache, Sample, collated, endless
 from training.faces.augment import Augment
 from training.faces.config import FacesConfig
 from training.faces.sets import LABELS, FaceItem, FaceSet, Split
@@ -82,29 +82,21 @@ class FaceData(pl.LightningDataModule):
 
     def train_dataloader(self) -> Batches:
         """Batches without end, from the trainer's next step on."""
-        share, start = Share(), 0
-        if self.trainer is not None:
-            share = Share(self.trainer.global_rank, self.trainer.world_size)
-            start = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        sampler = BatchSampler(self._config.batch // self._config.accumulate, start, share)
-        return self._loader(self.samples(), sampler)
+        batch = self._config.batch // self._config.accumulate
+        return endless(self.samples(), batch, self.trainer, self._workers)
 
     def val_dataloader(self) -> list[Batches]:
         """A loader for each set, in the order of `val`; a batch's `source` is its set's place."""
         return [
-            self._loader(ValidationFaces(faces, self._config.size, place), None)
+            DataLoader(
+                ValidationFaces(faces, self._config.size, place),  # type: ignore[arg-type]  # collated
+                batch_size=min(self._config.batch, 64),
+                num_workers=self._workers,
+                collate_fn=collated,
+                worker_init_fn=leave_signals_to_parent,
+            )
             for place, faces in enumerate(self.val.values())
         ]
-
-    def _loader(self, samples: Dataset[Sample], sampler: BatchSampler | None) -> Batches:
-        return DataLoader(
-            samples,  # type: ignore[arg-type]  # collated makes the batches of samples
-            batch_size=1 if sampler else min(self._config.batch, 64),
-            batch_sampler=sampler,
-            num_workers=self._workers,
-            collate_fn=collated,
-            worker_init_fn=leave_signals_to_parent,
-        )
 
 
 class FaceSamples(Dataset[Sample]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 
 from edge.errors import SourceError
 from edge.sources.images import read_image
-from edge.types import Batch, Image
+from edge.types import Image
 from training.data.crops import random_crop
 from training.data.folders import LABEL_FOLDERS, Part, Picture, Rejected, find_pictures
 from training.data.samples import Sample
@@ -48,19 +49,17 @@ def evenly(pictures: Sequence[Picture], limit: int | None) -> list[Picture]:
     """At most `limit` of them, as evenly over sources as these go, in their first order."""
     if limit is None or limit >= len(pictures):
         return list(pictures)
-    rank: dict[str, int] = {}
+    met: Counter[str] = Counter()
     keys = []
     for place, picture in enumerate(pictures):
-        rank[picture.source] = rank.get(picture.source, -1) + 1
-        keys.append((rank[picture.source], place))
-    return [pictures[place] for _, place in sorted(sorted(keys)[:limit], key=lambda key: key[1])]
+        keys.append((met[picture.source], place))
+        met[picture.source] += 1
+    return [pictures[place] for place in sorted(place for _, place in sorted(keys)[:limit])]
 
 
 def describe(pictures: Sequence[Picture]) -> str:
     """How many photographs of which sources, in one line."""
-    counts: dict[str, int] = {}
-    for picture in pictures:
-        counts[picture.source] = counts.get(picture.source, 0) + 1
+    counts = Counter(picture.source for picture in pictures)
     return f"{len(pictures)} photographs ({', '.join(f'{n} {name}' for name, n in counts.items())})"
 
 
@@ -94,11 +93,6 @@ class Pool:
     held_out: tuple[Image, ...]
     rejected: tuple[Rejected, ...]
 
-    def crops(self, count: int, side: int, rng: np.random.Generator) -> Batch:
-        """Random parts of random photographs, uint8 [count, side, side, 3] BGR."""
-        places = rng.integers(len(self.learned), size=count)
-        return np.stack([random_crop(self.learned[int(i)], side, rng) for i in places])
-
 
 class PoolCrops(Dataset[Sample]):
     """Crops of a pool without end, as `training.data.samples.collated` takes them.
@@ -111,8 +105,8 @@ class PoolCrops(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng((self._seed, index))
-        frames = self._pool.crops(1, self._side, rng)[0]
-        return {"frames": frames, "label": 0, "source": 0}
+        photograph = self._pool.learned[int(rng.integers(len(self._pool.learned)))]
+        return {"frames": random_crop(photograph, self._side, rng), "label": 0, "source": 0}
 
 
 def read_pool(

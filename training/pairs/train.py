@@ -27,7 +27,7 @@ from edge.files import write_whole
 from edge.schema import Strict, code_commit
 from edge.terminal import console, positive
 from training.checkpoint import SUFFIX, card_path
-from training.data.samples import BatchSampler, collated
+from training.data.samples import endless
 from training.methods.autoencoder import AutoencoderTraining, quality
 from training.pairs.autoencoders import SPECS
 from training.pairs.decoder_file import DecoderCard, save_decoder
@@ -202,12 +202,8 @@ class PoolData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Batches as `training.data.module.PictureData` gives them."""
-        settings, step = self._settings, self.trainer.global_step if self.trainer else 0
-        return DataLoader(
-            PoolCrops(self._pool, settings.crop, settings.seed),  # type: ignore[arg-type]  # collated
-            batch_sampler=BatchSampler(settings.batch, step),
-            collate_fn=collated,
-        )
+        crops = PoolCrops(self._pool, self._settings.crop, self._settings.seed)
+        return endless(crops, self._settings.batch, self.trainer)
 
 
 def _weights(folder: Path, name: str) -> Path:

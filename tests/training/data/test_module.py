@@ -13,7 +13,7 @@ from edge.sources.images import read_image
 from tests.training.pictures import write_split
 from training.data.config import DataConfig
 from training.data.module import PictureData
-from training.data.samples import BatchSampler, Share
+from training.data.samples import BatchSampler
 from training.degrade import Policy
 
 QUIET = Console(quiet=True)
@@ -52,7 +52,7 @@ def test_workers_change_nothing_and_shares_make_up_the_batch(root: Path) -> None
     for _ in range(2):
         assert torch.equal(next(first)["frames"], next(other)["frames"])
     whole = next(iter(BatchSampler(8, start=5)))
-    shares = [next(iter(BatchSampler(8, 5, Share(rank, 2)))) for rank in (0, 1)]
+    shares = [next(iter(BatchSampler(8, 5, rank, world=2))) for rank in (0, 1)]
     assert shares[0] + shares[1] == whole == list(range(40, 48))
 
 

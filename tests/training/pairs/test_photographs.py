@@ -8,7 +8,14 @@ import pytest
 from edge.errors import SourceError
 from tests.training.pairs.photographs import write_photographs
 from training.data.folders import Picture
-from training.pairs.photographs import evenly, find_photographs, identity, read_pool, region
+from training.pairs.photographs import (
+    PoolCrops,
+    evenly,
+    find_photographs,
+    identity,
+    read_pool,
+    region,
+)
 
 
 def test_a_limit_is_shared_evenly_and_a_larger_one_only_adds() -> None:
@@ -40,5 +47,7 @@ def test_the_pool_holds_some_out_and_lists_bad_files(tmp_path: Path) -> None:
     pool = read_pool(data, find_photographs(data), 32, 0, lambda: None)
     assert (len(pool.learned), len(pool.held_out)) == (3, 1)
     assert "bad.png" in pool.rejected[0].reason
-    crops = pool.crops(5, 32, np.random.default_rng(0))
-    assert crops.shape == (5, 32, 32, 3) and crops.dtype == np.uint8
+    crops, again = (PoolCrops(pool, 32, seed=1) for _ in range(2))
+    assert crops[7]["frames"].shape == (32, 32, 3)
+    assert np.array_equal(crops[7]["frames"], again[7]["frames"])
+    assert not np.array_equal(crops[7]["frames"], crops[8]["frames"])
