@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import TracebackType
 
 from typing_extensions import Self
 
@@ -189,8 +188,8 @@ class Camera:
 class LiveLoop:
     """Runs cameras until none has anything to give; a context manager.
 
-    The model runs on a thread of its own, sinks on threads of theirs. The main thread is left for
-    views, signals and changes, so that none of them waits for another.
+    The model has a thread, and so has each sink. The main thread is left for views, signals and
+    changes, so that none of them waits for another.
 
     Args:
         cameras: unopened; at least one. What they share is opened with the first, and closed here.
@@ -246,12 +245,7 @@ class LiveLoop:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._wake.set()
         self._thread.join(_LEAVE_S)

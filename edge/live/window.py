@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 from typing_extensions import Self
@@ -101,13 +100,8 @@ class WindowView(View):
             raise SinkError(problem)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._screen.is_open and self._still_s and error is None:
+    def __exit__(self, *error: object) -> None:
+        if self._screen.is_open and self._still_s and error[0] is None:
             while not self._controls.stop and not self._turn(_HOLD_MS):
                 pass
         self._screen.close()
