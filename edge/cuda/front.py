@@ -52,9 +52,6 @@ class _Launch:
 class Placement:
     """Where boxes of a frame go, see `Front.place`, with the tables for it on the GPU."""
 
-    frame_hw: tuple[int, int]
-    pixel_format: PixelFormat
-    boxes: tuple[Box, ...]
     input_hw: tuple[int, int]
     _memory: Sequence[DeviceMemory | MirroredArray]
     _launches: Sequence[_Launch]
@@ -93,7 +90,7 @@ class Front:
         Args:
             frame_hw: height and width of the frame in pixels.
             pixel_format: "bgr": uint8 [H, W, 3]; "nv12": uint8 [H·3/2, W], without gaps.
-            boxes: one or more, xyxy in pixels of the frame, inside it and not empty, of any sizes.
+            boxes: one or more of one size, xyxy in pixels of the frame, inside it and not empty.
             input_hw: height and width that each is resized to.
 
         Raises:
@@ -144,67 +141,57 @@ class Front:
         boxes: tuple[Box, ...],
         input_hw: tuple[int, int],
     ) -> Placement:
-        table, slot = plan(boxes, input_hw), _slot(boxes, input_hw)
+        (height, width), (out_height, out_width) = _size_of(boxes[0]), input_hw
+        down_first = _goes_down_first((height, width), input_hw)
+        between_hw = (out_height, width) if down_first else (height, out_width)
+        slot = between_hw[0] * between_hw[1] * 3 if (height, width) != input_hw else 0
+        table = _plan(boxes, input_hw)
         # Its page-locked side stays with the placement: the stream may copy from it at any time.
         tables = self._cuda.mirrored(table.shape, np.int32)
+        memory: list[DeviceMemory | MirroredArray] = [tables]
         try:
-            between = self._cuda.allocate(len(boxes) * slot) if slot else None
+            if slot:
+                memory.append(self._cuda.allocate(len(boxes) * slot))
             tables.array[:] = table
             tables.copy_in()
         except GpuError:
-            tables.free()
+            for block in memory:
+                block.free()
             raise
-        size, is_nv12 = [np.int32(side) for side in frame_hw], np.int32(pixel_format == "nv12")
-        given: list[np.generic] = [*size, is_nv12, np.uint64(tables.pointer)]
-        if between is None:
-            grid = _grid(input_hw[1], input_hw[0], len(boxes), _PIXELS)
-            launches = [_Launch(self._cut, grid, _PIXELS, given)]
-        else:
-            middle = np.uint64(between.pointer), np.int64(slot)
-            launches = self._squeezing(given, boxes, input_hw, *middle)
-        memory = (tables,) if between is None else (tables, between)
-        return Placement(frame_hw, pixel_format, boxes, input_hw, memory, launches)
-
-    def _squeezing(
-        self,
-        given: Sequence[np.generic],
-        boxes: Sequence[Box],
-        input_hw: tuple[int, int],
-        *between: np.generic,
-    ) -> list[_Launch]:
-        height, width = input_hw
-        highest, widest = (max(sizes) for sizes in zip(*map(size_of, boxes), strict=True))
-        launches = []
-        for down_first in sorted({goes_down_first(box, input_hw) for box in boxes}):
-            across = (self._across, width, height if down_first else highest)
-            down = (self._down, widest if down_first else width, height)
-            passes = (down, across) if down_first else (across, down)
-            for is_second, (kernel, columns, rows) in enumerate(passes):
-                grid = _grid(columns * 3, rows, len(boxes), _LEVELS)
-                arguments = (*given, np.int32(is_second), *between)
-                launches.append(_Launch(kernel, grid, _LEVELS, arguments))
-        return launches
+        is_nv12 = np.int32(pixel_format == "nv12")
+        size = np.int32(frame_hw[0]), np.int32(frame_hw[1])
+        given: tuple[np.generic, ...] = (*size, is_nv12, np.uint64(tables.pointer))
+        if not slot:
+            grid = _grid(out_width, out_height, len(boxes), _PIXELS)
+            return Placement(input_hw, memory, [_Launch(self._cut, grid, _PIXELS, given)])
+        across = (self._across, out_width, out_height if down_first else height)
+        down = (self._down, width if down_first else out_width, out_height)
+        middle = np.uint64(memory[1].pointer), np.int64(slot)
+        launches = [
+            _Launch(
+                kernel,
+                _grid(columns * 3, rows, len(boxes), _LEVELS),
+                _LEVELS,
+                (*given, np.int32(is_second), *middle),
+            )
+            for is_second, (kernel, columns, rows) in enumerate(
+                (down, across) if down_first else (across, down)
+            )
+        ]
+        return Placement(input_hw, memory, launches)
 
 
-def plan(boxes: Sequence[Box], input_hw: tuple[int, int]) -> Ints:
+def _plan(boxes: Sequence[Box], input_hw: tuple[int, int]) -> Ints:
     """The table that `front.cu` reads, which documents its layout."""
-    begins: dict[tuple[int, int], int] = {}
-    records, axes = [], []
-    end = _RECORD * len(boxes)
-    for box in boxes:
-        height, width = size_of(box)
-        across, down = (width, input_hw[1]), (height, input_hw[0])
-        for key in (across, down):
-            if key not in begins:
-                begins[key] = end
-                axes.append(axis(*key))
-                end += axes[-1].size
-        order = int(goes_down_first(box, input_hw))
-        records.append([box[0], box[1], width, height, begins[across], begins[down], order])
-    return np.concatenate([np.array(records, np.int32).ravel(), *axes])
+    height, width = size = _size_of(boxes[0])
+    across, down = axis(width, input_hw[1]), axis(height, input_hw[0])
+    first = _RECORD * len(boxes)
+    same = (width, height, first, first + across.size, int(_goes_down_first(size, input_hw)))
+    records = np.array([(left, top, *same) for left, top, _, _ in boxes], np.int32)
+    return np.concatenate([records.ravel(), across, down])
 
 
-def goes_down_first(box: Box, input_hw: tuple[int, int]) -> bool:
+def _goes_down_first(size: tuple[int, int], input_hw: tuple[int, int]) -> bool:
     """Whether Pillow resizes columns before rows (`ImagingResampleInner` in Resample.c).
 
     Which goes first shows, as what lies between is rounded to 8 bits. Before Pillow 13 it was
@@ -212,13 +199,11 @@ def goes_down_first(box: Box, input_hw: tuple[int, int]) -> bool:
     """
     if int(PIL.__version__.split(".")[0]) < 13:
         return False
-    height, width = size_of(box)
-    shorter, narrower = height - input_hw[0], width - input_hw[1]
+    shorter, narrower = size[0] - input_hw[0], size[1] - input_hw[1]
     return shorter > 0 and shorter > 2 * narrower
 
 
-def size_of(box: Box) -> tuple[int, int]:
-    """Height and width of a box."""
+def _size_of(box: Box) -> tuple[int, int]:
     left, top, right, bottom = box
     return bottom - top, right - left
 
@@ -255,19 +240,6 @@ def axis(length: int, size: int) -> Ints:
     return np.concatenate([first, count, fixed.ravel()]).astype(np.int32)
 
 
-def _slot(boxes: Sequence[Box], input_hw: tuple[int, int]) -> int:
-    """Bytes of the largest picture between the passes of a box; 0 where no box is resized."""
-    if all(size_of(box) == input_hw for box in boxes):
-        return 0
-    sizes = [
-        (input_hw[0], size_of(box)[1])
-        if goes_down_first(box, input_hw)
-        else (size_of(box)[0], input_hw[1])
-        for box in boxes
-    ]
-    return max(height * width * 3 for height, width in sizes)
-
-
 def _grid(width: int, height: int, count: int, block: Dim3) -> Dim3:
     return math.ceil(width / block[0]), math.ceil(height / block[1]), count
 
@@ -287,8 +259,8 @@ def _check(
             "Choose another size, or BGR."
         )
     inside = all(0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height for x0, y0, x1, y1 in boxes)
-    if not boxes or not inside or min(input_hw) < 1:
+    if len({_size_of(box) for box in boxes}) != 1 or not inside or min(input_hw) < 1:
         raise ValueError(
-            f"boxes lie inside the frame of {height}×{width} pixels and none is empty, and they go "
-            f"to one pixel or more: found {list(boxes)} to {input_hw}"
+            f"boxes lie inside the frame of {height}×{width} pixels, of one size and not empty, "
+            f"and they go to one pixel or more: found {list(boxes)} to {input_hw}"
         )
