@@ -159,15 +159,8 @@ def test_the_table_is_sound() -> None:
 
 def test_the_weights_of_the_table_are_those_at_hand(tmp_path: Path) -> None:
     folder = shared("upstream-weights")
-    words: list[str | Path] = [
-        "upstream-weights",
-        "--from",
-        folder,
-        "--output",
-        tmp_path,
-        "--accept-licence",
-    ]
-    assert get(*words) == 0
+    words = ("--from", folder, "--output", tmp_path, "--accept-licence")
+    assert get("upstream-weights", *words) == 0
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["ForenSynth_Tiny_LaDeDa.pth", "WildRF_Tiny_LaDeDa.pth", "fetched.json"]
 
@@ -175,15 +168,8 @@ def test_the_weights_of_the_table_are_those_at_hand(tmp_path: Path) -> None:
 def test_a_file_of_ones_own_goes_in_and_stays(site: Site, tmp_path: Path) -> None:
     own = tmp_path / "made.zip"
     before = own.read_bytes()
-    words: list[str | Path] = [
-        "wildrf",
-        "--from",
-        own,
-        "--output",
-        tmp_path / "out",
-        "--accept-licence",
-    ]
-    assert get(*words) == 0
+    words = ("--from", own, "--output", tmp_path / "out", "--accept-licence")
+    assert get("wildrf", *words) == 0
     assert (tmp_path / "out/pictures/WildRF/train/0_real/a.jpg").exists()
     assert own.read_bytes() == before
 
