@@ -60,7 +60,7 @@ from training.evaluation.scorers import (
     MODEL_FILE,
     ModelOptions,
     open_scorer,
-    torch_at_hand,
+    training_installed,
 )
 from training.progress import progress_bar
 
@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, fit, report, write the card or the model file."""
-    with stop_signals(), torch_at_hand():
+    with stop_signals(), training_installed():
         carrier = open_carrier(args.model, args.output)
         fit: Fit = calibrate
         if args.photographs_only:

@@ -52,7 +52,7 @@ from training.evaluation.report import (
     write_card,
     write_report,
 )
-from training.evaluation.scorers import ModelOptions, open_scorers
+from training.evaluation.scorers import ModelOptions, open_scorers, training_installed
 from training.evaluation.sources import facts_of, read_sources
 from training.evaluation.summary import Summary, read_summary, steps, summarise, write_summary
 from training.progress import progress_bar
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         require_matplotlib()
         require_folder(args.output)
-    with stop_signals():
+    with stop_signals(), training_installed():
         summary, record = _read(args) if args.source else _evaluated(args)
         tables = results_console()
         tables.print(about(summary), markup=False, soft_wrap=True)

@@ -72,7 +72,7 @@ def open_scorer(text: str, options: ModelOptions) -> Iterator[Scorer]:
         with _model_file(path, options) as scorer:
             yield scorer
     elif path.suffix == CHECKPOINT or path.suffix in PUBLISHED:
-        with torch_at_hand():
+        with training_installed():
             scorer = _network(path, options)
         yield scorer
     else:
@@ -102,15 +102,15 @@ def open_scorers(texts: Sequence[str], options: ModelOptions) -> Iterator[list[S
 
 
 @contextmanager
-def torch_at_hand() -> Iterator[None]:
+def training_installed() -> Iterator[None]:
     """Name the command that installs PyTorch and its like where they are absent."""
     try:
         yield
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
-        if library not in ("torch", "safetensors"):
+        if library not in ("torch", "safetensors", "sklearn", "scipy"):
             raise
-        raise MissingDependency(library, "read a checkpoint", INSTALL) from error
+        raise MissingDependency(library, "evaluate a model", INSTALL) from error
 
 
 @contextmanager
