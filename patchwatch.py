@@ -23,27 +23,27 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("edge.commands.run", "watch a camera, a stream, a video or pictures"),
     "score": ("edge.commands.score", "score files and folders, a line for each file"),
     "models": ("edge.commands.models", "list the shipped models with their manifests"),
-    "doctor": ("edge.commands.doctor", "check what this machine has and how to fix what it lacks"),
+    "doctor": ("edge.commands.doctor", "check this machine, and say how to fix what is missing"),
     "config": ("edge.commands.config", "check a configuration file, or print its JSON Schema"),
     "demo": ("edge.commands.demo", "run the detector on a clip it assembles itself"),
     "train": ("training.commands.train", "train a teacher or any patch model"),
-    "probe": ("training.probe.command", "fit a head on a trunk that stays as it is"),
-    "distill": ("training.commands.distill", "teach a small model what a large one sees"),
+    "probe": ("training.probe.command", "fit a head on a frozen trunk"),
+    "distill": ("training.commands.distill", "train a small model on the outputs of a large one"),
     "pairs": ("training.pairs.command", "make fakes that are aligned with photographs"),
     "data": ("training.data.command", "check data sets, fetch published ones"),
-    "frames": ("training.faces.frames", "write pictures of videos, one for each second"),
+    "frames": ("training.faces.frames", "extract one picture per second from videos"),
     "search": ("training.commands.search", "search the settings of a face training"),
-    "matrix": ("training.faces.matrix", "judge face models on face sets, each on each"),
+    "matrix": ("training.faces.matrix", "evaluate face models on face sets, each on each"),
     "export": ("export.command", "turn a checkpoint into a model file"),
     "evaluate": (
         "training.evaluation.command",
-        "judge models on labelled pictures and videos, degraded as in use",
+        "evaluate models on labelled pictures and videos, degraded as in use",
     ),
-    "calibrate": (
-        "training.evaluation.calibrate",
-        "fit score and threshold to labelled pictures",
+    "calibrate": ("training.evaluation.calibrate", "fit score and threshold to labelled pictures"),
+    "bench": (
+        "benchmarks.command",
+        "measure compute, latency and end-to-end rate; compare results",
     ),
-    "bench": ("benchmarks.command", "measure compute, latency and the whole way; compare results"),
 }
 
 INTERRUPTED = 130
@@ -95,14 +95,14 @@ def make_parser(command: str) -> argparse.ArgumentParser:
 
 
 def _build_engine(request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
-    """Handed to commands of the device, which may need an engine but build none themselves."""
+    """Passed to commands of the device, which may need an engine but cannot build one."""
     from export.engine.process import build_engine
 
     return build_engine(request, progress)
 
 
 def _selftest(report: Path, tell: Progress) -> tuple[str, ...]:
-    """Handed to `doctor`, as what builds engines is not the device's."""
+    """Passed to `doctor`, as `edge` does not import what builds engines."""
     from export.engine.selftest import selftest
 
     return selftest(report, tell)
@@ -154,9 +154,9 @@ def _guarded(command: str, arguments: Sequence[str]) -> int:
 def program() -> NoReturn:
     """The command line as a process of its own.
 
-    A call that does not return is left behind on a thread that keeps nobody waiting. Were it to
-    return while the interpreter is taken down, C++ would end the process with an abort; so where
-    one is left there is no taking down. Files were finished before.
+    A call that does not return is abandoned on a daemon thread. Were it to return during the
+    interpreter's shutdown, C++ would abort the process; so where such a thread is left, the process
+    exits without shutdown. Files were finished before.
     """
     code = main()
     if any(thread.daemon and thread.is_alive() for thread in threading.enumerate()):
