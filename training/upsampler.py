@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,12 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from edge.errors import SourceError
 from edge.files import written_whole
-from edge.sources.images import is_image, read_image
+from edge.sources.images import read_image
 from edge.terminal import console, positive
 from training.data.crops import random_crop
+from training.data.folders import Part, find_pictures, index_pictures
+from training.data.ledger import Ledger
 from training.pairs.quality import psnr_db
 from training.program import run_program
 from training.progress import progress_bar
@@ -95,18 +95,10 @@ def find_photos(folder: Path, smallest: int) -> list[Path]:
     Raises:
         SourceError: there is none.
     """
-    found = [p for p in sorted(folder.rglob("*")) if is_image(p)]
-    usable = []
-    for path in found:
-        with suppress(SourceError):
-            if min(read_image(path).shape[:2]) >= smallest:
-                usable.append(path)
-    if not usable:
-        raise SourceError(
-            f"{folder} has no picture of at least {smallest}×{smallest} pixels that can be read. "
-            "Name a folder of photographs."
-        )
-    return usable
+    parts = [Part(folder, 0)]
+    with Ledger(None, folder) as ledger:
+        found = index_pictures(find_pictures(parts), parts, ledger, smallest)
+    return [picture.path for picture in found.pictures]
 
 
 def train(photos: Sequence[Path], steps: int, seed: int) -> Upsampler:
