@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from dataclasses import dataclass
 
 from typing_extensions import Self
 
@@ -21,31 +20,27 @@ _OPEN_GRACE_S = 1.0
 """What opening may take beyond its timeout, so that the opener can say itself what went wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """Something opened that gives frames; used and closed in one thread only.
-
-    Attributes:
-        frames: the frames; raises SourceError where reading fails for good.
-        close: releases the file.
-        fps: announced frames per second, where known.
-        length: announced number of frames, where known.
-    """
-
-    frames: Iterator[Frame]
-    close: Callable[[], None]
-    fps: float | None = None
-    length: int | None = None
+Feed = tuple[Iterator[Frame], Callable[[], None]]
+"""Frames, which raise SourceError where reading fails for good, and what releases their file."""
 
 
 class RecordedSource:
-    """A source whose frames come from a feed; may be entered again after its end."""
+    """A source whose frames come from a feed; may be entered again after its end.
+
+    Args:
+        name: fit to be shown.
+        kind: as in `Source`.
+        open_feed: opens the file; may block, set `fps` and `length`, and raise SourceError. As the
+            feed it is used on the reader thread only.
+        open_timeout_s: give up opening after it; None for no limit.
+        ahead: frames read ahead of the consumer.
+    """
 
     def __init__(
         self,
         name: str,
+        kind: SourceKind,
         open_feed: Callable[[], Feed],
-        kind: SourceKind = "file",
         *,
         open_timeout_s: float | None = None,
         ahead: int = 2,
@@ -62,16 +57,14 @@ class RecordedSource:
 
     def __enter__(self) -> Self:
         limit_s = self._open_timeout_s
-        reader = _Reader(self._open_feed, self._ahead)
+        self._reader = _Reader(self._open_feed, self._ahead)
         try:
-            feed = reader.opened.result(None if limit_s is None else limit_s + _OPEN_GRACE_S)
+            self._reader.opened.result(None if limit_s is None else limit_s + _OPEN_GRACE_S)
         except BaseException as error:
-            reader.stop()
+            self._reader.stop()
             if isinstance(error, FutureTimeoutError):
                 raise no_answer(self.name, limit_s or 0.0) from error
             raise
-        self.fps, self.length = feed.fps, feed.length
-        self._reader = reader
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,16 +81,13 @@ class RecordedSource:
 
 
 class _Reader(threading.Thread):
-    """Opens, reads and closes a feed; waits while its queue is full.
-
-    Attributes:
-        opened: the feed, or why it cannot be opened.
-    """
+    """Opens, reads and closes a feed; waits while its queue is full. `opened` says when, or why it
+    cannot be opened."""
 
     def __init__(self, open_feed: Callable[[], Feed], ahead: int) -> None:
         # A daemon: a read that never returns must not keep the process alive.
         super().__init__(name="patchwatch-source", daemon=True)
-        self.opened: Future[Feed] = Future()
+        self.opened: Future[None] = Future()
         self._open_feed = open_feed
         self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(ahead)
         self._stopped = False
@@ -106,19 +96,19 @@ class _Reader(threading.Thread):
     def run(self) -> None:
         """Read to the end, which is None or an error in the queue."""
         try:
-            feed = self._open_feed()
+            frames, close = self._open_feed()
         except BaseException as error:
             self.opened.set_exception(error)
             return
-        self.opened.set_result(feed)
+        self.opened.set_result(None)
         end: BaseException | None = None
         try:
-            while not self._stopped and (frame := next(feed.frames, None)) is not None:
+            while not self._stopped and (frame := next(frames, None)) is not None:
                 self._queue.put(frame)
         except BaseException as error:
             end = error
         finally:
-            feed.close()
+            close()
         self._queue.put(end)
 
     def frames(self) -> Iterator[Frame]:

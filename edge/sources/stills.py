@@ -30,7 +30,7 @@ class StillsSource(RecordedSource):
 
     def __init__(self, name: str, paths: Sequence[Path], unlisted: Sequence[str] = ()) -> None:
         # One ahead only, because pictures may be large.
-        super().__init__(name, self._open, "stills", ahead=1)
+        super().__init__(name, "stills", self._open, ahead=1)
         self.length = len(paths)
         self.failures = list(unlisted)
         self._paths = paths
@@ -38,7 +38,7 @@ class StillsSource(RecordedSource):
 
     def _open(self) -> Feed:
         self.failures = list(self._unlisted)
-        return Feed(self._read_all(), lambda: None, length=len(self._paths))
+        return self._read_all(), lambda: None
 
     def _read_all(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths):

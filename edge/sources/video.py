@@ -42,7 +42,7 @@ class VideoSource(RecordedSource):
         is_cut: Callable[[], bool],
         open_timeout_s: float | None = None,
     ) -> None:
-        super().__init__(name, self._open, open_timeout_s=open_timeout_s)
+        super().__init__(name, "file", self._open, open_timeout_s=open_timeout_s)
         self._open_container = open_container
         self._is_cut = is_cut
 
@@ -54,12 +54,11 @@ class VideoSource(RecordedSource):
         except BaseException:
             container.close()
             raise
-        length = track.stream.frames or round((track.seconds or 0) * (track.fps or 0)) or None
-        return Feed(self._frames(container, track, length), container.close, track.fps, length)
+        self.fps = track.fps
+        self.length = track.stream.frames or round((track.seconds or 0) * (track.fps or 0)) or None
+        return self._frames(container, track), container.close
 
-    def _frames(
-        self, container: InputContainer, track: VideoTrack, length: int | None
-    ) -> Iterator[Frame]:
+    def _frames(self, container: InputContainer, track: VideoTrack) -> Iterator[Frame]:
         clock, converter = MediaClock(track.fps), FrameConverter()
         for decoded in decode_all(container, track, self.name):
             pts = clock.seconds(decoded.time)
@@ -70,8 +69,9 @@ class VideoSource(RecordedSource):
             self.failures.append(f"{self.name}: {track.damaged} damaged {frames} skipped.")
             log.warning("%s", self.failures[-1].rstrip("."))
         count, skipped = clock.count, 0 if track.hurt else track.damaged
-        missing = (length or 0) - count - skipped
-        tolerated = max(_LEAST_MISSING, _MISSING_SHARE * (length or 0))
+        length = self.length or 0
+        missing = length - count - skipped
+        tolerated = max(_LEAST_MISSING, _MISSING_SHARE * length)
         # An mp4 says exactly how long its video is shown; others estimate it.
         exact_s = (track.seconds or 0) if "mp4" in container.format.name else 0
         ends_early = clock.end < (1 - _MISSING_SHARE) * exact_s

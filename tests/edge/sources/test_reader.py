@@ -27,7 +27,7 @@ class Recorded:
         self._fail = fail
 
     def open(self) -> Feed:
-        return Feed(self._read(), self._close, 25.0, self._frames)
+        return self._read(), self._close
 
     def _read(self) -> Iterator[Frame]:
         for index in range(self._frames):
@@ -42,8 +42,7 @@ class Recorded:
 
 def test_a_file_feed_loses_nothing_and_is_read_only_a_little_ahead() -> None:
     recorded = Recorded(50)
-    with nothing_left_behind(), RecordedSource("test", recorded.open, ahead=2) as source:
-        assert (source.kind, source.fps, source.length) == ("file", 25.0, 50)
+    with nothing_left_behind(), RecordedSource("test", "file", recorded.open, ahead=2) as source:
         frames = iter(source)
         taken = [next(frames)]
         wait_until(lambda: recorded.read == 4)
@@ -58,7 +57,7 @@ def test_an_error_comes_after_the_frames_that_were_read() -> None:
     recorded = Recorded(3, SourceError("it broke."))
     taken = []
     with (
-        RecordedSource("test", recorded.open) as source,
+        RecordedSource("test", "file", recorded.open) as source,
         pytest.raises(SourceError, match=r"it broke\."),
     ):
         for item in source:
@@ -74,14 +73,14 @@ def test_an_error_of_opening_is_raised_by_entering() -> None:
     with (
         nothing_left_behind(),
         pytest.raises(SourceError, match="not there"),
-        RecordedSource("test", refuse),
+        RecordedSource("test", "file", refuse),
     ):
         pass
 
 
 def test_leaving_early_stops_a_thread_that_waits_for_room() -> None:
     recorded = Recorded(1000)
-    with nothing_left_behind(), RecordedSource("test", recorded.open) as source:
+    with nothing_left_behind(), RecordedSource("test", "file", recorded.open) as source:
         assert next(iter(source)) is not None
     assert recorded.read < 10
 
@@ -92,12 +91,12 @@ def test_opening_and_leaving_are_bounded_while_a_call_blocks() -> None:
 
     def open_slowly() -> Feed:
         release.wait()
-        return Feed(iter(()), closed.set)
+        return iter(()), closed.set
 
     began = time.monotonic()
     with (
         pytest.raises(SourceError, match=r"test: no answer within 0\.1 s"),
-        RecordedSource("test", open_slowly, open_timeout_s=0.1),
+        RecordedSource("test", "file", open_slowly, open_timeout_s=0.1),
     ):
         pass
     assert time.monotonic() - began < 2
@@ -114,9 +113,9 @@ def test_leaving_is_bounded_while_a_read_blocks() -> None:
         release.wait()
 
     def open_feed() -> Feed:
-        return Feed(blocked(), closed.set)
+        return blocked(), closed.set
 
-    with RecordedSource("test", open_feed) as source:
+    with RecordedSource("test", "file", open_feed) as source:
         assert next(iter(source)).index == 0
         began = time.monotonic()
     assert time.monotonic() - began < 2
@@ -126,7 +125,7 @@ def test_leaving_is_bounded_while_a_read_blocks() -> None:
 
 
 def test_a_source_can_be_entered_again() -> None:
-    source = RecordedSource("test", lambda: Recorded(3).open())
+    source = RecordedSource("test", "file", lambda: Recorded(3).open())
     for _ in range(2):
         with source:
             assert len(list(source)) == 3
@@ -134,4 +133,4 @@ def test_a_source_can_be_entered_again() -> None:
 
 def test_reading_before_entering_is_refused() -> None:
     with pytest.raises(RuntimeError, match="entered"):
-        iter(RecordedSource("test", Recorded(1).open))
+        iter(RecordedSource("test", "file", Recorded(1).open))
