@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,9 +15,11 @@ from training.data.config import DataConfig
 from training.data.folders import LABEL_FOLDERS, PictureFolder, find_pictures, index_pictures
 from training.data.layouts import AUTO, Labels, Plan, plan_splits
 from training.data.ledger import Ledger
-from training.data.samples import AlignedPair
 from training.pairs.folder import read_pairs
 from training.progress import print_rejected, progress_bar
+
+if TYPE_CHECKING:
+    from training.data.samples import AlignedPair
 
 OnFile = Callable[[int, int], None]
 """Called after each file with how many are done, and with how many there are."""

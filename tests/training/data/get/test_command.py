@@ -229,7 +229,7 @@ def test_a_run_that_was_killed_goes_on_to_the_identical_file(
         part = out / "progan_train.7z.001.part"
         _wait_until(lambda: part.exists() and part.stat().st_size > 2**20)
         first.send_signal(number)
-        _, told = first.communicate(timeout=30)
+        _, told = first.communicate(timeout=90)
     reached = part.stat().st_size
     assert first.returncode == (-9 if number == signal.SIGKILL else 130)
     assert "Traceback" not in told and reached < len(BIG)
@@ -244,7 +244,7 @@ def test_a_run_that_was_killed_goes_on_to_the_identical_file(
     assert sorted(p.name for p in out.iterdir()) == ["fetched.json", "progan_train.7z.001"]
 
 
-def _wait_until(true: object, seconds: float = 20.0) -> None:
+def _wait_until(true: object, seconds: float = 90.0) -> None:
     assert callable(true)
     end = time.monotonic() + seconds
     while not true():
