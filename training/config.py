@@ -42,7 +42,9 @@ class ValidationConfig(Strict):
         description="Degradations whose figures go on the card, besides those of calibration.",
     )
     crop: int | None = Field(
-        default=None, gt=0, description="Score the middle alone, of so many pixels; null: all."
+        default=None,
+        gt=0,
+        description="Side of the middle part that is scored, in pixels; null: all.",
     )
     per_source: int | None = Field(
         default=None, gt=0, description="Pictures of each source at most; null for all."

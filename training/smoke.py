@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SinkError(f"{out} exists and is not empty. Name a new folder.")
     table = Table("Step", "Seconds", "Left", title="The whole way, on made-up pictures")
-    begun = time.monotonic()
+    start = time.monotonic()
     write_split(out / "data" / "train", PER_CAMERA, SIDE, seed=1)
     write_split(out / "data" / "val", PER_CAMERA_VAL, SIDE, seed=2)
     for name, text in CONFIGS.items():
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     except Stopped as stopped:
         console().print("Stopped; what was done so far is kept.")
         return stopped.exit_code
-    table.add_row("in all", f"{time.monotonic() - begun:.1f}", "", style="bold")
+    table.add_row("in all", f"{time.monotonic() - start:.1f}", "", style="bold")
     return _judged(out, table)
 
 

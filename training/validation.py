@@ -16,8 +16,8 @@ class View:
     """What of a picture is scored.
 
     Attributes:
-        resize: squeeze it to a square of so many pixels first; None never resizes.
-        crop: then take at most so many rows and columns from its middle; None takes all.
+        resize: side of the square that it is squeezed to first; None never resizes.
+        crop: most rows and columns that are then taken from its middle; None takes all.
     """
 
     resize: int | None = None
@@ -35,21 +35,21 @@ class View:
 
 
 def limited(pictures: Sequence[Picture], per_source: int | None) -> tuple[Picture, ...]:
-    """At most so many pictures of each source of each label, spread evenly over their order.
+    """A part of the pictures of each source of each label, spread evenly over their order.
 
     Args:
         pictures: in any order, which is kept.
-        per_source: None for all.
+        per_source: pictures of each at most; None for all.
     """
     if per_source is None:
         return tuple(pictures)
     counts = Counter((p.label, p.source) for p in pictures)
-    seen: Counter[tuple[int, str]] = Counter()
+    counted: Counter[tuple[int, str]] = Counter()
     kept = []
     for picture in pictures:
         key = (picture.label, picture.source)
-        before = seen[key] * per_source // counts[key]
-        seen[key] += 1
-        if counts[key] <= per_source or seen[key] * per_source // counts[key] > before:
+        before = counted[key] * per_source // counts[key]
+        counted[key] += 1
+        if counts[key] <= per_source or counted[key] * per_source // counts[key] > before:
             kept.append(picture)
     return tuple(kept)

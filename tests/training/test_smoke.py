@@ -45,9 +45,9 @@ def test_ctrl_c_ends_it_in_a_sentence(tmp_path: Path) -> None:
         assert process.poll() is None and time.monotonic() < give_up
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    told, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "Stopped" in errors and "Traceback" not in errors and told == ""
+    assert "Stopped" in errors and "Traceback" not in errors and said == ""
     assert not (out / "distill.log").exists()
 
 
@@ -66,5 +66,5 @@ def test_a_command_that_fails_is_told_with_its_last_words(
 ) -> None:
     monkeypatch.setattr(smoke, "CONFIGS", {"teacher": "name: a\nsteps: 1\nstepps: 1"})
     assert program(tmp_path / "out") == 1
-    told = capsys.readouterr().err
-    assert "patchwatch train gave exit code 2" in told and "unknown key 'stepps'" in told
+    said = capsys.readouterr().err
+    assert "patchwatch train gave exit code 2" in said and "unknown key 'stepps'" in said

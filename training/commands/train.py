@@ -36,8 +36,8 @@ from training.config import ModelConfig, TrainConfig, load_config
 from training.data.dataset import TrainingData
 from training.data.folders import Picture
 from training.data.module import PictureData
-from training.evaluation import Evaluation, evaluate
-from training.experiments import HELP, Experiment
+from training.evaluation import evaluate
+from training.experiments import HELP, NONE, Experiment
 from training.finish import finish
 from training.methods.labels import LabelTraining
 from training.models import PatchModel, build
@@ -181,7 +181,12 @@ def carry_out(
     for flag in ("base", "augment", "both"):
         if getattr(args, flag) is not None:
             raise UsageError(f"--{flag} is for a configuration of kind faces. Give --data.")
-    _require_divisible(config, machine)
+    parts = 2 * config.accumulate * machine.devices * machine.nodes
+    if config.batch % parts:
+        raise UsageError(
+            f"batch: expected a multiple of {parts} (labels × accumulate × processes), found "
+            f"{config.batch}."
+        )
     out = console() if is_main_process() else Console(quiet=True)
     if is_main_process():
         require_usable(args.output, config, args.resume)
@@ -203,29 +208,31 @@ def carry_out(
     card = make_card(config, data.found, model, args.licence)
     method = make_method(model, config, pictures, card)
     path = args.output / f"{config.name}{SUFFIX}"
-    if args.finish:
-        return _finished(config, method, pictures, path, machine, out, at_end)
-    if is_main_process() and not args.resume:
+    main = is_main_process()
+    if main and not args.resume:
         begin(args.output, config)
-    experiment = Experiment(args.experiments if is_main_process() else "none", args.output,
-                            "patchwatch", config)  # fmt: skip
-    out.print(f"One loading process prepares {_samples_per_second(data):.0f} samples a second.")
-    fitted = fit(method, data, args.output, machine, out, resume=args.resume,
-                 loggers=experiment.loggers)  # fmt: skip
-    if not is_main_process():
-        return 0
-    if fitted.code:
-        out.print(
-            "Go on with the same command and --resume, or take the best model so far with "
-            "--resume --finish."
+    experiment = Experiment(
+        args.experiments if main and not args.finish else NONE, args.output, "patchwatch", config
+    )
+    if not args.finish:
+        out.print(f"One loading process prepares {_samples_per_second(data):.0f} samples a second.")
+        fitted = fit(
+            method, data, args.output, machine, out, resume=args.resume, loggers=experiment.loggers
         )
-        return fitted.code
-    out.print(f"Step {fitted.best_step} was the best.")
+        if fitted.code:
+            out.print(
+                "Go on with the same command and --resume, or take the best model so far with "
+                "--resume --finish."
+            )
+        if fitted.code or not main:
+            return fitted.code if main else 0
+        out.print(f"Step {fitted.best_step} was the best.")
     try:
-        return _finished(config, method, pictures, path, machine, out, at_end)
+        if _finished(method, path, machine, out):
+            at_end(method, path, out)
     finally:
-        files = (path, card_path(path), args.output / CONFIG, args.output / LOG)
-        experiment.keep(files)
+        experiment.keep((path, card_path(path), args.output / CONFIG, args.output / LOG))
+    return 0
 
 
 def first_model(config: ModelConfig) -> PatchModel:
@@ -254,15 +261,6 @@ def first_model(config: ModelConfig) -> PatchModel:
     return model
 
 
-def _require_divisible(config: TrainConfig, machine: Machine) -> None:
-    parts = 2 * config.accumulate * machine.devices * machine.nodes
-    if config.batch % parts:
-        raise UsageError(
-            f"batch: expected a multiple of {parts} (labels × accumulate × processes), found "
-            f"{config.batch}."
-        )
-
-
 def _samples_per_second(data: PictureData) -> float:
     samples, started = data.samples(), time.monotonic()
     for index in range(TIMED_SAMPLES):
@@ -273,39 +271,26 @@ def _samples_per_second(data: PictureData) -> float:
     return (index + 1) / passed
 
 
-def _finished(
-    config: TrainConfig,
-    method: LabelTraining,
-    pictures: Sequence[Picture],
-    path: Path,
-    machine: Machine,
-    out: Console,
-    at_end: Callable[[LabelTraining, Path, Console], None],
-) -> int:
+def _finished(method: LabelTraining, path: Path, machine: Machine, out: Console) -> bool:
+    """Calibrate the best model, which the method then holds; False where there is none yet."""
     if not path.is_file():
         out.print("There was no validation yet: nothing was kept.")
-        return 0
+        return False
+    config = method.config
     model, _ = load_checkpoint(path)
     method.model.load_state_dict(model.state_dict())
     method.to(machine.torch_device())
-    evaluation = _evaluated(config, method, pictures, out)
-    finish(path, evaluation, config.validation.calibration, config.view().describe(), out)
-    at_end(method, path, out)
-    return 0
-
-
-def _evaluated(
-    config: TrainConfig, method: LabelTraining, pictures: Sequence[Picture], out: Console
-) -> Evaluation:
     with progress_bar(out) as progress:
-        task = progress.add_task("final validation", total=len(pictures), note="")
-        return evaluate(
+        task = progress.add_task("final validation", total=len(method.pictures), note="")
+        evaluation = evaluate(
             method.model,
-            pictures,
+            method.pictures,
             config.validation.reported(),
             config.view().of,
             lambda: progress.advance(task),
         )
+    finish(path, evaluation, config.validation.calibration, config.view().describe(), out)
+    return True
 
 
 def make_card(config: ModelConfig, data: TrainingData, model: PatchModel, licence: str) -> Card:

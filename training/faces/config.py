@@ -110,11 +110,11 @@ class FacesConfig(Strict):
         return self
 
     def steps_per_epoch(self, faces: int) -> int:
-        """Batches that hold every one of so many faces; the last is filled up with some again."""
+        """Batches that hold every face once; the last is filled up with the first ones."""
         return -(-faces // self.batch)
 
     def loop(self, faces: int) -> LoopSettings:
-        """The settings of the loop, for so many training faces."""
+        """The settings of the loop, for a number of training faces."""
         steps = self.steps_per_epoch(faces)
         return LoopSettings(
             name=self.name,

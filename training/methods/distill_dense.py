@@ -15,7 +15,7 @@ from training.models import PatchModel
 
 
 class DenseDistillation(Distillation):
-    """The student's patch map comes to be its teachers', laid over it pixel by pixel."""
+    """The student's patch map comes to be its teachers', aligned with it."""
 
     def lesson(self, shown: Tensor, clean: Tensor, labels: Tensor) -> Tensor:
         """See `dense_loss`."""

@@ -1,4 +1,4 @@
-"""Two patch maps of one picture, laid over each other."""
+"""Two patch maps of one picture, aligned with each other."""
 
 from __future__ import annotations
 

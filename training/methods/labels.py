@@ -38,7 +38,7 @@ class LabelTraining(Method):
         card: Card,
     ) -> None:
         super().__init__(model, config)
-        self._pictures, self._card = pictures, card
+        self.config, self.pictures, self._card = config, pictures, card
         self._columns, self.view = config.validation.columns, config.view()
 
     def loss(self, batch: Batch) -> Tensor:
@@ -48,18 +48,18 @@ class LabelTraining(Method):
 
     def validation_items(self, rank: int, processes: int) -> Iterable[int]:
         """Places of this process's pictures."""
-        return range(rank, len(self._pictures), processes)
+        return range(rank, len(self.pictures), processes)
 
     def judge(self, item: int) -> Mapping[int, Sequence[float]]:
         """The logits of one picture under each degradation."""
-        picture = self._pictures[item : item + 1]
+        picture = self.pictures[item : item + 1]
         found = evaluate(self.model, picture, self._columns, self.view.of)
         return {item: [float(found.logits[name][0]) for name in self._columns]}
 
     def measured(self, logits: npt.NDArray[np.float64]) -> tuple[float, Figures]:
         """Mean AUC over degradations and generators, and each of them."""
         columns = {name: logits[:, place] for place, name in enumerate(self._columns)}
-        evaluation = Evaluation(tuple(self._pictures), columns)
+        evaluation = Evaluation(tuple(self.pictures), columns)
         aucs = {
             f"auc/{column}/{generator}": auc
             for column in self._columns

@@ -149,8 +149,8 @@ def test_a_mistake_is_one_sentence(
 ) -> None:  # fmt: skip
     flags = ("--set", *settings) if settings else ()
     assert _distil(data, teacher, tmp_path / "run", *flags) in (1, 2)
-    told = capsys.readouterr().err
-    assert told.startswith("patchwatch: error: ") and message in told and "Traceback" not in told
+    said = capsys.readouterr().err
+    assert said.startswith("patchwatch: error: ") and message in said and "Traceback" not in said
     assert not (tmp_path / "run").exists()
 
 

@@ -66,8 +66,8 @@ def test_a_short_training_learns_an_easy_difference_and_describes_itself(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _train(data, tmp_path / "run", "--set", "note=Made up.") == 0
-    told = capsys.readouterr().err
-    assert "samples a second" in told and "was the best" in told and "Temperature" in told
+    said = capsys.readouterr().err
+    assert "samples a second" in said and "was the best" in said and "Temperature" in said
     model, card = load_checkpoint(tmp_path / "run" / "easy.safetensors")
     pictures = index_folder(data / "val").pictures
     evaluation = evaluate(model, pictures, [UNTOUCHED, JPEG_90])
@@ -96,8 +96,8 @@ def test_a_detector_that_is_wrong_on_new_pictures_is_reported_but_not_calibrated
     (upside_down / "val" / "0_real").symlink_to(data / "val" / "1_fake")
     (upside_down / "val" / "1_fake").symlink_to(data / "val" / "0_real")
     assert _train(upside_down, tmp_path / "run", "--set", "validate_every=40") == 1
-    told = capsys.readouterr().err
-    assert "no calibration fits" in told and "AUC" in told
+    said = capsys.readouterr().err
+    assert "no calibration fits" in said and "AUC" in said
     _, card = load_checkpoint(tmp_path / "run" / "easy.safetensors")
     assert card.calibration == Calibration() and card.validation == ()
 
@@ -183,8 +183,8 @@ def test_a_mistake_is_one_sentence(
     message: str,
 ) -> None:  # fmt: skip
     assert _train(data, tmp_path / "run", *flags) in (1, 2)
-    told = capsys.readouterr().err
-    assert "patchwatch: error: " in told and message in told and "Traceback" not in told
+    said = capsys.readouterr().err
+    assert "patchwatch: error: " in said and message in said and "Traceback" not in said
     assert not (tmp_path / "run").exists()
 
 

@@ -292,8 +292,8 @@ def test_the_command_trains_on_faces(
     given = ("--base", str(folder / "base"), "--augment", str(folder / "augment"))
     words = _words(folder, tmp_path / "run", *given)
     code = patchwatch.main([*words, "--set", "epochs=3", "hidden=16", "max_rate=0.003"])
-    told = capsys.readouterr().err
-    assert code == 0 and "44 faces to learn from" in told and "was the best" in told
+    said = capsys.readouterr().err
+    assert code == 0 and "44 faces to learn from" in said and "was the best" in said
     assert patchwatch.main([*words, "--resume", "--finish"]) == 2  # of another configuration
     again = [*words, "--set", "epochs=3", "hidden=16", "max_rate=0.003", "--resume", "--finish"]
     assert patchwatch.main(again) == 0

@@ -125,8 +125,8 @@ def test_a_mistake_is_one_sentence(
     message: str,
 ) -> None:  # fmt: skip
     assert go(data, tmp_path / "run", *flags) in (1, 2)
-    told = capsys.readouterr().err
-    assert "patchwatch: error: " in told and message in told and "Traceback" not in told
+    said = capsys.readouterr().err
+    assert "patchwatch: error: " in said and message in said and "Traceback" not in said
 
 
 def test_other_settings_need_another_folder(
