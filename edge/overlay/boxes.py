@@ -1,8 +1,8 @@
 """Outlines of what the model was given, and labels of what is judged by itself.
 
 Labels hide neither a face nor each other. One goes above its box where that is free, else below,
-beside or onto the rim of the box, which is wider than the face; where there is too little room it
-is written smaller, then without the word, for which its mark stands, at last without the score.
+beside or onto its rim; where there is too little room it is written smaller, then without the word,
+at last without the score.
 """
 
 from __future__ import annotations
@@ -28,26 +28,18 @@ _LEAST_SIZE = 11
 _SMALLER = 0.7
 """Font size where there is little room, in those of small text."""
 
-_FORM = 0.2
-_PLACE = 0.01
-"""What the next shorter form costs, and the next place, in parts of a label that is hidden."""
-
-_ON_FACE = 50.0
-_ON_LABEL = 50.0
+# Costs, in parts of a label's area: of the next shorter form and the next place, of lying on
+# something, and that above which something is hidden that should not be.
+_FORM, _PLACE = 0.2, 0.01
+_ON_FACE = _ON_LABEL = 50.0
 _ON_BOX = 1.0
-"""What it costs to lie on something, in parts of the label's area."""
-
 _COLLIDES = 2.0
-"""Cost of a label above which something is hidden by it that should not be."""
 
 _Floats = npt.NDArray[np.float64]
 
 
 def draw_boxes(picture: Image, result: Result, layout: Layout) -> None:
-    """Outline regions: those judged by themselves with a label, and a lone part of the frame.
-
-    Tiles, which cover all of the frame, are not outlined.
-    """
+    """Outline regions: those judged by themselves with a label, and a lone part of the frame."""
     hw = (picture.shape[0], picture.shape[1])
     judged = [r for r in result.regions if r.verdict is not None or r.track is not None]
     for region in judged:
@@ -61,25 +53,16 @@ def draw_boxes(picture: Image, result: Result, layout: Layout) -> None:
 
 def _outline(picture: Image, box: Box, colour: Colour, line: int) -> None:
     """A line inside the box between two thin dark ones, so that it shows on any picture."""
-    edge = max(1, line // 2)
-    inks = [PAPER] * edge + [colour] * line + [PAPER] * edge
-    for inset, ink in enumerate(inks):
-        inner = grown(box, -inset)
+    edge = [PAPER] * max(1, line // 2)
+    for inset, ink in enumerate([*edge, *[colour] * line, *edge]):
+        left, top, right, bottom = inner = grown(box, -inset)
         if not is_empty(inner):
-            left, top, right, bottom = inner
             cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), ink, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label in one of its forms.
-
-    Attributes:
-        text: may be empty.
-        size: font size in pixels.
-        state: its mark and colour.
-        marked: whether it has a mark.
-    """
+    """A label in one of its forms: `size` is that of its font, `marked` whether it has a mark."""
 
     text: str
     size: int
@@ -115,11 +98,7 @@ class Label:
 def place_labels(
     regions: Sequence[Region], frame_hw: tuple[int, int], layout: Layout
 ) -> list[tuple[Label, Box]]:
-    """Where labels go, each in the longest form that there is room for.
-
-    Returns:
-        A label for each region and its box, xyxy in pixels.
-    """
+    """A label for each region, in the longest form that there is room for, and its box."""
     wide, hidden = _placed(regions, frame_hw, layout, narrow=False)
     if hidden < _COLLIDES:
         return wide
@@ -189,19 +168,10 @@ def _places(box: Box, label_hw: tuple[int, int], hw: tuple[int, int]) -> Iterato
     """Where a label can go, all of it in the picture where it fits, the best place first."""
     left, top, right, bottom = box
     height, width = label_hw
-    corners = (
-        (left, top - height),
-        (right - width, top - height),
-        (left, bottom),
-        (right - width, bottom),
-        (right, top),
-        (left - width, top),
-        (left, top),
-        (right - width, top),
-        (left, bottom - height),
-        (right - width, bottom - height),
-    )
-    for x, y in corners:
+    above, below, end = top - height, bottom - height, right - width
+    outside = ((left, above), (end, above), (left, bottom), (end, bottom), (right, top))
+    rim = ((left - width, top), (left, top), (end, top), (left, below), (end, below))
+    for x, y in outside + rim:
         x, y = max(0, min(x, hw[1] - width)), max(0, min(y, hw[0] - height))
         yield x, y, x + width, y + height
 

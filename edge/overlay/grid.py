@@ -1,7 +1,7 @@
 """Many cameras in one picture, each with its overlay drawn at the size at which it is seen.
 
-A frame is brought to the size of its cell first, and then drawn on. So lettering is as legible with
-sixteen cameras as with one, and the heat map of a large frame costs no more than its cell.
+A frame is brought to the size of its cell first: lettering is as legible with sixteen cameras as
+with one, and the heat map of a large frame costs no more than its cell.
 """
 
 from __future__ import annotations
@@ -24,24 +24,16 @@ from edge.types import Box, Image, Region, Result
 GROUND: Colour = (12, 9, 7)
 """Between cells and around them; darker than the paper of a cell."""
 
-WAITING = "waiting for the first frame"
-
 _GAP = 1 / 250
 """Between cells, as a part of the picture's long side."""
 
+_WAITING = "waiting for the first frame"
 _WAITING_HW = (360, 640)
-"""Proportions of a cell that has no frame yet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
-    """What is shown of one camera.
-
-    Attributes:
-        name: of the camera, fit to be shown.
-        result: its newest; None before the first.
-        hud: what its picture shows besides; None likewise.
-    """
+    """What is shown of one camera; without a result and a hud before its first frame."""
 
     name: str
     result: Result | None = None
@@ -59,10 +51,6 @@ def arrange(sizes_hw: Sequence[tuple[int, int]], size_wh: tuple[int, int]) -> tu
     All cells have one size, and rows and columns are chosen so that the pictures, each in its own
     proportions and as large as its cell allows, are largest together. A last row that is not full
     stands in the middle.
-
-    Args:
-        sizes_hw: height and width of each picture in pixels.
-        size_wh: width and height of the grid.
 
     Returns:
         xyxy of each cell, in the order of the pictures; empty boxes where there is no room.
@@ -110,10 +98,7 @@ def _fitted(size_hw: tuple[int, int], room_wh: tuple[int, int]) -> tuple[int, in
 
 
 class Grid:
-    """Composes the pictures of several cameras, and redraws only what has changed.
-
-    Not thread-safe.
-    """
+    """Composes the pictures of several cameras, redraws only what has changed. Not thread-safe."""
 
     def __init__(self) -> None:
         self._boxes: dict[int, Box] = {}
@@ -122,12 +107,7 @@ class Grid:
     def compose(
         self, cells: Sequence[Cell], size_wh: tuple[int, int], selected: int | None = None
     ) -> Image:
-        """Draw all cells, or one alone.
-
-        Args:
-            cells: what to show; names must differ.
-            size_wh: width and height of the picture in pixels.
-            selected: index of the cell that is shown alone; None for all.
+        """Draw all cells, or the selected one alone; names must differ.
 
         Returns:
             A new picture, uint8 [height, width, 3] BGR.
@@ -211,7 +191,7 @@ def _draw_waiting(card: Image, label: str) -> None:
         return
     layout = layout_for(height, width)
     size = round(1.25 * layout.small)
-    text = elided(WAITING, size, width - 2 * layout.margin)
+    text = elided(_WAITING, size, width - 2 * layout.margin)
     write_centred(card, text, height // 2, size, FAINT_TEXT)
     draw_name(card, label, layout)
 
@@ -221,18 +201,13 @@ def scaled(result: Result, height: int, width: int) -> Result:
 
     Regions keep one size among each other, as tiles must to share a lattice of patches; they may
     overlap by a pixel where they met.
-
-    Args:
-        result: its evidence stays as it is.
-        height: of the new frame in pixels.
-        width: of the new frame in pixels.
     """
     frame = bgr_frame(result.frame)
-    if frame.size_hw == (height, width):
-        return replace(result, frame=frame)
-    image = _resized(frame.image, height, width)
     old_hw, new_hw = frame.size_hw, (height, width)
+    if old_hw == new_hw:
+        return replace(result, frame=frame)
     regions = tuple(_scaled_region(region, old_hw, new_hw) for region in result.regions)
+    image = _resized(frame.image, height, width)
     return replace(result, frame=replace(frame, image=image), regions=regions)
 
 
@@ -242,15 +217,11 @@ def _resized(image: Image, height: int, width: int) -> Image:
     Halving is quick, and the slow averaging over parts of pixels is left with few of them.
     """
     while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
-        image = _resize(image, image.shape[0] // 2, image.shape[1] // 2, cv2.INTER_AREA)
+        halved = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, halved, interpolation=cv2.INTER_AREA), np.uint8)
     shrinks = height * width < image.shape[0] * image.shape[1]
-    return _resize(image, height, width, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def _resize(image: Image, height: int, width: int, way: int) -> Image:
-    resized = np.empty((height, width, 3), np.uint8)
-    cv2.resize(image, (width, height), dst=resized, interpolation=way)
-    return resized
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
 
 
 def _plain(height: int, width: int, colour: Colour) -> Image:

@@ -1,13 +1,11 @@
 """The heat map: a tint where the evidence of forgery concentrates, over the pixels it came from.
 
-Single patches are noisy, and some are extreme. So patch logits are averaged over neighbourhoods of
-about 1/24 of the frame's short side, or of a stride where that is wider, without those that are not
-finite, and only then turned into scores. The calibration was fitted to means over whole pictures; a
-neighbourhood has far fewer patches and strays further, so the temperature is widened by the spread
-of the neighbourhoods.
+Single patches are noisy, so patch logits are averaged over neighbourhoods before they become
+scores. The calibration was fitted to means over whole pictures; a neighbourhood has far fewer
+patches and strays further, so the temperature is widened by the spread of the neighbourhoods.
 
 The tint is made and blended in strips of rows, and in each only over the columns that have any
-colour: what is in between stays in the cache, and a frame with little colour costs little.
+colour: a frame with little colour costs little.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -29,11 +26,10 @@ from edge.overlay.style import Colour, Hud
 from edge.types import Box, FloatArray, Image, Region, Result
 
 HOLD_S = 1 / 8
-"""How long a heat map is shown: a new one at every frame would flicker, and costs most of the time
-that drawing takes."""
+"""How long a heat map is shown: a new one at every frame would flicker, and making it is slow."""
 
 NEIGHBOURHOOD = 1 / 24
-"""Width over which patches are averaged, as a part of the frame's short side."""
+"""Width over which patches are averaged, as a part of the short side; at least a stride."""
 
 MAX_OPACITY = 0.55
 LEAST_STRENGTH = 0.3
@@ -44,16 +40,10 @@ _HOTTEST = (20, 44, 255)
 _STEEPEST = 6.0
 """Logits above the threshold, in temperatures, at which the tint is full."""
 
-_FINE_CELLS = 6
-"""Neighbourhoods of this many cells or more are smooth enough to continue with every other cell."""
-
-_LEAST_CELLS = 2
-_PARTS = 4
-"""A neighbourhood of fewer than the least number of cells is made of this many parts of cells; the
-tint of single cells would show their corners."""
-
+# Neighbourhoods of so many cells are smooth enough to continue with every other cell; those of
+# fewer than the least are made of parts of cells, as single cells would show their corners.
+_FINE_CELLS, _LEAST_CELLS, _PARTS = 6, 2, 4
 _LEAST_COUNT = np.float32(1e-4)
-
 _STRIP = 64
 """Rows of pixels blended at once, about."""
 
@@ -61,17 +51,11 @@ _OUTLINE: Colour = (200, 230, 255)
 _OUTLINED = 0.28
 """Opacity from which on the tint is outlined: it would be lost on an orange picture."""
 
-_OUTLINE_CELLS = 300
-"""Cells to the frame's short side on which the outline is traced, about."""
-
-_LEAST_SHORT = 180
-"""Frames with a shorter side in pixels get no outline: it would cover what it surrounds."""
-
-_LEAST_OUTLINE = 1 / 16
-"""Square root of the smallest area with an outline, as a part of the frame's short side."""
-
-_ROUNDING = 3
-"""Neighbours on each side over which the vertices of an outline are averaged."""
+# In parts of the frame's short side: cells on which the outline is traced, and the square root of
+# the smallest area that has one. On shorter frames it would cover what it surrounds.
+_OUTLINE_CELL, _LEAST_OUTLINE, _LEAST_SHORT = 1 / 300, 1 / 16, 180
+_ROUNDING = range(-3, 4)
+"""Neighbours over which the vertices of an outline are averaged."""
 
 _SUBPIXEL_BITS = 4
 
@@ -83,13 +67,7 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heat:
-    """A tint.
-
-    Attributes:
-        strips: the colour.
-        outlines: closed lines, as pixels [n, 2] (x, y) of the frame.
-        boxes: what the outlines must not leave.
-    """
+    """A tint: strips of colour, and closed outlines [n, 2] (x, y) that must not leave the boxes."""
 
     strips: tuple[Strip, ...]
     outlines: tuple[Points, ...]
@@ -128,12 +106,7 @@ def tint(picture: Image, heats: Iterable[Heat]) -> None:
 
 
 def heat_of(result: Result, hud: Hud) -> Iterator[Heat]:
-    """Where a frame leans fake.
-
-    Args:
-        result: regions with patch logits; others are passed over.
-        hud: where the patches lie and what their logits mean.
-    """
+    """Where a frame leans fake: one tint for the regions of each scale that have patch logits."""
     if hud.patches is None or not hud.heat_map:
         return
     palette = _palette(hud.calibration, _strength(result, hud.calibration))
@@ -157,7 +130,7 @@ def _strength(result: Result, calibration: Calibration) -> float:
     score = result.verdict.score
     if score is None or not math.isfinite(score):
         return 1.0
-    return LEAST_STRENGTH + (1 - LEAST_STRENGTH) * min(1.0, max(0.0, score) / calibration.threshold)
+    return float(np.interp(score, [0, calibration.threshold], [LEAST_STRENGTH, 1]))
 
 
 def _levels(
@@ -176,43 +149,37 @@ def _levels(
     gain = 255 / (_STEEPEST * temperature)
     levels = np.empty(mean.shape, np.uint8)
     cv2.addWeighted(mean, gain, mean, 0, -start * gain, dst=levels, dtype=cv2.CV_8U)
-    return (levels if seen is None else levels * seen), lattice
+    return levels * seen, lattice
 
 
-def _smooth(layer: Layer, width: float) -> tuple[FloatArray, Levels | None, Lattice]:
+def _smooth(layer: Layer, width: float) -> tuple[FloatArray, Levels, Lattice]:
     """Average under a tent that is `width` pixels wide at half its height.
 
-    Returns:
-        The mean logit around each cell; 1 where there was any evidence and 0 where not, None for
-        everywhere; where the cells lie.
+    Returns the mean logit around each cell; 1 where there was any evidence and 0 where not; where
+    the cells lie.
     """
-    if layer.count is None:
-        mean, coarse = _tent(layer.total, layer.lattice, width, cv2.BORDER_REPLICATE)
-        return mean, None, coarse
-    total, coarse = _tent(layer.total, layer.lattice, width, cv2.BORDER_CONSTANT)
-    count, _ = _tent(layer.count, layer.lattice, width, cv2.BORDER_CONSTANT)
+    total, coarse = _tent(layer.total, layer.lattice, width)
+    count, _ = _tent(layer.count, layer.lattice, width)
     mean = np.divide(total, np.maximum(count, _LEAST_COUNT), dtype=np.float32)
     return mean, (count > _LEAST_COUNT).astype(np.uint8), coarse
 
 
-def _tent(
-    source: FloatArray, lattice: Lattice, width: float, border: int
-) -> tuple[FloatArray, Lattice]:
+def _tent(source: FloatArray, lattice: Lattice, width: float) -> tuple[FloatArray, Lattice]:
     # Two boxes make a tent, at a cost that does not grow with its width.
-    once = _box(source, lattice, width, border)
+    once = _box(source, lattice, width)
     if width >= _FINE_CELLS * max(lattice.cell):
         # Half as many cells each way about the same centres: what lay between two lies on both.
         across, down = lattice.cell
         once = np.ascontiguousarray(once[::2, ::2])
         corner = lattice.left - across / 2, lattice.top - down / 2
         lattice = Lattice(*corner, (2 * across, 2 * down))
-    return _box(once, lattice, width, border), lattice
+    return _box(once, lattice, width), lattice
 
 
-def _box(source: FloatArray, lattice: Lattice, width: float, border: int) -> FloatArray:
+def _box(source: FloatArray, lattice: Lattice, width: float) -> FloatArray:
     across, down = (2 * round(width / 2 / side) + 1 for side in lattice.cell)
     out = np.empty_like(source)
-    cv2.blur(source, (across, down), dst=out, borderType=border)
+    cv2.blur(source, (across, down), dst=out, borderType=cv2.BORDER_CONSTANT)
     return out
 
 
@@ -277,9 +244,9 @@ def _only_in(boxes: Sequence[Box], light: Image, part: Box) -> Image:
     """The tint of a part of the frame where a box is, nothing elsewhere."""
     shown = np.zeros_like(light)
     for box in boxes:
-        shared = common(box, part)
-        if not is_empty(shared):
-            shown[_inside(shared, part)] = light[_inside(shared, part)]
+        if not is_empty(shared := common(box, part)):
+            inside = _inside(shared, part)
+            shown[inside] = light[inside]
     return shown
 
 
@@ -297,27 +264,17 @@ def _outlines(
     room = min(around[2] - around[0], around[3] - around[1])
     if 2 * room < short or short < _LEAST_SHORT or least >= len(palette[0]):
         return
-    rows, columns = levels.shape
-    (across, down), side = lattice.cell, short / _OUTLINE_CELLS
-    size = (max(1, round(columns * across / side)), max(1, round(rows * down / side)))
-    fine = np.empty((size[1], size[0]), np.uint8)
-    cv2.resize(levels, size, dst=fine, interpolation=cv2.INTER_LINEAR)
-    cell = np.array([columns * across / size[0], rows * down / size[1]])
-    smallest = (short * _LEAST_OUTLINE) ** 2 / (cell[0] * cell[1])
+    extent = np.array(levels.shape[::-1]) * lattice.cell
+    size = np.maximum(1, np.rint(extent / (short * _OUTLINE_CELL))).astype(int)
+    fine = np.asarray(cv2.resize(levels, size.tolist(), interpolation=cv2.INTER_LINEAR))
+    cell = extent / size
+    smallest = (short * _LEAST_OUTLINE) ** 2 / cell.prod()
     strong = (fine >= least).view(np.uint8)
     for contour in cv2.findContours(strong, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]:
         if cv2.contourArea(contour) >= smallest:
-            vertices = _rounded(contour[:, 0])[::_ROUNDING]
+            shifted = [np.roll(contour[:, 0], shift, axis=0) for shift in _ROUNDING]
+            vertices = np.mean(shifted, axis=0)[::3]  # without the steps of the cells
             yield (vertices + 0.5) * cell + (lattice.left, lattice.top)
-
-
-def _rounded(vertices: npt.NDArray[Any]) -> Points:
-    """A closed line without the steps of the cells it was traced on."""
-    reach = min(_ROUNDING, len(vertices))
-    closed = np.concatenate([vertices[-reach:], vertices, vertices[:reach]])
-    sums = np.cumsum(np.vstack([[0, 0], closed]), axis=0, dtype=np.float64)
-    width = 2 * reach + 1
-    return (sums[width:] - sums[:-width]) / width
 
 
 def _draw_outline(picture: Image, vertices: Points, boxes: Sequence[Box]) -> None:

@@ -30,10 +30,7 @@ Levels = npt.NDArray[np.uint8]
 class Lattice:
     """Where cells lie on the frame; a cell is a stride's worth of pixels about a patch's centre.
 
-    Attributes:
-        left: column in pixels of the frame where the first cell begins.
-        top: row likewise.
-        cell: width and height of a cell in pixels of the frame.
+    The first cell begins at `left` and `top`; `cell` is its width and height, all in pixels.
     """
 
     left: float
@@ -48,29 +45,20 @@ class Lattice:
         """The pixel row where a row of cells begins."""
         return math.floor(self.top + cell * self.cell[1] + 0.5)
 
-    def divided(self, parts: int) -> Lattice:
-        """The same, each cell cut into parts × parts."""
-        return Lattice(self.left, self.top, (self.cell[0] / parts, self.cell[1] / parts))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """Patch logits summed up in cells.
-
-    Attributes:
-        total: float32 [h, w], sum of the finite logits in each cell.
-        count: float32 [h, w], how many they are; None where it is one everywhere.
-        lattice: where the cells lie.
-    """
+    """Patch logits summed up in cells: the finite ones in each, and how many; float32 [h, w]."""
 
     total: FloatArray
-    count: FloatArray | None
+    count: FloatArray
     lattice: Lattice
 
     def divided(self, parts: int) -> Layer:
         """The same, each cell cut into parts × parts of its value."""
-        count = None if self.count is None else _repeated(self.count, parts)
-        return Layer(_repeated(self.total, parts), count, self.lattice.divided(parts))
+        across, down = self.lattice.cell
+        lattice = Lattice(self.lattice.left, self.lattice.top, (across / parts, down / parts))
+        return Layer(_repeated(self.total, parts), _repeated(self.count, parts), lattice)
 
 
 def of_one_scale(regions: Sequence[Region]) -> list[list[Region]]:
@@ -84,12 +72,7 @@ def of_one_scale(regions: Sequence[Region]) -> list[list[Region]]:
 
 
 def gather(regions: Sequence[Region], grid: PatchGrid) -> Layer:
-    """The patch logits of regions of one scale on one lattice; where they overlap, all count.
-
-    Args:
-        regions: at least one; each with a patch map.
-        grid: where the patches lie on the model's input.
-    """
+    """The patch logits of one region or more, of one scale, on one lattice; overlaps are summed."""
     across, down = _scale(regions[0])
     cell = (across * grid.stride, down * grid.stride)
     inset = _first_cell(grid)
@@ -103,10 +86,7 @@ def gather(regions: Sequence[Region], grid: PatchGrid) -> Layer:
 
 
 def extended(levels: Levels, lattice: Lattice, box: Box) -> tuple[Levels, Lattice]:
-    """Repeat the outermost cells until they cover a box.
-
-    The centres of the outermost patches lie inside their region; their footprints reach its edges.
-    """
+    """Repeat the outermost cells, whose centres lie inside their region, until they cover a box."""
     rows, columns = levels.shape
     across, down = lattice.cell
     lacking = (
@@ -128,20 +108,17 @@ def _scale(region: Region) -> Pair:
 
 
 def _borders_every_layer(grid: PatchGrid) -> bool:
-    """Whether a network has zeros around every layer's map, and not around the picture alone.
-
-    Its patches look past the edge by a stride or more, most of them on all sides.
-    """
+    """Whether a network has zeros around every layer's map, and not around the picture alone."""
+    # Its patches look past the edge by a stride or more, most of them on all sides.
     return -grid.offset >= grid.stride
 
 
 def _first_cell(grid: PatchGrid) -> float:
     """Left edge of the first cell in pixels of the model's input; its top edge likewise.
 
-    A cell is a stride's worth of pixels about the centre of what its patch sees. With zeros around
-    every layer's map, a map of ⌊side / stride⌋ cells covers the picture from its corner on, and a
-    patch leans on the pixels of its own cell: the zeros lie on one side only where a layer takes
-    every other pixel, which shifts the theoretical field and not what weighs in it.
+    With zeros around every layer's map, a map of ⌊side / stride⌋ cells covers the picture from its
+    corner on: the zeros lie on one side only where a layer takes every other pixel, which shifts
+    the theoretical field of a patch and not what weighs in it.
     """
     if _borders_every_layer(grid):
         return 0.0
@@ -159,30 +136,22 @@ def _inner_patches(region: Region, grid: PatchGrid) -> FloatArray:
         return patches
     for axis, size in enumerate(region.input_hw):
         count = patches.shape[axis]
-        first = math.ceil(-grid.offset / grid.stride) if grid.offset < 0 else 0
+        first = max(0, math.ceil(-grid.offset / grid.stride))
         last = min(count - 1, (size - grid.receptive_field - grid.offset) // grid.stride)
         if first <= last and (first > 0 or last < count - 1):
-            patches = patches.copy() if patches is region.evidence.patch_logits else patches
-            rows = np.moveaxis(patches, axis, 0)
-            rows[:first], rows[last + 1 :] = rows[first], rows[last]
+            patches = patches.take(np.clip(np.arange(count), first, last), axis)
     return patches
 
 
 def _finite(patches: FloatArray, lattice: Lattice) -> Layer:
     """Patch logits, without those that are not finite."""
-    # False for NaN as well.
-    if patches.min() >= -_LARGEST_LOGIT and patches.max() <= _LARGEST_LOGIT:
-        return Layer(patches, None, lattice)
     finite = np.isfinite(patches)
     kept = np.clip(np.where(finite, patches, np.float32(0)), -_LARGEST_LOGIT, _LARGEST_LOGIT)
     return Layer(kept, finite.astype(np.float32), lattice)
 
 
 def _refinement(places: Sequence[Pair], cell: Pair) -> int:
-    """The number of parts to cut cells into for every place to lie on a whole part.
-
-    No finer than a pixel of the frame; places are rounded then.
-    """
+    """The number of parts to cut cells into, no finer than a pixel, for places to lie on parts."""
     finest = max(1, math.ceil(max(cell)))
     for parts in range(1, finest):
         if all(abs(v * parts - round(v * parts)) < _TOLERANCE for place in places for v in place):
@@ -193,15 +162,12 @@ def _refinement(places: Sequence[Pair], cell: Pair) -> int:
 def _sum_up(layers: Sequence[Layer], places: Sequence[Pair], parts: int) -> Layer:
     """Add layers up, each at its place in cells; the cells of the sum are `parts` times smaller."""
     fine = [layer.divided(parts) for layer in layers]
-    corners = [(round(x * parts), round(y * parts)) for x, y in places]
-    pairs = list(zip(fine, corners, strict=True))
-    ends = [(y + f.total.shape[0], x + f.total.shape[1]) for f, (x, y) in pairs]
-    shape = max(row for row, _ in ends), max(column for _, column in ends)
-    total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for (layer, (left, top)), (bottom, right) in zip(pairs, ends, strict=True):
-        part = np.s_[top:bottom, left:right]
-        total[part] += layer.total
-        count[part] += 1 if layer.count is None else layer.count
+    starts = [(round(y * parts), round(x * parts)) for x, y in places]
+    ends = [np.add(start, each.total.shape) for start, each in zip(starts, fine, strict=True)]
+    total, count = np.zeros((2, *np.max(ends, axis=0)), np.float32)
+    for layer, (top, left), (bottom, right) in zip(fine, starts, ends, strict=True):
+        total[top:bottom, left:right] += layer.total
+        count[top:bottom, left:right] += layer.count
     return Layer(total, count, fine[0].lattice)
 
 

@@ -39,11 +39,9 @@ _LEAST_HEIGHT = 120
 _LEAST_WIDTH = 160
 _MOST_NAME_HEIGHT = 0.3
 
-_MOST_REASON = 3
-"""Lines that a reason may take."""
-
-_MEASURE = 34
-"""Width of a line of a reason at most, in font sizes: longer ones are hard to follow."""
+_MOST_LINES = 3
+_LONGEST_LINE = 34
+"""Of a reason, in font sizes: longer ones are hard to follow."""
 
 _SCALES = ((1.7, 1.3), (1.7, 1.0), (1.3, 1.0), (1.0, 1.0))
 """Sizes to try: of the word in font sizes of a verdict, of the rest in those of small text."""
@@ -92,10 +90,7 @@ def draw_error(picture: Image, message: str, layout: Layout) -> None:
 
 
 def reason_of(result: Result) -> str:
-    """Why a frame gave no evidence, or none comes, as printable text without the source's name.
-
-    Messages begin with the name of what they are about, which the picture shows elsewhere.
-    """
+    """Why a frame gave no evidence, or none comes, without the source's name at its beginning."""
     error = printable(result.error or "").strip()
     name = re.escape(printable(result.frame.source).strip())
     match = re.fullmatch(rf"{name}(?::\s*|\s+)(.+)", error, re.DOTALL) if name else None
@@ -105,11 +100,8 @@ def reason_of(result: Result) -> str:
 class _Block:
     """What stands in the middle of a picture without signal: a mark, the word, lines in groups.
 
-    Args:
-        head: font size of the word.
-        size: font size of what stands below it.
-        marked: whether there is a mark; without one all is closer together.
-        groups: the lines below the word, with their colours.
+    `head` is the font size of the word, `size` of what stands below it. Without a mark, all is
+    closer together.
     """
 
     def __init__(
@@ -141,8 +133,7 @@ class _Block:
 def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0) -> None:
     """Dim the picture and write in its middle that no signal comes, from where, why, and when.
 
-    The smaller the picture, the less: letters grow smaller, then the mark is left out, then the
-    time, then the reason; at last there is but a verdict in the corner. `top` rows stay free.
+    The smaller the picture, the less is written. `top` rows stay free.
     """
     cv2.convertScaleAbs(picture, dst=picture, alpha=_DIMMED, beta=PAPER[1])
     height, width = picture.shape[:2]
@@ -164,7 +155,7 @@ def _blocks(result: Result, layout: Layout, width: int) -> Iterator[_Block]:
 
     def block(head: float, small: float, mark: bool, most: int, when: str = "") -> _Block:
         size = round(small * layout.small)
-        why = _balanced(reason, size, min(width, _MEASURE * size), most) if most else ()
+        why = _balanced(reason, size, min(width, _LONGEST_LINE * size), most) if most else ()
         lines = ((source, TEXT),), tuple((line, FAINT_TEXT) for line in why), ((when, FAINT_TEXT),)
         shown = [
             tuple((elided(text, size, width), colour) for text, colour in group if text)
@@ -173,9 +164,9 @@ def _blocks(result: Result, layout: Layout, width: int) -> Iterator[_Block]:
         return _Block(round(head * layout.head), size, mark, [group for group in shown if group])
 
     for head, small in _SCALES:
-        yield block(head, small, True, _MOST_REASON, clock)
-    yield block(1.0, 1.0, False, _MOST_REASON, clock)
-    for most in range(_MOST_REASON, -1, -1):
+        yield block(head, small, True, _MOST_LINES, clock)
+    yield block(1.0, 1.0, False, _MOST_LINES, clock)
+    for most in range(_MOST_LINES, -1, -1):
         yield block(1.0, 1.0, False, most)
 
 

@@ -19,8 +19,6 @@ from edge.pixels import bgr_frame
 from edge.types import Image, Picture, Result
 
 HISTORY_S = 12.0
-"""Length of the score history, seconds."""
-
 RATE_FRAMES = 30
 """Frames over which the rate is averaged."""
 
@@ -28,11 +26,11 @@ RATE_FRAMES = 30
 def draw(result: Result, hud: Hud, heat: Iterable[Heat] | None = None) -> Image:
     """Draw what is known about a frame: verdict, score, history, heat map, source and speed.
 
-    The frame is not changed, and equal arguments give equal pictures. The smaller the frame, the
+    The frame, BGR, is not changed, and equal arguments give equal pictures. The smaller it is, the
     less is written on it; one with a side under 16 pixels is only tinted.
 
     Args:
-        result: the frame, BGR, and all that is known about it.
+        result: the frame and all that is known about it.
         hud: what the picture shows besides.
         heat: a tint made before, of a frame of the same size; the frame's own if None.
 
@@ -78,12 +76,7 @@ def draw_words(picture: Image, result: Result, hud: Hud, label: str = "") -> Non
 
 
 class Painter:
-    """Draws the results of one source. One thread adds them; any thread may draw their pictures.
-
-    Args:
-        calibration: turns logits into scores.
-        patches: where the model's patches lie; None for a model without.
-    """
+    """Draws the results of one source. One thread adds them; any thread may draw their pictures."""
 
     def __init__(self, calibration: Calibration, patches: PatchGrid | None) -> None:
         self._calibration = calibration
@@ -95,12 +88,7 @@ class Painter:
         self._drawing = threading.Lock()
 
     def picture(self, result: Result, heat_map: bool = True) -> Picture:
-        """The picture of the newest result, which is counted and goes into the history.
-
-        Args:
-            result: of the source, in the order of its frames.
-            heat_map: whether to draw the heat map.
-        """
+        """The picture of the newest result, which is counted and goes into the history."""
         self._add(result)
         hud = Hud(self._patches, self._calibration, tuple(self._history), self.fps, heat_map)
         return Picture(partial(self._draw, result, hud), hud)

@@ -33,7 +33,7 @@ NO_FACE = "NO FACE"
 """In place of a verdict, where faces are judged and there is none."""
 
 LEAST_SPAN_S = 10.0
-"""Seconds that the chart covers at least; a shorter history grows in from the right."""
+"""What the chart covers at least; a shorter history grows in from the right."""
 
 _MOST_OF_HEIGHT = 0.45
 _MOST_OF_WIDTH = 0.6
@@ -66,7 +66,7 @@ def draw_panel(picture: Image, result: Result, hud: Hud, layout: Layout) -> None
     x, y = layout.margin, height - layout.accent - layout.margin - top - body
     state = result.verdict.state
     stamp(picture, badge((top, panel), STATE_COLOURS[state], top_radius=layout.radius), x, y)
-    _write_verdict(picture, state, *wording(result), (x, y), panel, layout.head)
+    _write_verdict(picture, state, wording(result), (x, y), panel, layout.head)
     y += top
     paper = badge((body, panel), PAPER, PAPER_OPACITY, bottom_radius=layout.radius)
     stamp(picture, paper, x, y)
@@ -82,18 +82,17 @@ def draw_panel(picture: Image, result: Result, hud: Hud, layout: Layout) -> None
 
 
 def _rows(result: Result, hud: Hud) -> list[tuple[str, Colour]]:
+    def short(value: float) -> str:
+        return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
     faces = result.faces
     measured = [f"{faces} {'face' if faces == 1 else 'faces'}"] if faces else []
     if hud.fps is not None and math.isfinite(hud.fps):
-        measured.append(f"{_short(hud.fps)} fps")
+        measured.append(f"{short(hud.fps)} fps")
     if "model" in result.timings_ms:
-        measured.append(f"model {_short(result.timings_ms['model'])} ms")
+        measured.append(f"model {short(result.timings_ms['model'])} ms")
     rows = [(printable(result.frame.source), TEXT), (" · ".join(measured), FAINT_TEXT)]
     return [row for row in rows if row[0].strip()]
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
 def wording(result: Result) -> tuple[str, str]:
@@ -111,10 +110,7 @@ def score_text(score: float | None) -> str:
 
 
 def draw_verdict(picture: Image, result: Result, layout: Layout) -> None:
-    """Draw a verdict alone in the lower left corner, as large as fits.
-
-    Where not all fits: the mark and the word, the mark alone, nothing.
-    """
+    """Draw a verdict alone in the lower left corner: as large as fits, at last its mark alone."""
     height, width = picture.shape[:2]
     state, (word, score) = result.verdict.state, wording(result)
     for texts in ((word, score), (word, ""), ("", "")):
@@ -123,21 +119,20 @@ def draw_verdict(picture: Image, result: Result, layout: Layout) -> None:
             size_hw = (_verdict_height(head), _verdict_width(texts, head))
             y = height - layout.accent - size_hw[0]
             stamp(picture, badge(size_hw, STATE_COLOURS[state]), 0, y)
-            _write_verdict(picture, state, *texts, (0, y), size_hw[1], head)
+            _write_verdict(picture, state, texts, (0, y), size_hw[1], head)
             return
 
 
 def _write_verdict(
     picture: Image,
     state: State,
-    word: str,
-    score: str,
+    texts: tuple[str, str],
     corner: tuple[int, int],
     width: int,
     head: int,
 ) -> None:
     """Write onto a badge: mark and word at the left, score at the right."""
-    pad, side = _pad(head), _side(head)
+    (word, score), pad, side = texts, _pad(head), _side(head)
     middle = corner[1] + _verdict_height(head) // 2
     stamp(picture, icon(state, side, INK), corner[0] + pad, middle - side // 2)
     start, end = corner[0] + 2 * pad + side, corner[0] + width - pad
@@ -184,13 +179,13 @@ def _verdict_width(texts: tuple[str, ...], head: int) -> int:
 @lru_cache(maxsize=64)
 def _largest_head(texts: tuple[str, ...], head: int, room_hw: tuple[int, int]) -> int | None:
     """The largest font size up to `head` at which a badge fits; None if none does."""
-    for size in range(head, _LEAST_HEAD - 1, -1):
-        if _verdict_height(size) <= room_hw[0] and _verdict_width(texts, size) <= room_hw[1]:
-            return size
-    return None
+
+    def fits(size: int) -> bool:
+        return _verdict_height(size) <= room_hw[0] and _verdict_width(texts, size) <= room_hw[1]
+
+    return next(filter(fits, range(head, _LEAST_HEAD - 1, -1)), None)
 
 
-@lru_cache(maxsize=64)
 def _fitting_size(word: str, size: int, width: int) -> int:
     """The largest font size up to `size` at which a word is at most `width` pixels wide."""
     while size > 1 and text_width(word, size, bold(size)) > width:
@@ -209,10 +204,9 @@ def _draw_chart(picture: Image, box: Box, history: History, threshold: float, li
     ages, scores = _sampled(history, hw[1])
     points = np.stack([(1 - ages) * (hw[1] - 1 - border), border + (1 - scores) * depth], axis=1)
     runs = _runs(points)
-    level = round(rule * 2**_SUBPIXEL_BITS)
     for run in runs:
-        foot = np.array([(run[-1, 0], level), (run[0, 0], level)], np.int32)
-        area = np.concatenate([run, foot])
+        area = np.concatenate([run, run[[-1, 0]]])
+        area[-2:, 1] = round(rule * 2**_SUBPIXEL_BITS)
         cv2.fillPoly(mask, [area], _FILL, cv2.LINE_8, _SUBPIXEL_BITS)
     split = round(rule)
     mask[split] = 0
@@ -250,7 +244,5 @@ def _dashes(hw: tuple[int, int], rule: float, line: int) -> Mask:
     mask = np.zeros(hw, np.uint8)
     thickness = max(1, line // 2)
     top = round(rule - thickness / 2)
-    period = 6 * line
-    dashed = np.arange(hw[1]) % period < period / 2
-    mask[top : top + thickness] = np.where(dashed, _RULE, 0)
+    mask[top : top + thickness, np.arange(hw[1]) % (6 * line) < 3 * line] = _RULE
     return mask

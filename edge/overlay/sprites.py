@@ -8,8 +8,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as PillowImage
-from PIL import ImageDraw
 
 from edge.overlay.style import Colour
 from edge.types import Image, State
@@ -20,23 +18,18 @@ Mask = npt.NDArray[np.uint8]
 _FINE = 8
 """Drawn this many times larger, then averaged, for smooth edges."""
 
+Point = tuple[float, float]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sprite:
-    """A translucent picture with its colour multiplied by its coverage beforehand.
+    """A translucent picture: what it adds, and how much of the picture beneath stays, 255 for all.
 
-    Attributes:
-        light: uint8 [h, w, 3] BGR, what it adds; read-only, since sprites are shared.
-        keep: uint8 [h, w, 3], how much of the picture beneath stays, 255 for all; likewise.
+    Both are uint8 [h, w, 3] and read-only, since sprites are shared.
     """
 
     light: Image
     keep: Image
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.light.shape[0], self.light.shape[1]
 
 
 def coloured(mask: Mask, colour: Colour, opacity: float = 1.0) -> Sprite:
@@ -53,7 +46,7 @@ def coloured(mask: Mask, colour: Colour, opacity: float = 1.0) -> Sprite:
 
 def stamp(picture: Image, sprite: Sprite, x: int, y: int) -> None:
     """Draw a sprite over a picture, in place, its upper left corner at (x, y); cut at the edges."""
-    height, width = sprite.size_hw
+    height, width = sprite.light.shape[:2]
     top, left = max(y, 0), max(x, 0)
     bottom, right = min(y + height, picture.shape[0]), min(x + width, picture.shape[1])
     if top < bottom and left < right:
@@ -80,60 +73,53 @@ def badge(
     for radius, rows in ((top_radius, mask), (bottom_radius, mask[::-1])):
         if radius:
             disc = _Pen(2 * radius)
-            disc.disc(0.5, 0.5, 0.5, 255)
-            rows[:radius, :radius] = corner = disc.mask()[:radius, :radius]
+            disc.disc((0.5, 0.5), 0.5, 255)
+            rows[:radius, :radius] = corner = disc.averaged()[:radius, :radius]
             rows[:radius, mask.shape[1] - radius :] = corner[:, ::-1]
     return coloured(mask, colour, opacity)
 
 
 @lru_cache(maxsize=32)
 def icon(state: State, size: int, colour: Colour) -> Sprite:
-    """The mark of a state, size × size pixels, as states differ in shape as well as in colour.
-
-    A triangle with an exclamation mark for fake, a disc with a tick for real, a disc with three
-    dots for uncertain, a struck-out ring for no signal; what is beneath shows through the cut-outs.
-    """
+    """The mark of a state, size × size pixels, as states differ in shape as well as in colour."""
     pen = _Pen(size)
-    if state == "fake":
+    if state == "fake":  # a triangle with an exclamation mark
         corners = ((0.5, 0.12), (0.93, 0.88), (0.07, 0.88))
-        pen.polygon(*corners, fill=255)
+        cv2.fillPoly(pen.mask, [pen.fixed(*corners)], 255)
         pen.line(*corners, corners[0], width=0.12, fill=255)
         pen.line((0.5, 0.4), (0.5, 0.62), width=0.1, fill=0)
-        pen.disc(0.5, 0.79, 0.06, fill=0)
-        return coloured(pen.mask(), colour)
-    pen.disc(0.5, 0.5, 0.47, fill=255)
-    if state == "real":
+        pen.disc((0.5, 0.79), 0.06, fill=0)
+        return coloured(pen.averaged(), colour)
+    pen.disc((0.5, 0.5), 0.47, fill=255)
+    if state == "real":  # a tick
         pen.line((0.28, 0.52), (0.44, 0.68), (0.73, 0.35), width=0.11, fill=0)
-    elif state == "uncertain":
+    elif state == "uncertain":  # three dots
         for x in (0.27, 0.5, 0.73):
-            pen.disc(x, 0.5, 0.075, fill=0)
-    else:
-        pen.disc(0.5, 0.5, 0.35, fill=0)
+            pen.disc((x, 0.5), 0.075, fill=0)
+    else:  # a struck-out ring
+        pen.disc((0.5, 0.5), 0.35, fill=0)
         pen.line((0.22, 0.22), (0.78, 0.78), width=0.12, fill=255)
-    return coloured(pen.mask(), colour)
+    return coloured(pen.averaged(), colour)
 
 
 class _Pen:
     """Draws a square mask in coordinates 0..1, right and down."""
 
     def __init__(self, size: int) -> None:
-        self._size, self._side = size, size * _FINE
-        self._picture = PillowImage.new("L", (self._side, self._side))
-        self._draw = ImageDraw.Draw(self._picture)
+        self.mask = np.zeros((size * _FINE, size * _FINE), np.uint8)
 
-    def mask(self) -> Mask:
-        small = self._picture.resize((self._size, self._size), PillowImage.Resampling.BOX)
-        return np.asarray(small)
+    def averaged(self) -> Mask:
+        size = len(self.mask) // _FINE
+        return np.asarray(
+            cv2.resize(self.mask, (size, size), interpolation=cv2.INTER_AREA), np.uint8
+        )
 
-    def line(self, *points: tuple[float, float], width: float, fill: int) -> None:
-        scaled = [(x * self._side, y * self._side) for x, y in points]
-        self._draw.line(scaled, fill=fill, width=round(width * self._side), joint="curve")
-        for x, y in (points[0], points[-1]):
-            self.disc(x, y, width / 2, fill)
+    def fixed(self, *points: Point) -> npt.NDArray[np.int32]:
+        return np.asarray(np.rint(np.array(points) * len(self.mask)), np.int32)
 
-    def disc(self, x: float, y: float, radius: float, fill: int) -> None:
-        corners = (x - radius, y - radius, x + radius, y + radius)
-        self._draw.ellipse([value * self._side for value in corners], fill=fill)
+    def line(self, *points: Point, width: float, fill: int) -> None:
+        cv2.polylines(self.mask, [self.fixed(*points)], False, fill, round(width * len(self.mask)))
 
-    def polygon(self, *points: tuple[float, float], fill: int) -> None:
-        self._draw.polygon([(x * self._side, y * self._side) for x, y in points], fill=fill)
+    def disc(self, centre: Point, radius: float, fill: int) -> None:
+        x, y = self.fixed(centre)[0].tolist()
+        cv2.circle(self.mask, (x, y), round(radius * len(self.mask)), fill, cv2.FILLED)

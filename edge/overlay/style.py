@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from edge.manifest import Calibration, PatchGrid
 from edge.types import State
@@ -21,12 +20,7 @@ STATE_COLOURS: dict[State, Colour] = {
 """Vermilion and blue-green stay apart under every common colour blindness; amber differs from both
 in lightness as well, and grey from blue-green. Each carries `INK` at a contrast above 5:1."""
 
-STATE_WORDS: dict[State, str] = {
-    "fake": "FAKE",
-    "real": "REAL",
-    "uncertain": "UNCERTAIN",
-    "no_signal": "NO SIGNAL",
-}
+STATE_WORDS = {state: state.upper().replace("_", " ") for state in STATE_COLOURS}
 
 INK: Colour = (20, 14, 10)
 """Text on a verdict's colour."""
@@ -63,56 +57,33 @@ class Hud:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Sizes in pixels for one frame size.
-
-    Attributes:
-        margin: between the panel and the frame's edges.
-        head: font size of the verdict.
-        small: font size of everything else.
-        accent: thickness of the bar at the frame's edge.
-        line: thickness of lines.
-    """
+    """Sizes in pixels for one frame size; `head` and `small` are those of the two fonts."""
 
     margin: int
     head: int
     small: int
-    accent: int
+    accent: int  # thickness of the bar at the frame's edge
     line: int
-
-    @property
-    def panel_width(self) -> int:
-        """Width of the panel."""
-        return round(8 * self.head)
-
-    @property
-    def pad(self) -> int:
-        """Between the panel's edge and what is in it."""
-        return round(0.32 * self.head)
-
-    @property
-    def chart_height(self) -> int:
-        """Height of the score history."""
-        return round(0.95 * self.head)
-
-    @property
-    def row_height(self) -> int:
-        """Height of a row of small text."""
-        return round(1.4 * self.small)
-
-    @property
-    def radius(self) -> int:
-        """Of the panel's corners."""
-        return round(0.16 * self.head)
+    panel_width: int
+    pad: int
+    chart_height: int
+    row_height: int
+    radius: int
 
 
-@lru_cache(maxsize=16)
 def layout_for(height: int, width: int) -> Layout:
     """Sizes for a frame of height × width pixels; everything follows its short side."""
     short = min(height, width)
+    head, small = max(18, round(0.062 * short)), max(11, round(0.024 * short))
     return Layout(
         margin=max(2, round(0.025 * short)),
-        head=max(18, round(0.062 * short)),
-        small=max(11, round(0.024 * short)),
+        head=head,
+        small=small,
         accent=max(2, round(0.011 * short)),
         line=max(1, round(0.0024 * short)),
+        panel_width=round(8 * head),
+        pad=round(0.32 * head),
+        chart_height=round(0.95 * head),
+        row_height=round(1.4 * small),
+        radius=round(0.16 * head),
     )

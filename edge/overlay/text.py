@@ -70,7 +70,6 @@ def printable(text: str) -> str:
     return "".join(_similar(character) for character in text.translate(_SIMILAR))
 
 
-@lru_cache(maxsize=512)
 def _similar(character: str) -> str:
     if character.isspace():
         return " "
@@ -95,13 +94,18 @@ def text_width(text: str, size: int, weight: int = 0) -> int:
 @lru_cache(maxsize=64)
 def elided(text: str, size: int, width: int) -> str:
     """The line shortened in its middle until it is at most `width` pixels wide."""
-    if text_width(text, size) <= width:
-        return text
+
+    def shortened(kept: int) -> str:
+        # Files of one folder differ at their end, so it gets the odd character.
+        head = kept // 2
+        return text[:head] + "…" + text[len(text) - (kept - head) :]
 
     def is_too_wide(kept: int) -> bool:
-        return text_width(_without_middle(text, kept), size) > width
+        return text_width(shortened(kept), size) > width
 
-    return _without_middle(text, bisect_left(range(1, len(text)), True, key=is_too_wide))
+    if text_width(text, size) <= width:
+        return text
+    return shortened(bisect_left(range(1, len(text)), True, key=is_too_wide))
 
 
 def write_centred(
@@ -114,14 +118,9 @@ def write_centred(
 
 @lru_cache(maxsize=64)
 def wrapped(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
-    """A printable text in lines, broken between words.
+    """A printable text in at most `most` lines, broken between words.
 
-    Args:
-        text: what to break.
-        size: font size in pixels.
-        width: of the lines in pixels; a word that is wider is shortened in its middle.
-        most: largest number of lines; the last is shortened in its middle where they do not
-            hold all.
+    What is wider than `width` pixels is shortened in its middle, a word or the end of the text.
     """
     words = text.split()
     lines: list[str] = []
@@ -132,12 +131,6 @@ def wrapped(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
         lines.append(elided(" ".join(words[:count]), size, width))
         words = words[count:]
     return (*lines, elided(" ".join(words), size, width)) if words else tuple(lines)
-
-
-def _without_middle(text: str, kept: int) -> str:
-    # Files of one folder differ at their end, so it gets the odd character.
-    head = kept // 2
-    return text[:head] + "…" + text[len(text) - (kept - head) :]
 
 
 @lru_cache(maxsize=48)

@@ -57,13 +57,32 @@ def heat(
     image: Image,
     found: list[Region],
     grid: PatchGrid,
-    score: float = 0.1,
+    score: float | None = 0.9,
     calibration: Calibration = FAIR,
 ) -> npt.NDArray[np.int64]:
     """Opacity-like red that the heat map adds to a frame, int [H, W]."""
     result = saying(image, "uncertain", score, regions=found)
     with_heat, without = (draw(result, hud) for hud in huds(grid, calibration))
     return with_heat[..., 2].astype(np.int64) - without[..., 2]
+
+
+def fine(
+    patches: Patches, spec: str = "native", score: float | None = 0.9
+) -> npt.NDArray[np.int64]:
+    """The same for a flat frame of 480 × 640 and fine patches, above the panel."""
+    image = flat(480, 640)
+    return heat(image, regions(image, spec, FINE, patches), FINE, score)[FACING_UP]
+
+
+def split(left: float, right: float) -> Patches:
+    """Maps whose halves say different things."""
+
+    def patches(_: int, shape: tuple[int, int]) -> FloatArray:
+        logits = np.full(shape, right, np.float32)
+        logits[:, : shape[1] // 2] = left
+        return logits
+
+    return patches
 
 
 def huds(grid: PatchGrid | None, calibration: Calibration = FAIR) -> tuple[Hud, Hud]:
@@ -117,7 +136,7 @@ def test_a_hot_patch_shows_on_the_pixels_it_came_from(
 
     image = flat(*hw, 0)
     found = regions(image, spec, grid, one_hot)
-    x, y = hottest(heat(image, found, grid))
+    x, y = hottest(heat(image, found, grid, 0.1))
     expected_x, expected_y = footprint(found[chosen], grid, *where["cell"])
     assert abs(x - expected_x) <= 1
     assert abs(y - expected_y) <= 1
@@ -130,7 +149,7 @@ def test_the_corner_patch_reaches_the_corner_of_the_frame() -> None:
         return logits
 
     image = flat(480, 640)
-    red = heat(image, regions(image, "native", COARSE, corner), COARSE, 0.9)
+    red = heat(image, regions(image, "native", COARSE, corner), COARSE)
     assert red[0, -1] > 30
     assert red[0, 0] == 0
 
@@ -139,21 +158,21 @@ def test_the_corner_patch_reaches_the_corner_of_the_frame() -> None:
 def test_nothing_is_tinted_when_it_is_off_or_impossible(spec: str) -> None:
     image = noise(480, 640)
     hot = saying(image, regions=regions(image, spec, FINE, filled(50)))
-    without_map = saying(
-        image, regions=[replace(region, evidence=Evidence(50.0)) for region in hot.regions]
-    )
+    bare = [replace(region, evidence=Evidence(50.0)) for region in hot.regions]
+    without_map = replace(hot, regions=tuple(bare))
     on, off = huds(FINE)
     plain = draw(without_map, off)
     assert changed(draw(hot, on), plain).any()
     np.testing.assert_array_equal(draw(hot, off), plain)
     np.testing.assert_array_equal(draw(hot, replace(on, patches=None)), plain)
     np.testing.assert_array_equal(draw(without_map, on), plain)
+    silent, cold = (replace(each, verdict=Verdict("no_signal")) for each in (hot, without_map))
+    np.testing.assert_array_equal(draw(silent, on), draw(cold, on))
 
 
-@pytest.mark.parametrize("value", [-500.0, -1.0, 0.0])
-def test_what_leans_real_is_left_as_it_is(value: float) -> None:
-    image = noise(480, 640)
-    assert not heat(image, regions(image, "native", FINE, filled(value)), FINE, 0.9).any()
+@pytest.mark.parametrize("value", [-500.0, -1.0, 0.0, np.nan, np.inf, -np.inf])
+def test_what_leans_real_or_says_nothing_is_left_as_it_is(value: float) -> None:
+    assert not fine(filled(value)).any()
 
 
 def test_the_calibration_decides_what_leans_fake() -> None:
@@ -170,44 +189,30 @@ def test_the_calibration_decides_what_leans_fake() -> None:
         assert changed(draw(result, hud), plain).any() == tinted
 
 
-def test_a_low_score_leaves_the_heat_visible_but_weak() -> None:
-    image = flat(480, 640)
-    found = regions(image, "native", FINE, filled(9.0))
-    weak, strong = (int(heat(image, found, FINE, score)[FACING_UP].max()) for score in (0.02, 0.9))
+def test_a_low_score_leaves_the_heat_visible_but_weak_and_none_in_full() -> None:
+    weak, strong, unknown = (int(fine(filled(9.0), score=s).max()) for s in (0.02, 0.9, None))
     assert 10 < weak < 0.5 * strong
-
-
-def test_without_a_score_the_heat_is_shown_in_full() -> None:
-    image = flat(480, 640)
-    result = saying(image, "uncertain", None, regions=regions(image, "native", FINE, filled(9.0)))
-    with_heat, without = (draw(result, hud) for hud in huds(FINE))
-    assert (with_heat[..., 2].astype(int) - without[..., 2])[FACING_UP].min() > 50
+    assert unknown == strong
 
 
 def test_the_tint_is_warm_and_lets_the_picture_through() -> None:
-    black, white = flat(480, 640, 0), flat(480, 640, 255)
-    on, _ = huds(FINE)
-    pictures = [
-        draw(saying(image, regions=regions(image, "native", FINE, filled(50))), on)[200, 300]
-        for image in (black, white)
-    ]
-    for blue, green, red in pictures:
+    dark, light = (
+        draw(saying(image, regions=regions(image, "native", FINE, filled(50))), huds(FINE)[0])
+        for image in (flat(480, 640, 0), flat(480, 640, 255))
+    )
+    for blue, green, red in (dark[200, 300], light[200, 300]):
         assert red > green > blue
-    assert (np.subtract(pictures[1], pictures[0], dtype=int) >= 0.43 * 255).all()
+    assert (light[200, 300].astype(int) - dark[200, 300] >= 0.43 * 255).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_patches_that_are_not_finite_are_no_evidence(bad: float) -> None:
-    image = noise(480, 640)
-    assert not heat(image, regions(image, "native", FINE, filled(bad)), FINE, 0.9).any()
-
-    def mixed(_: int, shape: tuple[int, int]) -> FloatArray:
-        logits = np.full(shape, -10.0, np.float32)
-        logits[:, : shape[1] // 2] = 10
+    def mixed(number: int, shape: tuple[int, int]) -> FloatArray:
+        logits = split(10.0, -10.0)(number, shape)
         logits[::3, ::2] = bad
         return logits
 
-    red = heat(flat(480, 640), regions(image, "native", FINE, mixed), FINE, 0.9)[FACING_UP]
+    red = fine(mixed)
     assert (red[:, :290] > 20).all()
     assert not red[:, 350:].any()
 
@@ -217,34 +222,24 @@ def test_extreme_logits_do_not_overflow(spec: str) -> None:
     def extreme(number: int, shape: tuple[int, int]) -> FloatArray:
         return np.full(shape, 3e38 if number % 4 < 2 else -3e38, np.float32)
 
-    image = flat(480, 640)
-    red = heat(image, regions(image, spec, FINE, extreme), FINE, 0.9)[FACING_UP]
+    red = fine(extreme, spec)
     assert (red[:, :390] > 5).all()
     assert spec == "native" or not red[:, 610:].any()
 
 
 def test_where_nothing_was_seen_nothing_leans_fake() -> None:
     image = flat(480, 640)
-    result = saying(image, "fake", 0.9, regions=regions(image, "native", FINE, filled(np.nan)))
-    eager = Hud(FINE, Calibration(bias=-5.0))
-    plain = draw(result, replace(eager, heat_map=False))
-    np.testing.assert_array_equal(draw(result, eager), plain)
+    found = regions(image, "native", FINE, filled(np.nan))
+    assert not heat(image, found, FINE, 0.9, Calibration(bias=-5.0)).any()
 
 
 def test_a_restless_map_does_not_pretend_to_be_sure() -> None:
-    def halves(_: int, shape: tuple[int, int]) -> FloatArray:
-        logits = np.full(shape, -3.0, np.float32)
-        logits[:, : shape[1] // 2] = 3
-        return logits
-
-    image = flat(480, 640)
-    sharp = Calibration(temperature=0.05)
-    reds = []
-    for patches in (halves, filled(3.0)):
-        result = saying(image, "fake", 0.9, regions=regions(image, "native", FINE, patches))
-        pictures = [draw(result, Hud(FINE, sharp, heat_map=shown)) for shown in (True, False)]
-        reds.append(int(pictures[0][100, 100, 2]) - int(pictures[1][100, 100, 2]))
-    assert 10 < reds[0] < 0.7 * reds[1]
+    image, sharp = flat(480, 640), Calibration(temperature=0.05)
+    restless, even = (
+        int(heat(image, regions(image, "native", FINE, patches), FINE, 0.9, sharp)[100, 100])
+        for patches in (split(3.0, -3.0), filled(3.0))
+    )
+    assert 10 < restless < 0.7 * even
 
 
 def test_it_shows_where_evidence_concentrates_not_single_patches() -> None:
@@ -255,8 +250,7 @@ def test_it_shows_where_evidence_concentrates_not_single_patches() -> None:
         logits[20:80, 200:260] += 20
         return logits
 
-    image = flat(480, 640)
-    red = heat(image, regions(image, "native", FINE, scattered), FINE, 0.9)[FACING_UP]
+    red = fine(scattered)
     inside = np.zeros(red.shape, np.bool_)
     inside[50:150, 410:510] = True
     assert np.median(red[inside]) > 30
@@ -301,7 +295,7 @@ def test_a_box_that_leaves_the_frame_is_tinted_inside_it() -> None:
     assert not red[FACING_UP][:, :590].any()
 
 
-def test_heat_can_be_told_from_a_picture_of_its_own_colour() -> None:
+def test_heat_shows_on_a_picture_of_its_own_colour() -> None:
     def spot(_: int, shape: tuple[int, int]) -> FloatArray:
         logits = np.full(shape, -5.0, np.float32)
         logits[40:90, 150:250] = 30
@@ -311,21 +305,17 @@ def test_heat_can_be_told_from_a_picture_of_its_own_colour() -> None:
     image[:] = (20, 44, 255)
     result = saying(image, regions=regions(image, "native", FINE, spot))
     with_heat, without = (draw(result, hud).astype(int) for hud in huds(FINE))
-    difference = np.abs(with_heat - without).max(2)
-    assert (difference > 100).sum() > 200
-    outside = difference.copy()
-    outside[60:200, 270:530] = 0
-    assert not (outside > 100).any()
+    clear = np.abs(with_heat - without).max(2) > 100
+    assert clear.sum() > 200
+    clear[60:200, 270:530] = False
+    assert not clear.any()
 
 
 @pytest.mark.parametrize("hw", [(1, 1), (7, 9), (33, 500)])
 def test_maps_of_a_patch_or_two_are_shown(hw: tuple[int, int]) -> None:
     image = flat(*hw)
-    logits = np.full((1, 2), 50, np.float32)
-    result: Result = saying(
-        image, regions=[Region((0, 0, hw[1], hw[0]), hw, Evidence(50.0, logits))]
-    )
-    picture = draw(result, huds(COARSE)[0])
+    region = Region((0, 0, hw[1], hw[0]), hw, Evidence(50.0, np.full((1, 2), 50, np.float32)))
+    picture = draw(saying(image, regions=[region]), huds(COARSE)[0])
     assert changed(picture, image).mean() > 0.5
 
 
@@ -359,21 +349,14 @@ def drawn(mean: float, deviation: float) -> Patches:
     return patches
 
 
-def one_hot(row: int, column: int, chosen: int = 0, value: float = 200.0) -> Patches:
-    def patches(number: int, shape: tuple[int, int]) -> FloatArray:
+def test_a_single_patch_is_a_round_spot() -> None:
+    def one_hot(_: int, shape: tuple[int, int]) -> FloatArray:
         logits = np.full(shape, -8.0, np.float32)
-        if number == chosen:
-            logits[row, column] = value
+        logits[5, 8] = 50.0
         return logits
 
-    return patches
-
-
-def test_a_single_patch_is_a_round_spot() -> None:
     image = flat(720, 1280, 0)
-    red = heat(
-        image, regions(image, "center:512", WIDE, one_hot(5, 8, value=50.0)), WIDE, 0.05, SPREAD
-    )
+    red = heat(image, regions(image, "center:512", WIDE, one_hot), WIDE, 0.05, SPREAD)
     x, y = 384 + int(8.5 * 32), 104 + int(5.5 * 32)
     steps = np.arange(40)
     aside = int((red[y, x + steps] > red[y, x] / 2).sum())
@@ -387,17 +370,13 @@ def test_the_region_is_tinted_up_to_its_frame_and_not_beyond(hw: tuple[int, int]
     image = noise(*hw)
     found = regions(image, "center:512", WIDE, drawn(60.0, 0.0))
     left, top, right, bottom = found[0].xyxy
-    inside = np.zeros(hw, np.bool_)
-    inside[top:bottom, left:right] = True
     result = saying(image, "fake", 0.99, regions=found)
     shown, plain = (draw(result, hud) for hud in huds(WIDE, SPREAD))
-    tinted = changed(shown, plain)
-    assert not tinted[~inside].any()
+    tinted, outlined = changed(shown, plain), changed(plain, image)
     # The line just inside the region's edge is drawn over the tint, and so is the panel.
-    line = 3
-    within = tinted[top + line : hw[0] // 2, left + line : right - line]
-    assert within.mean() > 0.98
-    outlined = changed(plain, image)
+    assert tinted[top + 3 : hw[0] // 2, left + 3 : right - 3].mean() > 0.98
+    tinted[top:bottom, left:right] = False
+    assert not tinted.any()
     assert outlined[hw[0] // 3, [left, right - 1]].all()
     assert not outlined[: hw[0] // 3, [left - 1, right]].any()
 
@@ -424,23 +403,17 @@ def test_wide_logits_neither_fill_the_map_nor_leave_it_empty() -> None:
 
 
 def test_the_scale_is_that_of_the_calibration() -> None:
+    def red(factor: float, offset: float, temperature: float, bias: float) -> npt.NDArray[np.int64]:
+        calibration = Calibration(temperature=temperature, bias=bias, threshold=0.75)
+        found = regions(
+            image, "center:512", WIDE, lambda *at: factor * drawn(6.0, 9.0)(*at) + offset
+        )
+        return heat(image, found, WIDE, 0.99, calibration)
+
     image = flat(720, 1280, 0)
-    found = regions(image, "center:512", WIDE, drawn(6.0, 9.0))
-    larger = regions(
-        image, "center:512", WIDE, lambda number, shape: 10 * drawn(6.0, 9.0)(number, shape) + 7
-    )
-    scaled = Calibration(temperature=55.0, bias=-13.0, threshold=0.75)
-    assert (
-        np.abs(
-            heat(image, found, WIDE, 0.99, SPREAD) - heat(image, larger, WIDE, 0.99, scaled)
-        ).max()
-        <= 2
-    )
-    biased = Calibration(temperature=5.5, bias=20.0, threshold=0.75)
-    assert (
-        heat(image, found, WIDE, 0.99, biased).sum()
-        < 0.1 * heat(image, found, WIDE, 0.99, SPREAD).sum()
-    )
+    usual = red(1, 0, 5.5, -2.0)
+    assert np.abs(usual - red(10, 7, 55.0, -13.0)).max() <= 2
+    assert red(1, 0, 5.5, 20.0).sum() < 0.1 * usual.sum()
 
 
 def clip_frame(hot: str, pts: float, source: str = "clip", state: str = "fake") -> Result:
@@ -460,15 +433,13 @@ def same(one: Image, other: Image) -> bool:
     return np.array_equal(one, other)
 
 
-def test_a_heat_map_is_held_for_a_moment_and_then_made_anew() -> None:
+def test_a_heat_map_is_held_for_a_moment() -> None:
     cache = HeatCache()
     first = paint(cache, clip_frame("left", 0.0), HELD)
     assert same(first, draw(clip_frame("left", 0.0), HELD))
-    held = paint(cache, clip_frame("right", HOLD_S * 0.9), HELD)
-    assert same(held, first)
-    assert same(
-        paint(cache, clip_frame("right", HOLD_S * 1.1), HELD), draw(clip_frame("right", 0.2), HELD)
-    )
+    assert same(paint(cache, clip_frame("right", HOLD_S * 0.9), HELD), first)
+    later = clip_frame("right", HOLD_S * 1.1)
+    assert same(paint(cache, later, HELD), draw(later, HELD))
 
 
 @pytest.mark.parametrize(
@@ -476,7 +447,7 @@ def test_a_heat_map_is_held_for_a_moment_and_then_made_anew() -> None:
     [
         lambda: (clip_frame("right", 0.01, source="other.png"), HELD),
         lambda: (clip_frame("right", -1.0), HELD),
-        lambda: (clip_frame("right", 0.01), Hud(HELD.patches, Calibration(), heat_map=False)),
+        lambda: (clip_frame("right", 0.01), replace(HELD, heat_map=False)),
         lambda: (clip_frame("right", 0.01, state="no_signal"), HELD),
     ],
     ids=["another source", "a clock that jumps back", "switched off", "no signal"],

@@ -31,12 +31,8 @@ def test_what_cannot_be_drawn_is_replaced(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("size", [11, 16, 26, 67, 134])
-def test_digits_are_equally_wide_so_that_numbers_do_not_jump(size: int) -> None:
+def test_digits_are_equally_wide_and_words_stay_apart(size: int) -> None:
     assert len({text_width(f"{digit}{digit}{digit} %", size) for digit in range(10)}) == 1
-
-
-@pytest.mark.parametrize("size", [11, 26, 67])
-def test_words_stay_apart(size: int) -> None:
     assert text_width("a b", size) - text_width("ab", size) >= 0.2 * size
 
 
@@ -51,26 +47,19 @@ def test_a_long_line_is_shortened_in_its_middle(width: int) -> None:
         assert abs(len(head) - len(tail)) <= 1
     else:
         assert short == text
+    assert text_width(elided("m" * 50, 16, 200) + "m", 16) > 200  # as much as fits
 
 
-def test_it_keeps_as_much_of_the_line_as_fits() -> None:
-    short = elided("m" * 50, 16, 200)
-    assert text_width(short + "m", 16) > 200
-
-
-@pytest.mark.parametrize("weight", [0, 2])
-def test_a_sprite_holds_the_whole_line(weight: int) -> None:
-    sprite = text_sprite("FAKE gjpq", 40, INK, weight)
-    opacity = 255 - sprite.keep[..., 0]
-    assert sprite.size_hw[0] == line_height(40)
-    assert opacity.max() == 255
-    for edge in (opacity[0], opacity[-1], opacity[:, -1]):
-        assert not edge.any()
-
-
-def test_bold_covers_more() -> None:
-    regular, bold = (text_sprite("FAKE", 40, INK, weight).keep for weight in (0, 2))
-    assert (bold < 128).sum() > 1.2 * (regular < 128).sum()
+def test_a_sprite_holds_the_whole_line_and_bold_covers_more() -> None:
+    covered = []
+    for weight in (0, 2):
+        sprite = text_sprite("FAKE gjpq", 40, INK, weight)
+        opacity = 255 - sprite.keep[..., 0]
+        assert len(opacity) == line_height(40)
+        assert opacity.max() == 255
+        assert not (opacity[0].any() or opacity[-1].any() or opacity[:, -1].any())
+        covered.append((opacity > 127).sum())
+    assert covered[1] > 1.2 * covered[0]
 
 
 def test_a_sprite_is_its_colour_times_its_coverage() -> None:
