@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edge.types import Region, Result
+from edge.types import Result
 
 
 def to_record(result: Result) -> dict[str, object]:
@@ -59,18 +59,18 @@ def _regions(result: Result) -> list[dict[str, object]] | None:
 
 
 def _faces(result: Result) -> list[dict[str, object]] | None:
-    return None if result.faces is None else [_face(face) for face in result.regions]
-
-
-def _face(face: Region) -> dict[str, object]:
-    verdict = face.verdict
-    return {
-        "xyxy": [int(edge) for edge in face.xyxy],
-        "track": face.track,
-        "logit": _finite(face.evidence.logit),
-        "score": _finite(verdict.score) if verdict else None,
-        "verdict": verdict.state if verdict else None,
-    }
+    if result.faces is None:
+        return None
+    return [
+        {
+            "xyxy": [int(edge) for edge in face.xyxy],
+            "track": face.track,
+            "logit": _finite(face.evidence.logit),
+            "score": _finite(face.verdict.score) if face.verdict else None,
+            "verdict": face.verdict.state if face.verdict else None,
+        }
+        for face in result.regions
+    ]
 
 
 def _finite(value: float | None, digits: int | None = None) -> float | None:

@@ -43,14 +43,14 @@ class AlertSettings(Strict):
 class Event:
     """An incident, as it was raised or as it ended.
 
-    Times follow the clock of the alerts from `began` on, so that they never contradict each other
-    where the system's clock is set meanwhile.
+    Times are Unix seconds, and follow the clock of the alerts from `began` on, so that they never
+    contradict each other where the system's clock is set meanwhile.
 
     Attributes:
         id: unlike that of any other event.
         state: the verdict.
-        began: when the verdict changed to this, Unix time in seconds.
-        raised: when it had lasted for long enough, likewise.
+        began: when the verdict changed to this.
+        raised: when it had lasted for long enough.
         duration_s: from `began` to when the verdict changed again, or up to now.
         score: P(fake) in 0..1 when it was raised; None where there is none.
         highest_score: the highest while the verdict was this.
@@ -73,12 +73,7 @@ class Event:
 
 
 class AlertTracker:
-    """Follows the verdicts of one source. Not thread-safe.
-
-    Args:
-        settings: when a verdict becomes an event.
-        new_id: gives each event its own.
-    """
+    """Follows the verdicts of one source. Not thread-safe."""
 
     def __init__(
         self, settings: AlertSettings, new_id: Callable[[], str] = lambda: uuid.uuid4().hex
@@ -92,8 +87,7 @@ class AlertTracker:
         """Take the verdict of a result.
 
         Args:
-            time_s: on a clock that does not fall, such as `SteadyClock`'s; a step back counts as
-                no time.
+            time_s: on a clock that does not fall, see `SteadyClock`; a step back counts as none.
             verdict: up to this result.
             now_unix: the same time as Unix time, for the event; may leap.
 
@@ -139,39 +133,25 @@ class AlertTracker:
         incident.away_s = None
         score, highest = verdict.score, incident.highest
         if score is not None and (highest is None or score > highest):
-            incident.highest = score
-        lasted_s = self._now_s - incident.began_s
+            incident.highest = highest = score
+        began, lasted_s = incident.began, self._now_s - incident.began_s
         if incident.event is not None or lasted_s < self._settings.debounce_s:
             return []
-        began = incident.began
+        raised = began + lasted_s
         incident.event = Event(
-            self._new_id(),
-            verdict.state,
-            began,
-            began + lasted_s,
-            lasted_s,
-            score,
-            incident.highest,
+            self._new_id(), verdict.state, began, raised, lasted_s, score, highest
         )
         return [incident.event]
 
 
 @dataclass(slots=True)
 class _Incident:
-    """A stretch of one verdict, and what belongs to it once an event was raised.
+    """A stretch of one verdict, and the event that belongs to it once one was raised."""
 
-    Attributes:
-        began_s: when the verdict changed to this, on the clock of the alerts.
-        began: the same as Unix time.
-        highest: score so far.
-        away_s: when the verdict changed to another; None while it is this.
-        event: as raised; None before.
-    """
-
-    began_s: float
-    began: float
+    began_s: float  # on the clock of the alerts
+    began: float  # the same as Unix time
     highest: float | None = None
-    away_s: float | None = None
+    away_s: float | None = None  # when the verdict changed to another
     event: Event | None = None
 
 
@@ -184,9 +164,8 @@ class _Stamps(NamedTuple):
 class SteadyClock:
     """Makes one time, which never falls, of the stamps that results carry.
 
-    Between two frames it follows their presentation times, which the system's clock does not
-    disturb; from or to a placeholder, or where there are none, their capture times. A step back,
-    and one so long that a clock was set, count as no time.
+    Between two frames it follows their presentation times; from or to a placeholder, or where there
+    are none, their capture times. A step back, and one so long that a clock was set, count as none.
     """
 
     def __init__(self) -> None:

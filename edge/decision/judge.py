@@ -54,8 +54,7 @@ class Judge:
 
         Args:
             frame: the frame.
-            regions: what the model gave for it; empty where it could not be taken, or where there
-                is no face in it.
+            regions: what the model gave for it; empty where it could not be taken or has no face.
             error: why it could not be taken.
             watch: its stages so far; takes `verdict`.
             live: whether its age matters.
@@ -70,24 +69,11 @@ class Judge:
             error = "the model gave a logit that is not finite"
         self._log(frame, error)
         age_ms = 1e3 * max(0.0, time.time() - frame.captured_at) if live else None
-        return Result(
-            frame,
-            evidence,
-            verdict,
-            watch.timings_ms,
-            regions,
-            error,
-            age_ms=age_ms,
-            faces=faces,
-        )
+        timings_ms = watch.timings_ms
+        return Result(frame, evidence, verdict, timings_ms, regions, error, None, age_ms, faces)
 
     def silence(self, error: str | None = None, fault: SourceFault | None = None) -> Result:
-        """The verdict when no frame came, with a black placeholder of the last frame's size.
-
-        Args:
-            error: why none came, where it is known.
-            fault: what kind of failure that is.
-        """
+        """The verdict when no frame came, and why; a black placeholder has the last one's size."""
         height, width = PLACEHOLDER_HW if self._last is None else self._last.size_hw
         frame = Frame(
             image=np.zeros((height, width, 3), np.uint8),

@@ -49,18 +49,17 @@ class VerdictTracker:
         self._state: State = "no_signal"
 
     def update(self, time_s: float, logit: float) -> Verdict:
-        """Add the logit of a frame.
+        """Add the logit of a frame; NaN and inf are no evidence and are left out.
 
-        Args:
-            time_s: the frame's time; a step backwards discards the evidence (a clip that loops,
-                a stream that restarts its clock).
-            logit: its logit; NaN and inf are no evidence and are left out.
+        A step backwards in time discards the evidence (a clip that loops, a stream that restarts
+        its clock).
         """
         if self._logits and time_s < self._logits[-1][0]:
             self._logits.clear()
         if math.isfinite(logit):
             self._logits.append((time_s, logit))
-        self._forget_before(time_s - self._settings.window_s)
+        while self._logits and self._logits[0][0] < time_s - self._settings.window_s:
+            self._logits.popleft()
         return self._decide()
 
     def no_signal(self) -> Verdict:
@@ -68,10 +67,6 @@ class VerdictTracker:
         self._logits.clear()
         self._state = "no_signal"
         return Verdict("no_signal")
-
-    def _forget_before(self, time_s: float) -> None:
-        while self._logits and self._logits[0][0] < time_s:
-            self._logits.popleft()
 
     def _decide(self) -> Verdict:
         if not self._logits:
@@ -111,10 +106,8 @@ def _entry(line: float, end: float, margin: float) -> float:
 def judge_once(calibration: Calibration, logit: float, margin: float = 0.0) -> Verdict:
     """The verdict on one picture, or on the mean logit of a whole file.
 
-    Args:
-        calibration: of the model.
-        logit: finite or not; a logit that is not gives `uncertain` without a score.
-        margin: scores this close to a state's line are `uncertain`.
+    A logit that is not finite gives `uncertain` without a score; scores closer than the margin to a
+    state's line are `uncertain`.
     """
     settings = STILL.model_copy(update={"margin": margin})
     return VerdictTracker(calibration, settings).update(0.0, logit)

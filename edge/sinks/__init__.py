@@ -29,8 +29,7 @@ class SinkKind:
     Attributes:
         name: fit to be shown, for instance "recording".
         made_by: `module:class` of a `ConfiguredSink`; imported only by a run that uses it.
-        section: of the configuration, where its options stand. In `sinks` they stand under its
-            name, elsewhere they are the section.
+        section: of the configuration, where its options stand; in `sinks` under its name.
         key: of that section, which asks for the sink unless it is null.
         options: in `sinks`: `module:class` of what its options are checked by.
         sharing: whether cameras may write to one place: `never`; `place`, each by a sink of its
@@ -45,12 +44,7 @@ class SinkKind:
     sharing: Literal["never", "place", "sink"] = "never"
 
     def place(self, config: CameraConfig | RunConfig, name: str) -> str | None:
-        """Where a source's results go, as text that is equal for equal places; None for nowhere.
-
-        Args:
-            config: of the source.
-            name: of the source.
-        """
+        """Where a source's results go, as text that is equal for equal places; None for nowhere."""
         options = self._options(config)
         value = getattr(options, self.key) if self.key and options is not None else options
         return None if value is None else placed(str(value), name)
@@ -86,10 +80,7 @@ def make_sinks(config: CameraConfig | RunConfig, context: SinkContext) -> list[C
 
 
 def check_options(sinks: object) -> dict[str, Strict]:
-    """The section `sinks`: options by the name of a sink.
-
-    Args:
-        sinks: as read.
+    """The section `sinks` as read: options by the name of a sink.
 
     Raises:
         ValueError: there is no sink of a name, or it does not take the options.

@@ -41,11 +41,7 @@ class Sink(Protocol):
         ...
 
     def write(self, result: Result, picture: Picture) -> None:
-        """Take one result.
-
-        Args:
-            result: the frame and all that is known about it.
-            picture: gives the annotated frame; drawn when it is first called, from any thread.
+        """Take one result and its picture, which is drawn when it is first called, from any thread.
 
         Raises:
             SinkError: it can no longer be written (disk full, for instance).
@@ -55,13 +51,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
-    """What a sink may know of its source, besides its options.
-
-    Attributes:
-        name: of the source, for `{camera}` in the name of a file.
-        threshold: above which scores are called fake.
-        fps: announced frames per second; None where unknown.
-    """
+    """What a sink may know of its source: `name` for `{camera}`, `fps` as announced if at all."""
 
     name: str
     threshold: float

@@ -35,8 +35,8 @@ class EventsSink:
 
     The time is the local one at which the verdict changed; a name that exists becomes `…-2`. The
     file is there, whole, as soon as the incident is raised, and is replaced when it ends, or when
-    the sink is closed. Beside it is the picture, `.jpg`, of when it was raised. A picture that
-    cannot be drawn or written leaves the event without one.
+    the sink is closed. Beside it is the picture, `.jpg`, of when it was raised, unless it cannot be
+    drawn or written.
 
     Args:
         folder: where to write; created with its parents.
@@ -99,22 +99,20 @@ class EventsSink:
     def _forget(self) -> None:
         self._tracker = AlertTracker(self._settings)
         self._clock = SteadyClock()
-        self._lasting: dict[str, Callable[[Event], None]] = {}
+        self._lasting: dict[str, Callable[[Event], None]] = {}  # by their id: writes the file
 
     def _raise(self, event: Event, result: Result, picture: Picture) -> None:
         base = f"{local_stamp(event.began)}_{file_stem(result.frame.source)}_{event.state}"
-        data = self._snapshot(picture) if self._wants_snapshot else None
         with _naming:
             path = self._folder / f"{free_name(self._folder, base, ['.json', '.jpg'])}.json"
             _log.info("%s", log_line(event, result.frame.source, path))
-            snapshot = None if data is None else _saved(path.with_suffix(".jpg"), data)
             record = partial(
                 to_event_record,
                 source=result.frame.source,
                 threshold=self._threshold,
                 reason=result.error,
                 fault=result.fault,
-                snapshot=snapshot,
+                snapshot=_saved(picture, path) if self._wants_snapshot else None,
             )
             write = partial(_write, path, record)
             write(event)
@@ -124,14 +122,6 @@ class EventsSink:
         write = self._lasting.pop(event.id, None)
         if write is not None:
             write(event)
-
-    def _snapshot(self, picture: Picture) -> bytes | None:
-        try:
-            return encode_image(picture(), ".jpg")
-        except Exception as error:
-            # The event is worth more than its picture.
-            _log.warning("No picture for an event: %s", error)
-            return None
 
 
 def _write(path: Path, record: Callable[[Event], dict[str, object]], event: Event) -> None:
@@ -151,18 +141,14 @@ def to_event_record(
     """An event as a JSON object, valid under the strict standard.
 
     Returns:
-        - `id`: unlike that of any other event.
-        - `source`: what the frames came from.
-        - `state`: the verdict: `fake`, `no_signal`, `uncertain` or `real`.
-        - `began`: when the verdict changed, Unix seconds to the millisecond.
-        - `raised`: when it had lasted for long enough to be an event, likewise.
-        - `ended`: when the verdict changed again, or watching ended, likewise; null while it lasts.
+        - `id`, `source`, `state`: of the event.
+        - `began`: when the verdict changed, `raised`: when it had lasted for long enough, `ended`:
+          when it changed again or watching ended, null while it lasts; Unix seconds.
         - `duration_s`: from `began` to `ended`, or to `raised` while it lasts.
-        - `score`: calibrated P(fake) in 0..1 when it was raised; null where there is none.
-        - `highest_score`: the highest while it lasted; null where there is none.
+        - `score`: calibrated P(fake) in 0..1 when it was raised, `highest_score`: the highest while
+          it lasted; null where there is none.
         - `threshold`: above which scores are called fake; null if unknown.
-        - `reason`: why no frame came, and `fault`: what kind of failure that is, as in the lines
-          for frames; both only with `no_signal`, null if unknown.
+        - `reason` and `fault`: why no frame came, only with `no_signal`; null if unknown.
         - `snapshot`: the name of the picture beside the file; null if there is none.
     """
     why = {"reason": reason, "fault": fault} if event.state == "no_signal" else {}
@@ -191,11 +177,12 @@ def log_line(event: Event, source: str, path: Path) -> str:
     return f"{source}: {state} since {since}{score}, {path}"
 
 
-def _saved(path: Path, data: bytes) -> str | None:
-    """The name of the picture, or None if it could not be written."""
+def _saved(picture: Picture, event_path: Path) -> str | None:
+    """The name of the picture beside an event, which is worth more than it; None for none."""
+    path = event_path.with_suffix(".jpg")
     try:
-        write_whole(path, data)
-    except SinkError as error:
+        write_whole(path, encode_image(picture(), ".jpg"))
+    except Exception as error:
         _log.warning("No picture for an event: %s", error)
         return None
     return path.name

@@ -52,7 +52,7 @@ class ImagesSink:
         make_folder(self._folder, "pictures")
 
     def __enter__(self) -> Self:
-        """Create the folder; raises as `check` does."""
+        """Create the folder."""
         self.check()
         return self
 
@@ -87,11 +87,7 @@ class ImagesSink:
 
 
 def encode_image(image: Image, suffix: ImageSuffix) -> bytes:
-    """Encode a picture.
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        suffix: `.jpg` or `.png`.
+    """Encode a picture, uint8 [H, W, 3] BGR.
 
     Raises:
         SinkError: the format cannot hold it (JPEG ends at 65,500 pixels a side).

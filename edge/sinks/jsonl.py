@@ -82,8 +82,10 @@ class JsonLinesSink:
         """Write one line; raises BrokenPipeError where the reader of stdout has gone (`| head`)."""
         if self._file is None:
             raise ValueError("a sink takes results only inside its with block")
-        if not self._started:
-            self._start(self._file, result.frame.source)
+        if not (self._started or self._to_stdout):
+            refuse_source(self._path, result.frame.source)
+            _empty(self._file)
+        self._started = True
         line = json.dumps(to_record(result), ensure_ascii=False, allow_nan=False) + "\n"
         try:
             # A file name that is not UTF-8 becomes a \udcXX escape, which JSON allows.
@@ -93,12 +95,6 @@ class JsonLinesSink:
             raise
         except OSError as error:
             raise sink_error(self._path, error) from error
-
-    def _start(self, file: BinaryIO | FileIO, source: str) -> None:
-        if not self._to_stdout:
-            refuse_source(self._path, source)
-            _empty(file)
-        self._started = True
 
 
 def _put(file: BinaryIO | FileIO, line: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import tempfile
@@ -32,22 +31,18 @@ def open_unharmed(path: Path) -> FileIO:
     Raises:
         SinkError: it cannot be written.
     """
+
+    def without_truncating(name: str, flags: int) -> int:
+        return os.open(name, flags & ~os.O_TRUNC, 0o666)
+
     try:
-        return open(path, "wb", buffering=0, opener=_open_without_truncating)
+        return open(path, "wb", buffering=0, opener=without_truncating)
     except OSError as error:
         raise sink_error(path, error) from error
 
 
-def _open_without_truncating(path: str, flags: int) -> int:
-    return os.open(path, flags & ~os.O_TRUNC, 0o666)
-
-
 def check_file(path: Path) -> None:
-    """See whether a file can be written; leaves what is there, and nothing where nothing is.
-
-    Raises:
-        SinkError: it cannot be written.
-    """
+    """See whether a file can be written, else raise a SinkError; leaves everything as it is."""
     existed = os.path.lexists(path)  # unlike exists(), it takes a name that is too long
     open_unharmed(path).close()
     if not existed:
@@ -55,11 +50,7 @@ def check_file(path: Path) -> None:
 
 
 def make_folder(folder: Path, purpose: str) -> None:
-    """Create a folder with its parents, and see whether it can be written into.
-
-    Args:
-        folder: which.
-        purpose: what it is for, for instance "pictures".
+    """Create a folder with its parents, for "pictures" for instance, and try to write into it.
 
     Raises:
         SinkError: it cannot be created or written into.
@@ -77,15 +68,7 @@ def make_folder(folder: Path, purpose: str) -> None:
 
 
 def refuse_source(path: Path, source: str) -> None:
-    """Refuse to overwrite the file that the frames are read from.
-
-    Args:
-        path: the file about to be written.
-        source: `Frame.source`; anything that is not the name of a file passes.
-
-    Raises:
-        SinkError: both are one file.
-    """
+    """Raise a SinkError where a file that is about to be written is the source."""
     try:
         same = path.samefile(source)
     except (OSError, ValueError):
@@ -121,9 +104,8 @@ def free_name(folder: Path, base: str, suffixes: Sequence[str]) -> str:
 
     A stamp comes twice where two fall into one second, or where a clock was set back.
     """
-    names = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
-    return next(
-        name
-        for name in names
-        if not any(os.path.lexists(folder / f"{name}{suffix}") for suffix in suffixes)
-    )
+    name, number = base, 1
+    while any(os.path.lexists(folder / f"{name}{suffix}") for suffix in suffixes):
+        number += 1
+        name = f"{base}-{number}"
+    return name

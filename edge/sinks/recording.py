@@ -19,7 +19,7 @@ from typing_extensions import Self
 from edge.errors import SinkError
 from edge.sinks.base import SinkContext
 from edge.sinks.paths import free_name, local_stamp, placed, refuse_source
-from edge.sinks.video import TICKS_PER_S, VideoFile, check_video, usual_fps
+from edge.sinks.video import TICKS_PER_S, USUAL_FPS, VideoFile, check_video
 from edge.types import Frame, Picture, Result
 
 if TYPE_CHECKING:
@@ -33,15 +33,13 @@ class RecordingSink:
 
     With a limit of time or size, files are called `{stem}_{YYYYmmdd-HHMMSS}.mp4` after the local
     time of their first frame, with `-2` where that exists. The frame that comes when a limit has
-    been reached begins the next file, as does a frame of another size, so that no frame is lost
-    between two files and none is letterboxed. A file ends at its limit also while there is no
-    signal; the next begins with the first picture. Time is that of the video, so clocks that are
-    set do not matter.
+    been reached begins the next file, as does a frame of another size. A file ends at its limit
+    also while there is no signal; the next begins with the first picture. Time is that of the
+    video, so clocks that are set do not matter.
 
     Without a limit it is one file, by the name that was given; one that exists is replaced when the
-    first pictures are written, and left as it was by a run that fails or ends before. Placeholders
-    without signal before the first picture are left out. Reopened after a failure, it continues in
-    a new file with a stamp and leaves what was written as it is.
+    first pictures are written. Placeholders without signal before the first picture are left out.
+    Reopened after a failure, it continues in a new file with a stamp.
 
     Args:
         path: `.mp4`, `.mov` or `.mkv`; the names of many files begin with its name.
@@ -65,7 +63,8 @@ class RecordingSink:
         keep_files: int | None = None,
     ) -> None:
         self._path = path
-        self._fps = fps
+        # What no camera has is not believed.
+        self._fps = fps if fps is not None and 1 <= fps <= 1000 else USUAL_FPS
         self._rotate_s = rotate_s
         self._rotate_bytes = rotate_bytes
         self._keep_files = keep_files
@@ -120,7 +119,7 @@ class RecordingSink:
                 return
             path = self._next_path(frame.captured_at)
             check_video(path)
-            self._video, ticks = VideoFile(path, frame, usual_fps(self._fps)), 0
+            self._video, ticks = VideoFile(path, frame, self._fps), 0
             self._has_begun, self._is_counted = True, False
         self._video.add(picture(), ticks)
         self._count(self._video)
@@ -166,9 +165,6 @@ def earlier_files(path: Path) -> list[Path]:
 
     By when they were last written to, for a name may hold the time of a clock that was wrong; a
     board without a battery begins in 1970.
-
-    Args:
-        path: as given to `RecordingSink`.
     """
     stem, suffix = re.escape(path.stem), re.escape(path.suffix)
     pattern = re.compile(rf"{stem}_([0-9]{{8}}-[0-9]{{6}})(?:-([0-9]+))?{suffix}")
@@ -186,8 +182,7 @@ def _delete(path: Path, source: str) -> None:
     try:
         refuse_source(path, source)
         path.unlink(missing_ok=True)
-    except (OSError, SinkError) as error:
-        # No reason to end a recording that goes well.
+    except (OSError, SinkError) as error:  # no reason to end a recording that goes well
         reason = error.strerror if isinstance(error, OSError) else "it is the source itself"
         _log.warning("The old recording %s was not deleted: %s.", path, reason)
 

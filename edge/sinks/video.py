@@ -32,18 +32,14 @@ except ImportError as missing:
 TICKS_PER_S = 90_000
 """Time base: divides 24, 25, 30, 50 and 60 fps and holds camera stamps to 11 µs."""
 STILL_S = 1.0
-"""How long a single picture is shown."""
 KEYFRAME_S = 2.0
 """Longest way to a point where a player can start."""
 FRAGMENT_S = 0.5
 """Pictures reach the disk in stretches of this length: what a killed run loses, besides three
 frames, two in the encoder and one that waits for the next to know how long it lasts."""
 USUAL_FPS = 30.0
-"""Taken where a source announces no rate, or one that no camera has."""
-LONGEST_GAP_S = 3600.0
-"""A longer step is a clock that was set (a board without a battery starts in 1970), not time."""
-JITTER_S = 1.0
-"""A step further back than this is a clock that was set, or a source that started again."""
+LONGEST_GAP_S, JITTER_S = 3600.0, 1.0
+"""A longer step, or one further back, is a clock that was set or a source that started again."""
 
 # What decoders in graphics hardware take at most: H.264 level 5.2.
 _LONGEST_SIDE = 4096
@@ -75,18 +71,13 @@ class VideoFile:
 
     The first frame decides the size: padded to even sides by repeating its edge, shrunk to what
     hardware decodes (4096 pixels a side, 4096×2304 in all). Pictures of another size are
-    letterboxed into it. Colours are BT.709 in limited range, and marked as such. The file is
-    created or replaced with the first packet.
+    letterboxed into it. Colours are BT.709 in limited range, and marked as such. The file (`.mp4`,
+    `.mov` or `.mkv`) is created or replaced with the first packet.
 
     Args:
-        path: `.mp4`, `.mov` or `.mkv`.
+        path: of the file.
         first: the frame of the first picture.
         fps: expected; guides the encoder, never the time stamps.
-
-    Attributes:
-        path: as given.
-        source: of the first frame.
-        hw: height and width of the first frame.
     """
 
     def __init__(self, path: Path, first: Frame, fps: float) -> None:
@@ -178,9 +169,6 @@ class Timeline:
     The rate varies as the frames' own stamps do: presentation time where there is one, else capture
     time. Gaps are kept, for in a live recording they are real. Equal and slightly backward stamps
     move to the least step after the one before; a clock that leaps counts as one usual step.
-
-    Args:
-        usual_s: a usual step in seconds.
     """
 
     LEAST = TICKS_PER_S // 1000
@@ -213,11 +201,6 @@ class Timeline:
         return step if -JITTER_S < step <= LONGEST_GAP_S else self._usual_s
 
 
-def usual_fps(announced: float | None) -> float:
-    """The rate to expect of a source, from what it announces, if anything."""
-    return announced if announced is not None and 1 <= announced <= 1000 else USUAL_FPS
-
-
 def canvas_hw(height: int, width: int) -> tuple[int, int]:
     """Height and width of the video for a first frame: even, and no more than hardware decodes."""
     scale = min(1.0, _LONGEST_SIDE / max(height, width), (_MOST_PIXELS / (height * width)) ** 0.5)
@@ -227,19 +210,17 @@ def canvas_hw(height: int, width: int) -> tuple[int, int]:
 
 
 def fit(image: Image, canvas: tuple[int, int]) -> Image:
-    """Bring a picture to the size of the video.
+    """Bring a picture, uint8 [H, W, 3] BGR, to an even height and width.
 
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        canvas: even height and width.
-
-    Returns:
-        uint8 [height, width, 3], contiguous: the picture itself; with its edge repeated where one
-        row or column is missing; else scaled and centred on black.
+    The picture itself, contiguous; with its edge repeated where one row or column is missing; else
+    scaled and centred on black.
     """
     height, width = canvas
     if not (0 <= height - image.shape[0] <= 1 and 0 <= width - image.shape[1] <= 1):
-        image = _scale_into(image, height, width)
+        scale = min(height / image.shape[0], width / image.shape[1])
+        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
     down, right = height - image.shape[0], width - image.shape[1]
     if not (down or right):
         return np.ascontiguousarray(image)
@@ -249,25 +230,13 @@ def fit(image: Image, canvas: tuple[int, int]) -> Image:
     return np.asarray(padded, np.uint8)
 
 
-def _scale_into(image: Image, height: int, width: int) -> Image:
-    scale = min(height / image.shape[0], width / image.shape[1])
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
-
-
 def muxing_options(suffix: str, libavformat: tuple[int, ...]) -> dict[str, str]:
     """Options that keep a file playable however the run ends.
 
     An mp4 with its index at the end, or moved to the front (`faststart`), is lost whole when the
-    process is killed or the power fails. A fragmented one loses its last stretch, but has no length
-    and seeks badly in many players. FFmpeg's hybrid is both: fragments while it is written, turned
-    into a plain file, its index at the end, when it is closed; nothing is copied for that. Before
-    FFmpeg 7.1 there is no hybrid, and the file stays fragmented.
-
-    Args:
-        suffix: of the file, in lower case.
-        libavformat: its version.
+    process is killed. A fragmented one loses its last stretch, but has no length and seeks badly in
+    many players. FFmpeg's hybrid is both: fragments while it is written, turned into a plain file
+    when it is closed. Before FFmpeg 7.1 there is no hybrid, and the file stays fragmented.
     """
     # Each fragment reaches the disk when it is complete, not when a buffer happens to be full.
     options = {"flush_packets": "1"}
@@ -280,11 +249,7 @@ def muxing_options(suffix: str, libavformat: tuple[int, ...]) -> dict[str, str]:
 
 
 def check_video(path: Path) -> None:
-    """Check all that can be checked before the first frame.
-
-    Raises:
-        SinkError: the suffix, the encoder or the place does not do; nothing was harmed.
-    """
+    """Check all that can be checked before the first frame; raises a SinkError, harms nothing."""
     if path.suffix.lower() not in _FORMATS:
         raise SinkError(
             f"{path} cannot be written as a video: its name must end in {', '.join(_FORMATS)}."

@@ -22,20 +22,12 @@ WorkerState = Literal["new", "open", "waiting", "stopped", "closed"]
 
 CAPACITY = 4
 CLOSE_S = 3.0
-"""What finishing may take, in seconds."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 
 # What only a person can change.
-_PERMANENT = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-)
+_FULL = errno.ENOSPC, errno.EDQUOT
+_REFUSED = errno.EROFS, errno.EACCES, errno.EPERM
+_WRONG_PATH = errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +41,7 @@ class WorkerHealth:
         written: results that the sink took.
         dropped: results that it did not: too slow, failing or stopped.
         restarts: how often the sink was reopened.
-        error: why the sink last failed, in a sentence; None if it never did.
+        error: why the sink last failed, in a sentence.
     """
 
     name: str
@@ -76,9 +68,6 @@ class SinkWorker:
             worker stops.
         now: the clock, in seconds.
         wait: waits until the event is set, or that many seconds have passed.
-
-    Attributes:
-        name: as above.
     """
 
     def __init__(
@@ -132,12 +121,7 @@ class SinkWorker:
         self._thread.start()
 
     def put(self, result: Result, picture: Picture) -> None:
-        """Hand over a result; never blocks. If there is no room, the oldest that waits is dropped.
-
-        Args:
-            result: the frame and all that is known about it.
-            picture: drawn in the worker's thread, if the sink wants it.
-        """
+        """Hand over a result; never blocks. Without room, the oldest that waits is dropped."""
         with self._changed:
             if self._accepts and len(self._waiting) + self._in_hand >= self._capacity:
                 self._waiting.popleft()
@@ -280,19 +264,17 @@ class Backoff:
 
     def __init__(self) -> None:
         self._pause_s = FIRST_PAUSE_S
-        self._opened_s: float | None = None
+        self._opened_s = math.inf
 
     def is_fresh(self, now_s: float) -> bool:
         """Whether a failure now is a new problem, not one that lasts."""
-        if self._opened_s is not None and now_s - self._opened_s >= LONGEST_PAUSE_S:
-            return True
-        return self._pause_s == FIRST_PAUSE_S
+        return self._pause_s == FIRST_PAUSE_S or now_s - self._opened_s >= LONGEST_PAUSE_S
 
     def failed(self, now_s: float) -> float:
         """Seconds to wait after a failure."""
         pause_s = FIRST_PAUSE_S if self.is_fresh(now_s) else self._pause_s
         self._pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        self._opened_s = None
+        self._opened_s = math.inf
         return pause_s
 
     def opened(self, now_s: float) -> None:
@@ -303,12 +285,12 @@ class Backoff:
 def is_permanent(error: Exception) -> bool:
     """Whether only a person can fix it, so that a retry is of no use.
 
-    So it is with a full or read-only disk, a used-up quota, a refused permission, a wrong path, and
-    with what a sink refuses by itself: the words for a failure of the system carry it as their
-    cause, a refusal has none.
+    So it is with a full disk, a refused permission, a wrong path, and with what a sink refuses by
+    itself: the words for a failure of the system carry it as their cause, a refusal has none.
     """
     cause = error.__cause__ if isinstance(error, SinkError) else error
-    return cause is None or getattr(cause, "errno", None) in _PERMANENT
+    permanent = (*_FULL, *_REFUSED, *_WRONG_PATH)
+    return cause is None or getattr(cause, "errno", None) in permanent
 
 
 def _in_words(error: Exception) -> str:

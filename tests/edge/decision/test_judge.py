@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from edge.decision.judge import PLACEHOLDER_HW, Judge
@@ -24,6 +26,12 @@ def region(logit: float) -> tuple[Region, ...]:
     return (Region((0, 0, 160, 120), (120, 160), Evidence(logit)),)
 
 
+def states_of(judge: Judge, count: int, *regions: Region, first: int = 0) -> list[str]:
+    """The verdicts of frames with these regions."""
+    indices = range(first, first + count)
+    return [judge.judge(frame(i), regions, None, Stopwatch()).verdict.state for i in indices]
+
+
 def test_silence_says_why_and_has_the_size_of_the_last_frame() -> None:
     judge = make_judge()
     before = judge.silence("nothing came", "timeout")
@@ -37,14 +45,6 @@ def test_silence_says_why_and_has_the_size_of_the_last_frame() -> None:
     after = judge.silence()
     assert after.frame.image.shape == (120, 160, 3) and after.frame.index == 4
     assert not after.frame.image.any() and after.frame.source == "door"
-
-
-def test_evidence_starts_anew_after_silence() -> None:
-    judge = make_judge()
-    states = [judge.judge(frame(i), region(9.0), None, Stopwatch()).verdict.state for i in range(3)]
-    assert states[-1] == "fake"
-    judge.silence()
-    assert judge.judge(frame(4), region(9.0), None, Stopwatch()).verdict.state == "uncertain"
 
 
 def test_only_live_frames_have_an_age(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,8 +79,7 @@ def test_each_face_has_its_verdict_and_the_frame_that_of_the_face_that_leads() -
 
 def test_a_face_that_is_new_does_not_hide_one_that_is_fake() -> None:
     judge = make_judge(faces=True)
-    for i in range(4):
-        judge.judge(frame(i), faces(3.0), None, Stopwatch())
+    states_of(judge, 4, *faces(3.0))
     result = judge.judge(frame(4), faces(3.0, 9.0), None, Stopwatch())
     assert result.verdict.state == "fake"
     assert result.evidence is not None and result.evidence.logit == 3.0
@@ -88,37 +87,27 @@ def test_a_face_that_is_new_does_not_hide_one_that_is_fake() -> None:
 
 def test_a_frame_without_a_face_is_uncertain_and_has_no_score() -> None:
     judge = make_judge(faces=True)
-    for i in range(4):
-        judge.judge(frame(i), faces(9.0), None, Stopwatch())
+    states_of(judge, 4, *faces(9.0))
     result = judge.judge(frame(4), (), None, Stopwatch())
     assert (result.verdict, result.evidence, result.error) == (Verdict("uncertain"), None, None)
     assert result.faces == 0
     # The face comes back with its number, and what was known of it.
-    assert judge.judge(frame(5), faces(9.0), None, Stopwatch()).verdict.state == "fake"
+    assert states_of(judge, 1, *faces(9.0), first=5) == ["fake"]
+    failed = judge.judge(frame(6), (), "too small", Stopwatch())
+    unsure = make_judge(faces=True).judge(frame(0), faces(math.nan), None, Stopwatch())
+    elsewhere = make_judge().judge(frame(0), region(1.0), None, Stopwatch())
+    assert [failed.faces, unsure.faces, elsewhere.faces] == [None, 1, None]
+    assert unsure.verdict == Verdict("uncertain")
+    assert unsure.error == "the model gave a logit that is not finite"
 
 
 @pytest.mark.parametrize("forget", ["silence", "reset"])
-def test_what_is_known_of_faces_is_forgotten_with_all_else(forget: str) -> None:
-    judge = make_judge(faces=True)
-    for i in range(4):
-        judge.judge(frame(i), faces(9.0), None, Stopwatch())
+@pytest.mark.parametrize("of_faces", [False, True])
+def test_what_is_known_is_forgotten(forget: str, of_faces: bool) -> None:
+    judge, shown = make_judge(of_faces), faces(9.0) if of_faces else region(9.0)
+    assert states_of(judge, 4, *shown)[-1] == "fake"
     getattr(judge, forget)()
-    assert judge.judge(frame(4), faces(9.0), None, Stopwatch()).verdict.state == "uncertain"
-
-
-def test_faces_without_finite_evidence_are_told() -> None:
-    result = make_judge(faces=True).judge(frame(0), faces(float("nan")), None, Stopwatch())
-    assert result.verdict == Verdict("uncertain")
-    assert result.error == "the model gave a logit that is not finite"
-
-
-def test_faces_are_counted_only_where_they_were_looked_for() -> None:
-    assert make_judge().judge(frame(0), region(1.0), None, Stopwatch()).faces is None
-    judge = make_judge(faces=True)
-    assert judge.judge(frame(0), faces(1.0, float("nan")), None, Stopwatch()).faces == 2
-    assert judge.judge(frame(1), (), None, Stopwatch()).faces == 0
-    assert judge.judge(frame(2), (), "too small", Stopwatch()).faces is None
-    assert judge.silence().faces is None
+    assert states_of(judge, 1, *shown, first=4) == ["uncertain"]
 
 
 def test_an_error_that_lasts_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -27,9 +27,6 @@ def feed(tracker: VerdictTracker, scores: list[float], start: float = 0.0) -> li
 def test_needs_a_minimum_of_frames_and_time_before_it_says_anything() -> None:
     states = feed(VerdictTracker(PLAIN, QUICK), [0.99, 0.99, 0.99, 0.99])
     assert states == ["uncertain", "uncertain", "fake", "fake"]
-
-
-def test_many_frames_in_no_time_are_not_yet_evidence() -> None:
     tracker = VerdictTracker(PLAIN, QUICK)
     assert {tracker.update(0.01 * i, 9.0).state for i in range(15)} == {"uncertain"}
 
@@ -87,31 +84,23 @@ def test_a_broken_logit_among_good_ones_changes_nothing_and_is_forgotten_never_r
     assert "real" not in {verdict.state for verdict in later}
 
 
-def test_no_signal_forgets_the_evidence() -> None:
+def test_no_signal_and_a_clock_that_jumps_back_discard_the_evidence() -> None:
     tracker = VerdictTracker(PLAIN, QUICK)
-    feed(tracker, [0.9] * 5)
+    assert feed(tracker, [0.9] * 5)[-1] == "fake"
     assert tracker.no_signal().state == "no_signal"
     assert tracker.update(9.0, 5.0).state == "uncertain"
-
-
-def test_a_clock_that_jumps_back_starts_the_evidence_anew() -> None:
-    tracker = VerdictTracker(PLAIN, QUICK)
-    feed(tracker, [0.9] * 10)
+    assert feed(tracker, [0.9] * 5, start=9.1)[-1] == "fake"
     assert tracker.update(0.0, 5.0).state == "uncertain"
 
 
 def test_calibration_moves_the_score_and_the_threshold_decides() -> None:
     calibration = Calibration(temperature=2.0, bias=4.0, threshold=0.8)
     assert calibration.score(4.0) == 0.5
+    assert (calibration.score(1e6), calibration.score(-1e6)) == (1.0, 0.0)
     assert calibration.score(6.0) == pytest.approx(1 / (1 + math.exp(-1)))
     assert judge_once(calibration, 6.0).state == "uncertain"
     assert judge_once(calibration, 3.0).state == "real"
     assert judge_once(calibration, 9.0).state == "fake"
-
-
-def test_extreme_logits_do_not_overflow() -> None:
-    assert PLAIN.score(1e6) == 1.0
-    assert PLAIN.score(-1e6) == 0.0
 
 
 def test_a_score_that_leans_fake_is_never_called_real() -> None:

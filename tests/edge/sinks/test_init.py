@@ -78,16 +78,13 @@ def test_a_new_sink_is_one_class_and_one_row(tally: list[int]) -> None:
 def test_its_options_may_differ_between_cameras_and_are_checked_without_opening(
     tally: list[int],
 ) -> None:
-    cameras = [
-        {"name": "a", "source": "0"},
-        {"name": "b", "source": "1", "sinks": {"tally": {"start": -3}}},
-    ]
-    a, b = build_config({"cameras": cameras, "sinks": {"tally": None}}).each_camera()
-    (made,) = make_sinks(a, CONTEXT)
-    made.check()
-    (made,) = make_sinks(b, CONTEXT)
+    other = {"name": "b", "source": "1", "sinks": {"tally": {"start": -3}}}
+    cameras = [{"name": "a", "source": "0"}, other]
+    configs = build_config({"cameras": cameras, "sinks": {"tally": None}}).each_camera()
+    (a,), (b,) = (make_sinks(config, CONTEXT) for config in configs)
+    a.check()
     with pytest.raises(SinkError, match="below 0"):
-        made.check()
+        b.check()
     assert tally == []
 
 
@@ -108,33 +105,28 @@ def test_what_the_table_does_not_have_is_refused(
 
 
 def everything(folder: Path) -> RunConfig:
-    output = {
-        "save": str(folder / "{camera}.mp4"),
-        "images": str(folder / "{camera}"),
-        "json_lines": str(folder / "all.jsonl"),
-    }
+    places = {"save": "{camera}.mp4", "images": "{camera}", "json_lines": "all.jsonl"}
+    output = {key: str(folder / place) for key, place in places.items()}
     alerts = {"folder": str(folder / "events")}
     return build_config({"source": "0", "output": output, "alerts": alerts})
 
 
-def test_a_sink_is_made_for_each_place_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_sink_is_made_for_each_place_and_checking_harms_nothing(tmp_path: Path) -> None:
     assert wanted(build_config({"source": "0"})) == []
+    lines = tmp_path / "all.jsonl"
+    lines.write_text("precious")
     config = everything(tmp_path)
     assert [(kind.name, kind.place(config, "front door")) for kind in wanted(config)] == [
         ("recording", str(tmp_path / "front-door.mp4")),
         ("images", str(tmp_path / "front-door")),
         ("events", str(tmp_path / "events")),
-        ("lines", str(tmp_path / "all.jsonl")),
+        ("lines", str(lines)),
     ]
-    assert len(make_sinks(config, CONTEXT)) == 4
-
-
-def test_checking_harms_nothing_and_leaves_no_file(tmp_path: Path) -> None:
-    (tmp_path / "all.jsonl").write_text("precious")
-    for sink in make_sinks(everything(tmp_path), CONTEXT):
+    made = make_sinks(config, CONTEXT)
+    for sink in made:
         sink.check()
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert files == [tmp_path / "all.jsonl"] and files[0].read_text() == "precious"
+    assert len(made) == 4 and lines.read_text() == "precious"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [lines]
 
 
 @pytest.mark.parametrize("kind", [kind.name for kind in sinks.SINKS])

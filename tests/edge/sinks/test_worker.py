@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,11 @@ from typing_extensions import Self
 
 from edge.errors import SinkError
 from edge.files import sink_error
-from edge.sinks.images import ImagesSink
 from edge.sinks.jsonl import JsonLinesSink
 from edge.sinks.recording import RecordingSink
-from edge.sinks.worker import LONGEST_PAUSE_S, Backoff, SinkWorker, WorkerState, is_permanent
+from edge.sinks.worker import LONGEST_PAUSE_S, Backoff, SinkWorker, WorkerState
 from edge.types import Image, Picture, Result
-from tests.edge.sinks.results import make_result, moving, plain
+from tests.edge.sinks.results import make_result, plain
 from tests.fakes import FakeSink
 
 PATIENCE_S = 60.0
@@ -215,17 +215,13 @@ def test_a_picture_is_drawn_in_the_workers_thread_and_never_for_what_is_dropped(
     worker = opened(SinkWorker(sink, capacity=2))
     drawn: list[tuple[int, bool]] = []
 
-    def picture(index: int) -> Picture:
-        def draw() -> Image:
-            drawn.append((index, threading.current_thread() is threading.main_thread()))
-            return plain(2, 2, (1, 2, 3))
+    def draw(index: int) -> Image:
+        drawn.append((index, threading.current_thread() is threading.main_thread()))
+        return plain(2, 2, (1, 2, 3))
 
-        return Picture(draw)
-
-    worker.put(make_result(index=0), picture(0))
-    assert sink.busy.wait(PATIENCE_S)
-    for index in range(1, 9):
-        worker.put(make_result(index=index), picture(index))
+    for index in range(9):
+        worker.put(make_result(index=index), Picture(partial(draw, index)))
+        assert sink.busy.wait(PATIENCE_S)
     sink.let.set()
     until(lambda: worker.health().written == 2)
     assert drawn == [(0, False), (8, False)]
@@ -283,37 +279,41 @@ def test_any_exception_is_survived_also_while_closing(opened: Opened) -> None:
     assert worker.health().error == "ZeroDivisionError: division by zero"
 
 
-def test_a_lasting_problem_is_logged_once_and_retried_ever_more_slowly(
-    opened: Opened, caplog: pytest.LogCaptureFixture
-) -> None:
-    sink, pauses = Steered(broken()), Pauses()
-    worker = opened(retried(sink, pauses))
-    sink.refusals = [broken() for _ in range(8)]
-    put_and_wait(worker, 0, 1)
-    assert pauses.taken == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    assert sink.entered == 10 and sink.indices == [1]
-    assert worker.health().restarts == 1
-    assert len(caplog.records) == 1
+IO, GONE = "Input/output error.", "No such device."
+RETRIES = {
+    "lasting": ([broken()], [broken()] * 8, [1], 9, [IO]),
+    "again and again": ([broken(), None] * 10, [], list(range(1, 20, 2)), 10, [IO]),
+    "another": (
+        [broken()],
+        [broken(), broken("No such device", errno.ENODEV), broken()],
+        [1],
+        4,
+        [IO, GONE, IO],
+    ),
+}
 
 
-def test_a_sink_that_fails_again_and_again_is_logged_once(
-    opened: Opened, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("failures", "refusals", "written", "pauses", "logged"), RETRIES.values(), ids=RETRIES.keys()
+)
+def test_a_problem_is_logged_once_and_retried_ever_more_slowly(
+    opened: Opened,
+    caplog: pytest.LogCaptureFixture,
+    failures: list[Exception | None],
+    refusals: list[Exception],
+    written: list[int],
+    pauses: int,
+    logged: list[str],
 ) -> None:
     caplog.set_level(logging.INFO)
-    sink, pauses = Steered(*[broken(), None] * 10), Pauses()
-    put_and_wait(opened(retried(sink, pauses)), *range(20))
-    assert sink.indices == list(range(1, 20, 2))
-    assert pauses.taken == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
-    assert len(caplog.records) == 1
-
-
-def test_another_problem_is_logged_too(opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
-    sink = Steered(broken())
-    worker = opened(retried(sink, Pauses()))
-    sink.refusals = [broken(), broken("No such device", errno.ENODEV), broken()]
-    put_and_wait(worker, 0, 1)
-    reasons = [record.message.rpartition(": ")[2] for record in caplog.records]
-    assert reasons == ["Input/output error.", "No such device.", "Input/output error."]
+    sink, clock = Steered(*failures), Pauses()
+    worker = opened(retried(sink, clock))
+    sink.refusals = list(refusals)
+    put_and_wait(worker, *range(max(2, len(failures))))
+    assert sink.indices == written
+    assert clock.taken == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60][:pauses]
+    assert sink.entered == 1 + pauses
+    assert [record.message.rpartition(": ")[2] for record in caplog.records] == logged
 
 
 def test_after_a_pause_the_newest_results_are_written(opened: Opened) -> None:
@@ -344,7 +344,17 @@ PERMANENT = {
     "read-only": (broken("Read-only file system", errno.EROFS), "the disk is read-only"),
     "refused": (SinkError("out.mp4 is the source itself."), "is the source itself"),
     "unworded": (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+    "no reader": (BrokenPipeError(), "its reader has closed it."),
 }
+
+
+def test_what_passes_is_retried_until_it_turns_out_to_be_permanent(opened: Opened) -> None:
+    sink = Steered(broken("File too large", errno.EFBIG))
+    worker = opened(retried(sink, Pauses()))
+    sink.refusals = [broken(), ValueError("a bug"), FULL]
+    put(worker, 0)
+    reaches(worker, "stopped")
+    assert sink.entered == 4
 
 
 @pytest.mark.parametrize(("failure", "reason"), PERMANENT.values(), ids=PERMANENT.keys())
@@ -364,23 +374,6 @@ def test_what_only_a_person_can_change_stops_it_with_one_line(
     assert (worker.health().written, worker.health().dropped) == (1, 99)
     assert worker.close(PATIENCE_S)
     assert worker.health().state == "stopped" and len(caplog.records) == 1
-
-
-def test_a_disk_that_is_full_when_it_is_reopened_stops_it(opened: Opened) -> None:
-    sink = Steered(broken())
-    worker = opened(retried(sink, Pauses()))
-    sink.refusals = [broken(), FULL]
-    put(worker, 0)
-    reaches(worker, "stopped")
-    assert sink.entered == 3
-
-
-def test_passing_problems_differ_from_permanent_ones() -> None:
-    assert is_permanent(FULL)
-    assert is_permanent(SinkError("it must end in .mp4."))
-    assert not is_permanent(broken())
-    assert not is_permanent(broken("File too large", errno.EFBIG))
-    assert not is_permanent(ValueError("a bug"))
 
 
 def test_the_reader_of_standard_output_left(
@@ -403,15 +396,6 @@ def test_the_reader_of_standard_output_left(
         with pytest.raises(BrokenPipeError):  # of what is left in the buffer
             stdout.close()
     assert caplog.records == []
-
-
-def test_a_reader_that_left_is_logged_where_nobody_asked(
-    opened: Opened, caplog: pytest.LogCaptureFixture
-) -> None:
-    worker = opened(retried(Steered(BrokenPipeError()), Pauses()))
-    put(worker, 0)
-    reaches(worker, "stopped")
-    assert "stopped; detection continues: its reader has closed it." in caplog.text
 
 
 def test_it_is_opened_once_with_room_for_two_and_at_a_place_that_can_be_written(
@@ -493,21 +477,6 @@ def test_a_file_that_cannot_be_finished_is_logged(caplog: pytest.LogCaptureFixtu
     worker.open()
     assert worker.close(PATIENCE_S)
     assert "recording was not finished: out.mp4 cannot be written: the disk is full" in caplog.text
-
-
-def test_a_folder_that_went_away_and_came_back(opened: Opened, tmp_path: Path) -> None:
-    folder, away = tmp_path / "pictures", tmp_path / "away"
-    sink = ImagesSink(folder, ".png")
-    worker = opened(SinkWorker(sink, wait=lambda *_: away.rename(folder)))
-    picture = Picture.of(next(moving(32, 32, 1)))
-    for index in range(4):
-        if index == 2:
-            folder.rename(away)
-        worker.put(make_result(index=index), picture)
-        until(lambda index=index: done(worker) == index + 1)  # type: ignore[misc]  # mypy does not infer it
-    assert sorted(path.name for path in folder.iterdir()) == [
-        f"camera-0_{index:06d}.png" for index in (0, 1, 3)
-    ]
 
 
 def test_pauses_start_short_again_once_it_worked_for_long() -> None:
