@@ -87,15 +87,14 @@ class AlertTracker:
         """Take the verdict of a result.
 
         Args:
-            time_s: on a clock that does not fall, see `SteadyClock`; a step back counts as none.
+            time_s: on a clock that never falls, such as `SteadyClock`.
             verdict: up to this result.
             now_unix: the same time as Unix time, for the event; may leap.
 
         Returns:
             Events that are over now, and then those raised now, whose `over` is False.
         """
-        if time_s > self._now_s:
-            self._now_s = time_s
+        self._now_s = time_s
         events = []
         for state, incident in self._incidents.items():
             if incident is not None and state != verdict.state:

@@ -179,7 +179,7 @@ def _tent(source: FloatArray, lattice: Lattice, width: float) -> tuple[FloatArra
 def _box(source: FloatArray, lattice: Lattice, width: float) -> FloatArray:
     across, down = (2 * round(width / 2 / side) + 1 for side in lattice.cell)
     out = np.empty_like(source)
-    cv2.blur(source, (across, down), dst=out, borderType=cv2.BORDER_CONSTANT)
+    cv2.blur(source, (across, down), dst=out, borderType=cv2.BORDER_REPLICATE)
     return out
 
 

@@ -141,35 +141,6 @@ def test_events_are_the_incidents_of_the_definition(
         assert raised == [event.id for event in ended]
 
 
-@given(
-    st.lists(st.tuples(st.floats(-20, 20), st.sampled_from(STATES), st.floats(0, 1)), max_size=60),
-    st.floats(0, 3),
-    st.floats(0, 5),
-)
-def test_whatever_the_clocks_do_events_are_sane(
-    steps: list[tuple[float, State, float]], debounce_s: float, cooldown_s: float
-) -> None:
-    settings = AlertSettings(states=STATES, debounce_s=debounce_s, cooldown_s=cooldown_s)
-    tracker = AlertTracker(settings)
-    events: list[Event] = []
-    time_s = 0.0
-    for step, state, score in steps:
-        time_s += step
-        # The system's clock leaps as it likes.
-        events += tracker.update(time_s, Verdict(state, score), UNIX - 7 * time_s)
-    events += tracker.finish()
-    for state in STATES:
-        own = [event for event in events if event.state == state]
-        # Raised and ended by turns: two of one state never overlap.
-        assert [event.over for event in own] == [False, True] * (len(own) // 2)
-        for raised, ended in zip(own[::2], own[1::2], strict=True):
-            assert raised.id == ended.id
-            assert debounce_s <= raised.duration_s <= ended.duration_s
-            assert ended.ended is not None and ended.began <= ended.raised <= ended.ended
-            assert raised.score is not None and ended.highest_score is not None
-            assert raised.score <= ended.highest_score <= 1
-
-
 def frame(pts: float | None, captured_at: float, source: str = "door") -> Frame:
     return Frame(np.zeros((1, 1, 3), np.uint8), 0, captured_at, source, pts)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +32,16 @@ def make_result(
 def plain(height: int, width: int, bgr: tuple[int, int, int]) -> Image:
     """A picture of one colour."""
     return np.full((height, width, 3), bgr, np.uint8)
+
+
+def names(folder: Path) -> list[str]:
+    """The names of the files in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def stamp(unix_s: float) -> str:
+    """A time as in the names of files."""
+    return time.strftime("%Y%m%d-%H%M%S", time.localtime(unix_s))
 
 
 def moving(height: int, width: int, count: int) -> Iterator[Image]:

@@ -18,16 +18,12 @@ from edge.errors import SinkError, SourceFault
 from edge.sinks.events import EventsSink, to_event_record
 from edge.sinks.worker import SinkWorker
 from edge.types import Frame, Image, Picture, Result, State, Verdict
-from tests.edge.sinks.results import files_up_to, give, moving, plain
+from tests.edge.sinks.results import files_up_to, give, moving, names, plain, stamp
 
 BEGAN = 1_700_000_000.123456
 AT_ONCE = AlertSettings(debounce_s=0.0, cooldown_s=0.0)
 QUICK = AlertSettings(states=("fake",), debounce_s=1.0, cooldown_s=2.0)
 PATIENCE_S = 60.0
-
-
-def stamp(unix_s: float) -> str:
-    return time.strftime("%Y%m%d-%H%M%S", time.localtime(unix_s))
 
 
 def result(
@@ -61,10 +57,6 @@ def red() -> Image:
 def feed(sink: EventsSink, results: Iterable[Result], draw: Callable[[], Image] = red) -> None:
     for each in results:
         sink.write(each, Picture(draw))
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def strict(path: Path) -> dict[str, Any]:

@@ -9,11 +9,7 @@ import pytest
 
 from edge.errors import SinkError
 from edge.sinks.images import ImagesSink, ImageSuffix
-from tests.edge.sinks.results import files_up_to, give, make_result, moving, plain
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+from tests.edge.sinks.results import files_up_to, give, make_result, moving, names, plain
 
 
 @pytest.mark.parametrize(("suffix", "tolerance"), [(".jpg", 3), (".png", 0)])

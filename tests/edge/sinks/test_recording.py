@@ -20,7 +20,7 @@ from edge.errors import SinkError
 from edge.sinks.recording import RecordingSink, earlier_files
 from edge.sinks.worker import SinkWorker
 from edge.types import Image, Picture, Result
-from tests.edge.sinks.results import files_up_to, give, make_result, moving, plain
+from tests.edge.sinks.results import files_up_to, give, make_result, moving, names, plain, stamp
 from tests.edge.sinks.test_video import (
     HYBRID,
     PLAIN,
@@ -34,10 +34,6 @@ from tests.edge.sinks.test_video import (
 
 ROOT = Path(__file__).parents[3]
 BEGAN = 1_700_000_000.0
-
-
-def stamp(unix_s: float) -> str:
-    return time.strftime("%Y%m%d-%H%M%S", time.localtime(unix_s))
 
 
 def live(
@@ -71,10 +67,6 @@ def playable(path: Path) -> int:
     """Pictures of a file that may be cut off, as a player takes it: up to where it breaks."""
     capture = cv2.VideoCapture(str(path))
     return sum(1 for _ in iter(lambda: capture.read()[0], False))
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_new_file_once_the_time_is_reached_and_no_frame_is_lost(tmp_path: Path) -> None:

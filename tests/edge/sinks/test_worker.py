@@ -18,7 +18,7 @@ from edge.errors import SinkError
 from edge.files import sink_error
 from edge.sinks.jsonl import JsonLinesSink
 from edge.sinks.recording import RecordingSink
-from edge.sinks.worker import LONGEST_PAUSE_S, Backoff, SinkWorker, WorkerState
+from edge.sinks.worker import LONGEST_PAUSE_S, SinkWorker, WorkerState
 from edge.types import Image, Picture, Result
 from tests.edge.sinks.results import make_result, plain
 from tests.fakes import FakeSink
@@ -247,22 +247,24 @@ def test_a_sink_that_failed_is_closed_and_reopened(
     opened: Opened, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    sink, pauses = Steered(None, failure := broken()), Pauses()
+    first, second = broken(), broken()
+    sink, pauses = Steered(None, first, None, None, None, None, second), Pauses()
     worker = opened(retried(sink, pauses, "door: lines"))
     put_and_wait(worker, 0, 1, 2, 3)
     assert len(caplog.records) == 1
     pauses.now_s += LONGEST_PAUSE_S
     put_and_wait(worker, 4, 5)
-    assert sink.indices == [0, 2, 3, 4, 5]
-    assert sink.exits == [failure] and sink.entered == 2
-    assert pauses.taken == [1.0]
+    error = "out.mp4 cannot be written: Input/output error."
+    failed = f"door: lines failed and will be retried: {error}"
+    assert caplog.messages == [failed, "door: lines has recovered; 1 results were lost"]
+    put_and_wait(worker, 6, 7)
+    assert caplog.messages[2:] == [failed]
+    assert sink.indices == [0, 2, 3, 4, 5, 7]
+    assert sink.exits == [first, second] and sink.entered == 3
+    assert pauses.taken == [1.0, 1.0]  # short again once it worked for long
     health = worker.health()
-    assert (health.state, health.written, health.dropped, health.restarts) == ("open", 5, 1, 1)
-    assert health.error == "out.mp4 cannot be written: Input/output error."
-    assert [record.message for record in caplog.records] == [
-        "door: lines failed and will be retried: out.mp4 cannot be written: Input/output error.",
-        "door: lines has recovered; 1 results were lost",
-    ]
+    assert (health.state, health.written, health.dropped, health.restarts) == ("open", 6, 2, 2)
+    assert health.error == error
 
 
 def test_any_exception_is_survived_also_while_closing(opened: Opened) -> None:
@@ -477,15 +479,3 @@ def test_a_file_that_cannot_be_finished_is_logged(caplog: pytest.LogCaptureFixtu
     worker.open()
     assert worker.close(PATIENCE_S)
     assert "recording was not finished: out.mp4 cannot be written: the disk is full" in caplog.text
-
-
-def test_pauses_start_short_again_once_it_worked_for_long() -> None:
-    backoff = Backoff()
-    assert backoff.is_fresh(0.0)
-    assert [backoff.failed(0.0) for _ in range(4)] == [1, 2, 4, 8]
-    backoff.opened(100.0)
-    assert not backoff.is_fresh(101.0)
-    assert backoff.failed(101.0) == 16
-    backoff.opened(200.0)
-    assert backoff.is_fresh(200.0 + LONGEST_PAUSE_S)
-    assert [backoff.failed(200.0 + LONGEST_PAUSE_S) for _ in range(2)] == [1, 2]
