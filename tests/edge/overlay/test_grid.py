@@ -24,6 +24,7 @@ from edge.overlay.style import STATE_COLOURS
 from edge.pixels import to_bgr
 from edge.regions import parse_region, place
 from edge.types import Box, Evidence, Frame, Image, Region, Result, State, Verdict
+from tests.edge.overlay.test_draw import changed
 
 HUD = Hud(PatchGrid(receptive_field=15, stride=4), Calibration(), ((0.0, 0.2), (1.0, 0.8)), 25.0)
 WIDE, TALL, OLD = (720, 1280), (1280, 720), (480, 640)
@@ -66,10 +67,6 @@ def cell(name: str, *args: object, **options: object) -> Cell:
 
 def cells(count: int) -> list[Cell]:
     return [cell(f"camera {number}") for number in range(count)]
-
-
-def difference(one: Image, other: Image) -> float:
-    return float(np.abs(one.astype(int) - other.astype(int)).mean())
 
 
 def columns_of(boxes: tuple[Box, ...]) -> int:
@@ -197,7 +194,7 @@ def test_each_is_called_by_its_name_and_not_by_that_of_its_source() -> None:
         return Grid().compose(shown, (1600, 900))
 
     pair = cell("door"), cell("yard")
-    assert difference(picture(*pair), picture(cell("gate"), pair[1])) > 0
+    assert changed(picture(*pair), picture(cell("gate"), pair[1])).any()
     for state in ("real", "no_signal"):
         error = "elsewhere: nothing comes." if state == "no_signal" else None
         named = cell("door", WIDE, state, source="elsewhere", error=error)
@@ -215,10 +212,9 @@ def test_the_first_nine_cameras_show_their_keys() -> None:
 
 def test_an_error_leaves_the_name_legible() -> None:
     def first(error: str | None) -> Image:
-        shown = [cell("door", error=error), *cells(3)]
-        return Grid().compose(shown, (1600, 900))[:450, :800]
+        return Grid().compose([cell("door", error=error), *cells(3)], (1600, 900))[:450, :800]
 
-    different = (first(None) != first("the frame is too small for the model.")).any(2)
+    different = changed(first(None), first("the frame is too small for the model."))
     rows = np.flatnonzero(different.any(1))
     assert 25 < rows[0] < 80
     assert rows[-1] < 200
@@ -242,7 +238,7 @@ def test_the_selected_camera_has_all_the_room() -> None:
     shown = [cell("door", WIDE), cell("yard", WIDE, "fake"), Cell("gate")]
     grid = Grid()
     alone = grid.compose(shown, (1280, 720), selected=1)
-    assert difference(alone[:360], Grid().compose([shown[1]], (1280, 720))[:360]) < 1
+    assert differing(alone[:360], Grid().compose([shown[1]], (1280, 720))[:360]) < 0.02
     assert [grid.cell_at(x, y) for x, y in ((0, 0), (1279, 719))] == [1, 1]
 
 
@@ -270,10 +266,10 @@ def test_only_what_has_changed_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_array_equal(grid.compose(shown, (800, 600)), first)
     assert len(drawn) == 3
     shown[1] = cell("camera 1", WIDE, "fake")
-    assert difference(grid.compose(shown, (800, 600)), first) > 0
+    assert changed(grid.compose(shown, (800, 600)), first).any()
     assert drawn[3:] == ["2  camera 1"]
     cold = [replace(one, hud=replace(HUD, heat_map=False)) for one in shown]
-    assert difference(grid.compose(cold, (800, 600)), first) > 0
+    assert changed(grid.compose(cold, (800, 600)), first).any()
     grid.compose(cold, (801, 600))
     assert len(drawn) > 7
 

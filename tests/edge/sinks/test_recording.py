@@ -310,24 +310,20 @@ def test_a_wrong_place_is_found_before_the_first_frame(
     assert names(tmp_path) == []
 
 
-ENDLESS = """
-import dataclasses, sys
-from pathlib import Path
-from edge.sinks.recording import RecordingSink
-from tests.edge.sinks.results import give
-from tests.edge.sinks.test_video import clip
-fps, rotate_s = float(sys.argv[2]), float(sys.argv[3])
-results = clip(40)
-with RecordingSink(Path(sys.argv[1]), fps, rotate_s=rotate_s) as sink:
-    for index in range(100_000):
-        shown = results[index % len(results)]
-        time_s = index / fps
-        frame = dataclasses.replace(
-            shown.frame, index=index, pts=time_s, captured_at=1.7e9 + time_s
-        )
-        give(sink, dataclasses.replace(shown, frame=frame))
-        print(index, flush=True)
-"""
+def in_a_process(call: str, *arguments: object) -> list[str]:
+    """The command that calls a function of this module."""
+    script = f"import sys; from tests.edge.sinks import test_recording; test_recording.{call}"
+    return [sys.executable, "-c", f"{script}(*sys.argv[1:])", *map(str, arguments)]
+
+
+def record_endlessly(path: str, fps: str, rotate_s: str) -> None:
+    """Record, and print the index of each frame that was written."""
+    images = itertools.cycle(list(moving(96, 128, 40)))
+    with RecordingSink(Path(path), float(fps), rotate_s=float(rotate_s)) as sink:
+        for index, image in enumerate(images):
+            time_s = index / float(fps)
+            give(sink, make_result(image, index, captured_at=BEGAN + time_s, pts=time_s))
+            print(index, flush=True)
 
 
 @pytest.mark.parametrize(("fps", "rotate_s"), [(3, 10.0), (30, 2.5)])
@@ -335,8 +331,7 @@ with RecordingSink(Path(sys.argv[1]), fps, rotate_s=rotate_s) as sink:
 def test_a_killed_run_loses_two_seconds_at_most(
     tmp_path: Path, fps: int, rotate_s: float, suffix: str
 ) -> None:
-    arguments = [str(tmp_path / f"door{suffix}"), str(fps), str(rotate_s)]
-    command = [sys.executable, "-c", ENDLESS, *arguments]
+    command = in_a_process("record_endlessly", tmp_path / f"door{suffix}", fps, rotate_s)
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as run:
         assert run.stdout is not None
         for _ in range(round(2.8 * rotate_s * fps)):
@@ -350,14 +345,6 @@ def test_a_killed_run_loses_two_seconds_at_most(
     assert written + 1 - sum(counts) - playable(current) <= 2 * fps
 
 
-SMALL_DISK = """
-import sys
-from pathlib import Path
-from tests.edge.sinks.test_recording import fill
-fill(Path(sys.argv[1]))
-"""
-
-
 def served(worker: SinkWorker, results: Iterable[Result]) -> None:
     """Give results to a worker one by one, until it stops."""
     for count, result in enumerate(results, start=1):
@@ -369,10 +356,10 @@ def served(worker: SinkWorker, results: Iterable[Result]) -> None:
     assert worker.close(60.0)
 
 
-def fill(folder: Path) -> None:
+def fill(folder: str) -> None:
     """Record until there is no room, behind a worker; prints what it logs."""
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
-    sink = RecordingSink(folder / "door.mp4", 10.0, rotate_s=3.0)
+    sink = RecordingSink(Path(folder, "door.mp4"), 10.0, rotate_s=3.0)
     worker = SinkWorker(sink, name="door: recording", capacity=2)
     worker.open()
     images = itertools.islice(itertools.cycle(list(moving(240, 320, 40))), 2000)
@@ -388,17 +375,13 @@ def test_a_full_disk_stops_the_recording_with_one_line_and_what_was_written_play
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare, to mount a small disk where nobody else sees it")
     mount = 'mount -t tmpfs -o size=1m tmpfs "$1"'
-    probe = ["unshare", "--mount", "sh", "-c", mount, "sh", str(disk)]
+    unshare = ["unshare", "--mount", "sh", "-c"]
+    probe = [*unshare, mount, "sh", str(disk)]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip("a small disk cannot be mounted here (it needs root)")
-    script = f'{mount} && "$2" -c "$3" "$1" && cp -r "$1" "$4"'
-    done = subprocess.run(
-        [*probe[:3], "-c", script, "sh", str(disk), sys.executable, SMALL_DISK, str(kept)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
+    script = f'{mount} && shift 2 && "$@" && cp -r "{disk}" "{kept}"'
+    command = [*unshare, script, "sh", str(disk), "--", *in_a_process("fill", disk)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     line, last = done.stdout.splitlines()
     assert line.startswith("door: recording stopped; detection continues: ")
