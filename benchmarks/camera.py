@@ -37,12 +37,7 @@ _KEY = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One encoded picture.
-
-    Attributes:
-        key: whether decoding can begin with it.
-        payloads: of its RTP packets.
-    """
+    """One encoded picture: whether decoding can begin with it, and the payloads of its packets."""
 
     key: bool
     payloads: tuple[bytes, ...]
@@ -73,13 +68,9 @@ def read_film(path: Path) -> list[Picture]:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Which picture is due when.
+    """Which picture of a film, shown over and over, is due when.
 
-    Attributes:
-        film: the pictures, shown over and over.
-        fps: pictures per second.
-        zero_s: when number 0 was due, on the clock of `time.monotonic`.
-        offset: place in the film of number 0.
+    Number 0 is at place `offset` of the film, and due at `zero_s` on the clock of `time.monotonic`.
     """
 
     film: Sequence[Picture]
@@ -102,12 +93,7 @@ class Schedule:
 
 
 class Client:
-    """One connection: requests are answered on one thread, pictures are sent on another.
-
-    Args:
-        connection: closed at the end.
-        schedule: what is sent, and when.
-    """
+    """One connection: requests are answered on one thread, pictures are sent on another."""
 
     def __init__(self, connection: socket.socket, schedule: Schedule) -> None:
         self._connection = connection

@@ -30,14 +30,8 @@ _FROZEN_S = (1.0, 12.0)
 class CameraProcess:
     """One camera in a process of its own; a context manager that starts and ends it.
 
-    Args:
-        film: what it shows.
-        fps: pictures per second.
-        zero_s: when picture 0 was due, on the clock of `time.monotonic`.
-        offset: place in the film of picture 0.
-
-    Attributes:
-        address: the same after each start.
+    It shows a film from picture `offset` on, which is due at `zero_s` on the clock of
+    `time.monotonic`. Its address is the same after each start.
     """
 
     film: Path

@@ -175,20 +175,14 @@ def layers_markdown(count: Count) -> str:
     return markdown_table(head, [*lines, ["**all**", "", "", *sums]])
 
 
-def model_name(architecture: str) -> str:
-    """As its paper writes it; its own name where no paper does."""
-    if architecture == STUDENT:
-        return "Tiny-LaDeDa"
-    side = architecture.removeprefix("ladeda")
-    return architecture if side == architecture else f"LaDeDa-{side}"
-
-
 def _size(row: Row) -> Size:
     return int(figure_of(row, "height_px")), int(figure_of(row, "width_px"))
 
 
 def _names(key: Key) -> tuple[str, str]:
-    return f"{model_name(key[0])}, {key[1]}", FORMS[key[2]]
+    # As their paper writes them.
+    name = key[0].replace("tiny_ladeda", "Tiny-LaDeDa").replace("ladeda", "LaDeDa-")
+    return f"{name}, {key[1]}", FORMS[key[2]]
 
 
 def _parameters(by_size: Mapping[Size, Row]) -> int:

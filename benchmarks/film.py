@@ -68,18 +68,14 @@ class Scene:
 
     Texture that only moves would be coded almost for nothing, and decoded as fast; so fresh grain
     lies on each picture, as on those of a camera.
-
-    Args:
-        size: of the pictures.
-        seed: of the grain.
     """
 
     def __init__(self, size: Size, seed: int = 0) -> None:
         self._size = size
         self._random = np.random.default_rng(seed)
-        wide: Image = textured((1, size.height, size.width + STEP_PX * _TURN))[0]
-        self._wide = wide
-        self._grain = _grain(size, self._random)
+        self._wide: Image = textured((1, size.height, size.width + STEP_PX * _TURN))[0]
+        shape = (size.height + _SLACK_PX, size.width + _SLACK_PX, 1)
+        self._grain = self._random.normal(0, GRAIN, shape).round().astype(np.int16)
 
     def picture(self, index: int) -> Image:
         """Picture `index` of the movement; uint8 [H, W, 3] BGR, contiguous."""
@@ -91,27 +87,19 @@ class Scene:
         return (self._wide[:, left : left + width] + grain).clip(0, 255).astype(np.uint8)
 
 
-def _grain(size: Size, random: np.random.Generator) -> npt.NDArray[np.int16]:
-    shape = (size.height + _SLACK_PX, size.width + _SLACK_PX, 1)
-    return random.normal(0, GRAIN, shape).round().astype(np.int16)
-
-
 def write_clip(path: Path, size: Size, frames: int, seed: int = 0) -> Path:
     """Write a clip of moving texture at 30 fps through the program's own video sink.
 
     Raises:
         SinkError: it cannot be written.
     """
+    scene, verdict = Scene(size, seed), Verdict("uncertain")
     with RecordingSink(path, FPS) as video:
-        for frame in _frames(size, frames, seed):
-            video.write(Result(frame, None, Verdict("uncertain")), DrawnPicture.of(frame.image))
+        for index in range(frames):
+            at_s = index / FPS
+            frame = Frame(scene.picture(index), index, at_s, "scene", pts=at_s)
+            video.write(Result(frame, None, verdict), DrawnPicture.of(frame.image))
     return path
-
-
-def _frames(size: Size, count: int, seed: int) -> Iterator[Frame]:
-    scene = Scene(size, seed)
-    for index in range(count):
-        yield Frame(scene.picture(index), index, index / FPS, "scene", pts=index / FPS)
 
 
 def make_film(path: Path, size: Size, fps: float, pictures: int = PICTURES) -> Path:

@@ -22,13 +22,7 @@ _EXTRAS = "pip install 'patchwatch[train,bench]'"
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run gave.
-
-    Attributes:
-        sections: section → rows; those that were begun.
-        failed: names of sections that raised what they should not.
-        interrupted: Ctrl-C ended it.
-    """
+    """What a run gave: the sections that were begun, and those that raised what they should not."""
 
     sections: dict[str, Measured] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)

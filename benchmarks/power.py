@@ -62,10 +62,6 @@ class PowerSection:
     """Energy of a frame: mean power × time / frames, while the smallest shipped model runs.
 
     A budget of 0 s means the section's own: 30 s, or 6 s if quick, on a machine with sensors.
-
-    Args:
-        tegrastats: name or path of the program.
-        ina3221: root of the driver in sysfs.
     """
 
     name = "power"

@@ -33,7 +33,7 @@ def write_report(
         entries: section → "module:Class"; the `render` of the module draws it.
 
     Returns:
-        The page, and the names of the sections that could not be drawn; the page says so too.
+        The page, and the names of the sections that could not be drawn.
 
     Raises:
         MissingDependency: matplotlib is absent.

@@ -19,19 +19,19 @@ EXPANSION = 4
 INPUT_HW = (224, 224)
 
 
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
 class Block(nn.Module):
     """1×1, 3×3, 1×1, each with a batch norm, added to the input or to its projection."""
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
         super().__init__()
         outputs = planes * EXPANSION
-        self.body = nn.Sequential(
-            *_conv(inputs, planes, 1),
-            nn.ReLU(),
-            *_conv(planes, planes, 3, stride),
-            nn.ReLU(),
-            *_conv(planes, outputs, 1),
-        )
+        first, second = _conv(inputs, planes, 1), _conv(planes, planes, 3, stride)
+        self.body = nn.Sequential(*first, nn.ReLU(), *second, nn.ReLU(), *_conv(planes, outputs, 1))
         same = inputs == outputs and stride == 1
         self.shortcut = nn.Identity() if same else nn.Sequential(*_conv(inputs, outputs, 1, stride))
 
@@ -45,42 +45,32 @@ class ResNet50(nn.Module):
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
-        blocks: list[nn.Module] = []
+        layers = [*_conv(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
         inputs = 64
         for planes, count, stride in STAGES:
             for index in range(count):
-                blocks.append(Block(inputs, planes, stride if index == 0 else 1))
+                layers.append(Block(inputs, planes, stride if index == 0 else 1))
                 inputs = planes * EXPANSION
-        self.trunk = nn.Sequential(
-            *_conv(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1), *blocks, nn.AdaptiveAvgPool2d(1)
-        )
+        self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.fc = nn.Linear(inputs, classes)
         he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float32 [N, 3, H, W] RGB, ImageNet-normalised → [N, classes]."""
-        out: Tensor = self.fc(self.trunk(x).flatten(1))
+        out: Tensor = self.fc(self.trunk(x))
         return out
 
 
 class ResNet50Detector(nn.Module):
     """A ResNet-50 with one output, from frames."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.network = ResNet50(classes=1)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+        self.mean = nn.Parameter(torch.tensor(IMAGENET_MEAN)[:, None, None], requires_grad=False)
+        self.std = nn.Parameter(torch.tensor(IMAGENET_STD)[:, None, None], requires_grad=False)
 
     def forward(self, frames: Tensor) -> tuple[Tensor]:
         """Frames uint8 [N, H, W, 3] BGR → logit float32 [N]."""
         rgb = frames.to(torch.float32).permute(0, 3, 1, 2)[:, [2, 1, 0]]
         return (self.network((rgb / 255 - self.mean) / self.std)[:, 0],)
-
-
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return conv, nn.BatchNorm2d(outputs)

@@ -33,11 +33,8 @@ _LIBRARIES = (
 
 
 class Conditions(Strict):
-    """What else the machine did.
-
-    Attributes:
-        load_average: over 1, 5 and 15 minutes, before the first measurement.
-        busy: the first exceeds half of the cores.
+    """The load of the machine over 1, 5 and 15 minutes before the first measurement; it is busy if
+    the first exceeds half of the cores.
     """
 
     load_average: tuple[float, float, float]
@@ -57,7 +54,6 @@ class BenchResult(Strict):
     Attributes:
         time: when it was written, UTC, ISO 8601.
         commit: of the code; ends in "-dirty" where that was edited.
-        machine: see `describe_machine`.
         interrupted: it was ended before all was measured.
         warning: why its figures deserve less trust; None if nothing is known.
         sections: section → its rows, in the order of measuring.
@@ -200,10 +196,8 @@ def describe_machine() -> dict[str, object]:
 
 
 def _cpu_model() -> str:
-    for line in (_first_text("/proc/cpuinfo") or "").splitlines():
-        if line.startswith(("model name", "Model")):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+    found = re.search(r"^(?:model name|Model)\s*: (.*)", _first_text("/proc/cpuinfo") or "", re.M)
+    return found[1].strip() if found else platform.processor() or "unknown"
 
 
 def _first_text(path: str) -> str | None:

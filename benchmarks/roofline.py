@@ -38,13 +38,7 @@ CACHE_INDEX = Path("/sys/devices/system/cpu/cpu0/cache")
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Something timed: a probe, or the model at one size.
-
-    Attributes:
-        known: what a row says of it, with `threads`.
-        flops: of a call; 0 where it only moves data.
-        moved: bytes of a call, as the program names them.
-    """
+    """Something timed: what a row says of it, and FLOPs (0 of a mere move) and bytes of a call."""
 
     known: Row
     flops: float

@@ -101,15 +101,8 @@ def timing(candidate: Candidate) -> Row:
 def ratio_of_rounds(
     own_s: Mapping[int, float], base_s: Mapping[int, float], seed: int
 ) -> tuple[float | None, float | None, float | None]:
-    """Median over rounds of own time / baseline's time in the same round, with its 95 % interval.
-
-    Args:
-        own_s: round → time.
-        base_s: the same of the baseline.
-        seed: of the bootstrap.
-
-    Returns:
-        (ratio, low, high); three None where no round has both.
+    """Median over rounds of own time / baseline's time in the same round, with its 95 % interval:
+    (ratio, low, high), or three None where no round has both.
     """
     ratios = [own_s[index] / base_s[index] for index in own_s if index in base_s]
     return bootstrap_ratio(ratios, [1.0], seed) if ratios else (None, None, None)

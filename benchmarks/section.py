@@ -47,7 +47,6 @@ class Plan:
         quick: less of everything, for a first look; about a minute in all.
         threads: numbers of threads to measure with, ascending.
         budget_s: section → seconds that it may take; rounds are fitted into it.
-        seed: of whatever is drawn at random.
     """
 
     quick: bool
@@ -57,12 +56,7 @@ class Plan:
 
 
 class Section(Protocol):
-    """One part of the benchmark.
-
-    Attributes:
-        name: its key in result files, for instance "latency".
-        title: its heading in the report.
-    """
+    """One part of the benchmark; its name is its key in result files, its title a heading."""
 
     name: str
     title: str

@@ -89,10 +89,8 @@ def read_ina3221(root: Path = INA3221) -> Reading:
 
 
 def total_mw(rails_mw: Mapping[str, float]) -> float:
-    """Power of the module in milliwatts.
-
-    The rail that feeds all others where there is one; else the sum of the rails, without those
-    that another of them feeds.
+    """Power of the module in milliwatts: the rail that feeds all others where there is one; else
+    the sum of the rails, without those that another of them feeds.
 
     Raises:
         ValueError: no rails.

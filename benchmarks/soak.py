@@ -100,23 +100,17 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=_above_0, required=True, metavar="M")
-    parser.add_argument("--cameras", type=positive, default=1, metavar="N", help="(default: 1)")
-    parser.add_argument("--size", choices=tuple(SIZES), default="720p", help="(default: 720p)")
-    parser.add_argument("--fps", type=_above_0, default=FPS, metavar="F", help="(default: 30)")
-    parser.add_argument(
-        "--slow-ms",
-        type=float,
-        metavar="MS",
-        help="what an inference takes at least; 0 for the model's own speed (default: "
-        f"{SLOW_MS:g} with one camera, 0 with more)",
-    )
-    parser.add_argument("--model", default=DEFAULT, metavar="M", help="(default: %(default)s)")
-    parser.add_argument("--faults", action="store_true", help="kill and freeze cameras meanwhile")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the faults")
-    parser.add_argument(
-        "--report", type=Path, metavar="F.json", help="(default: a name of its own in results/)"
-    )
+    add = parser.add_argument
+    add("--minutes", type=_above_0, required=True, metavar="M")
+    add("--cameras", type=positive, default=1, metavar="N", help="(default: 1)")
+    add("--size", choices=tuple(SIZES), default="720p", help="(default: 720p)")
+    add("--fps", type=_above_0, default=FPS, metavar="F", help="(default: 30)")
+    slow = f"(default: {SLOW_MS:g} with one camera, 0 with more)"
+    add("--slow-ms", type=float, metavar="MS", help=f"what an inference takes at least {slow}")
+    add("--model", default=DEFAULT, metavar="M", help="(default: %(default)s)")
+    add("--faults", action="store_true", help="kill and freeze cameras meanwhile")
+    add("--seed", type=int, default=0, metavar="N", help="of the faults")
+    add("--report", type=Path, metavar="F.json", help="(default: a name of its own in results/)")
     return parser.parse_args(argv)
 
 

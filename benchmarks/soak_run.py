@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -19,8 +20,8 @@ from rich.progress import Progress
 
 from benchmarks.cameras import AgeSink, CameraProcess, Trouble
 from benchmarks.film import FULL_HD, HD, PICTURES, Size, make_film
-from benchmarks.slow import SlowBackend
 from edge.backends import open_backend
+from edge.backends.base import Backend
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.live.loop import INFERENCE_THREAD, Camera, LiveLoop
@@ -31,6 +32,7 @@ from edge.sinks.worker import SinkWorker
 from edge.sources import open_source
 from edge.sources.live import LiveSource
 from edge.sources.policy import Limits, ReconnectPolicy
+from edge.types import Batch, Evidence
 from edge.weights import find_model
 
 SIZES = {size.name: size for size in (Size("360p", 360, 640), HD, FULL_HD)}
@@ -39,6 +41,24 @@ SLOW_MS = 333.0
 
 QUIET_S = 30.0
 """No trouble is made at the end of a run, nor in its first third; all must be back by the end."""
+
+
+class SlowBackend:
+    """Asks another backend, open, and answers only after `least_s` seconds for each frame."""
+
+    def __init__(self, backend: Backend, least_s: float) -> None:
+        self._backend: Any = backend
+        self._least_s = least_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
+        """As the other does, and late."""
+        until = time.monotonic() + len(frames) * self._least_s
+        evidence: list[Evidence] = self._backend.infer(frames, source)
+        time.sleep(max(0.0, until - time.monotonic()))
+        return evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +74,8 @@ class Held:
 class Soak:
     """What was measured so far; whole at any moment.
 
-    Attributes:
-        args: what is run.
-        cameras: of the program, in order, with the sinks that watch them.
-        at_s: seconds into the run, every second, with the resident memory at these moments.
-        begin: what the process held when it was warm; `end`, what it holds now.
-        ended_s: the newest moment, on the clock of `time.monotonic`.
+    The program's cameras with the sinks that watch them; the resident memory of every second; what
+    the process held when it was warm and holds now; the newest moment by `time.monotonic`.
     """
 
     args: argparse.Namespace

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 CONFIDENCE_PERCENT = 95.0
 DRAWS = 2000
-_DRAWN_AT_ONCE = 200_000
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -68,22 +67,11 @@ def bootstrap_ratio(
     if min(_checked(a)) <= 0 or min(_checked(b)) <= 0:
         raise ValueError("a ratio needs samples above zero")
     rng = np.random.default_rng(seed)
-    ratios = _resampled_medians(a, draws, rng) / _resampled_medians(b, draws, rng)
+    medians = [np.median(rng.choice(side, (draws, len(side))), axis=1) for side in (a, b)]
+    ratios = medians[0] / medians[1]
     tail = (100 - CONFIDENCE_PERCENT) / 2
     low, high = np.percentile(ratios, [tail, 100 - tail])
     return median(a) / median(b), float(low), float(high)
-
-
-def _resampled_medians(
-    samples: Sequence[float], draws: int, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
-    values = np.asarray(samples, dtype=np.float64)
-    # In portions: all at once would take draws × samples of memory.
-    at_once = max(1, _DRAWN_AT_ONCE // values.size)
-    portions = [min(at_once, draws - start) for start in range(0, draws, at_once)]
-    return np.concatenate(
-        [np.median(rng.choice(values, (rows, values.size)), axis=1) for rows in portions]
-    )
 
 
 def _checked(samples: Sequence[float]) -> Sequence[float]:
@@ -96,13 +84,8 @@ def _checked(samples: Sequence[float]) -> Sequence[float]:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """time = factor · x^exponent.
-
-    Attributes:
-        exponent: slope of the least-squares line through log time against log x.
-        factor: the time at x = 1, in the unit of the times.
-        low: lower end of the exponent's 95 % interval; None where there was one round only.
-        high: its upper end.
+    """time = factor · x^exponent, by least squares on logarithms, with the exponent's 95 % interval
+    (None where there was one round only).
     """
 
     exponent: float

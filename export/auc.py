@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,6 @@ def compare(
     candidate: Judge,
     calibration: Calibration,
     tell: Callable[[int, int], None] = lambda done, total: None,
-    degrade: Callable[[Image], Image] = lambda image: image,
 ) -> Loss:
     """Judge every picture of a folder both ways.
 
@@ -104,9 +103,8 @@ def compare(
         folder: `0_real/<source>/…` and `1_fake/<generator>/…`.
         reference: the first way; may raise RegionError, and that picture is left out.
         candidate: the second, likewise.
-        calibration: whose threshold verdicts are told apart by.
-        tell: told how many pictures of how many are done.
-        degrade: done to each picture first.
+        calibration: whose threshold divides the verdicts.
+        tell: called with how many pictures of how many are done.
 
     Raises:
         SourceError: the folder has no such layout, or no picture of a label can be judged.
@@ -118,20 +116,16 @@ def compare(
     for done, picture in enumerate(pictures):
         tell(done, len(pictures))
         try:
-            image = degrade(read_image(picture.path))
+            image = read_image(picture.path)
             logits = [_finite(judge(image), picture.path) for judge in (reference, candidate)]
             judged.append((picture, logits[0], logits[1]))
         except (SourceError, RegionError) as error:
             left_out.append(f"{picture.path}: {error}")
     tell(len(pictures), len(pictures))
     _require_both([picture for picture, _, _ in judged], folder, left_out)
-    return loss_of(
-        [picture for picture, _, _ in judged],
-        np.array([logit for _, logit, _ in judged]),
-        np.array([logit for _, _, logit in judged]),
-        calibration,
-        tuple(left_out),
-    )
+    kept = [picture for picture, _, _ in judged]
+    first, second = (np.array([row[place] for row in judged], np.float64) for place in (1, 2))
+    return loss_of(kept, first, second, calibration, tuple(left_out))
 
 
 def find_labelled(folder: Path) -> list[Labelled]:
@@ -140,7 +134,12 @@ def find_labelled(folder: Path) -> list[Labelled]:
     Raises:
         SourceError: one of the two folders is missing, or holds no picture.
     """
-    found = [picture for label in (0, 1) for picture in _of_label(folder, label)]
+    found = []
+    for label, name in enumerate(LABEL_FOLDERS):
+        for path in sorted((folder / name).rglob("*")):
+            if is_image(path) and path.is_file() and not path.name.startswith("."):
+                inside = path.relative_to(folder / name).parts
+                found.append(Labelled(path, label, inside[0] if len(inside) > 1 else UNSORTED))
     _require_both(found, folder, ())
     return found
 
@@ -152,14 +151,8 @@ def loss_of(
     calibration: Calibration,
     left_out: tuple[str, ...] = (),
 ) -> Loss:
-    """Compare finite logits of the same pictures; both labels occur.
-
-    Args:
-        pictures: in the order of the logits.
-        reference: [pictures], of the first way.
-        candidate: [pictures], of the second.
-        calibration: whose threshold verdicts are told apart by.
-        left_out: passed on.
+    """Compare finite logits [pictures] of the same pictures, in whose order they are; both labels
+    occur. The calibration's threshold divides the verdicts.
     """
     labels = np.array([picture.label for picture in pictures])
     sources = np.array([picture.source for picture in pictures])
@@ -192,12 +185,7 @@ def auc(reals: Logits, fakes: Logits) -> float:
 
 
 def require(loss: Loss, folder: Path, what: str) -> None:
-    """Refuse a loss beyond `LARGEST_LOSS`.
-
-    Args:
-        loss: from `compare`.
-        folder: that it was measured on.
-        what: the candidate, at the beginning of the sentence.
+    """Refuse a loss beyond `LARGEST_LOSS`; `what` begins the sentence.
 
     Raises:
         ModelError: names the figures.
@@ -208,14 +196,6 @@ def require(loss: Loss, folder: Path, what: str) -> None:
             f"from {loss.reference_auc:.4f} to {loss.candidate_auc:.4f}, by {loss.lost:.4f} where "
             f"{LARGEST_LOSS} is allowed."
         )
-
-
-def _of_label(folder: Path, label: int) -> Iterator[Labelled]:
-    place = folder / LABEL_FOLDERS[label]
-    for path in sorted(place.rglob("*")):
-        if is_image(path) and path.is_file() and not path.name.startswith("."):
-            inside = path.relative_to(place).parts
-            yield Labelled(path, label, inside[0] if len(inside) > 1 else UNSORTED)
 
 
 def _require_both(pictures: Sequence[Labelled], folder: Path, left_out: Sequence[str]) -> None:

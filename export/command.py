@@ -58,63 +58,32 @@ _OF_A_CHECKPOINT = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch export`."""
-    parser.add_argument(
-        "checkpoint",
-        type=Path,
-        metavar="SOURCE",
-        help="a checkpoint, a float32 model file (.onnx) or a shipped model's name",
-    )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE")
-    parser.add_argument("--force", action="store_true", help="replace outputs that exist")
-    parser.add_argument(
-        "--static",
-        type=_shape,
-        metavar="NxHxW",
-        help="take this shape alone (default: any; of an engine: the region's)",
-    )
-    parser.add_argument("--name", help="in the manifest (default: the card's, or the file's)")
-    parser.add_argument("--licence", help="of the weights (default: the card's)")
-    parser.add_argument("--region", type=_region, metavar="R", help=f"default input: {SYNTAX}")
-    _add_precision_arguments(parser)
-    _add_engine_arguments(parser)
-    published = parser.add_argument_group("for a published .pth file")
-    published.add_argument("--architecture", metavar="A", help="for instance tiny_ladeda")
-    published.add_argument("--preprocessing", metavar="P", help=", ".join(get_args(Preprocessing)))
-    published.add_argument(
-        "--training-data", metavar="TEXT", help="what it was trained on and where it comes from"
-    )
-
-
-def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("TensorRT engine, of a model file")
-    group.add_argument(
-        "--engine", action="store_true", help="build one for this machine (default: fp16)"
-    )
-    group.add_argument(
-        "--workspace",
-        type=_mebibytes,
-        metavar="MIB",
-        help="memory that a layer may use to be built (default: a quarter of what is free)",
-    )
-
-
-def _add_precision_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("precision")
-    group.add_argument(
-        "--precision",
-        type=_precisions,
-        metavar="P,…",
-        help=f"files to write, of {', '.join(get_args(Precision))} (default of a checkpoint: fp32)",
-    )
-    group.add_argument(
-        "--calibration",
-        type=Path,
-        metavar="FOLDER",
-        help="pictures that int8 finds its ranges on; photographs and generated ones, 100 or more",
-    )
-    group.add_argument(
-        "--labelled", type=Path, metavar="FOLDER", help="measure what it costs in AUC on these"
-    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="SOURCE",
+        help="a checkpoint, a float32 model file (.onnx) or a shipped model's name")  # fmt: skip
+    add("-o", "--output", type=Path, metavar="FILE")
+    add("--force", action="store_true", help="replace outputs that exist")
+    add("--static", type=_shape, metavar="NxHxW",
+        help="take this shape alone (default: any; of an engine: the region's)")  # fmt: skip
+    add("--name", help="in the manifest (default: the card's, or the file's)")
+    add("--licence", help="of the weights (default: the card's)")
+    add("--region", type=_region, metavar="R", help=f"default input: {SYNTAX}")
+    add = parser.add_argument_group("precision").add_argument
+    known = ", ".join(get_args(Precision))
+    add("--precision", type=_precisions, metavar="P,…",
+        help=f"files to write, of {known} (default of a checkpoint: fp32)")  # fmt: skip
+    add("--calibration", type=Path, metavar="FOLDER", help="pictures that int8 finds its ranges "
+        "on; photographs and generated ones, 100 or more")  # fmt: skip
+    add("--labelled", type=Path, metavar="FOLDER", help="measure what it costs in AUC on these")
+    add = parser.add_argument_group("TensorRT engine, of a model file").add_argument
+    add("--engine", action="store_true", help="build one for this machine (default: fp16)")
+    add("--workspace", type=_mebibytes, metavar="MIB", help="memory that a layer may use to be "
+        "built (default: a quarter of what is free)")  # fmt: skip
+    add = parser.add_argument_group("for a published .pth file").add_argument
+    add("--architecture", metavar="A", help="for instance tiny_ladeda")
+    add("--preprocessing", metavar="P", help=", ".join(get_args(Preprocessing)))
+    add("--training-data", metavar="TEXT",
+        help="what it was trained on and where it comes from")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -134,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         require_pictures(wanted)
         files = {name: file_of(args.output, name) for name in precisions}
         for path in files.values():
-            _check_output(path, args.force)
+            check_free(path, args.force)
         with err.status("reading") as status:
             watch = _Watch(out, status)
             proto = _source(args, watch)
@@ -170,22 +139,15 @@ def _check_usage(args: argparse.Namespace) -> tuple[Precision, ...]:
     """What can be refused without reading anything; gives the precisions to be written."""
     if args.output is None:
         raise UsageError("expected where to write: give a name that ends in .onnx as -o.")
-    if args.output.suffix != ".onnx":
-        raise UsageError(
-            f"--output: expected a name that ends in .onnx, found {str(args.output)!r}."
-        )
-    if _is_model_file(args.checkpoint):
-        return _check_usage_of_model_file(args)
+    check_suffix(args.output, ".onnx")
     precisions: tuple[Precision, ...] = args.precision or ("fp32",)
-    for flag in ("calibration", "labelled"):
-        if getattr(args, flag) is not None and precisions == ("fp32",):
-            raise UsageError(
-                f"--{flag} is for --precision fp16 and int8, and neither is asked for."
-            )
-    return precisions
-
-
-def _check_usage_of_model_file(args: argparse.Namespace) -> tuple[Precision, ...]:
+    if not _is_model_file(args.checkpoint):
+        for flag in ("calibration", "labelled"):
+            if getattr(args, flag) is not None and precisions == ("fp32",):
+                raise UsageError(
+                    f"--{flag} is for --precision fp16 and int8, and neither is asked for."
+                )
+        return precisions
     for flag in _OF_A_CHECKPOINT:
         if getattr(args, flag) is not None:
             name = flag.replace("_", "-")
@@ -195,7 +157,6 @@ def _check_usage_of_model_file(args: argparse.Namespace) -> tuple[Precision, ...
             f"{args.checkpoint} is a model file already: say what to make of it, for instance "
             "--precision fp16."
         )
-    precisions: tuple[Precision, ...] = args.precision
     return precisions
 
 
@@ -234,7 +195,22 @@ def _libraries() -> Iterator[None]:
         ) from error
 
 
-def _check_output(output: Path, force: bool) -> None:
+def check_suffix(output: Path, suffix: str) -> None:
+    """Refuse an output of another kind.
+
+    Raises:
+        UsageError: its name does not end so.
+    """
+    if output.suffix != suffix:
+        raise UsageError(f"--output: expected a name that ends in {suffix}, found {str(output)!r}.")
+
+
+def check_free(output: Path, force: bool) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        SinkError: it is a folder, or a file that is not to be replaced.
+    """
     if output.is_dir():
         raise SinkError(f"{output} is a folder. Name a file for --output.")
     if output.exists() and not force:

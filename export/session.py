@@ -13,14 +13,13 @@ from edge.types import Batch
 
 
 class Session:
-    """Runs a graph; nothing to close.
+    """Runs a graph, given as a model file's bytes; nothing to close.
 
     Args:
-        data: the model file's bytes.
         as_written: run each node by itself, in the types that the file has.
 
     Raises:
-        ModelError: ONNX Runtime refuses the graph.
+        ModelError: ONNX Runtime refuses the graph; of `run`, the input.
     """
 
     def __init__(self, data: bytes, as_written: bool = False) -> None:
@@ -29,21 +28,16 @@ class Session:
         if as_written:
             level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.graph_optimization_level = level
+        cpu = ["CPUExecutionProvider"]
         try:
-            self._session = onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(data, options, providers=cpu)
         except Exception as error:  # its errors share no base but this
             raise ModelError(f"ONNX Runtime refuses the model file: {error}") from error
 
     def run(
         self, outputs: Sequence[str], inputs: Mapping[str, Batch]
     ) -> list[npt.NDArray[np.float32]]:
-        """The named outputs.
-
-        Raises:
-            ModelError: ONNX Runtime refuses the input.
-        """
+        """The named outputs."""
         try:
             return list(self._session.run(list(outputs), dict(inputs)))
         except Exception as error:  # its errors share no base but this

@@ -21,13 +21,8 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What TensorRT made.
-
-    Attributes:
-        plan: its bytes.
-        pinned: names of the layers that were held to float32.
-        timing_cache: what it learned of kernels, for the next build; None if it gives nothing.
-        warnings: its last words.
+    """What TensorRT made: the plan's bytes, the layers that were held to float32, what it learned
+    of kernels for the next build (None for nothing), and its last messages.
     """
 
     plan: bytes
@@ -52,7 +47,7 @@ def build(
         shape: the frames that it shall take, from 1 up to a full batch.
         workspace_bytes: memory that a layer may use beyond its tensors.
         timing_cache: of an earlier build on this machine; ignored if it is of another.
-        tell: told what TensorRT is at.
+        tell: called with what TensorRT is at.
 
     Raises:
         EngineError: TensorRT refuses; the message carries its own words.

@@ -19,27 +19,28 @@ from edge.tensorrt.record import DEFAULT_PRECISION, Machine, Shape, Sidecar, mac
 from edge.tensorrt.store import EngineRequest, EngineStore
 from edge.weights import find_model
 from export.auc import find_labelled
+from export.command import check_free, check_suffix
 from export.engine.process import build_engine
 
 _MEBIBYTE = 1 << 20
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, prove, keep, and print what was measured.
-
-    Args:
-        args: of `patchwatch export`: checkpoint (here the model file), output, force, static,
-            precision, labelled, workspace.
-    """
+    """Build, prove, keep, and print what was measured; the checkpoint is here the model file."""
     model = find_model(str(args.checkpoint))
     precisions = args.precision or (DEFAULT_PRECISION,)
     if args.output is not None:
-        _check_output(args.output, args.force)
+        check_suffix(args.output, ".engine")
+        check_free(args.output, args.force)
         if len(precisions) > 1:
             raise UsageError("--output names one engine, and several precisions are asked for.")
-    _refuse_checkpoint(model)
+    if model.suffix != ".onnx":
+        raise UsageError(
+            f"--engine: expected a model file (.onnx), found {model}. Export it first: "
+            f"patchwatch export {model.name} -o {model.stem}.onnx."
+        )
     if args.labelled is not None:
-        find_labelled(args.labelled)  # a folder of another layout is told before minutes are spent
+        find_labelled(args.labelled)  # refused before minutes are spent
     manifest = read_manifest(model)
     shape = shape_of(manifest, args.static)
     machine = this_machine()
@@ -47,8 +48,12 @@ def run(args: argparse.Namespace) -> int:
     for precision in precisions:
         plan, sidecar = _build(err, model, manifest, machine, shape, precision, args)
         if args.output is not None:
-            _write(args.output, plan, sidecar)
             path: Path | None = args.output
+            try:
+                write_engine(args.output, plan, sidecar)
+            except OSError as error:
+                why = error.strerror or error
+                raise SinkError(f"{args.output} cannot be written ({why}).") from error
         else:
             path = EngineCache(default_folder()).install(plan, sidecar).path
         out.print(proof_table(sidecar))
@@ -114,41 +119,21 @@ def proof_table(sidecar: Sidecar) -> Table:
     table = Table("measure", "value", "bound", title_justify="left")
     table.title = f"{sidecar.manifest.name}, {sidecar.key.precision}, {sidecar.key.shape}"
     table.caption = f"{sidecar.key.machine.describe()}; {build.route}, {build.seconds:.0f} s"
-    table.add_row(f"max |Δ logit| on {proof.frames} frames", f"{proof.max_logit:.1e}", "")
-    table.add_row(
-        "the same, relative above 1", f"{proof.logit_scaled:.1e}", f"{proof.logit_bound:g}"
-    )
-    if proof.max_patch is not None and proof.patch_scaled is not None:
-        table.add_row("max |Δ patch logit|", f"{proof.max_patch:.1e}", "")
-        table.add_row(
-            "the same, relative above 1", f"{proof.patch_scaled:.1e}", f"{proof.patch_bound:g}"
-        )
+    figures = [
+        (
+            f"logit| on {proof.frames} frames",
+            proof.max_logit,
+            proof.logit_scaled,
+            proof.logit_bound,
+        ),
+        ("patch logit|", proof.max_patch, proof.patch_scaled, proof.patch_bound),
+    ]
+    for name, largest, scaled, bound in figures:
+        if largest is not None:
+            table.add_row(f"max |Δ {name}", f"{largest:.1e}", "")
+            table.add_row("the same, relative above 1", f"{scaled:.1e}", f"{bound:g}")
     table.add_row("verdicts that agree", f"{100 * proof.agreement:.0f} %", "")
     if proof.loss is not None:
         both = f"{proof.loss.reference_auc:.4f} → {proof.loss.engine_auc:.4f}"
         table.add_row(f"mean AUC, {proof.loss.pictures} pictures", both, "loss 0.005")
     return table
-
-
-def _refuse_checkpoint(model: Path) -> None:
-    if model.suffix != ".onnx":
-        raise UsageError(
-            f"--engine: expected a model file (.onnx), found {model}. Export it first: "
-            f"patchwatch export {model.name} -o {model.stem}.onnx."
-        )
-
-
-def _check_output(output: Path, force: bool) -> None:
-    if output.suffix != ".engine":
-        raise UsageError(f"--output: expected a name that ends in .engine, found {str(output)!r}.")
-    if output.is_dir():
-        raise SinkError(f"{output} is a folder. Name a file for --output.")
-    if output.exists() and not force:
-        raise SinkError(f"{output} exists already. Give --force to replace it.")
-
-
-def _write(output: Path, plan: bytes, sidecar: Sidecar) -> None:
-    try:
-        write_engine(output, plan, sidecar)
-    except OSError as error:
-        raise SinkError(f"{output} cannot be written ({error.strerror or error}).") from error

@@ -72,8 +72,9 @@ def selftest(path: Path, tell: Tell, longest_s: float = 3.0) -> tuple[str, ...]:
     model = find_model(DEFAULT)
     manifest = read_manifest(model)
     tell("ONNX Runtime on the CPU")
-    with _noted(report, "onnxruntime") as part:
-        part |= _on_cpu(model, manifest, longest_s)
+    with _noted(report, "onnxruntime") as part, OnnxRuntimeBackend(model) as backend:
+        region = parse_region(manifest.region)
+        part["latency_ms"] = _latency(backend, region, "bgr", longest_s)
     with _noted(report, "machine") as part:
         machine = this_machine()
         part |= machine.model_dump(mode="json")
@@ -95,7 +96,7 @@ def _about() -> Report:
         "system": platform.platform(),
         "python": platform.python_version(),
         "board": asdict(read_board()),
-        "power_mode": _output("nvpmodel", "-q"),
+        "power_mode": _power_mode(),
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "frame_hw": FRAME_HW,
     }
@@ -111,9 +112,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _output(*command: str) -> str | None:
-    """What a program of the board prints; None where there is none such."""
+def _power_mode() -> str | None:
     try:
+        command = ("nvpmodel", "-q")
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -129,11 +130,6 @@ def _noted(report: Report, name: str) -> Iterator[Report]:
         yield part
     except (PatchwatchError, ImportError) as error:
         part["error"] = str(error)
-
-
-def _on_cpu(model: Path, manifest: Manifest, longest_s: float) -> Report:
-    with OnnxRuntimeBackend(model) as backend:
-        return {"latency_ms": _latency(backend, parse_region(manifest.region), "bgr", longest_s)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,12 @@ class _Halving:
         if not body:
             return
         exact = numpy_helper.to_array(tensor)
-        _refuse_too_large(name, exact)
+        largest = float(np.abs(exact).max(initial=0))
+        if not largest <= LARGEST:
+            raise ModelError(
+                f"{name} holds {largest:.3g}, and half precision ends at {LARGEST:.0f}. Keep this "
+                "model at --precision fp32."
+            )
         values = exact.astype(np.float16)
         if exact.ndim == 4 and all(node.op_type == "Conv" and index == 1 for node, index in body):
             values = keep_sums(exact.astype(np.float64), _nearest).astype(np.float16)
@@ -114,15 +119,6 @@ class _Halving:
             self._nodes.append(helper.make_node("Cast", [name], [result], label, to=to))
             self._casts[name, half] = result
         return self._casts[name, half]
-
-
-def _refuse_too_large(name: str, values: npt.NDArray[np.float32]) -> None:
-    largest = float(np.abs(values).max(initial=0))
-    if not largest <= LARGEST:
-        raise ModelError(
-            f"{name} holds {largest:.3g}, and half precision ends at {LARGEST:.0f}. Keep this "
-            "model at --precision fp32."
-        )
 
 
 def _nearest(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -18,9 +18,8 @@ import pytest
 from benchmarks import cameras
 from benchmarks.cameras import AgeSink, CameraProcess
 from benchmarks.results_file import conditions_now
-from benchmarks.slow import SlowBackend
 from benchmarks.soak import GROWTH_WATCHED_S, Bound, ages, bounds, main, result, skip_share
-from benchmarks.soak_run import Held, Soak, slope_per_h
+from benchmarks.soak_run import Held, SlowBackend, Soak, slope_per_h
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.live.loop import Camera

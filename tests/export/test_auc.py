@@ -116,12 +116,6 @@ def test_a_folder_is_judged_both_ways(tmp_path: Path) -> None:
     assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_pictures_are_degraded_first(tmp_path: Path) -> None:
-    folder = fill(tmp_path, {"0_real/a.png": 10, "1_fake/b.png": 200})
-    loss = compare(folder, level, level, EVEN, degrade=lambda image: 255 - image)
-    assert loss.reference_auc == 0
-
-
 def test_what_cannot_be_judged_is_left_out_and_told(tmp_path: Path) -> None:
     folder = fill(tmp_path, {f"{name}.png": 10 for name in ("0_real/a", "0_real/b", "1_fake/c")})
     (folder / "0_real/broken.png").write_bytes(b"no picture")
