@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -75,11 +74,8 @@ class Event:
 class AlertTracker:
     """Follows the verdicts of one source. Not thread-safe."""
 
-    def __init__(
-        self, settings: AlertSettings, new_id: Callable[[], str] = lambda: uuid.uuid4().hex
-    ) -> None:
+    def __init__(self, settings: AlertSettings) -> None:
         self._settings = settings
-        self._new_id = new_id
         self._incidents: dict[State, _Incident | None] = dict.fromkeys(settings.states)
         self._now_s = -math.inf
 
@@ -138,7 +134,7 @@ class AlertTracker:
             return []
         raised = began + lasted_s
         incident.event = Event(
-            self._new_id(), verdict.state, began, raised, lasted_s, score, highest
+            uuid.uuid4().hex, verdict.state, began, raised, lasted_s, score, highest
         )
         return [incident.event]
 

@@ -40,7 +40,7 @@ _HOTTEST = (20, 44, 255)
 _STEEPEST = 6.0
 """Logits above the threshold, in temperatures, at which the tint is full."""
 
-# Neighbourhoods of so many cells are smooth enough to continue with every other cell; those of
+# Neighbourhoods of this many cells are smooth enough to continue with every other cell; those of
 # fewer than the least are made of parts of cells, as single cells would show their corners.
 _FINE_CELLS, _LEAST_CELLS, _PARTS = 6, 2, 4
 _LEAST_COUNT = np.float32(1e-4)

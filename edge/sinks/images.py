@@ -23,22 +23,17 @@ JPEG_QUALITY = 95
 
 
 class ImagesSink:
-    """Writes `{stem}_{index:06d}.jpg` (or `.png`) per result, the stem being the source's.
+    """Writes `{stem}_{index:06d}.jpg` per result, the stem being the source's.
 
     No file is ever overwritten: where the name exists (another source of the same stem, an
-    earlier run) the stem becomes `{stem}-2`, `{stem}-3` and so on.
-
-    Args:
-        folder: where to write; created with its parents.
-        suffix: the format. JPEG has quality 95; PNG is lossless.
+    earlier run) the stem becomes `{stem}-2`, `{stem}-3` and so on. The folder is created.
     """
 
     name = "images"
     wants_picture = True
 
-    def __init__(self, folder: Path, suffix: ImageSuffix = ".jpg") -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._suffix = suffix
         self._source: str | None = None
         self._number = 1
 
@@ -61,7 +56,7 @@ class ImagesSink:
 
     def write(self, result: Result, picture: Picture) -> None:
         """Write one picture."""
-        data = encode_image(picture(), self._suffix)
+        data = encode_image(picture(), ".jpg")
         try:
             with self._create(result.frame) as file:
                 try:
@@ -79,7 +74,7 @@ class ImagesSink:
             self._source, self._number = frame.source, 1
         while True:
             number = "" if self._number == 1 else f"-{self._number}"
-            name = f"{file_stem(frame.source)}{number}_{frame.index:06d}{self._suffix}"
+            name = f"{file_stem(frame.source)}{number}_{frame.index:06d}.jpg"
             try:
                 return (self._folder / name).open("xb")
             except FileExistsError:

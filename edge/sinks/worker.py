@@ -85,7 +85,8 @@ class SinkWorker:
         self._on_gone = on_gone
         self._now = now
         self._wait = wait
-        self._backoff = Backoff()
+        self._pause_s = FIRST_PAUSE_S
+        self._opened_s = math.inf
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         # The queue, behind one lock: results that wait, and whether one is in hand.
@@ -205,7 +206,7 @@ class SinkWorker:
                 _log.debug("%s: closing it failed too: %s", self.name, _in_words(second))
             self._failed(error)
             return False
-        if self._is_failing and self._backoff.is_fresh(self._now()):
+        if self._is_failing and self._is_settled():
             self._is_failing = False
             _log.info("%s has recovered; %d results were lost", self.name, self.health().dropped)
         return True
@@ -234,14 +235,19 @@ class SinkWorker:
                 _log.warning("%s stopped; detection continues: %s", self.name, self._error)
             return
         self._state = "waiting"
-        if self._backoff.is_fresh(self._now()) or self._error != self._logged:
+        if self._is_settled() or self._error != self._logged:
             self._logged, self._is_failing = self._error, True
             _log.warning("%s failed and will be retried: %s", self.name, self._error)
 
     def _recover(self) -> bool:
-        """Enter the sink again, however long that takes; False if it is not to be."""
+        """Enter the sink again, however long that takes; False if it is not to be.
+
+        Pauses double up to a minute, and start at a second again once it worked for a minute.
+        """
         while self._state == "waiting":
-            self._wait(self._closing, self._backoff.failed(self._now()))
+            pause_s = FIRST_PAUSE_S if self._is_settled() else self._pause_s
+            self._pause_s, self._opened_s = min(2 * pause_s, LONGEST_PAUSE_S), math.inf
+            self._wait(self._closing, pause_s)
             if self._closing.is_set():
                 return False
             try:
@@ -251,35 +257,13 @@ class SinkWorker:
             else:
                 self._state = "open"
                 self._restarts += 1
-                self._backoff.opened(self._now())
+                self._opened_s = self._now()
         return self._state == "open"
 
-
-class Backoff:
-    """Pauses before a sink is reopened: a second, then twice as long each time, up to a minute.
-
-    One that worked for a minute starts at a second again; one that fails soon after each opening
-    does not.
-    """
-
-    def __init__(self) -> None:
-        self._pause_s = FIRST_PAUSE_S
-        self._opened_s = math.inf
-
-    def is_fresh(self, now_s: float) -> bool:
-        """Whether a failure now is a new problem, not one that lasts."""
-        return self._pause_s == FIRST_PAUSE_S or now_s - self._opened_s >= LONGEST_PAUSE_S
-
-    def failed(self, now_s: float) -> float:
-        """Seconds to wait after a failure."""
-        pause_s = FIRST_PAUSE_S if self.is_fresh(now_s) else self._pause_s
-        self._pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        self._opened_s = math.inf
-        return pause_s
-
-    def opened(self, now_s: float) -> None:
-        """The sink was reopened."""
-        self._opened_s = now_s
+    def _is_settled(self) -> bool:
+        """Whether it has worked for long, so that a failure now is a new problem."""
+        worked_s = self._now() - self._opened_s
+        return self._pause_s == FIRST_PAUSE_S or worked_s >= LONGEST_PAUSE_S
 
 
 def is_permanent(error: Exception) -> bool:

@@ -33,10 +33,10 @@ def follow(
 ) -> list[Event]:
     """All events of verdicts at times, to the end."""
     tracker = AlertTracker(settings)
-    said: list[Event] = []
+    events: list[Event] = []
     for time_s, state in samples:
-        said += tracker.update(time_s, Verdict(state, score), UNIX + time_s)
-    return said + tracker.finish()
+        events += tracker.update(time_s, Verdict(state, score), UNIX + time_s)
+    return events + tracker.finish()
 
 
 def over(events: Sequence[Event]) -> list[Event]:
@@ -49,21 +49,21 @@ def steady(state: State, start: float, end: float, step: float = 0.1) -> list[Sa
 
 
 def test_an_incident_is_one_event_raised_once_it_lasted_and_over_once_it_was_away() -> None:
-    tracker = AlertTracker(SETTINGS, new_id=lambda: "seven")
-    said = {}
+    tracker = AlertTracker(SETTINGS)
+    events = {}
     samples = steady("real", 0, 5) + steady("fake", 5, 8) + steady("real", 8, 20)
     for time_s, state in samples:
         score = 0.7 + time_s / 100 if state == "fake" else 0.1
         for event in tracker.update(time_s, Verdict(state, score), UNIX + time_s):
-            said[round(time_s, 3)] = event
-    assert list(said) == [6.0, 18.0]
-    raised, ended = said.values()
-    assert (raised.id, raised.state, raised.over, raised.ended) == ("seven", "fake", False, None)
+            events[round(time_s, 3)] = event
+    assert list(events) == [6.0, 18.0]
+    raised, ended = events.values()
+    assert (raised.state, raised.over, raised.ended) == ("fake", False, None)
     assert raised.began == pytest.approx(UNIX + 5)
     assert raised.raised == pytest.approx(UNIX + 6)
     assert raised.duration_s == pytest.approx(1.0)
     assert raised.score == raised.highest_score == pytest.approx(0.76)
-    assert (ended.id, ended.over, ended.score) == ("seven", True, raised.score)
+    assert (ended.id, ended.over, ended.score) == (raised.id, True, raised.score)
     assert ended.duration_s == pytest.approx(3.0)
     assert ended.ended == pytest.approx(UNIX + 8)
     assert ended.highest_score == pytest.approx(0.779)

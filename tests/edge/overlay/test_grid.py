@@ -1,4 +1,4 @@
-"""Many cameras in one picture: where they go, and what is said of each at the size of its cell."""
+"""Many cameras in one picture: where they go, and what is written on each at its size."""
 
 from __future__ import annotations
 

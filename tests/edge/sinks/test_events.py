@@ -234,7 +234,7 @@ def test_an_event_that_cannot_be_written_is_an_error_and_leaves_nothing(
     ):
         feed(sink, spell("fake", 0, 3))
     assert names(tmp_path) == []
-    # The person is told all the same.
+    # It is logged all the same.
     assert "door: FAKE since" in caplog.text
 
 

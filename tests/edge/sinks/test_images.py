@@ -8,38 +8,39 @@ import numpy as np
 import pytest
 
 from edge.errors import SinkError
-from edge.sinks.images import ImagesSink, ImageSuffix
+from edge.sinks.images import ImagesSink, encode_image
 from tests.edge.sinks.results import files_up_to, give, make_result, moving, names, plain
 
 
-@pytest.mark.parametrize(("suffix", "tolerance"), [(".jpg", 3), (".png", 0)])
-def test_pictures_come_back(tmp_path: Path, suffix: ImageSuffix, tolerance: int) -> None:
+def test_pictures_come_back(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     picture = plain(33, 47, (20, 120, 220))
-    with ImagesSink(folder, suffix) as sink:
+    with ImagesSink(folder) as sink:
         give(sink, make_result(index=12, source="/clips/cat.mp4"), picture)
-    assert names(folder) == [f"cat_000012{suffix}"]
-    back = cv2.imread(str(folder / f"cat_000012{suffix}"))
+    assert names(folder) == ["cat_000012.jpg"]
+    back = cv2.imread(str(folder / "cat_000012.jpg"))
     assert back is not None and back.shape == picture.shape
-    assert np.abs(back.astype(int) - picture).max() <= tolerance
+    assert np.abs(back.astype(int) - picture).max() <= 3
+    encoded = np.frombuffer(encode_image(picture, ".png"), np.uint8)
+    np.testing.assert_array_equal(cv2.imdecode(encoded, cv2.IMREAD_COLOR), picture)  # lossless
 
 
 def test_nothing_is_overwritten_by_an_equal_stem(tmp_path: Path) -> None:
-    (tmp_path / "cat-2_000001.png").write_bytes(b"precious")
-    with ImagesSink(tmp_path, ".png") as sink:
+    (tmp_path / "cat-2_000001.jpg").write_bytes(b"precious")
+    with ImagesSink(tmp_path) as sink:
         for index in range(2):
             for folder, level in (("a", 10), ("b", 20)):
                 give(sink, make_result(plain(4, 4, (level,) * 3), index, f"{folder}/cat.png"))
-    assert (tmp_path / "cat-2_000001.png").read_bytes() == b"precious"
+    assert (tmp_path / "cat-2_000001.jpg").read_bytes() == b"precious"
     expected = {
-        "cat_000000.png": 10,
-        "cat-2_000000.png": 20,
-        "cat_000001.png": 10,
-        "cat-3_000001.png": 20,
+        "cat_000000.jpg": 10,
+        "cat-2_000000.jpg": 20,
+        "cat_000001.jpg": 10,
+        "cat-3_000001.jpg": 20,
     }
     for name, level in expected.items():
         picture = cv2.imread(str(tmp_path / name))
-        assert picture is not None and picture.max() == level
+        assert picture is not None and abs(int(picture.max()) - level) < 3
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

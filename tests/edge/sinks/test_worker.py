@@ -27,7 +27,7 @@ PATIENCE_S = 60.0
 
 
 class Steered(FakeSink):
-    """Fails as it is told, and takes a result only when it is let."""
+    """Fails on request, and takes a result only when it may."""
 
     name = "steered"
 
