@@ -202,14 +202,8 @@ def _(model: ResNet18) -> Folded:
 
 
 def pack_outputs(weight: Tensor, packing: Packing) -> Tensor:
-    """A kernel of stride 1 as one of stride `packing` that gives a packed map.
-
-    Args:
-        weight: [O, C, h, w].
-        packing: rows and columns.
-
-    Returns:
-        [rows·columns·O, C, h + rows − 1, w + columns − 1].
+    """A kernel [O, C, h, w] of stride 1 as one of stride `packing` that gives a packed map:
+    [rows·columns·O, C, h + rows − 1, w + columns − 1].
     """
     rows, columns = packing
     phases = [
@@ -221,14 +215,8 @@ def pack_outputs(weight: Tensor, packing: Packing) -> Tensor:
 
 
 def pack_inputs(weight: Tensor, packing: Packing) -> Tensor:
-    """A kernel on pixels as one on a packed map; its stride divides by the packing.
-
-    Args:
-        weight: [O, C, h, w].
-        packing: rows and columns.
-
-    Returns:
-        [O, rows·columns·C, ⌈h / rows⌉, ⌈w / columns⌉].
+    """A kernel [O, C, h, w] on pixels as one on a packed map, [O, rows·columns·C, ⌈h / rows⌉,
+    ⌈w / columns⌉]; its stride divides by the packing.
     """
     rows, columns = packing
     outputs, inputs, height, width = weight.shape

@@ -129,11 +129,7 @@ def embed(proto: ModelProto, manifest: Manifest) -> None:
 
 
 def manifest_in(proto: ModelProto, where: str) -> Manifest:
-    """The manifest inside a graph.
-
-    Args:
-        proto: the graph.
-        where: what to call it in messages.
+    """The manifest inside a graph, which is called `where` in messages.
 
     Raises:
         ManifestError: none, more than one, a broken one or one of a newer schema.

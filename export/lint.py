@@ -59,11 +59,7 @@ class _Facts:
 
 
 def check(model: ModelProto, where: str) -> None:
-    """Refuse a graph that `lint` finds fault with.
-
-    Args:
-        model: the graph with its manifest.
-        where: what to call it in the message.
+    """Refuse a graph, called `where` in the message, that `lint` finds fault with.
 
     Raises:
         ContractError: names every fault.

@@ -38,13 +38,8 @@ LARGEST_WORKSPACE = 1024 * _MEBIBYTE
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an imported TensorRT has.
-
-    Attributes:
-        network_flags: names of network creation flags.
-        builder_flags: names of builder flags.
-        layer_types: whether the type of a layer can be set.
-        progress: whether a build tells how far it is, and can be stopped.
+    """What an imported TensorRT has: flags by name, whether the type of a layer can be set, and
+    whether a build says how far it is.
     """
 
     network_flags: frozenset[str]
@@ -74,15 +69,8 @@ def _names(enum: Any) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One way to an engine.
-
-    Attributes:
-        route: in a word, for people and the record.
-        source: the file that is parsed.
-        network_flags: of the network, by name.
-        set_flags: of the builder, by name.
-        clear_flags: of the builder, by name.
-        float_layers: layers whose names begin so are held to float32.
+    """One way to an engine: a name for it, the file that is parsed, flags of the network and the
+    builder by name, and how names of layers begin that are held to float32.
     """
 
     route: str
@@ -110,9 +98,8 @@ def plans(
     Raises:
         EngineError: there is no way; says which file is missing.
     """
-    ways = {"fp32": _fp32, "fp16": _fp16, "int8": _int8}[precision]
     own = None if precision == "fp32" else find(model, precision)
-    found = tuple(ways(capabilities, model, own))
+    found = tuple(_ways(capabilities, model, precision, own))
     if not found:
         raise EngineError(
             f"{model}: this TensorRT takes {precision} from a file of its own types, and there is "
@@ -129,57 +116,30 @@ def workspace(free_bytes: int, wanted: int | None = None) -> int:
     return max(SMALLEST_WORKSPACE, min(LARGEST_WORKSPACE, free_bytes // 4))
 
 
-def _fp32(has: Capabilities, model: Path, own: Path | None) -> Iterable[Plan]:
+def _ways(has: Capabilities, model: Path, precision: Precision, own: Path | None) -> Iterable[Plan]:
     # TF32 rounds the products of convolutions to 10 bits, and is on by default.
-    yield Plan("float32", model, _flags(has, typed=False), clear_flags=_kept(has, "TF32"))
+    exact = tuple(name for name in ("TF32",) if name in has.builder_flags)
+    obey = tuple(n for n in ("OBEY_PRECISION_CONSTRAINTS",) if n in has.builder_flags)
+    # Types can be taken from the file by a flag, or because there is no other way. What this
+    # TensorRT has no name for, it does by itself.
+    strong = "STRONGLY_TYPED" in has.network_flags or not has.weak_types
+    batch = tuple(name for name in ("EXPLICIT_BATCH",) if name in has.network_flags)
+    typed = (*batch, *(name for name in ("STRONGLY_TYPED",) if name in has.network_flags))
 
+    def weak(route: str, source: Path, *flags: str) -> Plan:
+        return Plan(route, source, batch, (*flags, *obey), exact, FLOAT_LAYERS)
 
-def _fp16(has: Capabilities, model: Path, own: Path | None) -> Iterable[Plan]:
-    if has.weak_types:
-        yield _half_by_flag(has, own or model)
-    if own is not None and _strong(has):
-        yield Plan("half by type", own, _flags(has, typed=True), clear_flags=_kept(has, "TF32"))
-    if own is not None and has.weak_types:
-        yield _half_by_flag(has, model)
-
-
-def _half_by_flag(has: Capabilities, source: Path) -> Plan:
-    return Plan(
-        "half by flag",
-        source,
-        _flags(has, typed=False),
-        set_flags=("FP16", *_kept(has, "OBEY_PRECISION_CONSTRAINTS")),
-        clear_flags=_kept(has, "TF32"),
-        float_layers=FLOAT_LAYERS,
-    )
-
-
-def _int8(has: Capabilities, model: Path, own: Path | None) -> Iterable[Plan]:
-    if own is None:
-        return
-    if has.weak_types and "INT8" in has.builder_flags:
-        yield Plan(
-            "int8 by scales and flags",
-            own,
-            _flags(has, typed=False),
-            set_flags=("INT8", "FP16", *_kept(has, "OBEY_PRECISION_CONSTRAINTS")),
-            clear_flags=_kept(has, "TF32"),
-            float_layers=FLOAT_LAYERS,
-        )
-    if _strong(has):
-        yield Plan("int8 by scales", own, _flags(has, typed=True), clear_flags=_kept(has, "TF32"))
-
-
-def _strong(has: Capabilities) -> bool:
-    """Whether types can be taken from the file: by a flag, or because there is no other way."""
-    return "STRONGLY_TYPED" in has.network_flags or not has.weak_types
-
-
-def _flags(has: Capabilities, typed: bool) -> tuple[str, ...]:
-    """Of the network; what this TensorRT has no name for, it does by itself."""
-    wanted = ("EXPLICIT_BATCH", *(("STRONGLY_TYPED",) if typed else ()))
-    return tuple(name for name in wanted if name in has.network_flags)
-
-
-def _kept(has: Capabilities, *names: str) -> tuple[str, ...]:
-    return tuple(name for name in names if name in has.builder_flags)
+    if precision == "fp32":
+        yield Plan("float32", model, batch, clear_flags=exact)
+    elif precision == "fp16":
+        if has.weak_types:
+            yield weak("half by flag", own or model, "FP16")
+        if own is not None and strong:
+            yield Plan("half by type", own, typed, clear_flags=exact)
+        if own is not None and has.weak_types:
+            yield weak("half by flag", model, "FP16")
+    elif own is not None:
+        if has.weak_types and "INT8" in has.builder_flags:
+            yield weak("int8 by scales and flags", own, "INT8", "FP16")
+        if strong:
+            yield Plan("int8 by scales", own, typed, clear_flags=exact)

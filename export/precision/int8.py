@@ -127,14 +127,8 @@ def on_grid(kernels: Weights) -> Weights:
 
 
 def mean_shift(change: Weights, means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """What a change of kernels adds to each output channel where all inputs have their means.
-
-    Args:
-        change: [O, C / groups, h, w].
-        means: of the input's channels, [C].
-
-    Returns:
-        [O].
+    """What a change of kernels [O, C / groups, h, w] adds to each output channel, [O], where all
+    inputs have their means, [C].
     """
     outputs, inputs = change.shape[:2]
     groups = len(means) // inputs

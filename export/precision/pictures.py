@@ -74,13 +74,8 @@ def read_pictures(
 
 
 def crops(image: Image, region: RegionSpec, fixed: Fixed | None) -> list[Batch]:
-    """A picture as a model sees it: its crops, each a batch of one, or of the fixed shape.
-
-    Args:
-        image: uint8 [H, W, 3] BGR.
-        region: which pixels the model sees.
-        fixed: the only shape that it takes; a crop is cut to it at its middle, or mirrored at its
-            edges up to it, and repeated in the batch.
+    """A picture, uint8 [H, W, 3] BGR, as a model sees it: its crops, each a batch of one, or of the
+    fixed shape: cut to it at the middle, or mirrored at the edges up to it, and repeated.
     """
     seen = [crop.image for crop in cut(image, region)]
     if fixed is None:

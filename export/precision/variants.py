@@ -39,12 +39,8 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be made.
-
-    Attributes:
-        precisions: of the files.
-        calibration: folder of pictures for int8.
-        labelled: folder to measure the loss of AUC on, `0_real/…` and `1_fake/…`.
+    """What is to be made, with a folder of pictures to calibrate int8 on, and one to measure the
+    loss of AUC on, `0_real/…` and `1_fake/…`.
     """
 
     precisions: tuple[Precision, ...]
