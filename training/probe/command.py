@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -192,7 +193,11 @@ class Probe:
         names = {picture.source for picture in self._train}
         groups = {name: facts.group for name, facts in facts_of(sources, names).items()}
         known, by_group = config.weights, config.false_alarms_of
-        self._factors = {n: known.get(n, known.get(groups.get(n, ""), 1.0)) for n in names}
+        counts = Counter(picture.source for picture in self._train)
+        self._factors = {
+            n: known.get(n, known.get(groups.get(n, ""), 1.0)) * count ** (1 - config.balance)
+            for n, count in counts.items()
+        }
         self._shares = {n: by_group[g] for n, g in groups.items() if g in by_group}
         unknown = {*known, *by_group} - names - {*groups.values()}
         if unknown:

@@ -56,6 +56,13 @@ class ProbeConfig(ModelConfig):
         default={},
         description="Group or source → how much more a source of it counts; groups need --sources.",
     )
+    balance: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="1: every source of a label counts the same; 0: every picture; 0.5: a source "
+        "by the root of its number of pictures.",
+    )
     pair_shares: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
         default=(0.0, 0.03, 0.1),
         min_length=1,
