@@ -74,15 +74,19 @@ def fine(
     return heat(image, regions(image, spec, FINE, patches), FINE, score)[FACING_UP]
 
 
-def split(left: float, right: float) -> Patches:
-    """Maps whose halves say different things."""
+def marked(value: float, part: tuple[slice | int, ...], elsewhere: float = -5.0) -> Patches:
+    """Maps that say one thing in a part of them, and another elsewhere."""
 
     def patches(_: int, shape: tuple[int, int]) -> FloatArray:
-        logits = np.full(shape, right, np.float32)
-        logits[:, : shape[1] // 2] = left
+        logits = np.full(shape, elsewhere, np.float32)
+        logits[part] = value
         return logits
 
     return patches
+
+
+LEFT = np.s_[:, :159]
+"""Half of the fine map of a frame of 480 × 640."""
 
 
 def huds(grid: PatchGrid | None, calibration: Calibration = FAIR) -> tuple[Hud, Hud]:
@@ -143,13 +147,9 @@ def test_a_hot_patch_shows_on_the_pixels_it_came_from(
 
 
 def test_the_corner_patch_reaches_the_corner_of_the_frame() -> None:
-    def corner(_: int, shape: tuple[int, int]) -> FloatArray:
-        logits = np.full(shape, -5.0, np.float32)
-        logits[:4, -4:] = 100
-        return logits
-
     image = flat(480, 640)
-    red = heat(image, regions(image, "native", COARSE, corner), COARSE)
+    found = regions(image, "native", COARSE, marked(100, np.s_[:4, -4:]))
+    red = heat(image, found, COARSE)
     assert red[0, -1] > 30
     assert red[0, 0] == 0
 
@@ -208,7 +208,7 @@ def test_the_tint_is_warm_and_lets_the_picture_through() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_patches_that_are_not_finite_are_no_evidence(bad: float) -> None:
     def mixed(number: int, shape: tuple[int, int]) -> FloatArray:
-        logits = split(10.0, -10.0)(number, shape)
+        logits = marked(10.0, LEFT, -10.0)(number, shape)
         logits[::3, ::2] = bad
         return logits
 
@@ -237,7 +237,7 @@ def test_a_restless_map_does_not_pretend_to_be_sure() -> None:
     image, sharp = flat(480, 640), Calibration(temperature=0.05)
     restless, even = (
         int(heat(image, regions(image, "native", FINE, patches), FINE, 0.9, sharp)[100, 100])
-        for patches in (split(3.0, -3.0), filled(3.0))
+        for patches in (marked(3.0, LEFT, -3.0), filled(3.0))
     )
     assert 10 < restless < 0.7 * even
 
@@ -284,13 +284,9 @@ def test_tiles_show_one_even_map_without_seams(hw: tuple[int, int]) -> None:
 
 
 def test_heat_shows_on_a_picture_of_its_own_colour() -> None:
-    def spot(_: int, shape: tuple[int, int]) -> FloatArray:
-        logits = np.full(shape, -5.0, np.float32)
-        logits[40:90, 150:250] = 30
-        return logits
-
     image = flat(480, 640)
     image[:] = (20, 44, 255)
+    spot = marked(30, np.s_[40:90, 150:250])
     result = saying(image, regions=regions(image, "native", FINE, spot))
     with_heat, without = (draw(result, hud).astype(int) for hud in huds(FINE))
     clear = np.abs(with_heat - without).max(2) > 100
@@ -338,13 +334,9 @@ def drawn(mean: float, deviation: float) -> Patches:
 
 
 def test_a_single_patch_is_a_round_spot() -> None:
-    def one_hot(_: int, shape: tuple[int, int]) -> FloatArray:
-        logits = np.full(shape, -8.0, np.float32)
-        logits[5, 8] = 50.0
-        return logits
-
     image = flat(720, 1280, 0)
-    red = heat(image, regions(image, "center:512", WIDE, one_hot), WIDE, 0.05, SPREAD)
+    found = regions(image, "center:512", WIDE, marked(50, np.s_[5, 8], -8.0))
+    red = heat(image, found, WIDE, 0.05, SPREAD)
     x, y = 384 + int(8.5 * 32), 104 + int(5.5 * 32)
     steps = np.arange(40)
     aside = int((red[y, x + steps] > red[y, x] / 2).sum())
@@ -417,17 +409,13 @@ def paint(cache: HeatCache, item: Result, hud: Hud) -> Image:
     return draw(item, hud, cache.of(item, hud))
 
 
-def same(one: Image, other: Image) -> bool:
-    return np.array_equal(one, other)
-
-
 def test_a_heat_map_is_held_for_a_moment() -> None:
     cache = HeatCache()
     first = paint(cache, clip_frame("left", 0.0), HELD)
-    assert same(first, draw(clip_frame("left", 0.0), HELD))
-    assert same(paint(cache, clip_frame("right", HOLD_S * 0.9), HELD), first)
+    np.testing.assert_array_equal(first, draw(clip_frame("left", 0.0), HELD))
+    np.testing.assert_array_equal(paint(cache, clip_frame("right", HOLD_S * 0.9), HELD), first)
     later = clip_frame("right", HOLD_S * 1.1)
-    assert same(paint(cache, later, HELD), draw(later, HELD))
+    np.testing.assert_array_equal(paint(cache, later, HELD), draw(later, HELD))
 
 
 @pytest.mark.parametrize(
@@ -444,4 +432,4 @@ def test_a_heat_map_is_not_held_over_a_change(change) -> None:  # type: ignore[n
     cache = HeatCache()
     paint(cache, clip_frame("left", 0.0), HELD)
     item, hud = change()
-    assert same(paint(cache, item, hud), draw(item, hud))
+    np.testing.assert_array_equal(paint(cache, item, hud), draw(item, hud))
