@@ -142,38 +142,30 @@ def _levels(
     if width < _LEAST_CELLS * cell:
         width = max(width, cell)
         layer = layer.divided(math.ceil(cell * _PARTS / width))
-    mean, seen, lattice = _smooth(layer, width)
+    smooth = _smooth(layer, width)
+    total, count = np.moveaxis(smooth.cells, 2, 0)
+    mean = np.divide(total, np.maximum(count, _LEAST_COUNT), dtype=np.float32)
+    seen = (count > _LEAST_COUNT).astype(np.uint8)
     _, spread = cv2.meanStdDev(mean, mask=seen)
     temperature = math.hypot(calibration.temperature, float(spread[0, 0]))
     start = calibration.bias + temperature * _logit(calibration.threshold)
     gain = 255 / (_STEEPEST * temperature)
     levels = np.empty(mean.shape, np.uint8)
     cv2.addWeighted(mean, gain, mean, 0, -start * gain, dst=levels, dtype=cv2.CV_8U)
-    return levels * seen, lattice
+    return levels * seen, smooth.lattice
 
 
-def _smooth(layer: Layer, width: float) -> tuple[FloatArray, Levels, Lattice]:
-    """Average under a tent that is `width` pixels wide at half its height.
-
-    Returns the mean logit around each cell; 1 where there was any evidence and 0 where not; where
-    the cells lie.
-    """
-    total, coarse = _tent(layer.total, layer.lattice, width)
-    count, _ = _tent(layer.count, layer.lattice, width)
-    mean = np.divide(total, np.maximum(count, _LEAST_COUNT), dtype=np.float32)
-    return mean, (count > _LEAST_COUNT).astype(np.uint8), coarse
-
-
-def _tent(source: FloatArray, lattice: Lattice, width: float) -> tuple[FloatArray, Lattice]:
+def _smooth(layer: Layer, width: float) -> Layer:
+    """Average under a tent that is `width` pixels wide at half its height."""
     # Two boxes make a tent, at a cost that does not grow with its width.
-    once = _box(source, lattice, width)
+    once, lattice = _box(layer.cells, layer.lattice, width), layer.lattice
     if width >= _FINE_CELLS * max(lattice.cell):
         # Half as many cells each way about the same centres: what lay between two lies on both.
         across, down = lattice.cell
         once = np.ascontiguousarray(once[::2, ::2])
         corner = lattice.left - across / 2, lattice.top - down / 2
         lattice = Lattice(*corner, (2 * across, 2 * down))
-    return _box(once, lattice, width), lattice
+    return Layer(_box(once, lattice, width), lattice)
 
 
 def _box(source: FloatArray, lattice: Lattice, width: float) -> FloatArray:

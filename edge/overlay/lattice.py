@@ -48,17 +48,16 @@ class Lattice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """Patch logits summed up in cells: the finite ones in each, and how many; float32 [h, w]."""
+    """Patch logits summed up in cells: float32 [h, w, 2], the finite ones and how many they are."""
 
-    total: FloatArray
-    count: FloatArray
+    cells: FloatArray
     lattice: Lattice
 
     def divided(self, parts: int) -> Layer:
         """The same, each cell cut into parts × parts of its value."""
         across, down = self.lattice.cell
         lattice = Lattice(self.lattice.left, self.lattice.top, (across / parts, down / parts))
-        return Layer(_repeated(self.total, parts), _repeated(self.count, parts), lattice)
+        return Layer(self.cells.repeat(parts, axis=0).repeat(parts, axis=1), lattice)
 
 
 def of_one_scale(regions: Sequence[Region]) -> list[list[Region]]:
@@ -147,7 +146,7 @@ def _finite(patches: FloatArray, lattice: Lattice) -> Layer:
     """Patch logits, without those that are not finite."""
     finite = np.isfinite(patches)
     kept = np.clip(np.where(finite, patches, np.float32(0)), -_LARGEST_LOGIT, _LARGEST_LOGIT)
-    return Layer(kept, finite.astype(np.float32), lattice)
+    return Layer(np.stack([kept, finite], axis=2, dtype=np.float32), lattice)
 
 
 def _refinement(places: Sequence[Pair], cell: Pair) -> int:
@@ -163,13 +162,8 @@ def _sum_up(layers: Sequence[Layer], places: Sequence[Pair], parts: int) -> Laye
     """Add layers up, each at its place in cells; the cells of the sum are `parts` times smaller."""
     fine = [layer.divided(parts) for layer in layers]
     starts = [(round(y * parts), round(x * parts)) for x, y in places]
-    ends = [np.add(start, each.total.shape) for start, each in zip(starts, fine, strict=True)]
-    total, count = np.zeros((2, *np.max(ends, axis=0)), np.float32)
+    ends = [np.add(start, each.cells.shape[:2]) for start, each in zip(starts, fine, strict=True)]
+    cells = np.zeros((*np.max(ends, axis=0), 2), np.float32)
     for layer, (top, left), (bottom, right) in zip(fine, starts, ends, strict=True):
-        total[top:bottom, left:right] += layer.total
-        count[top:bottom, left:right] += layer.count
-    return Layer(total, count, fine[0].lattice)
-
-
-def _repeated(source: FloatArray, parts: int) -> FloatArray:
-    return source if parts == 1 else source.repeat(parts, axis=0).repeat(parts, axis=1)
+        cells[top:bottom, left:right] += layer.cells
+    return Layer(cells, fine[0].lattice)
