@@ -20,18 +20,17 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C (nothing is written then
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from edge.backends import open_backend
 from edge.errors import MissingDependency, ModelError, SinkError, UsageError
 from edge.files import write_whole
 from edge.manifest import METADATA_KEY, Calibration, Figure
 from edge.signals import stop_signals
-from edge.terminal import console, positive
+from edge.terminal import console
 from edge.weights import find_model, shipped
 from training.calibration import (
     AT_THRESHOLD,
@@ -44,12 +43,12 @@ from training.calibration import (
     with_threshold,
 )
 from training.degrade import COLUMNS, UNTOUCHED
-from training.evaluation.judge import JudgeOptions, judge
+from training.evaluation.judge import judge
 from training.evaluation.metrics import Flags, called, share_estimate
 from training.evaluation.options import (
     add_material_arguments,
-    add_workers_argument,
     find_material,
+    number,
     results_console,
 )
 from training.evaluation.record import Evaluation, Record
@@ -79,7 +78,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", type=Path, nargs="+", metavar="DATA", help="folders of labelled files"
     )
-    add_material_arguments(parser)
     parser.add_argument(
         "--photographs-only",
         action="store_true",
@@ -98,10 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="CARD.json of a checkpoint (default: its own, which is replaced), or NEW.onnx",
     )
-    add_workers_argument(parser)
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads per operator (default: all cores)"
-    )
+    add_material_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -129,27 +124,27 @@ def run(args: argparse.Namespace) -> int:
             _warn_of_few(len(evaluation.pictures))
             kept = [f for f in carrier.validation if f.metric not in AT_THRESHOLD]
             measured = (*kept, *measured)
-        write_whole(carrier.output, carrier.rewritten(calibration, measured))
+        update = {"calibration": calibration, "validation": measured}
+        write_whole(carrier.output, carrier.rewritten(update))
         text = f"{carrier.output}: calibration and figures written"
         console().print(text, markup=False, soft_wrap=True)
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Carrier:
+class Carrier(NamedTuple):
     """A model that says of itself how its logits are read.
 
     Attributes:
         calibration: as it is now.
         validation: its figures of quality now.
         output: the file that a new calibration goes into.
-        rewritten: the content of `output` with another calibration and other figures.
+        rewritten: the content of `output` with other values in its card or manifest.
     """
 
     calibration: Calibration
     validation: tuple[Figure, ...]
     output: Path
-    rewritten: Callable[[Calibration, tuple[Figure, ...]], bytes]
+    rewritten: Callable[[Mapping[str, object]], bytes]
 
 
 def open_carrier(text: str, output: Path | None) -> Carrier:
@@ -178,8 +173,7 @@ def _checkpoint(path: Path, output: Path | None) -> Carrier:
 
     _, card = load_checkpoint(path)
 
-    def rewritten(calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
-        update = {"calibration": calibration, "validation": validation}
+    def rewritten(update: Mapping[str, object]) -> bytes:
         return (card.model_copy(update=update).model_dump_json(indent=2) + "\n").encode()
 
     return Carrier(card.calibration, card.validation, output or card_path(path), rewritten)
@@ -201,8 +195,7 @@ def _model_file(path: Path, output: Path | None) -> Carrier:
         raise MissingDependency("onnx", "write a model file", INSTALL) from error
     proto = onnx.load_model_from_string(path.read_bytes())
 
-    def rewritten(calibration: Calibration, validation: tuple[Figure, ...]) -> bytes:
-        update = {"calibration": calibration, "validation": validation}
+    def rewritten(update: Mapping[str, object]) -> bytes:
         for entry in proto.metadata_props:
             if entry.key == METADATA_KEY:
                 entry.value = manifest.model_copy(update=update).to_json()
@@ -225,11 +218,12 @@ def _warn_of_few(photographs: int) -> None:
 
 def _record(args: argparse.Namespace) -> Record:
     with open_scorer(args.model, ModelOptions(threads=args.threads)) as scorer:
-        material = find_material(args.data, args.split, args.layout, args.photographs_only)
+        material = find_material(args, args.photographs_only)
         with progress_bar() as progress:
             task = progress.add_task("scoring", total=len(material.entries), note="")
-            options = JudgeOptions(tuple(COLUMNS), workers=args.workers)
-            record = judge([scorer], material, options, partial(progress.advance, task))
+            advance = partial(progress.advance, task)
+            columns = tuple(COLUMNS)
+            record = judge([scorer], material, columns, workers=args.workers, on_entry=advance)
     for reason in record.rejected[len(material.rejected) :]:
         console().print(f"left out: {reason}", markup=False, soft_wrap=True)
     lost = sum(None in logits for logits in zip(*record.models[0].logits.values(), strict=True))
@@ -278,10 +272,6 @@ def _shares(parts: Iterable[Mapping[str, Flags]]) -> list[str]:
 
 
 def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < 1:
+    if not 0 <= number(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, found {text!r}.")
-    return value
+    return number(text)

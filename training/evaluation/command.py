@@ -18,8 +18,8 @@ Exit codes: 0 every model scored every picture, 1 some failed or a card is stale
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -30,18 +30,17 @@ from edge.files import write_whole
 from edge.manifest import Preprocessing
 from edge.regions import SYNTAX
 from edge.signals import stop_signals
-from edge.terminal import console, positive
+from edge.terminal import console
 from edge.weights import shipped
 from training.degrade import COLUMNS
-from training.evaluation.judge import JudgeOptions, judge
+from training.evaluation.judge import judge
 from training.evaluation.options import (
     add_material_arguments,
-    add_workers_argument,
     find_material,
-    finite_above_0,
+    number,
     results_console,
 )
-from training.evaluation.record import Record
+from training.evaluation.record import Record, facts_of, read_sources
 from training.evaluation.report import (
     about,
     grids,
@@ -53,8 +52,7 @@ from training.evaluation.report import (
     write_report,
 )
 from training.evaluation.scorers import ModelOptions, open_scorers, training_installed
-from training.evaluation.sources import facts_of, read_sources
-from training.evaluation.summary import Summary, read_summary, steps, summarise, write_summary
+from training.evaluation.summary import Summary, read_summary, summarise, write_summary
 from training.progress import progress_bar
 
 FAILED = 1
@@ -65,13 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="*", metavar="MODEL|DATA", help="models and folders of labelled files"
     )
-    add_material_arguments(parser)
     parser.add_argument(
         "--columns", metavar="A,B", help=f"degradations (default: all of {', '.join(COLUMNS)})"
     )
     parser.add_argument(
         "--fps",
-        type=finite_above_0,
+        type=_above_0,
         default=2.0,
         metavar="F",
         help="frames per second taken from videos (default: %(default)g)",
@@ -85,12 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F.json",
         help="list of sources with group, year and matched source, for tables by these",
     )
-    add_workers_argument(parser)
+    add_material_arguments(parser)
     group = parser.add_argument_group("models")
     group.add_argument("--region", metavar="R", help=f"{SYNTAX} (default: each model's own)")
-    group.add_argument(
-        "--threads", type=positive, metavar="N", help="threads per operator (default: all cores)"
-    )
     group.add_argument("--architecture", metavar="A", help="of .pth files, such as tiny_ladeda")
     group.add_argument(
         "--preprocessing", metavar="P", help=f"of .pth files: {', '.join(get_args(Preprocessing))}"
@@ -176,51 +170,52 @@ def _read(args: argparse.Namespace) -> tuple[Summary, Record | None]:
 
 
 def _evaluated(args: argparse.Namespace) -> tuple[Summary, Record]:
-    models, folders = _sorted_out(args.paths)
-    columns = choose_columns(args.columns)
+    paths = args.paths  # a shipped name stands before a folder of that name
+    args.data = [Path(p) for p in paths if Path(p).is_dir() and p not in shipped()]
+    models = [p for p in paths if p in shipped() or not Path(p).is_dir()]
+    if not args.data or not models:
+        lacking = "a folder of labelled files" if not args.data else "a model"
+        raise UsageError(f"expected at least one model and one folder of data; {lacking} lacks.")
+    columns = _columns(args.columns)
     sources = read_sources(args.sources) if args.sources else {}
     options = ModelOptions(args.region, args.architecture, args.preprocessing, args.threads)
     with ExitStack() as stack:
         scorers = stack.enter_context(open_scorers(models, options))
-        material = find_material(folders, args.split, args.layout)
+        material = find_material(args)
         progress = stack.enter_context(progress_bar())
-        advance = progress.advance
         task = progress.add_task("scoring", total=len(material.entries), note="")
-        rates = JudgeOptions(columns, args.fps, args.workers, args.seed)
-        record = judge(scorers, material, rates, partial(advance, task), sources)
-        task = progress.add_task("computing intervals", total=steps(record), note="")
-        return summarise(record, on_step=partial(advance, task)), record
+        record = judge(
+            scorers,
+            material,
+            columns,
+            fps=args.fps,
+            workers=args.workers,
+            seed=args.seed,
+            sources=sources,
+            on_entry=partial(progress.advance, task),
+        )
+    with console().status("computing intervals"):
+        return summarise(record), record
 
 
-def choose_columns(text: str | None) -> tuple[str, ...]:
-    """The columns that a person names, in the order of `COLUMNS`.
-
-    Args:
-        text: names with commas between; None for all.
-
-    Raises:
-        UsageError: a name is not known.
-    """
+def _columns(text: str | None) -> tuple[str, ...]:
+    """The columns that a person names with commas between, in the usual order; None for all."""
     if text is None:
         return tuple(COLUMNS)
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in COLUMNS]
     if unknown or not wanted:
         raise UsageError(
-            f"--columns: {unknown[0] if unknown else text!r} is no degradation. Expected some of "
+            f"--columns: {(unknown or [text])[0]!r} is no degradation. Expected some of "
             f"{', '.join(COLUMNS)}, with commas between."
         )
     return tuple(name for name in COLUMNS if name in wanted)
 
 
-def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """Models and folders of data, in order; a shipped name stands before a folder of that name."""
-    folders = [Path(p) for p in paths if Path(p).is_dir() and p not in shipped()]
-    models = [p for p in paths if p in shipped() or not Path(p).is_dir()]
-    if not folders or not models:
-        lacking = "a folder of labelled files" if not folders else "a model"
-        raise UsageError(f"expected at least one model and one folder of data; {lacking} lacks.")
-    return models, folders
+def _above_0(text: str) -> float:
+    if not 0 < number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}.")
+    return number(text)
 
 
 def _write(args: argparse.Namespace, summary: Summary, record: Record | None) -> None:

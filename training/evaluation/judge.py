@@ -14,6 +14,7 @@ from functools import partial
 from itertools import groupby
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import NamedTuple
 
 from edge.errors import ModelError, RegionError, SourceError
 from edge.schema import code_commit
@@ -22,70 +23,53 @@ from edge.types import Image
 from training.data.folders import LABEL_WORDS
 from training.degrade import COLUMNS
 from training.evaluation.material import Entry, Material
-from training.evaluation.record import Item, Record, ScoredModel, now
+from training.evaluation.record import Item, Record, ScoredModel, SourceFacts, facts_of, now
 from training.evaluation.scorers import Scorer
-from training.evaluation.sources import SourceFacts, facts_of
 from training.faces.sampling import sampled
 from training.loading_process import leave_signals_to_parent
-
-Versions = Mapping[str, Image]
-"""Degradation → the picture after it, uint8 [H, W, 3] BGR."""
 
 _AHEAD = 2
 """Pictures that are prepared ahead per process; bounds the memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeOptions:
-    """Names in `COLUMNS`, frames per second taken from videos, processes that prepare pictures (0
-    for none of their own), and the seed of the intervals, for the record.
-    """
-
-    columns: tuple[str, ...]
-    fps: float = 2.0
-    workers: int = 0
-    seed: int = 0
-
-
 @dataclass(slots=True)
 class _Scores:
-    """The logits of one model so far, by frame and degradation; NaN for none."""
+    """The logits of one model so far, [frame][degradation]; None where it gave no finite one."""
 
     scorer: Scorer
-    frames: list[dict[str, float]] = field(default_factory=list)
+    frames: list[list[float | None]] = field(default_factory=list)
     failure: str | None = None
 
-    def add(self, versions: Versions) -> None:
-        self.frames.append({name: self._logit(image) for name, image in versions.items()})
-
-    def _logit(self, image: Image) -> float:
+    def logit(self, image: Image) -> float | None:
         try:
             logit = self.scorer.logit(image)
             problem = f"a logit is {logit}."
         except RegionError as error:  # one picture that is too small must not cost the others
             logit, problem = math.nan, str(error)
-        if not math.isfinite(logit):
-            self.failure = self.failure or problem
-            return math.nan
-        return logit
+        if math.isfinite(logit):
+            return logit
+        self.failure = self.failure or problem
+        return None
 
     def model(self, columns: Sequence[str]) -> ScoredModel:
-        if not any(math.isfinite(x) for frame in self.frames for x in frame.values()):
+        if all(logit is None for frame in self.frames for logit in frame):
             name = self.scorer.facts.name
             raise ModelError(f"{name} gave no finite logit for any picture: {self.failure}")
-        logits: dict[str, list[float | None]] = {
-            name: [x if math.isfinite(x := f[name]) else None for f in self.frames]
-            for name in columns
-        }
+        by_column = zip(*self.frames, strict=True)
+        logits = {name: list(x) for name, x in zip(columns, by_column, strict=True)}
         return ScoredModel(**dict(self.scorer.facts), logits=logits, failure=self.failure)
 
 
 def judge(
     scorers: Sequence[Scorer],
     material: Material,
-    options: JudgeOptions,
-    on_entry: Callable[[], None] = lambda: None,
+    columns: tuple[str, ...],
+    *,
+    fps: float = 2.0,
+    workers: int = 0,
+    seed: int = 0,
     sources: Mapping[str, SourceFacts] | None = None,
+    on_entry: Callable[[], None] = lambda: None,
 ) -> Record:
     """Score every picture and every sampled frame under each degradation with each model.
 
@@ -95,9 +79,12 @@ def judge(
     Args:
         scorers: open; at least one.
         material: from `open_material`.
-        options: columns, rate, processes.
-        on_entry: called after each file.
+        columns: names in `COLUMNS`.
+        fps: frames per second taken from videos.
+        workers: processes that prepare pictures; 0 for none.
+        seed: of the intervals, for the record.
         sources: what is known of them, for the record.
+        on_entry: called after each file.
 
     Raises:
         SourceError: nothing of a label of the material can be read.
@@ -107,61 +94,65 @@ def judge(
     scores = [_Scores(scorer) for scorer in scorers]
     items: list[Item] = []
     rejected = [file.reason for file in material.rejected]
-    stream = prepared(material.entries, options.columns, options.fps, options.workers)
-    for index, group in groupby(stream, key=lambda part: part.entry):
-        frames, reason = 0, None
-        for part in group:
-            reason = reason or part.reason
-            if part.versions is not None:
-                frames += 1
-                for model in scores:
-                    model.add(part.versions)
-        entry = material.entries[index]
-        if reason is None:
-            items.append(
-                Item(
-                    data=entry.data,
-                    path=entry.picture.path.relative_to(material.data[entry.data]).as_posix(),
-                    label=1 if entry.picture.label else 0,
-                    source=entry.picture.source,
-                    video=entry.video,
-                    frames=frames,
-                )
-            )
+    stream = prepared(material.entries, columns, fps, workers)
+    for index, parts in groupby(stream, key=lambda part: part.entry):
+        frames, reasons = [], []
+        for part in parts:
+            if part.versions is None:
+                reasons += [part.reason] if part.reason else []
+            else:
+                frames.append([[model.logit(image) for image in part.versions] for model in scores])
+        if reasons:
+            rejected.append(reasons[0])
         else:
-            rejected.append(reason)
-            for model in scores:
-                del model.frames[len(model.frames) - frames :]
+            items.append(_item(material, index, len(frames)))
+            for place, model in enumerate(scores):
+                model.frames += [frame[place] for frame in frames]
         on_entry()
-    for label in sorted({entry.picture.label for entry in material.entries}):
-        if not any(item.label == label for item in items):
-            first = f" The first of {len(rejected)} left out: {rejected[0]}" if rejected else ""
-            raise SourceError(
-                f"none of the {LABEL_WORDS[label]} can be read, so nothing can be judged.{first}"
-            )
+    _require_labels(material, items, rejected)
     return Record(
         time=started,
         commit=code_commit(),
-        seed=options.seed,
-        fps=options.fps if any(item.video for item in items) else None,
-        columns=options.columns,
+        seed=seed,
+        fps=fps if any(item.video for item in items) else None,
+        columns=columns,
         data=tuple(str(path) for path in material.data),
-        sources=facts_of(dict(sources or {}), {item.source for item in items}),
+        sources=facts_of(sources or {}, {item.source for item in items}),
         items=tuple(items),
         rejected=tuple(rejected),
-        models=tuple(model.model(options.columns) for model in scores),
+        models=tuple(model.model(columns) for model in scores),
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """One picture or frame under each degradation, or why its whole file is left out.
+def _item(material: Material, index: int, frames: int) -> Item:
+    entry = material.entries[index]
+    return Item(
+        data=entry.data,
+        path=entry.picture.path.relative_to(material.data[entry.data]).as_posix(),
+        label=1 if entry.picture.label else 0,
+        source=entry.picture.source,
+        video=entry.video,
+        frames=frames,
+    )
 
-    `entry` is the file's index; `versions` is None at its end, where `reason` says what is wrong.
+
+def _require_labels(material: Material, items: Sequence[Item], rejected: Sequence[str]) -> None:
+    labels = {entry.picture.label for entry in material.entries}
+    for label in sorted(labels - {item.label for item in items}):
+        first = f" The first of {len(rejected)} left out: {rejected[0]}" if rejected else ""
+        raise SourceError(
+            f"none of the {LABEL_WORDS[label]} can be read, so nothing can be judged.{first}"
+        )
+
+
+class Prepared(NamedTuple):
+    """One picture or frame of the entry of this index under each degradation.
+
+    `versions` is None at the file's end, where `reason` says what is wrong with it.
     """
 
     entry: int
-    versions: Versions | None
+    versions: tuple[Image, ...] | None
     reason: str | None = None
 
 
@@ -173,7 +164,7 @@ def prepared(
     Raises:
         SourceError: a process died.
     """
-    jobs = _jobs(entries, tuple(columns), fps)
+    jobs = _jobs(entries, columns, fps)
     if not workers:
         yield from (job() for job in jobs)
         return
@@ -205,7 +196,7 @@ def prepared(
 
 
 def _jobs(
-    entries: Sequence[Entry], columns: tuple[str, ...], fps: float
+    entries: Sequence[Entry], columns: Sequence[str], fps: float
 ) -> Iterator[Callable[[], Prepared]]:
     for index, entry in enumerate(entries):
         reason = None
@@ -220,9 +211,9 @@ def _jobs(
         yield partial(Prepared, index, None, reason)
 
 
-def _prepare(entry: int, columns: tuple[str, ...], source: Path | Image) -> Prepared:
+def _prepare(entry: int, columns: Sequence[str], source: Path | Image) -> Prepared:
     try:
         image = read_image(source) if isinstance(source, Path) else source
     except SourceError as error:  # it was sound when it was found
         return Prepared(entry, None, str(error))
-    return Prepared(entry, {name: COLUMNS[name](image) for name in columns})
+    return Prepared(entry, tuple(COLUMNS[name](image) for name in columns))

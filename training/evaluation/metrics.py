@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -127,7 +127,7 @@ def uncertain(logits: Logits, calibration: Calibration) -> Flags:
 
 
 def estimate(value: float, draws: Draws) -> Estimate | None:
-    """A value with its percentile interval; None where either is not defined."""
+    """A value with its percentile interval over draws; None where either is not defined."""
     usable = draws[np.isfinite(draws)]
     if not math.isfinite(value) or not len(usable):
         return None
@@ -206,13 +206,9 @@ def resample(
     return Resampled(values, {**drawn, MEAN: mean})
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How much higher a measure is for one model than for another on the same pictures.
-
-    Attributes:
-        estimate: the difference with its interval.
-        p: two-sided, that of no difference; at least 2 / (draws + 1), at most 1.
+class Difference(NamedTuple):
+    """How much higher a measure is for one model than for another, and the two-sided p of no
+    difference, at least 2 / (draws + 1).
     """
 
     estimate: Estimate
@@ -234,14 +230,27 @@ def difference(a: Resampled, b: Resampled, row: str = MEAN, metric: str = AUC) -
     return Difference(found, min(1.0, 2 * (rarer + 1) / (len(gaps) + 1)))
 
 
-def matched_auc(reals: Logits, fakes: Logits, seed: int, draws: int = DRAWS) -> Estimate | None:
-    """AUC of one source against another, with an interval that resamples the pictures of both."""
-    if not len(reals) or not len(fakes):
-        return None
-    rng = np.random.default_rng(seed)
-    weights = [resampled(len(x), rng, np.full(draws, len(x))) for x in (reals, fakes)]
-    point = measure(reals, fakes, Calibration())[AUC]
-    return estimate(float(point[0]), measure(reals, fakes, Calibration(), *weights)[AUC])
+def clustered(
+    sides: Sequence[Logits],
+    calibration: Calibration,
+    seed: int,
+    clusters: Sequence[npt.NDArray[np.intp]] | None = None,
+) -> tuple[Estimate | None, Estimate | None]:
+    """AUC and balanced accuracy of one source against another; None where a side is empty.
+
+    The intervals draw clusters (a video's faces), numbered from 0; without them, pictures.
+    """
+    if not all(map(len, sides)):
+        return None, None
+    rng, weights = np.random.default_rng(seed), []
+    for cluster in clusters or [np.arange(len(x)) for x in sides]:
+        count = int(cluster.max()) + 1
+        weights.append(resampled(count, rng, np.full(DRAWS, count))[:, cluster])
+    reals, fakes = sides
+    point, drawn = (measure(reals, fakes, calibration, *w) for w in ((), weights))
+    balanced = [(values[ON_REAL] + values[ON_FAKE]) / 2 for values in (point, drawn)]
+    auc = estimate(float(point[AUC][0]), drawn[AUC])
+    return auc, estimate(float(balanced[0][0]), balanced[1])
 
 
 def share_estimate(flags: Mapping[str, Flags], seed: int, draws: int = DRAWS) -> Estimate | None:

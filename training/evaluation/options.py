@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
-from edge.terminal import console
+from edge.terminal import console, positive
 from training.data.layouts import AUTO, LAYOUTS, TEST, VAL
 from training.evaluation.material import Material, open_material
 from training.progress import print_rejected, progress_bar
@@ -19,7 +17,7 @@ PIPE_WIDTH = 200
 
 
 def add_material_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --split and --layout."""
+    """Add --split, --layout, --workers and --threads."""
     parser.add_argument(
         "--split",
         metavar="NAME",
@@ -31,41 +29,34 @@ def add_material_arguments(parser: argparse.ArgumentParser) -> None:
         default=AUTO,
         help="how the data sets lie in folders (default: %(default)s)",
     )
-
-
-def add_workers_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --workers."""
     parser.add_argument(
         "--workers",
-        type=not_negative,
+        type=_not_negative,
         default=0,
         metavar="N",
         help="processes that degrade pictures ahead of the models (default: none)",
     )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="threads per operator (default: all cores)"
+    )
 
 
-def not_negative(text: str) -> int:
-    """An argparse type: a whole number from 0 on."""
+def _not_negative(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {text!r}.")
     return int(text)
 
 
-def finite_above_0(text: str) -> float:
-    """An argparse type: a finite number above 0."""
+def number(text: str) -> float:
+    """A number; NaN, which is within no bounds, where it is none."""
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = 0.0
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}.")
-    return value
+        return math.nan
 
 
-def find_material(
-    folders: Sequence[Path], split: str | None, layout: str, photographs_only: bool = False
-) -> Material:
-    """`open_material`, and a line on what was found and what is left out."""
+def find_material(args: argparse.Namespace, photographs_only: bool = False) -> Material:
+    """`open_material` of `args.data`, and a line on what was found and what is left out."""
     out = console()
     with progress_bar() as progress:
         task = progress.add_task("reading the data", total=None, note="")
@@ -73,7 +64,7 @@ def find_material(
         def on_file(total: int) -> None:
             progress.update(task, advance=1, total=total)
 
-        material = open_material(folders, split, layout, on_file, photographs_only)
+        material = open_material(args.data, args.split, args.layout, on_file, photographs_only)
     out.print(material.describe(), markup=False, soft_wrap=True)
     print_rejected(out, material.rejected)
     return material

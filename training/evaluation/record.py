@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from typing_extensions import Self
 
 from edge.errors import UsageError
 from edge.manifest import Calibration
 from edge.schema import Strict
 from training.data.folders import Picture
-from training.evaluation.sources import SourceFacts
 
 FILE = "evaluation.json"
 NAMED = 12
 """Sources of a label that are named one by one at most."""
 
 Logits = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +116,33 @@ def auc(reals: Logits, fakes: Logits) -> float:
     return float(roc_auc_score(labels, np.concatenate([reals, fakes])))
 
 
+class SourceFacts(BaseModel):
+    """What a list of sources says of one; keys that are not named here are passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str = Field(validation_alias=AliasChoices("name", "source"))
+    kind: str = Field(default="still", description="still or clip.")
+    group: str = Field(default="", description="Family of the generator, or kind of photograph.")
+    generator: str = ""
+    year: int | None = Field(default=None, description="Of the generator.")
+    matched: str | None = Field(
+        default=None, description="Source of the other label with the same content or style."
+    )
+
+
+def read_sources(path: Path) -> dict[str, SourceFacts]:
+    """Name → facts, from a JSON list of objects with `name` (or `source`); else a UsageError."""
+    adapter = TypeAdapter(list[SourceFacts])
+    return {row.name: row for row in parsed(adapter, path, "a JSON list of sources with names")}
+
+
+def facts_of(sources: Mapping[str, SourceFacts], names: Iterable[str]) -> dict[str, SourceFacts]:
+    """The facts of those sources that the list knows; FOLDER/SOURCE goes by SOURCE."""
+    found = ((name, sources.get(name) or sources.get(name.rpartition("/")[2])) for name in names)
+    return {name: facts for name, facts in found if facts is not None}
+
+
 class Item(Strict):
     """One labelled picture or video."""
 
@@ -185,42 +219,35 @@ class Record(Strict):
         With `single_frames` each frame stands as a picture of its own.
         """
         pictures = [Picture(self.path(i), i.label, i.source) for i in self.items]
+        item_of = np.repeat(np.arange(len(pictures)), [item.frames for item in self.items])
+        flat = {name: model.flat(name) for name in self.columns}
         if single_frames:
-            counts = [item.frames for item in self.items]
-            pictures = [p for p, n in zip(pictures, counts, strict=True) for _ in range(n)]
-            return Evaluation(tuple(pictures), {name: model.flat(name) for name in self.columns})
-        ends = list(accumulate(item.frames for item in self.items))
-        logits = {}
-        for name in self.columns:
-            parts = np.split(model.flat(name), ends[:-1])
-            logits[name] = np.array([_mean(part) for part in parts])
-        return Evaluation(tuple(pictures), logits)
+            return Evaluation(tuple(pictures[i] for i in item_of), flat)
+        means = {}
+        for name, logits in flat.items():
+            given = np.isfinite(logits)
+            count = np.bincount(item_of[given], minlength=len(pictures))
+            total = np.bincount(item_of[given], logits[given], len(pictures))
+            means[name] = np.where(count > 0, total / np.maximum(count, 1), math.nan)
+        return Evaluation(tuple(pictures), means)
 
 
-def read_record(path: Path) -> Record:
-    """Read an `evaluation.json`.
+def parsed(adapter: TypeAdapter[T], path: Path, expected: str) -> T:
+    """Read a JSON file.
 
     Raises:
-        UsageError: absent, not such a file, of another schema, or broken.
+        UsageError: absent, or not what was expected.
     """
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return adapter.validate_json(path.read_bytes())
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole"
-        raise UsageError(
-            f"{path}: expected an {FILE} of 'patchwatch evaluate' with schema 1 or 2; "
-            f"{key}: {first['msg']}."
-        ) from error
+        raise UsageError(f"{path}: expected {expected}; {key}: {first['msg']}.") from error
 
 
 def now() -> str:
     """The time, UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _mean(logits: Logits) -> float:
-    finite = logits[np.isfinite(logits)]
-    return float(finite.mean()) if len(finite) else math.nan

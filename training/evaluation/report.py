@@ -1,17 +1,16 @@
 """What people read of an evaluation, all from its figures: tables, report.md, a model card.
 
 A table of a Markdown file (a model card) stands between `<!-- figures:begin NAME -->` and
-`<!-- figures:end -->`. NAME is one of `card_tables`: `about`, `false alarms per source`,
-`differences`, `uncertain`, `matched`, `years`, a measure (mean per generator), or a measure and
-`per generator`.
+`<!-- figures:end -->`. NAME is `about` or one of `tables`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from rich import box
 from rich.table import Table
@@ -25,26 +24,23 @@ from training.evaluation.summary import ColumnFigures, Summary, read_summary
 
 PAGE = "report.md"
 HEADING = "# Patchwatch evaluation"
-NOT_DEFINED, NOT_MEASURED = "n/a", "Not measured."
+NOT_DEFINED = "n/a"
 FEW_SOURCES = 5
 _RATIOS = (AUC, AP)
 """Written as 0.912; the other measures are shares, written as 91.2 %."""
+
+_ALARMS, _FRAMES, _DIFFERENCES = "false alarms per source", "single frames", "differences"
+_GROUPED = ("uncertain", "false alarms per group", "matched", "years")
+_SHOWN = (AUC, _FRAMES, f"{AUC} per generator", _ALARMS, *_GROUPED, _DIFFERENCES)
+"""Of `tables`, those of terminal and report."""
 
 _BEGIN = re.compile(r"<!-- figures:begin (.+?) -->")
 _END = "<!-- figures:end -->"
 _BLOCK = re.compile(rf"({_BEGIN.pattern}\n)(.*?)({re.escape(_END)})", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table of text.
-
-    Attributes:
-        title: what it shows.
-        head: names of the columns.
-        rows: as many cells each.
-        words: how many columns from the left hold words, not figures.
-    """
+class Grid(NamedTuple):
+    """A table of text, whose first `words` columns hold words, not figures."""
 
     title: str
     head: tuple[str, ...]
@@ -71,69 +67,39 @@ class Grid:
         return f"### {self.title[0].upper()}{self.title[1:]}\n\n{self.markdown()}"
 
 
+def tables(summary: Summary) -> dict[str, Grid]:
+    """Name in a marker → table; one of what was not measured has no rows."""
+    by_model, by_row = partial(_by_model, summary), partial(_by_row, summary)
+    year = "AUC against all photographs, mean per year of the generator"
+    above = "photographs above the threshold"
+    made = {
+        _FRAMES: by_model("AUC of single frames, mean per generator", lambda c: c.frame_auc),
+        _ALARMS: by_row(above, lambda c: {**c.photographs, "all": c.false_alarms}, "", 0),
+        "uncertain": by_row("uncertain verdicts", lambda c: c.uncertain),
+        "false alarms per group": by_row(above, lambda c: c.groups),
+        "matched": by_row("AUC against the matched source", lambda c: c.matched, AUC),
+        "years": by_row(year, lambda c: c.years, AUC),
+        _DIFFERENCES: _differences(summary),
+    }
+    if summary.fps is None:
+        made[_FRAMES] = made[_FRAMES]._replace(rows=())
+    for metric in METRICS:
+        made[metric] = by_model(f"{metric}, mean per generator", _mean_of(metric), metric)
+        title = f"{metric} of each generator against all photographs"
+        made[f"{metric} per generator"] = by_row(title, _generators_of(metric), metric, 1)
+    return made
+
+
 def grids(summary: Summary) -> Iterator[Grid]:
-    """All tables but those of every measure of every generator."""
-    yield mean_grid(summary, AUC)
-    if summary.fps is not None:
-        title = "AUC of single frames, mean per generator"
-        yield _by_model(summary, title, lambda column: _ratio(column.frame_auc))
-    yield generator_grid(summary, AUC)
-    yield alarms_grid(summary)
-    yield from (grid for _, grid in _extra_grids(summary))
-    if summary.comparisons:
-        yield comparison_grid(summary)
+    """The tables of terminal and report: all but those of every measure of every generator."""
+    made = tables(summary)
+    yield from (made[name] for name in _SHOWN if made[name].rows)
     for model in summary.models:
         rows = tuple(
             (name, *(_value(column.mean[m], m) for m in METRICS))
             for name, column in model.columns.items()
         )
-        title = f"{model.name}, mean per generator"
-        yield Grid(title, ("degradation", *METRICS), rows, 1)
-
-
-def _extra_grids(summary: Summary) -> Iterator[tuple[str, Grid]]:
-    """Name in a marker and table of what older files and unlisted sources do not have."""
-    year = "AUC against all photographs, mean per year of the generator"
-    tables: tuple[tuple[str, str, Callable[[ColumnFigures], Mapping[str, object]], str], ...] = (
-        ("uncertain", "uncertain verdicts", lambda c: c.uncertain, ""),
-        ("false alarms per group", "photographs above the threshold", lambda c: c.groups, ""),
-        ("matched", "AUC against the matched source", lambda c: c.matched, AUC),
-        ("years", year, lambda c: c.years, AUC),
-    )
-    for name, title, part, metric in tables:
-        grid = _by_row(summary, title, part, metric)
-        if grid.rows:
-            yield name, grid
-
-
-def mean_grid(summary: Summary, metric: str) -> Grid:
-    """Models by degradations: the mean over generators, with its interval."""
-    title = f"{metric}, mean per generator"
-    return _by_model(summary, title, lambda column: interval_text(column.mean[metric], metric))
-
-
-def generator_grid(summary: Summary, metric: str) -> Grid:
-    """Generators and models by degradations."""
-    title = f"{metric} of each generator against all photographs"
-    return _by_row(
-        summary, title, lambda c: {n: f[metric] for n, f in c.generators.items()}, metric, 1
-    )
-
-
-def alarms_grid(summary: Summary) -> Grid:
-    """Photograph sources and models by degradations: the share above the model's threshold."""
-    title = "photographs above the threshold"
-    return _by_row(summary, title, lambda c: {**c.photographs, "all": c.false_alarms}, "", 0)
-
-
-def comparison_grid(summary: Summary) -> Grid:
-    """Pairs of models under each degradation."""
-    rows = tuple(
-        (f"{pair.a} − {pair.b}", pair.column, _signed(pair.difference), _ratio(pair.p))
-        for pair in summary.comparisons
-    )
-    head = ("models", "degradation", "difference of the mean AUC", "p")
-    return Grid("paired comparison", head, rows, 2)
+        yield Grid(f"{model.name}, mean per generator", ("degradation", *METRICS), rows, 1)
 
 
 def detail_grids(summary: Summary) -> Iterator[Grid]:
@@ -149,8 +115,60 @@ def detail_grids(summary: Summary) -> Iterator[Grid]:
             yield Grid(f"{model.name}, {column}", head, rows, 1)
 
 
-def model_grid(summary: Summary) -> Grid:
-    """The models and their calibrations."""
+def _by_model(
+    summary: Summary, title: str, cell: Callable[[ColumnFigures], object], metric: str = AUC
+) -> Grid:
+    rows = tuple(
+        (m.name, *(_cell(cell(m.columns[c]), metric) for c in summary.columns))
+        for m in summary.models
+    )
+    return Grid(title, ("model", *summary.columns), rows, 1)
+
+
+def _by_row(
+    summary: Summary,
+    title: str,
+    part: Callable[[ColumnFigures], Mapping[str, object]],
+    metric: str = "",
+    label: int | None = None,
+) -> Grid:
+    """Rows of a part of the figures, and models, by degradations; sources of `label` counted."""
+    names = dict.fromkeys(
+        name for m in summary.models for c in summary.columns for name in part(m.columns[c])
+    )
+    counts = {} if label is None else {n: summary.count(label, n) for n in summary.names(label)}
+    rows = tuple(
+        (
+            f"{name} ({counts[name]})" if name in counts else name,
+            m.name,
+            *(_cell(part(m.columns[c]).get(name), metric) for c in summary.columns),
+        )
+        for name in names
+        for m in summary.models
+    )
+    return Grid(title, ("source", "model", *summary.columns), rows, 2)
+
+
+def _mean_of(metric: str) -> Callable[[ColumnFigures], object]:
+    return lambda column: column.mean[metric]
+
+
+def _generators_of(metric: str) -> Callable[[ColumnFigures], Mapping[str, object]]:
+    return lambda column: {n: found[metric] for n, found in column.generators.items()}
+
+
+def _differences(summary: Summary) -> Grid:
+    rows = []
+    for pair in summary.comparisons:
+        gap = NOT_DEFINED
+        if pair.difference is not None:
+            gap = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*pair.difference)
+        rows.append((f"{pair.a} − {pair.b}", pair.column, gap, _cell(pair.p, "")))
+    head = ("models", "degradation", "difference of the mean AUC", "p")
+    return Grid("paired comparison", head, tuple(rows), 2)
+
+
+def _model_grid(summary: Summary) -> Grid:
     rows = tuple(
         (
             model.name,
@@ -212,12 +230,18 @@ def interval_text(estimate: Estimate | None, metric: str) -> str:
     return f"{100 * value:.1f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
-def require_matplotlib() -> None:
-    """Check that plots can be drawn, before long work.
+def _value(estimate: Estimate | None, metric: str) -> str:
+    return interval_text(estimate, metric).partition(" [")[0]
 
-    Raises:
-        MissingDependency: they cannot.
-    """
+
+def _cell(value: object, metric: str) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return interval_text(value, metric)  # type: ignore[arg-type]  # an estimate or None
+
+
+def require_matplotlib() -> None:
+    """Check that plots can be drawn, before long work; else a MissingDependency."""
     try:
         import matplotlib  # noqa: F401  # only whether it can be imported matters
     except ImportError as error:
@@ -267,7 +291,7 @@ def write_report(record: Record, summary: Summary, folder: Path) -> list[str]:
         suffixes = ("png",) if name in sheets else ("png", "svg")
         files |= rendered(figure, name, suffixes)
         pictures.append(f"![{caption}]({name}.{suffixes[-1]})")
-    parts = [HEADING, about(summary), model_grid(summary).markdown(), "## Figures"]
+    parts = [HEADING, about(summary), _model_grid(summary).markdown(), "## Figures"]
     parts += [grid.section() for grid in grids(summary)]
     parts += ["\n".join(f"- {note}" for note in [*notes(summary), *problems])]
     parts += ["## Plots", *pictures, "## Every measure of every generator"]
@@ -278,14 +302,7 @@ def write_report(record: Record, summary: Summary, folder: Path) -> list[str]:
 
 
 def write_card(card: Path, summary: Summary) -> bool:
-    """Rewrite every table of a file; nothing else in it changes.
-
-    Args:
-        card: a Markdown file with markers.
-        summary: where all its figures come from.
-
-    Returns:
-        Whether anything was different.
+    """Rewrite every table of a Markdown file, nothing else; whether anything was different.
 
     Raises:
         UsageError: the file cannot be read, has no markers or unpaired ones, or names no table.
@@ -301,10 +318,6 @@ def write_card(card: Path, summary: Summary) -> bool:
 def stale(card: Path, figures: Path) -> str | None:
     """One sentence where a card's tables are not those of a file of figures; None if they are.
 
-    Args:
-        card: a Markdown file with markers.
-        figures: `evaluation.json` or its compact form.
-
     Raises:
         UsageError: one of the two cannot be read, as `write_card`.
     """
@@ -315,22 +328,6 @@ def stale(card: Path, figures: Path) -> str | None:
         f"{card}: its tables are not those of {figures}. Run 'patchwatch evaluate --from {figures} "
         f"--card {card}'."
     )
-
-
-def card_tables(summary: Summary) -> dict[str, str]:
-    """Name in a marker → Markdown."""
-    one = "One model was evaluated, so that there is no difference."
-    made = {
-        "about": " ".join([about(summary), *notes(summary)]),
-        "false alarms per source": alarms_grid(summary).markdown(),
-        "differences": comparison_grid(summary).markdown() if summary.comparisons else one,
-        **dict.fromkeys(("uncertain", "false alarms per group", "matched", "years"), NOT_MEASURED),
-        **{name: grid.markdown() for name, grid in _extra_grids(summary)},
-    }
-    for metric in METRICS:
-        made[metric] = mean_grid(summary, metric).markdown()
-        made[f"{metric} per generator"] = generator_grid(summary, metric).markdown()
-    return made
 
 
 def _read(card: Path) -> str:
@@ -348,61 +345,12 @@ def _filled(card: Path, text: str, summary: Summary) -> str:
             f"{card}: expected each <!-- figures:begin NAME --> on a line of its own and followed "
             f"by one {_END}, found {begins} beginnings and {ends} ends."
         )
-    known = card_tables(summary)
+    known = {"about": " ".join([about(summary), *notes(summary)])}
+    for name, grid in tables(summary).items():
+        known[name] = grid.markdown() if grid.rows else "Not measured."
+    if not summary.comparisons:
+        known[_DIFFERENCES] = "One model was evaluated, so that there is no difference."
     for _, name, _, _ in blocks:
         if name not in known:
             raise UsageError(f"{card}: no table {name!r}. Expected one of {', '.join(known)}.")
     return _BLOCK.sub(lambda found: f"{found[1]}{known[found[2]]}\n{found[4]}", text)
-
-
-def _by_model(summary: Summary, title: str, cell: Callable[[ColumnFigures], str]) -> Grid:
-    rows = tuple((m.name, *(cell(m.columns[c]) for c in summary.columns)) for m in summary.models)
-    return Grid(title, ("model", *summary.columns), rows, 1)
-
-
-def _by_row(
-    summary: Summary,
-    title: str,
-    part: Callable[[ColumnFigures], Mapping[str, object]],
-    metric: str,
-    label: int | None = None,
-) -> Grid:
-    """Rows of a part of the figures, and models, by degradations."""
-    names = dict.fromkeys(
-        name for m in summary.models for c in summary.columns for name in part(m.columns[c])
-    )
-    rows = tuple(
-        (
-            _counted(summary, label, name),
-            m.name,
-            *(_cell(part(m.columns[c]).get(name), metric) for c in summary.columns),
-        )
-        for name in names
-        for m in summary.models
-    )
-    return Grid(title, ("source", "model", *summary.columns), rows, 2)
-
-
-def _counted(summary: Summary, label: int | None, name: str) -> str:
-    known = label is not None and name in summary.names(label)
-    return f"{name} ({summary.count(label, name)})" if label is not None and known else name
-
-
-def _cell(value: object, metric: str) -> str:
-    return _ratio(value) if isinstance(value, float) else interval_text(value, metric)  # type: ignore[arg-type]  # an estimate or None
-
-
-def _value(estimate: Estimate | None, metric: str) -> str:
-    if estimate is None:
-        return NOT_DEFINED
-    return f"{estimate[0]:.3f}" if metric in _RATIOS else f"{100 * estimate[0]:.1f} %"
-
-
-def _ratio(value: float | None) -> str:
-    return NOT_DEFINED if value is None else f"{value:.3f}"
-
-
-def _signed(estimate: Sequence[float] | None) -> str:
-    if estimate is None:
-        return NOT_DEFINED
-    return f"{estimate[0]:+.3f} [{estimate[1]:+.3f}, {estimate[2]:+.3f}]"

@@ -6,18 +6,17 @@ from. All tables are made from it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter
 
-from edge.errors import UsageError
+from edge.manifest import Calibration
 from edge.schema import Strict
 from training.evaluation.metrics import (
     AUC,
@@ -28,19 +27,20 @@ from training.evaluation.metrics import (
     Flags,
     Resampled,
     called,
+    clustered,
     difference,
-    matched_auc,
     resample,
     share_estimate,
     uncertain,
 )
 from training.evaluation.record import (
+    FILE,
     Evaluation,
     Logits,
     ModelFacts,
     Record,
     ScoredModel,
-    read_record,
+    parsed,
 )
 
 Figures = dict[str, Estimate | None]
@@ -126,26 +126,16 @@ class Summary(Strict):
         return sum(s.count for s in of_label if name is None or s.name == name)
 
 
-def summarise(
-    record: Record, draws: int = DRAWS, on_step: Callable[[], None] = lambda: None
-) -> Summary:
-    """Every figure of a record; the same record gives the same figures.
-
-    Args:
-        record: what was measured.
-        draws: resamples behind each interval.
-        on_step: called `steps(record)` times.
-    """
+def summarise(record: Record, draws: int = DRAWS) -> Summary:
+    """Every figure of a record, with intervals of so many draws; always the same for the same."""
     resampled: dict[tuple[str, str], Resampled | None] = {}
     models = []
     for model in record.models:
         evaluation, columns = record.evaluation(model), {}
         for column in record.columns:
-            usable = evaluation.finite(column)
-            found = _resampled(usable, column, model, record.seed, draws)
+            found = _resampled(evaluation.finite(column), column, model, record.seed, draws)
             columns[column] = _column(record, model, evaluation, column, found)
             resampled[model.name, column] = found
-            on_step()
         facts = {key: getattr(model, key) for key in ModelFacts.model_fields}
         models.append(ModelFigures(**facts, columns=columns, failure=model.failure))
     return Summary(
@@ -158,14 +148,8 @@ def summarise(
         sources=tuple(_sources(record)),
         left_out=len(record.rejected),
         models=tuple(models),
-        comparisons=tuple(_comparisons(record, draws, resampled, on_step)),
+        comparisons=tuple(_comparisons(record, draws, resampled)),
     )
-
-
-def steps(record: Record) -> int:
-    """How many pieces `summarise` works through."""
-    models = len(record.models)
-    return len(record.columns) * (models + models * (models - 1) // 2)
 
 
 def read_summary(path: Path) -> tuple[Summary, Record | None]:
@@ -174,19 +158,12 @@ def read_summary(path: Path) -> tuple[Summary, Record | None]:
     Raises:
         UsageError: absent, neither form, or broken.
     """
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # reported by the reader of evaluations
-        data = None
-    if not (isinstance(data, dict) and data.get("theme") == "quality"):
-        record = read_record(path)
-        return summarise(record), record
-    try:
-        return Summary.model_validate(data, strict=False), None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the whole"
-        raise UsageError(f"{path}: a broken file of figures; {key}: {first['msg']}.") from error
+    either = TypeAdapter[Record | Summary](
+        Annotated[Record | Summary, Field(discriminator="theme")]
+    )
+    expected = f"an {FILE} of 'patchwatch evaluate' with schema 1 or 2, or its compact form"
+    found = parsed(either, path, expected)
+    return (found, None) if isinstance(found, Summary) else (summarise(found), found)
 
 
 def write_summary(summary: Summary) -> str:
@@ -238,7 +215,7 @@ def _column(
         groups={group: share(flags) for group, flags in sorted(groups.items())},
         uncertain={"photographs": share(unsure[0]), "generated": share(unsure[1])},
         matched={
-            fake: _rounded(matched_auc(reals, sides[1][fake], record.seed))
+            fake: _rounded(clustered((reals, sides[1][fake]), Calibration(), record.seed)[0])
             for fake, reals in _partners(record, *sides)
         },
         years=_by_year(record, generators),
@@ -277,15 +254,12 @@ def _frame_auc(record: Record, model: ScoredModel, column: str) -> float | None:
 
 
 def _comparisons(
-    record: Record,
-    draws: int,
-    resampled: dict[tuple[str, str], Resampled | None],
-    on_step: Callable[[], None],
+    record: Record, draws: int, resampled: Mapping[tuple[str, str], Resampled | None]
 ) -> Iterator[Comparison]:
     for a, b in combinations(record.models, 2):
+        evaluations = [record.evaluation(model) for model in (a, b)]
         for column in record.columns:
             pair = [resampled[model.name, column] for model in (a, b)]
-            evaluations = [record.evaluation(model) for model in (a, b)]
             finite = [np.isfinite(e.logits[column]) for e in evaluations]
             if (finite[0] != finite[1]).any():  # on what both of them judged alone
                 both = [e.where(finite[0] & finite[1]) for e in evaluations]
@@ -301,7 +275,6 @@ def _comparisons(
                 difference=_rounded(found.estimate) if found else None,
                 p=round(found.p, 4) if found else None,
             )
-            on_step()
 
 
 def _resampled(

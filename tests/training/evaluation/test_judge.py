@@ -12,14 +12,14 @@ from edge.types import Image
 from tests.fakes import grey, mean_minus_grey
 from tests.training.evaluation.made import write_video
 from tests.training.pictures import write_split
-from training.evaluation.judge import JudgeOptions, judge
+from training.evaluation.judge import judge
 from training.evaluation.material import open_material
 from training.evaluation.record import ModelFacts
 from training.evaluation.scorers import Scorer
 from training.evaluation.summary import summarise
 from training.faces.sampling import sampled
 
-UNTOUCHED = JudgeOptions(("untouched",))
+UNTOUCHED = ("untouched",)
 
 
 def brightness(name: str = "brightness", above: float = -1.0) -> Scorer:
@@ -37,8 +37,7 @@ def brightness(name: str = "brightness", above: float = -1.0) -> Scorer:
 def test_a_video_has_the_mean_logit_of_its_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "0_real" / "a.mp4", [grey(level) for level in (50, 50, 90, 90)], fps=1)
     write_video(tmp_path / "1_fake" / "b.mp4", [grey(level) for level in (200, 60)], fps=1)
-    options = JudgeOptions(("untouched",), fps=1.0)
-    record = judge([brightness()], open_material([tmp_path]), options)
+    record = judge([brightness()], open_material([tmp_path]), UNTOUCHED, fps=1.0)
     assert [item.frames for item in record.items] == [4, 2] and record.fps == 1.0
     logits = record.evaluation(record.models[0]).logits["untouched"]
     paths = [record.path(item) for item in record.items]
@@ -62,7 +61,7 @@ def test_a_file_that_breaks_off_is_left_out_whole(tmp_path: Path) -> None:
     broken.write_bytes(b"nothing")
     seen: list[int] = []
     material = open_material([tmp_path])
-    record = judge([brightness()], material, UNTOUCHED, lambda: seen.append(1))
+    record = judge([brightness()], material, UNTOUCHED, on_entry=lambda: seen.append(1))
     assert len(record.items) == 2 and len(seen) == 3
     assert len(record.rejected) == 1 and "broken.mp4" in record.rejected[0]
 

@@ -66,8 +66,8 @@ def test_processes_prepare_the_same_pictures_in_the_same_order(tmp_path: Path) -
     assert len(alone) == len(helped) == 8  # each picture, and its end
     for a, b in zip(alone, helped, strict=True):
         assert a.entry == b.entry and (a.versions is None) == (b.versions is None)
-        for name in a.versions or ():
-            assert np.array_equal((a.versions or {})[name], (b.versions or {})[name])
+        for left, right in zip(a.versions or (), b.versions or (), strict=True):
+            assert np.array_equal(left, right)
 
 
 def test_published_layouts_and_their_splits(tmp_path: Path) -> None:

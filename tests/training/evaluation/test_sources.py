@@ -9,9 +9,8 @@ from edge.errors import UsageError
 from edge.manifest import Calibration
 from patchwatch import main
 from tests.training.evaluation.made import made_record
-from training.evaluation.record import FILE
+from training.evaluation.record import FILE, facts_of, read_sources
 from training.evaluation.report import write_card
-from training.evaluation.sources import facts_of, read_sources
 from training.evaluation.summary import read_summary, summarise
 
 LIST = [
