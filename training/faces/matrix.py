@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from edge.errors import SourceError, UsageError
 from edge.files import sha256_of, write_all
@@ -33,22 +33,23 @@ from training.evaluation.metrics import DRAWS
 from training.evaluation.options import results_console
 from training.evaluation.record import now
 from training.evaluation.report import require_folder, require_matplotlib
-from training.faces.matrix_figures import (
+from training.faces.matrix_report import (
+    HEADING,
+    PAGE,
     Cell,
     Matrix,
     ModelFacts,
     cells_of,
+    files,
+    grids,
     missing_of,
+    notes,
     set_facts,
 )
-from training.faces.matrix_report import HEADING, PAGE, files, grids, notes
 from training.faces.sets import SPLITS, FaceSet, load_set
 from training.progress import progress_bar
 from training.run_folder import is_resumable
 from training.settings import DEVICES, Machine
-
-if TYPE_CHECKING:
-    from training.checkpoint import Card
 
 MODELS = "models"
 """Folder of the results with the runs of the models that were trained for them."""
@@ -181,7 +182,18 @@ def judge(
     if not any(items.values()):
         raise SourceError(f"none of the sets has faces in its {args.split} videos.")
     opened = {name: load_resnet18(path) for name, path in models.items()}
-    facts = {name: _facts(name, models[name], card) for name, (_, card) in opened.items()}
+    facts = {
+        name: ModelFacts(
+            name=name,
+            file=models[name].name,
+            sha256=sha256_of(models[name]),
+            architecture=card.architecture,
+            size=parse_region(card.region).size or FACE_SIZE,
+            calibration=card.calibration,
+            trained_on=card.training.data,
+        )
+        for name, (_, card) in opened.items()
+    }
     counted = tuple(set_facts(name, args.split, found) for name, found in items.items())
     cells: list[Cell] = []
     with progress_bar() as progress:
@@ -205,16 +217,4 @@ def judge(
         tests=counted,
         cells=tuple(cells),
         missing=tuple(missing_of(counted)),
-    )
-
-
-def _facts(name: str, path: Path, card: Card) -> ModelFacts:
-    return ModelFacts(
-        name=name,
-        file=path.name,
-        sha256=sha256_of(path),
-        architecture=card.architecture,
-        size=parse_region(card.region).size or FACE_SIZE,
-        calibration=card.calibration,
-        trained_on=card.training.data,
     )

@@ -1,60 +1,187 @@
-"""A matrix of models and test sets as tables, as Markdown and as a picture."""
+"""The record of a matrix of models and test sets, and its tables, Markdown and picture.
+
+Faces of one video resemble each other, so that an interval from single faces would be far too
+narrow. Whole videos are drawn with replacement, real ones and fakes apart (Davison and Hinkley,
+Bootstrap Methods and their Application, 1997, section 3.2). Videos that share a person are drawn apart, which this does not correct.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from edge.manifest import Calibration
-from training.evaluation.metrics import AUC, CONFIDENCE_PERCENT, Estimate
+from edge.schema import Strict
+from training.evaluation.metrics import AUC, CONFIDENCE_PERCENT, Estimate, clustered
 from training.evaluation.plots import INK, rendered
+from training.evaluation.record import Logits
 from training.evaluation.report import NOT_DEFINED, Grid, interval_text
-from training.faces.matrix_figures import FILE, UNITS, Cell, Matrix, Unit
+from training.faces.sets import FaceItem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Unit = Literal["frame", "video"]
+UNITS: tuple[Unit, ...] = ("video", "frame")
+FILE = "matrix.json"
+REAL = "real"
+UNNAMED = "fake"
+"""Stands for the manipulation of fakes that their set says nothing of."""
 PAGE = "matrix.md"
 PLOT = "matrix"
 HEADING = "# Patchwatch faces: train set × test set"
 ALL = "all fakes"
 _METRICS = (AUC, "balanced accuracy")
-_CELL_W, _CELL_H = 1.15, 0.62
 _TITLES: dict[Unit, str] = {
     "video": "AUC per video (mean logit of its faces)",
     "frame": "AUC per face of a frame",
 }
 
 
+class ModelFacts(Strict):
+    """A row of the matrix."""
+
+    name: str = Field(description="Of the command line, usually the set that it was trained on.")
+    file: str = Field(description="Its name without folders.")
+    sha256: str
+    architecture: str
+    size: int = Field(description="Side that faces are brought to, in pixels.")
+    calibration: Calibration
+    trained_on: str
+
+
+class SetFacts(Strict):
+    """A column of the matrix."""
+
+    name: str = Field(description="As the command line has it.")
+    split: str
+    videos: dict[str, int] = Field(description="`real` and each manipulation → videos with faces.")
+    faces: dict[str, int] = Field(description="The same → faces.")
+
+
+class Cell(Strict):
+    """One model on the fakes of one manipulation of one test set, against its real videos."""
+
+    model: str
+    test: str
+    manipulation: str | None = Field(description="null: all of them together.")
+    unit: Unit = Field(description="What is judged: a frame's face, or a video by its mean logit.")
+    reals: int = Field(description="Of this unit.")
+    fakes: int = Field(description="Of this unit.")
+    auc: Estimate | None = Field(description="With its 95 % interval; null: a side is empty.")
+    balanced_accuracy: Estimate | None = Field(
+        description="Mean of the shares of both sides that are on the right side of the threshold."
+    )
+
+
+class Matrix(Strict):
+    """All of `matrix.json`."""
+
+    # "schema" is a method of pydantic's models, so the field has another name than its key.
+    schema_number: Literal[1] = Field(default=1, alias="schema")
+    theme: Literal["faces matrix"] = "faces matrix"
+    time: str = Field(description="When it was started, UTC, ISO 8601.")
+    commit: str | None
+    seed: int = Field(description="Of the intervals.")
+    draws: int
+    models: tuple[ModelFacts, ...]
+    tests: tuple[SetFacts, ...]
+    cells: tuple[Cell, ...]
+    missing: tuple[str, ...] = Field(description="A sentence for each combination without figures.")
+
+    def cell(self, *wanted: str | None) -> Cell | None:
+        """The cell of a model, a test set, a manipulation and a unit, if there is one."""
+        found = (c for c in self.cells if (c.model, c.test, c.manipulation, c.unit) == wanted)
+        return next(found, None)
+
+    def manipulations(self, test: str) -> list[str]:
+        """Of a test set, by name."""
+        return sorted({c.manipulation for c in self.cells if c.test == test and c.manipulation})
+
+
+def cells_of(
+    facts: ModelFacts, test: str, items: Sequence[FaceItem], logits: Logits, seed: int
+) -> Iterator[Cell]:
+    """Every cell of one model on one test set, all fakes first, then each manipulation.
+
+    There is a finite logit for each face; the draws are the same for each model on the same faces.
+    """
+    kinds = np.array([kind_of(item) for item in items], dtype=str)
+    videos = np.array([item.video for item in items], dtype=str)
+    named = sorted({*kinds.tolist()} - {REAL})
+    for kind in (None, *(named if named != [UNNAMED] else [])):
+        sides = (kinds == REAL, kinds != REAL if kind is None else kinds == kind)
+        faces = [logits[side] for side in sides]
+        numbers = [np.unique(videos[side], return_inverse=True)[1] for side in sides]
+        means = [np.bincount(n, x) / np.bincount(n) for n, x in zip(numbers, faces, strict=True)]
+        for unit, judged, clusters in zip(UNITS, (means, faces), (None, numbers), strict=True):
+            auc, balanced = clustered(judged, facts.calibration, seed, clusters)
+            yield Cell(
+                model=facts.name,
+                test=test,
+                manipulation=kind,
+                unit=unit,
+                reals=len(judged[0]),
+                fakes=len(judged[1]),
+                auc=auc,
+                balanced_accuracy=balanced,
+            )
+
+
+def kind_of(item: FaceItem) -> str:
+    """How a fake was made, in a word; `REAL` for a real one."""
+    return REAL if item.label == 0 else item.manipulation or UNNAMED
+
+
+def set_facts(name: str, split: str, items: Sequence[FaceItem]) -> SetFacts:
+    """Count the videos and faces of a test set."""
+    faces = Counter(sorted(kind_of(item) for item in items))
+    videos = Counter(kind for kind, _ in sorted({(kind_of(item), item.video) for item in items}))
+    return SetFacts(name=name, split=split, videos=dict(videos), faces=dict(faces))
+
+
+def missing_of(tests: Sequence[SetFacts]) -> Iterator[str]:
+    """A sentence for everything that a matrix of these sets cannot show."""
+    kinds = sorted({kind for t in tests for kind in t.videos} - {REAL, UNNAMED})
+    for test in tests:
+        if not test.videos:
+            yield f"{test.name} has no faces in its {test.split} videos: its column is empty."
+            continue
+        if REAL not in test.videos:
+            yield f"{test.name} has no real {test.split} videos: its column is empty."
+        if set(test.videos) <= {REAL}:
+            yield f"{test.name} has no fake {test.split} videos: its column is empty."
+        elif set(test.videos) == {REAL, UNNAMED} and kinds:
+            yield f"{test.name} does not name how its fakes were made: they are judged together."
+        elif absent := [kind for kind in kinds if kind not in test.videos]:
+            yield f"{test.name} has no {test.split} videos of {', '.join(absent)}."
+
+
 def grids(matrix: Matrix) -> Iterator[Grid]:
     """The tables: train set by test set first, then each manipulation."""
     names = tuple(test.name for test in matrix.tests)
-    for unit, metric in product(UNITS, _METRICS):
+    kinds = tuple(product(UNITS, _METRICS))
+    for unit, metric in kinds:
         rows = tuple(
             (m.name, *(_text(matrix.cell(m.name, name, None, unit), metric) for name in names))
             for m in matrix.models
         )
         yield Grid(f"{metric} per {unit}", ("trained on ＼ tested on", *names), rows, 1)
-    head = tuple(f"{metric} per {unit}" for unit, metric in product(UNITS, _METRICS))
+    head = ("manipulation", "trained on", *(f"{metric} per {unit}" for unit, metric in kinds))
     for name in names:
         rows = tuple(
-            (
-                kind,
-                m.name,
-                *(
-                    _text(matrix.cell(m.name, name, kind, unit), metric)
-                    for unit, metric in product(UNITS, _METRICS)
-                ),
-            )
-            for kind in matrix.manipulations(name)
+            (how, m.name, *(_text(matrix.cell(m.name, name, how, unit), x) for unit, x in kinds))
+            for how in matrix.manipulations(name)
             for m in matrix.models
         )
         if rows:
-            yield Grid(f"manipulations of {name}", ("manipulation", "trained on", *head), rows, 2)
+            yield Grid(f"manipulations of {name}", head, rows, 2)
 
 
 def _text(cell: Cell | None, metric: str) -> str:
@@ -126,8 +253,8 @@ def heat_table(matrix: Matrix) -> Figure:
         for test in matrix.tests
         for kind in (None, *matrix.manipulations(test.name))
     ]
-    width = max(5.0, 1.8 + _CELL_W * len(columns))
-    height = 1.1 + len(UNITS) * (1.25 + _CELL_H * len(matrix.models))
+    width = max(5.0, 1.8 + 1.15 * len(columns))
+    height = 1.1 + len(UNITS) * (1.25 + 0.62 * len(matrix.models))
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     figure.suptitle("Trained on (rows), tested on (columns)", color=INK, fontsize=12)
     for index, unit in enumerate(UNITS):

@@ -18,19 +18,24 @@ from edge.manifest import Calibration, Training
 from patchwatch import main
 from tests.training.faces.face_sets import write_faces
 from training.checkpoint import Card, save_checkpoint
+from training.evaluation.metrics import clustered
 from training.evaluation.report import require_folder
 from training.faces.matrix import train_sets
-from training.faces.matrix_figures import (
+from training.faces.matrix_report import (
+    HEADING,
+    PAGE,
     UNNAMED,
     Cell,
     Matrix,
     ModelFacts,
     cells_of,
-    measured,
+    files,
+    grids,
+    heat_table,
     missing_of,
+    page,
     set_facts,
 )
-from training.faces.matrix_report import HEADING, PAGE, files, grids, heat_table, page
 from training.faces.sets import FaceItem, SetManifest, load_set, write_set
 from training.models import ResNet18
 
@@ -117,8 +122,8 @@ def test_more_faces_of_the_same_videos_make_no_interval_narrower() -> None:
         logits = np.array([videos[item.video] for item in items])
         labels = np.array([item.label for item in items])
         numbers = np.unique([item.video for item in items], return_inverse=True)[1] % 10
-        sides = [(logits[labels == label], numbers[labels == label]) for label in (0, 1)]
-        found = measured(sides[0], sides[1], Calibration(), 0)[0]
+        sides, clusters = ([x[labels == label] for label in (0, 1)] for x in (logits, numbers))
+        found = clustered(sides, Calibration(), 0, clusters)[0]
         assert found is not None
         widths.append(found[2] - found[1])
     assert widths[1] == pytest.approx(widths[0])
