@@ -2,7 +2,8 @@
 
 Faces of one video resemble each other, so that an interval from single faces would be far too
 narrow. Whole videos are drawn with replacement, real ones and fakes apart (Davison and Hinkley,
-Bootstrap Methods and their Application, 1997, section 3.2). Videos that share a person are drawn apart, which this does not correct.
+Bootstrap Methods and their Application, 1997, section 3.2). Videos that share a person are drawn
+apart, which this does not correct.
 """
 
 from __future__ import annotations

@@ -43,8 +43,7 @@ from training.config import load_config
 from training.data.dataset import TrainingData, open_training_data
 from training.data.folders import Picture
 from training.evaluation.metrics import called
-from training.evaluation.record import Evaluation
-from training.evaluation.record import SourceFacts, facts_of, read_sources
+from training.evaluation.record import Evaluation, SourceFacts, facts_of, read_sources
 from training.models import PatchModel
 from training.probe.config import ProbeConfig
 from training.probe.features import FeatureStore, Job, Reported, samples_of
