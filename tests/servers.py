@@ -1,6 +1,6 @@
 """Real servers for tests: RTSP, HTTP files, HTTP motion JPEG, and one that never answers.
 
-One that can be killed and frozen is here too; damage on the way is in `tests/faults/proxy.py`.
+Damage on the way is in `tests/faults/proxy.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -106,29 +107,18 @@ class KillableRtsp:
 
     def freeze(self) -> None:
         """Stop it where it stands: it holds its connections, and its port accepts new ones."""
-        self._signal(signal.SIGSTOP)
+        assert self._process is not None, "the RTSP server does not run"
+        self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let a frozen one go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None, "the RTSP server does not run"
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
 def rtsp_server(clip: Path, *, once: bool = False, credentials: str = "") -> Iterator[str]:
-    """Serve an H.264 mp4 over RTSP; skips the test where GStreamer's server is absent.
-
-    Args:
-        clip: the file.
-        once: end the stream after the clip, instead of starting over.
-        credentials: user:password that a client must give; none if empty.
-
-    Yields:
-        Its address, without credentials.
-    """
+    """A `KillableRtsp` of one clip; yields its address."""
     with KillableRtsp(clip, once=once, credentials=credentials) as server:
         yield server.address
 
@@ -158,12 +148,8 @@ def _serve(handler: type[_Quiet]) -> Iterator[str]:
 def http_files(folder: Path, *, break_after: int | None = None) -> Iterator[str]:
     """Serve the files of a folder with byte ranges, which FFmpeg seeks with.
 
-    Args:
-        folder: what is served.
-        break_after: close the connection after so many bytes of each file; never if None.
-
-    Yields:
-        The address of the folder, without a slash at its end.
+    With `break_after` the connection is closed after so many bytes of each file. Yields the address
+    of the folder, without a slash at its end.
     """
 
     class Handler(_Quiet):
@@ -214,9 +200,9 @@ def motion_jpeg(
 
     class Handler(_Quiet):
         def do_GET(self) -> None:
-            status = _refusal(self, wanted)
-            if status:
-                self.send_response(status)
+            known = not wanted or self.headers.get("Authorization") == wanted
+            if self.path != _STREAM or not known:
+                self.send_response(401 if self.path == _STREAM else 404)
                 self.send_header("WWW-Authenticate", 'Basic realm="camera"')
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -225,7 +211,7 @@ def motion_jpeg(
             self.send_header("Content-Type", f"multipart/x-mixed-replace;boundary={_BOUNDARY}")
             self.send_header("Connection", "close")
             self.end_headers()
-            for picture in _repeat(pictures, loop and not then_stall):
+            for picture in cycle(pictures) if loop and not then_stall else pictures:
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
                 head += f"Content-Length: {len(picture)}\r\n\r\n"
                 if stopped.is_set() or not _send(self, head.encode() + picture + b"\r\n"):
@@ -239,6 +225,33 @@ def motion_jpeg(
             yield address + _STREAM
         finally:
             stopped.set()
+
+
+@contextmanager
+def tcp_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Give each connection to `talk`, on a thread of its own; yields the port."""
+    threads: list[threading.Thread] = []
+
+    def talk_and_close(client: socket.socket) -> None:
+        with client, suppress(OSError):
+            talk(client)
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):  # shut down
+            while True:
+                client, _ = server.accept()
+                threads.append(threading.Thread(target=talk_and_close, args=(client,), daemon=True))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as server:
+        threads.append(threading.Thread(target=serve, args=(server,), daemon=True))
+        threads[0].start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(5)
 
 
 @contextmanager
@@ -268,24 +281,11 @@ def steady_port() -> int:
     raise RuntimeError("no port is free")
 
 
-def _refusal(handler: _Quiet, wanted: str) -> int:
-    """The status that a request is refused with; 0 if it is answered."""
-    if handler.path != _STREAM:
-        return 404
-    return 401 if wanted and handler.headers.get("Authorization") != wanted else 0
-
-
 def _byte_range(header: str, size: int) -> tuple[int, int]:
     match = re.fullmatch(r"bytes=(\d+)-(\d*)", header)
     if match is None:
         return 0, size - 1
     return int(match[1]), int(match[2] or size - 1)
-
-
-def _repeat(pictures: Sequence[bytes], loop: bool) -> Iterator[bytes]:
-    yield from pictures
-    while loop:
-        yield from pictures
 
 
 def _send(handler: _Quiet, data: bytes) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.clips import flat_clip
+from tests.edge.sources.clips import flat_clip
 from tests.onnx_files import write_model
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import av
 import yaml
@@ -21,20 +19,15 @@ Row = dict[str, Any]
 Found = Callable[[Row], bool]
 """Tells of a line whether it is the one."""
 
+T = TypeVar("T")
+
 POLL_S = 0.02
 PATIENCE_S = 30.0
 """How long anything is waited for that must happen; far more than it takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a process holds.
-
-    Attributes:
-        files: open file descriptors.
-        threads: threads.
-        rss_mb: resident memory, 10⁶ bytes.
-    """
+class Resources(NamedTuple):
+    """Open file descriptors, threads and resident memory (10⁶ bytes) of a process."""
 
     files: int
     threads: int
@@ -44,11 +37,7 @@ class Held:
 class Program:
     """`patchwatch run` in a process of its own; a context manager that starts and kills it.
 
-    Args:
-        folder: for its files: `lines.jsonl`, `stderr.txt` and `config.yaml`.
-        config: what its configuration file says.
-        flags: more of the command line.
-        environment: added to ours.
+    Its `lines.jsonl`, `stderr.txt` and `config.yaml` are in `folder`.
     """
 
     def __init__(
@@ -104,66 +93,44 @@ class Program:
         """What it has written on stderr so far."""
         return self._said.read_text()
 
-    def wait(
-        self,
-        what: str,
-        found: Found,
-        *,
-        after: int = 0,
-        within_s: float = PATIENCE_S,
-    ) -> Row:
-        """The first line from number `after` on of which `found` is true.
-
-        Args:
-            what: is waited for, for the message of a failure.
-            found: tells it.
-            after: lines that are not looked at.
-            within_s: at most.
-        """
+    def wait(self, what: str, found: Found, *, after: int = 0, within_s: float = PATIENCE_S) -> Row:
+        """The first line from number `after` on of which `found` is true; `what` names it."""
         looked = after
-        deadline = time.monotonic() + within_s
-        while True:
+
+        def matching() -> Row | None:
+            nonlocal looked
             rows = self.rows
-            for row in rows[looked:]:
-                if found(row):
-                    return row
+            match = next((row for row in rows[looked:] if found(row)), None)
             looked = max(looked, len(rows))
-            assert time.monotonic() < deadline, f"no {what}: {rows[-3:]} {self.said[-2000:]}"
-            assert self.process.poll() is None, f"it ended before {what}: {self.said[-2000:]}"
-            time.sleep(POLL_S)
+            return match
 
-    def wait_for_words(self, words: str, within_s: float = PATIENCE_S) -> None:
-        """Until it said so on stderr."""
-        self.until(lambda: words in self.said, words, within_s)
+        return self.until(matching, what, within_s)
 
-    def until(self, true: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
-        """Wait for something that is not a line."""
+    def until(self, true: Callable[[], T | None], what: str, within_s: float = PATIENCE_S) -> T:
+        """Wait until something is true, and return it."""
         deadline = time.monotonic() + within_s
-        while not true():
-            assert time.monotonic() < deadline, f"no {what}: {self.said[-2000:]}"
-            assert self.process.poll() is None, f"it ended before {what}: {self.said[-2000:]}"
+        while not (answer := true()):
+            seen = f"{what}: {self.rows[-3:]} {self.said[-2000:]}"
+            assert time.monotonic() < deadline, f"no {seen}"
+            assert self.process.poll() is None, f"it ended before {seen}"
             time.sleep(POLL_S)
+        return answer
 
-    def held(self) -> Held:
-        """What it holds now."""
+    def resources(self) -> Resources:
+        """What it uses now."""
         proc = Path(f"/proc/{self.process.pid}")
         pages = int((proc / "statm").read_text().split()[1])
-        return Held(
+        return Resources(
             len(list((proc / "fd").iterdir())),
             len(list((proc / "task").iterdir())),
             pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
         )
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """Send a signal and wait for the end; how long that took in seconds."""
-        began = time.monotonic()
-        self.process.send_signal(number)
+    def stop_whole(self, *secrets: str) -> None:
+        """End it with SIGTERM, and check what it leaves."""
+        self.process.terminate()
         self.process.wait(PATIENCE_S)
-        return time.monotonic() - began
-
-    def ended(self, within_s: float = PATIENCE_S) -> int:
-        """Wait for its end; its exit code."""
-        return self.process.wait(within_s)
+        self.check_whole(*secrets)
 
     def check_whole(self, *secrets: str) -> None:
         """That nothing it left is torn, and that no traceback and no secret is in it."""

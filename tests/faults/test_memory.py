@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.faults.clips import flat_jpeg
+from tests.edge.sources.clips import flat_jpeg
 from tests.servers import motion_jpeg
 
 FRAMES = 20_000

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.clips import flat_jpeg
-from tests.faults.program import Program, camera, config, scored, silent
-from tests.faults.proxy import Line, Proxy
+from tests.edge.sources.clips import flat_jpeg
+from tests.faults.program import PATIENCE_S, Program, camera, config, scored, silent
+from tests.faults.proxy import Line, bad_line
 from tests.servers import KillableRtsp, motion_jpeg, steady_port
 
 SECRET = "hunt@2/er"
@@ -20,21 +20,23 @@ RETRY = {"quick_s": 0.3, "medium_s": 0.3, "slow_s": 0.5}
 CAPTURE = {"open_timeout_s": 1.5, "frame_timeout_s": 1.0, "retry": RETRY}
 
 
+FAULTS = {
+    "auth": "auth",
+    "path": "not_found",
+    "frozen": "timeout",
+    "absent": "network",
+    "mute": "timeout",
+}
+"""What the lines of a camera must say, each of which is refused in its own way."""
+
+
 @dataclass(slots=True)
 class Refusing:
-    """Servers, each of which refuses in its own way, and the faults of theirs.
-
-    Attributes:
-        addresses: name → where a camera of that name would be.
-        faults: name → what its lines must say.
-        servers: name → what is behind it.
-        mute: the one that answers once and is silent then.
-    """
+    """Servers of `FAULTS`, where a camera of that name would be, and the line to the mute one."""
 
     addresses: dict[str, str]
-    faults: dict[str, str]
     servers: dict[str, KillableRtsp]
-    mute: Proxy
+    mute: Line
 
     def change_their_minds(self) -> None:
         """From now on each answers what it is asked."""
@@ -45,34 +47,27 @@ class Refusing:
         for name in ("auth", "path", "absent"):
             self.servers[name].start()
         self.servers["frozen"].thaw()
-        self.mute.line.replies = None
+        self.mute.replies = None
 
 
 @contextmanager
 def refusing(clip: Path) -> Iterator[Refusing]:
     with ExitStack() as stack:
-        auth = stack.enter_context(KillableRtsp(clip, credentials="joe:other"))
-        path = stack.enter_context(KillableRtsp(clip, path="/elsewhere"))
-        frozen = stack.enter_context(KillableRtsp(clip))
+        servers = {
+            "auth": stack.enter_context(KillableRtsp(clip, credentials="joe:other")),
+            "path": stack.enter_context(KillableRtsp(clip, path="/elsewhere")),
+            "frozen": stack.enter_context(KillableRtsp(clip)),
+            "absent": KillableRtsp(clip),
+        }
+        stack.callback(servers["absent"].kill)
+        servers["frozen"].freeze()
         well = stack.enter_context(KillableRtsp(clip))
-        absent = KillableRtsp(clip)
-        stack.callback(absent.kill)
-        mute = stack.enter_context(Proxy(well.port, line=Line(replies=1)))
-        frozen.freeze()
-        servers = {"auth": auth, "path": path, "frozen": frozen, "absent": absent}
+        mute = stack.enter_context(bad_line(well.port, replies=1))
+        ports = {name: server.port for name, server in servers.items()} | {"mute": mute.port}
         addresses = {
-            name: f"rtsp://joe:{WRITTEN}@127.0.0.1:{server.port}/clip"
-            for name, server in servers.items()
+            name: f"rtsp://joe:{WRITTEN}@127.0.0.1:{port}/clip" for name, port in ports.items()
         }
-        addresses["mute"] = f"rtsp://joe:{WRITTEN}@127.0.0.1:{mute.port}/clip"
-        faults = {
-            "auth": "auth",
-            "path": "not_found",
-            "frozen": "timeout",
-            "absent": "network",
-            "mute": "timeout",
-        }
-        yield Refusing(addresses, faults, servers, mute)
+        yield Refusing(addresses, servers, mute)
 
 
 def test_each_refusal_has_its_name_and_ends_when_the_server_changes_its_mind(
@@ -81,16 +76,15 @@ def test_each_refusal_has_its_name_and_ends_when_the_server_changes_its_mind(
     with refusing(clip) as servers:
         cameras = [camera(name, address) for name, address in servers.addresses.items()]
         with Program(tmp_path, config(model, cameras, CAPTURE)) as program:
-            for name, fault in servers.faults.items():
+            for name, fault in FAULTS.items():
                 row = program.wait(f"fault of {name}", silent(name, fault))
                 assert row["error"].startswith(f"{name}: ") and row["error"].endswith(".")
-            for name in servers.faults:
+            for name in FAULTS:
                 assert not any(map(scored(name), program.rows))
             servers.change_their_minds()
-            for name in servers.faults:
+            for name in FAULTS:
                 program.wait(f"frame of {name}", scored(name))
-            program.stop()
-            program.check_whole("hunt")
+            program.stop_whole("hunt")
 
 
 def test_http_refusals_have_their_names(tmp_path: Path, model: Path) -> None:
@@ -109,8 +103,7 @@ def test_http_refusals_have_their_names(tmp_path: Path, model: Path) -> None:
             program.wait("401", silent("wrong", "auth"))
             program.wait("404", silent("path", "not_found"))
             program.wait("refusal", silent("port", "network"))
-            program.stop()
-            program.check_whole("hunt")
+            program.stop_whole("hunt")
 
 
 @pytest.mark.parametrize("names", [("auth", "path"), ("frozen", "absent", "mute")])
@@ -121,11 +114,11 @@ def test_without_retries_a_refusal_is_one_sentence(
         programs = {}
         for name in names:
             (folder := tmp_path / name).mkdir()
-            told = {"model": str(model), "source": servers.addresses[name], "capture": CAPTURE}
-            program = Program(folder, told, "--retries", "0")
+            settings = {"model": str(model), "source": servers.addresses[name], "capture": CAPTURE}
+            program = Program(folder, settings, "--retries", "0")
             programs[name] = stack.enter_context(program)
         for program in programs.values():
-            assert program.ended() == 1
+            assert program.process.wait(PATIENCE_S) == 1
             *_, last = program.said.splitlines()
             assert last.startswith("patchwatch: error: rtsp://***@127.0.0.1:")
             assert last.endswith(".")

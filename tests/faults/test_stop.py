@@ -10,13 +10,15 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from typing_extensions import Self
 
-from tests.faults.heavy import write_heavy_model
+from edge.manifest import METADATA_KEY
+from tests.fakes import make_manifest
 from tests.faults.program import (
     PATIENCE_S,
     POLL_S,
@@ -41,51 +43,15 @@ CAPTURE = {
 }
 """What blocks, blocks for longer than a test lasts."""
 
-
-@dataclass(slots=True)
-class Scene:
-    """The camera `door`, which gets stuck; and programs that watch it, and another beside it."""
-
-    server: KillableRtsp
-    programs: list[Program] = field(default_factory=list)
-
-    def wait(self, what: str, found: Found) -> None:
-        """Until each program has written such a line, from now on."""
-        for program in self.programs:
-            program.wait(what, found, after=len(program.rows))
-
-
-def streaming(scene: Scene) -> None:
-    scene.wait("frame", scored("door"))
-
-
-def in_open(scene: Scene) -> None:
-    scene.wait("silence", silent("door"))
-
-
-def in_read(scene: Scene) -> None:
-    scene.wait("frame", scored("door"))
-    scene.server.freeze()
-    scene.wait("silence", silent("door"))
-
-
-def refused(scene: Scene) -> None:
-    scene.wait("refusal", silent("door", "network"))
-
-
-def broken(scene: Scene) -> None:
-    scene.wait("frame", scored("door"))
-    scene.server.kill()
-    scene.wait("silence", silent("door"))
-
-
-SCENES: dict[str, tuple[Callable[[KillableRtsp], None] | None, Callable[[Scene], None]]] = {
-    "while frames come": (None, streaming),
-    "in a blocked open": (KillableRtsp.freeze, in_open),
-    "in a blocked read": (None, in_read),
-    "while it waits to try again": (KillableRtsp.kill, refused),
-    "after the stream broke": (None, broken),
+Change = Callable[[KillableRtsp], None]
+SCENES: dict[str, tuple[Change | None, Found, Change | None]] = {
+    "while frames come": (None, scored("door"), None),
+    "in a blocked open": (KillableRtsp.freeze, silent("door"), None),
+    "in a blocked read": (None, scored("door"), KillableRtsp.freeze),
+    "while it waits to try again": (KillableRtsp.kill, silent("door", "network"), None),
+    "after the stream broke": (None, scored("door"), KillableRtsp.kill),
 }
+"""What befalls the camera `door` first, the line that is waited for, and what makes it silent."""
 
 
 @pytest.fixture(scope="module")
@@ -95,51 +61,94 @@ def beside(clip: Path) -> Iterator[str]:
         yield server.address
 
 
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """One for each program, by its signal."""
+    made = [tmp_path / number.name for number in CODES]
+    for folder in made:
+        folder.mkdir()
+    return made
+
+
+def wait(programs: list[Program], what: str, found: Found) -> None:
+    """Until each program has written such a line, from now on."""
+    for program in programs:
+        program.wait(what, found, after=len(program.rows))
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_a_signal_ends_it_in_time(
-    tmp_path: Path,
+    folders: list[Path],
     model: Path,
     clip: Path,
     beside: str,
     name: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    prepare, make_stuck = SCENES[name]
+    before, line, after = SCENES[name]
     with KillableRtsp(clip) as server, ExitStack() as stack:
-        if prepare is not None:
-            prepare(server)
-        scene = Scene(server)
-        for folder in folders(tmp_path):
-            program = Program(folder, told(folder, model, server.address, beside))
-            scene.programs.append(stack.enter_context(program))
-        scene.wait("frame of the camera beside it", scored("yard"))
-        make_stuck(scene)
-        took_s = stop_all(scene.programs)
-        for program in scene.programs:
-            program.check_whole(SECRET)
+        if before is not None:
+            before(server)
+        programs = [
+            stack.enter_context(Program(folder, settings(folder, model, server.address, beside)))
+            for folder in folders
+        ]
+        wait(programs, "frame of the camera beside it", scored("yard"))
+        wait(programs, name, line)
+        if after is not None:
+            after(server)
+            wait(programs, "silence", silent("door"))
+        took = stop_all(programs)
+        for program in programs:
             check_videos(program, any(map(scored("door"), program.rows)))
     with capsys.disabled():
-        print(f"\n{name}: ends {', '.join(f'{s:.2f} s' for s in took_s)} after the signal")
+        print(f"\n{name}: {took}")
 
 
 def test_a_signal_ends_it_in_time_while_a_sink_blocks(
-    tmp_path: Path, model: Path, clip: Path, beside: str, capsys: pytest.CaptureFixture[str]
+    folders: list[Path], model: Path, clip: Path, beside: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with KillableRtsp(clip) as server, ExitStack() as stack:
         programs, pipes = [], []
-        for folder in folders(tmp_path):
+        for folder in folders:
             pipes.append(stack.enter_context(Pipe(folder / "lines.jsonl")))
-            program = Program(folder, told(folder, model, server.address, beside))
+            program = Program(folder, settings(folder, model, server.address, beside))
             programs.append(stack.enter_context(program))
         for program, pipe in zip(programs, pipes, strict=True):
             program.until(pipe.full, "full pipe")
-        took_s = stop_all(programs)
+        took = stop_all(programs)
         for program, pipe in zip(programs, pipes, strict=True):
             pipe.check()
-            program.check_whole(SECRET)
             check_videos(program, door=True)
     with capsys.disabled():
-        print(f"\nblocked sink: ends {', '.join(f'{s:.2f} s' for s in took_s)} after the signal")
+        print(f"\nblocked sink: {took}")
+
+
+SIDE, ROUNDS = 2000, 6
+"""Products of matrices of `SIDE`²: two seconds or so on one core, by no means less than one."""
+
+
+def write_heavy_model(path: Path) -> Path:
+    """Write a model that is at work for seconds, inside its runtime, where no signal reaches it."""
+    frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, ["N", "H", "W", 3])
+    logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["N"])
+    side = helper.make_tensor("side", TensorProto.INT64, [2], [SIDE, SIDE])
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("ReduceMean", ["mean"], ["one"], keepdims=1),
+        helper.make_node("Expand", ["one", "side"], ["m0"]),
+    ]
+    for turn in range(ROUNDS):
+        nodes.append(helper.make_node("MatMul", [f"m{turn}", f"m{turn}"], [f"p{turn}"]))
+        nodes.append(helper.make_node("Tanh", [f"p{turn}"], [f"m{turn + 1}"]))
+    nodes.append(helper.make_node("ReduceMean", [f"m{ROUNDS}"], ["work"], keepdims=0))
+    nodes.append(helper.make_node("Add", ["mean", "work"], ["logit"]))
+    graph = helper.make_graph(nodes, "heavy", [frames], [logit], initializer=[side])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: make_manifest(patches=None).to_json()})
+    onnx.save(model, str(path))
+    return path
 
 
 LINGER = """
@@ -156,25 +165,27 @@ comes back, to an interpreter that is no more."""
 
 
 def test_a_signal_ends_it_in_time_while_the_model_is_at_work(
-    tmp_path: Path, beside: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, folders: list[Path], beside: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = write_heavy_model(tmp_path / "heavy.onnx")
     (tmp_path / "sitecustomize.py").write_text(LINGER)
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     with ExitStack() as stack:
-        programs = []
-        for folder in folders(tmp_path):
-            config = told(folder, model, beside, beside)
-            program = Program(folder, config, environment={"PYTHONPATH": path})
-            programs.append(stack.enter_context(program))
-        for program in programs:
-            program.wait("frame", scored())
-        took_s = stop_all(programs)
-        for program in programs:
-            program.check_whole(SECRET)
-            assert "terminate" not in program.said
+        programs = [
+            stack.enter_context(
+                Program(
+                    folder,
+                    settings(folder, model, beside, beside),
+                    environment={"PYTHONPATH": path},
+                )
+            )
+            for folder in folders
+        ]
+        wait(programs, "frame", scored())
+        took = stop_all(programs)
+        assert not [program for program in programs if "terminate" in program.said]
     with capsys.disabled():
-        print(f"\nmodel at work: ends {', '.join(f'{s:.2f} s' for s in took_s)} after the signal")
+        print(f"\nmodel at work: {took}")
 
 
 class Pipe:
@@ -209,21 +220,13 @@ class Pipe:
         assert [json.loads(line) for line in text.splitlines()]
 
 
-def folders(tmp_path: Path) -> list[Path]:
-    """One for each program, by its signal."""
-    made = [tmp_path / number.name for number in CODES]
-    for folder in made:
-        folder.mkdir()
-    return made
-
-
-def told(folder: Path, model: Path, door: str, yard: str) -> dict[str, object]:
+def settings(folder: Path, model: Path, door: str, yard: str) -> dict[str, object]:
     cameras = [camera("door", door.replace("//", f"//joe:{SECRET}@")), camera("yard", yard)]
     return config(model, cameras, CAPTURE, output={"save": str(folder / "{camera}.mp4")})
 
 
-def stop_all(programs: list[Program]) -> list[float]:
-    """Signal all of them at once, and see when and how each ends."""
+def stop_all(programs: list[Program]) -> str:
+    """Signal all of them at once, and check when and how each ends, and what it leaves."""
     began = time.monotonic()
     for program, number in zip(programs, CODES, strict=True):
         program.process.send_signal(number)
@@ -236,16 +239,13 @@ def stop_all(programs: list[Program]) -> list[float]:
         time.sleep(POLL_S)
     assert [program.process.returncode for program in programs] == list(CODES.values())
     assert max(took_s.values()) < LIMIT_S
-    return sorted(took_s.values())
+    for program in programs:
+        program.check_whole(SECRET)
+    return f"ends {', '.join(f'{s:.2f} s' for s in sorted(took_s.values()))} after the signal"
 
 
 def check_videos(program: Program, door: bool) -> None:
-    """That they can be played to their end.
-
-    Args:
-        program: ended.
-        door: whether the camera that got stuck had a frame.
-    """
+    """That they can be played to their end. Had the `door`, which got stuck, a frame?"""
     assert "interrupted" in program.said
     assert played(program.folder / "yard.mp4") > 0
     video = program.folder / "door.mp4"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.clips import flat_clip, flat_jpeg
+from tests.edge.sources.clips import flat_clip, flat_jpeg
 from tests.faults.program import Program, Row, camera, config, scored, silent
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import bad_line
 from tests.servers import KillableRtsp, motion_jpeg
 
 SIZES = {(640, 480): 60, (1920, 1080): 130, (480, 360): 200}
@@ -54,33 +54,28 @@ def test_every_size_of_a_stream_that_changes_it_is_scored(tmp_path: Path, model:
                 for size, level in SIZES.items():
                     program.wait(f"{size} of {name} again", of_level(name, level), after=after)
             assert not any(map(silent(), program.rows))
-            program.stop()
-            program.check_whole()
+            program.stop_whole()
 
 
 def test_damage_on_the_way_does_not_end_a_stream(
     tmp_path: Path, model: Path, clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with (
-        KillableRtsp(clip) as server,
-        Proxy(server.port, seed=3) as proxy,
-    ):
-        cameras = [camera("door", f"rtsp://127.0.0.1:{proxy.port}/clip")]
+    with KillableRtsp(clip) as server, bad_line(server.port) as line:
+        cameras = [camera("door", f"rtsp://127.0.0.1:{line.port}/clip")]
         with Program(tmp_path, config(model, cameras, {"retry": {"quick_s": 0.3}})) as program:
             program.wait("frame", scored())
-            proxy.line.corrupt = 0.2
-            program.until(lambda: proxy.line.hits >= HITS, "damage")
+            line.corrupt = 0.2
+            program.until(lambda: line.hits >= HITS, "damage")
             during = len(program.rows)
-            proxy.line.corrupt = 0.0
+            line.corrupt = 0.0
             program.wait("frame after the damage", of_level("door", 240), after=during + 5)
             rows = [row for row in program.rows if scored()(row)]
-            program.stop()
-            program.check_whole()
+            program.stop_whole()
     off = sum(not of_level("door", 240)(row) for row in rows)
     with capsys.disabled():
         print(
-            f"\n{proxy.line.hits} of {proxy.line.packets} packets damaged: {len(rows)} frames "
-            f"scored, {off} of another brightness; {proxy.accepted} connections"
+            f"\n{line.hits} of {line.packets} packets damaged: {len(rows)} frames "
+            f"scored, {off} of another brightness; {line.accepted} connections"
         )
 
 
@@ -93,8 +88,7 @@ def test_a_clip_that_loops_goes_on_like_a_camera(tmp_path: Path, model: Path) ->
         assert not any(map(silent(), rows))
         assert all(a["pts"] < b["pts"] for a, b in pairwise(rows))
         assert last["pts"] == pytest.approx(last["index"] / 25, abs=0.3)
-        program.stop()
-        program.check_whole()
+        program.stop_whole()
 
 
 @pytest.mark.parametrize("name", ["rtsp", "http"])

@@ -3,21 +3,67 @@
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from PIL import Image as PillowImage
 
 from edge.types import Image
+from tests.fakes import grey, wait_for
 
 FPS = 30
 DARKEST, STEP, SHADES = 30, 4, 50
 """Grey level of the first frame of a clip, from each to the next, and when they start over."""
+
+CODING = {"g": "10", "crf": "10", "preset": "ultrafast"}
+PROMPT = {"preset": "ultrafast", "tune": "zerolatency", "crf": "10"}
+"""Options of x264; with the second no frame waits for a later one."""
+
+
+def encode(
+    path: Path,
+    pictures: Iterable[Image],
+    *,
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    fps: float = FPS,
+    slots: Sequence[int] | None = None,
+    coding: Mapping[str, str] = CODING,
+    muxing: Mapping[str, str] | None = None,
+    prepare: Callable[[Any], object] = lambda stream: None,
+) -> Path:
+    """Write a video of one track.
+
+    Args:
+        path: the suffix chooses the container.
+        pictures: BGR, of one size; odd only with yuv444p.
+        codec: encoder.
+        pixels: coded pixel format.
+        fps: frames per second.
+        slots: frame numbers that are shown; all if None.
+        coding: options of the encoder.
+        muxing: options of the container.
+        prepare: called with the stream before the first picture.
+    """
+    rate = Fraction(fps).limit_denominator(1000)
+    with av.open(str(path), "w", options=dict(muxing or {})) as container:
+        stream: Any = container.add_stream(codec, rate=rate)
+        stream.pix_fmt, stream.options = pixels, dict(coding)
+        for index, picture in enumerate(pictures):
+            if not index:
+                stream.height, stream.width = picture.shape[:2]
+                prepare(stream)
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format=pixels)
+            frame.pts, frame.time_base = slots[index] if slots else index, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
 
 
 def write_clip(
@@ -27,30 +73,29 @@ def write_clip(
     *,
     faststart: bool = False,
     gaps: Sequence[int] | None = None,
-    pixels: str = "yuv420p",
 ) -> Path:
     """Write H.264 whose frame i is flat grey `level(i)`, with noise that keeps it from being tiny.
 
-    Args:
-        path: the suffix chooses the container.
-        frames: how many.
-        size_wh: width and height; odd only with yuv444p.
-        faststart: write the index before the pictures (mp4).
-        gaps: frame numbers of a clip at 30 per second that are shown; all if None.
-        pixels: coded pixel format.
+    With `faststart` the index comes before the pictures (mp4); `gaps` are the frame numbers of a
+    clip at 30 per second that are shown.
     """
-    options = {"movflags": "+faststart"} if faststart else {}
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height = size_wh
-        stream.pix_fmt = pixels
-        stream.options = {"g": "10", "crf": "10", "preset": "ultrafast"}
-        for index, slot in enumerate(gaps if gaps is not None else range(frames)):
-            picture = av.VideoFrame.from_ndarray(numbered_image(index, size_wh), format="bgr24")
-            picture.pts, picture.time_base = slot, Fraction(1, FPS)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
+    pictures = (numbered_image(index, size_wh) for index in range(len(gaps) if gaps else frames))
+    muxing = {"movflags": "+faststart"} if faststart else {}
+    return encode(path, pictures, slots=gaps, muxing=muxing)
+
+
+def flat_clip(
+    path: Path,
+    shade: int,
+    size_wh: tuple[int, int] = (160, 120),
+    *,
+    s: float = 2.0,
+    fps: float = 25,
+) -> Path:
+    """Write an mp4 of one grey, `s` seconds long, with a keyframe in each fifth of a second."""
+    pictures = [grey(shade, size_wh[1], size_wh[0])] * round(s * fps)
+    coding = {"g": str(max(1, round(fps / 5))), "preset": "ultrafast", "tune": "zerolatency"}
+    return encode(path, pictures, fps=fps, coding=coding)
 
 
 def level(index: int) -> int:
@@ -64,18 +109,29 @@ def number(image: Image) -> int:
     return int((float(image.mean()) - DARKEST + 3.4) // STEP)
 
 
-def numbered_image(index: int, size_wh: tuple[int, int]) -> Image:
+def numbered_image(index: int, size_wh: tuple[int, int] = (96, 64)) -> Image:
     """Frame `index` of a clip, flat grey with noise."""
     noise = np.random.default_rng(index).integers(-8, 9, (size_wh[1], size_wh[0], 1))
     noise = noise - round(float(noise.mean()))
     return np.repeat((level(index) + noise).clip(0, 255), 3, axis=2).astype(np.uint8)
 
 
+def numbered(index: int, size_wh: tuple[int, int] = (96, 64)) -> av.VideoFrame:
+    """The same for an encoder, with its time."""
+    frame = av.VideoFrame.from_ndarray(numbered_image(index, size_wh), format="bgr24")
+    frame.pts, frame.time_base = index, Fraction(1, FPS)
+    return frame
+
+
 def jpeg(index: int, size_wh: tuple[int, int] = (64, 48)) -> bytes:
     """A JPEG picture that `number` reads as `index`."""
+    return flat_jpeg(level(index), size_wh)
+
+
+def flat_jpeg(shade: int, size_wh: tuple[int, int] = (160, 120)) -> bytes:
+    """A JPEG picture of one grey."""
     buffer = io.BytesIO()
-    flat = np.full((size_wh[1], size_wh[0], 3), level(index), np.uint8)
-    PillowImage.fromarray(flat).save(buffer, "JPEG", quality=95)
+    PillowImage.fromarray(grey(shade, size_wh[1], size_wh[0])).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
 
 
@@ -87,30 +143,17 @@ def cut(path: Path, share: float) -> Path:
 
 
 def open_files() -> set[str]:
-    """What this process has open, without the pipes and sockets of the test runner."""
+    """What this process has open."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
-        try:
+        with suppress(OSError):  # the one that the listing itself had open
             found.add(str(entry.readlink()))
-        except OSError:  # the one that the listing itself had open
-            continue
     return found
 
 
 @contextmanager
-def nothing_left_behind() -> Iterator[None]:
-    """Check that no thread and no file stays."""
-    import threading
-
+def nothing_left_behind(within_s: float = 0.0) -> Iterator[None]:
+    """Check that no thread and no file stays for longer than this."""
     threads, files = set(threading.enumerate()), open_files()
     yield
-    assert set(threading.enumerate()) <= threads
-    assert open_files() <= files
-
-
-def wait_until(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    """Return when it holds; fail if it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_for(lambda: set(threading.enumerate()) <= threads and open_files() <= files, within_s)

@@ -13,7 +13,8 @@ from typing import Literal
 import av
 
 from benchmarks.rtsp_sender import SDP, RtpSender, converse, split_units
-from tests.edge.sources.clips import FPS, numbered_image
+from tests.edge.sources.clips import FPS, PROMPT, numbered
+from tests.servers import tcp_server
 
 Stage = Literal["nothing", "OPTIONS", "DESCRIBE", "SETUP", "PLAY", "pictures"]
 
@@ -26,31 +27,32 @@ def coded(
 ) -> list[Picture]:
     """H.264 whose frame i is flat grey `level(i)`, with noise; none waits for a later one.
 
-    Args:
-        count: how many.
-        size_wh: width and height.
-        gop: each so many-th frame is a keyframe.
-        refresh: renew the picture column by column instead, without a keyframe but the first.
+    Each `gop`-th frame is a keyframe; with `refresh` the picture is renewed column by column
+    instead, without a keyframe but the first.
     """
     codec = av.CodecContext.create("libx264", "w")
     codec.width, codec.height = size_wh
     codec.pix_fmt, codec.gop_size = "yuv420p", gop
     codec.framerate, codec.time_base = Fraction(FPS), Fraction(1, FPS)
-    codec.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "10"}
-    codec.options |= {"intra-refresh": "1"} if refresh else {}
+    codec.options = PROMPT | ({"intra-refresh": "1"} if refresh else {})
     pictures: list[Picture] = []
     for index in range(count):
-        frame = numbered(index, size_wh)
-        units = [unit for packet in codec.encode(frame) for unit in split_units(bytes(packet))]
+        packets = codec.encode(numbered(index, size_wh))
+        units = [unit for packet in packets for unit in split_units(bytes(packet))]
         pictures.append((1 + index / FPS, units))  # FFmpeg takes 0 for no stamp
     return pictures
 
 
-def numbered(index: int, size_wh: tuple[int, int] = (96, 64)) -> av.VideoFrame:
-    """Frame i of a clip, flat grey with noise."""
-    frame = av.VideoFrame.from_ndarray(numbered_image(index, size_wh), format="bgr24")
-    frame.pts, frame.time_base = index, Fraction(1, FPS)
-    return frame
+def hurt(pictures: Sequence[Picture], *places: int) -> list[Picture]:
+    """The same with damage in the middle of some pictures."""
+    damaged = list(pictures)
+    for place in places:
+        time_s, units = pictures[place]
+        last = bytearray(units[-1])
+        for at in range(len(last) // 3, len(last) // 3 + 40):
+            last[at] ^= 0x5A
+        damaged[place] = time_s, [*units[:-1], bytes(last)]
+    return damaged
 
 
 @contextmanager
@@ -62,7 +64,7 @@ def staged(
     delay_s: float = 0.0,
     refuse: tuple[str, str] | None = None,
     sdp: str = SDP,
-    heard: list[str] | None = None,
+    requested: list[str] | None = None,
 ) -> Iterator[str]:
     """Serve RTSP over TCP up to a stage, then keep the connections open and be silent.
 
@@ -73,52 +75,29 @@ def staged(
         delay_s: before each answer.
         refuse: a method, and the status line that it is answered with.
         sdp: what the streams are said to be.
-        heard: gets the methods that were asked for.
+        requested: gets the methods that were asked for.
 
     Yields:
         The address.
     """
     stopped = threading.Event()
-    talking: list[threading.Thread] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    last = "PLAY" if until == "pictures" else until
 
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = server.accept()
-                except OSError:
-                    return
-                talking.append(threading.Thread(target=talk, args=(client,), daemon=True))
-                talking[-1].start()
+    def talk(client: socket.socket) -> None:
+        if until == "nothing" or converse(
+            client, until=last, sdp=sdp, delay_s=delay_s, refuse=refuse, requested=requested
+        ):
+            send_pictures(client, pictures)
+            if then is not None:
+                then(client)
+                return
+        stopped.wait()
 
-        def talk(client: socket.socket) -> None:
-            with client:
-                try:
-                    if until == "nothing" or converse(
-                        client,
-                        until="PLAY" if until == "pictures" else until,
-                        sdp=sdp,
-                        delay_s=delay_s,
-                        refuse=refuse,
-                        requested=heard,
-                    ):
-                        send_pictures(client, pictures if until == "pictures" else ())
-                        if then is not None:
-                            then(client)
-                            return
-                    stopped.wait()
-                except OSError:
-                    return
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
+    with tcp_server(talk) as port:
         try:
-            yield f"rtsp://127.0.0.1:{server.getsockname()[1]}/staged"
+            yield f"rtsp://127.0.0.1:{port}/staged"
         finally:
             stopped.set()
-            server.shutdown(socket.SHUT_RDWR)
-            for each in (thread, *talking):
-                each.join(5)
 
 
 def send_pictures(client: socket.socket, pictures: Sequence[Picture], gap_s: float = 0.0) -> None:

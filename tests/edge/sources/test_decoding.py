@@ -14,8 +14,8 @@ from av.video.stream import VideoStream
 from edge.errors import CodecError
 from edge.sources import open_recording
 from edge.types import Image
-from tests.edge.sources.clips import FPS, number
-from tests.edge.sources.staged import coded, numbered
+from tests.edge.sources.clips import FPS, encode, number, numbered
+from tests.edge.sources.staged import coded, hurt
 
 
 def write(
@@ -28,26 +28,18 @@ def write(
     rotated: int = 0,
 ) -> Path:
     """A clip of three coloured pictures, tagged with a matrix (ITU-T H.273) and a range."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=FPS)
-        stream.width, stream.height = size_wh
-        stream.pix_fmt = pixels
+
+    def tag(stream: Any) -> None:
         if rotated:
             stream.set_display_rotation(rotated)
         if matrix is not None:
             stream.codec_context.colorspace = matrix
         if full_range is not None:
             stream.codec_context.color_range = 2 if full_range else 1
-        draw = np.random.default_rng(7)
-        for index in range(3):
-            coarse = draw.integers(0, 256, (9, 13, 3)).astype(np.uint8)
-            picture = cv2.resize(coarse, size_wh, interpolation=cv2.INTER_CUBIC)
-            bgr = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="bgr24")
-            frame = bgr.reformat(format=pixels)
-            frame.pts, frame.time_base = index, Fraction(1, FPS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+
+    coarse = np.random.default_rng(7).integers(0, 256, (3, 9, 13, 3)).astype(np.uint8)
+    pictures = [cv2.resize(c, size_wh, interpolation=cv2.INTER_CUBIC) for c in coarse]
+    return encode(path, pictures, codec=codec, pixels=pixels, coding={}, prepare=tag)
 
 
 def by_opencv(address: str, count: int) -> list[Image]:
@@ -160,12 +152,7 @@ def test_every_frame_keeps_its_size(tmp_path: Path) -> None:
 def test_damaged_frames_are_skipped_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pictures = coded(30)
-    damaged = bytearray(pictures[13][1][-1])
-    for at in range(len(damaged) // 3, len(damaged) // 3 + 40):
-        damaged[at] ^= 0x5A
-    pictures[13] = (0.0, [bytes(damaged)])
-    path = bitstream(tmp_path / "damaged.h264", [pictures])
+    path = bitstream(tmp_path / "damaged.h264", [hurt(coded(30), 13)])
     with open_recording(path) as source:
         frames = list(source)
     assert [number(frame.image) for frame in frames] == [*range(13), *range(20, 30)]

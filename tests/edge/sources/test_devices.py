@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from edge.errors import MissingDependency, NetworkError, NotFound, SourceError, SourceTimeout
@@ -27,6 +26,7 @@ from edge.sources.devices import (
 from edge.sources.policy import CameraMode
 from edge.types import Image, PixelFormat
 from tests.edge.sources.clips import nothing_left_behind, number, write_clip
+from tests.fakes import grey
 
 
 class Camera:
@@ -63,10 +63,6 @@ class Camera:
 
 def capture_of(camera: Camera, **options: bool) -> DeviceCapture:
     return DeviceCapture(camera, "camera 3", **options)  # type: ignore[arg-type]  # stands for one
-
-
-def picture(level: int) -> Image:
-    return np.full((48, 64, 3), level, np.uint8)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lists cameras")
@@ -111,12 +107,12 @@ def test_a_real_capture_is_read_to_its_end(tmp_path: Path) -> None:
 
 def test_a_broken_picture_now_and_then_is_passed_over() -> None:
     gaps: Sequence[Image | None] = [None] * (PATIENCE - 1)
-    capture = capture_of(Camera(picture(1), *gaps, picture(2), *gaps, picture(3)))
+    capture = capture_of(Camera(grey(1), *gaps, grey(2), *gaps, grey(3)))
     assert [int(capture.read().image()[0, 0, 0]) for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_camera_that_was_unplugged_is_told_at_once() -> None:
-    camera = Camera(picture(1))
+    camera = Camera(grey(1))
     capture = capture_of(camera)
     capture.read()
     with pytest.raises(NetworkError, match="It was unplugged or lost its power"):
@@ -134,7 +130,7 @@ def test_a_driver_that_waited_in_vain_is_not_asked_again(monkeypatch: pytest.Mon
 
 
 def test_a_stamp_is_taken_from_drivers_that_give_one() -> None:
-    camera = Camera(picture(1), picture(2), picture(3))
+    camera = Camera(grey(1), grey(2), grey(3))
     camera.values[cv2.CAP_PROP_POS_MSEC] = 12_345.0
     assert capture_of(camera).read().pts_s is None
     stamped = capture_of(camera, stamped=True)
@@ -146,7 +142,7 @@ def test_a_stamp_is_taken_from_drivers_that_give_one() -> None:
 def test_a_size_that_the_camera_did_not_take_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    camera = Camera(picture(1))
+    camera = Camera(grey(1))
     camera.values = {cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FRAME_HEIGHT: 480.0}
     monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
     with caplog.at_level(logging.WARNING):
@@ -154,8 +150,8 @@ def test_a_size_that_the_camera_did_not_take_is_told(
     assert caplog.messages == ["door gives 640×480 instead of the requested 1920×1080."]
 
 
-def test_a_camera_is_asked_for_mjpg_before_the_size() -> None:
-    camera = Camera()
+def test_a_camera_is_asked_for_mjpg_before_the_size_or_only_not_to_queue() -> None:
+    camera, free = Camera(), Camera()
     configure(camera, CameraMode(1280, 720, 30))  # type: ignore[arg-type]  # only `set` is used
     assert camera.asked == [
         (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
@@ -164,12 +160,8 @@ def test_a_camera_is_asked_for_mjpg_before_the_size() -> None:
         (cv2.CAP_PROP_FPS, 30),
         (cv2.CAP_PROP_BUFFERSIZE, 1),
     ]
-
-
-def test_a_camera_left_to_itself_is_only_asked_not_to_queue() -> None:
-    camera = Camera()
-    configure(camera, CameraMode())  # type: ignore[arg-type]  # only `set` is used
-    assert camera.asked == [(cv2.CAP_PROP_BUFFERSIZE, 1)]
+    configure(free, CameraMode())  # type: ignore[arg-type]  # only `set` is used
+    assert free.asked == [(cv2.CAP_PROP_BUFFERSIZE, 1)]
 
 
 @pytest.mark.skipif(
@@ -190,7 +182,7 @@ def test_csi_frames_say_how_they_are_laid_out(
     monkeypatch: pytest.MonkeyPatch, pixel_format: PixelFormat
 ) -> None:
     monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda _: True)
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Camera(picture(1)))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Camera(grey(1)))
     capture = open_csi(0, "csi://0", CameraMode(pixel_format=pixel_format))
     shot = capture.read()
     assert (shot.pixel_format, shot.pts_s) == (pixel_format, None)

@@ -10,7 +10,8 @@ import pytest
 from edge.errors import SourceError
 from edge.sources.reader import Feed, RecordedSource
 from edge.types import Frame
-from tests.edge.sources.clips import nothing_left_behind, wait_until
+from tests.edge.sources.clips import nothing_left_behind
+from tests.fakes import wait_for
 
 
 def frame(index: int) -> Frame:
@@ -20,11 +21,10 @@ def frame(index: int) -> Frame:
 class Recorded:
     """A feed that counts what is read of it and notes in which thread it is closed."""
 
-    def __init__(self, frames: int, fail: Exception | None = None) -> None:
+    def __init__(self, frames: int) -> None:
         self.read = 0
         self.closed_in: list[str] = []
         self._frames = frames
-        self._fail = fail
 
     def open(self) -> Feed:
         return self._read(), self._close
@@ -33,8 +33,6 @@ class Recorded:
         for index in range(self._frames):
             self.read += 1
             yield frame(index)
-        if self._fail:
-            raise self._fail
 
     def _close(self) -> None:
         self.closed_in.append(threading.current_thread().name)
@@ -45,37 +43,12 @@ def test_a_file_feed_loses_nothing_and_is_read_only_a_little_ahead() -> None:
     with nothing_left_behind(), RecordedSource("test", "file", recorded.open, ahead=2) as source:
         frames = iter(source)
         taken = [next(frames)]
-        wait_until(lambda: recorded.read == 4)
+        wait_for(lambda: recorded.read == 4)
         time.sleep(0.05)
         assert recorded.read == 4, "one taken, two waiting, one in hand"
         taken += frames
     assert [item.index for item in taken] == list(range(50))
     assert recorded.closed_in == ["patchwatch-source"]
-
-
-def test_an_error_comes_after_the_frames_that_were_read() -> None:
-    recorded = Recorded(3, SourceError("it broke."))
-    taken = []
-    with (
-        RecordedSource("test", "file", recorded.open) as source,
-        pytest.raises(SourceError, match=r"it broke\."),
-    ):
-        for item in source:
-            taken.append(item)
-    assert len(taken) == 3
-    assert recorded.closed_in
-
-
-def test_an_error_of_opening_is_raised_by_entering() -> None:
-    def refuse() -> Feed:
-        raise SourceError("not there.")
-
-    with (
-        nothing_left_behind(),
-        pytest.raises(SourceError, match="not there"),
-        RecordedSource("test", "file", refuse),
-    ):
-        pass
 
 
 def test_leaving_early_stops_a_thread_that_waits_for_room() -> None:
@@ -86,8 +59,7 @@ def test_leaving_early_stops_a_thread_that_waits_for_room() -> None:
 
 
 def test_opening_and_leaving_are_bounded_while_a_call_blocks() -> None:
-    release = threading.Event()
-    closed = threading.Event()
+    release, closed = threading.Event(), threading.Event()
 
     def open_slowly() -> Feed:
         release.wait()
@@ -105,17 +77,13 @@ def test_opening_and_leaving_are_bounded_while_a_call_blocks() -> None:
 
 
 def test_leaving_is_bounded_while_a_read_blocks() -> None:
-    release = threading.Event()
-    closed = threading.Event()
+    release, closed = threading.Event(), threading.Event()
 
     def blocked() -> Iterator[Frame]:
         yield frame(0)
         release.wait()
 
-    def open_feed() -> Feed:
-        return blocked(), closed.set
-
-    with RecordedSource("test", "file", open_feed) as source:
+    with RecordedSource("test", "file", lambda: (blocked(), closed.set)) as source:
         assert next(iter(source)).index == 0
         began = time.monotonic()
     assert time.monotonic() - began < 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,29 +28,24 @@ def read_until_error(path: Path) -> tuple[list[Frame], str]:
     with (
         nothing_left_behind(),
         pytest.raises(SourceError) as caught,
-        open_recording(path) as it,
+        open_recording(path) as source,
     ):
-        for frame in it:
-            frames.append(frame)
+        frames.extend(source)
     return frames, str(caught.value)
 
 
 def test_every_frame_comes_once_and_in_order(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", 50, (96, 64))
-    frames = read(path)
+    path = str(write_clip(tmp_path / "a.mp4", 50, (96, 64)))
+    with nothing_left_behind(), open_recording(path) as source:
+        assert (source.name, source.fps, source.length) == (path, FPS, 50)
+        frames = list(source)
     assert [frame.index for frame in frames] == list(range(50))
     assert [number(frame.image) for frame in frames] == list(range(50))
     assert [frame.pts for frame in frames] == pytest.approx([i / FPS for i in range(50)], abs=1e-3)
-    assert {frame.source for frame in frames} == {str(path)}
+    assert {frame.source for frame in frames} == {path}
     assert frames[0].image.shape == (64, 96, 3)
     assert frames[0].image.dtype == np.uint8
     assert frames[0].captured_at <= frames[-1].captured_at
-
-
-def test_what_a_file_announces(tmp_path: Path) -> None:
-    path = str(write_clip(tmp_path / "a.mp4", 20))
-    with open_recording(path) as source:
-        assert (source.name, source.fps, source.length) == (path, FPS, 20)
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mov", "ts", "avi"])
@@ -148,25 +144,17 @@ def test_an_estimated_count_is_no_promise(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("text.mp4", b"these are words\n" * 50, "expected a video that can be decoded, found a t"),
-        (
-            "text.txt",
-            "Grüße\n".encode("latin-1") * 2000,
-            "expected a video that can be decoded, found a t",
-        ),
+        ("text.mp4", b"these are words\n" * 50, "expected a video.*found a text file"),
+        ("text.txt", "Grüße\n".encode("latin-1") * 2000, "expected a video.*found a text file"),
         ("noise.mp4", bytes(range(256)) * 64, "not a video that can be decoded"),
         ("empty.mp4", b"", r"the file is empty \(0 bytes\)"),
     ],
 )
 def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
-    with (
-        nothing_left_behind(),
-        pytest.raises(SourceError, match=message),
-        open_recording(path),
-    ):
-        pass
+    (tmp_path / name).write_bytes(content)
+    frames, said = read_until_error(tmp_path / name)
+    assert not frames
+    assert re.search(message, said)
 
 
 def test_failures_are_told_in_our_words_alone(tmp_path: Path) -> None:
