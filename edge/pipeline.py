@@ -99,6 +99,7 @@ class Pipeline:
                 self.summary.elapsed_s = time.perf_counter() - self._began_s
                 self.summary.add(result)
         self.summary.skipped = len(self._source.failures)
+        self.summary.damaged = self._source.damaged
         return self.summary
 
     def _judged(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Result, Picture, Stopwatch]]:

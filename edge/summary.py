@@ -21,7 +21,8 @@ class Summary:
         faceless: frames in which faces were looked for, and none found.
         states: how many frames ended in each verdict.
         errors: how many frames gave each error.
-        skipped: pictures that the source could not read and skipped.
+        skipped: failures that the source passed over: pictures, or all damage of a video together.
+        damaged: frames of a video that were passed over because of damage.
         elapsed_s: wall time from the first frame on.
         latencies_ms: the newest latencies of each stage.
         ages_ms: from capture to verdict, of the newest live frames.
@@ -34,6 +35,7 @@ class Summary:
     states: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
+    damaged: int = 0
     elapsed_s: float = 0.0
     latencies_ms: dict[str, deque[float]] = field(default_factory=dict)
     ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=TIMING_FRAMES))

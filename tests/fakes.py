@@ -87,6 +87,7 @@ class FakeSource:
         self.fps: float | None = fps
         self.length: int | None = len(images)
         self.failures: list[str] = []
+        self.damaged = 0
         self._images = images
 
     def __enter__(self) -> Self:

@@ -10,8 +10,8 @@ the verdict is no_signal. SIGHUP reloads --config: cameras whose settings change
 In the window: q or Esc quits, h toggles the heat map, s saves a snapshot, space pauses; 1 to 9
 enlarge a camera, 0 shows all.
 
-Exit codes: 0 the sources ended, 1 one failed or held pictures that could not be read, 2 wrong
-usage, 130 Ctrl-C, 143 SIGTERM; files are finished and can be played in every case.
+Exit codes: 0 the sources ended, 1 one failed or held pictures or frames that could not be read, 2
+wrong usage, 130 Ctrl-C, 143 SIGTERM; files are finished and can be played in every case.
 """
 
 from __future__ import annotations
@@ -171,8 +171,12 @@ def _print_summary(summary: Summary) -> None:
         out.print(f"no face was found in {summary.faceless} of {summary.frames} frames")
     for error, count in summary.errors.items():
         out.print(f"{count} frames gave no evidence: {error}")
-    if summary.skipped:
-        out.print(f"{summary.skipped} pictures could not be read and were skipped")
+    if summary.damaged:
+        frames = "frame was" if summary.damaged == 1 else "frames were"
+        out.print(f"{summary.damaged} damaged {frames} passed over")
+    elif summary.skipped:
+        pictures = "picture" if summary.skipped == 1 else "pictures"
+        out.print(f"{summary.skipped} {pictures} could not be read")
     stages = {**summary.latencies_ms, **({"age": summary.ages_ms} if summary.ages_ms else {})}
     if stages:
         out.print(_latency_table(stages))

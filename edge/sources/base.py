@@ -22,6 +22,7 @@ class Source(Protocol):
         fps: announced frames per second; None where unknown. A hint, never a clock.
         length: number of frames, where known beforehand.
         failures: a sentence for everything that was skipped so far, as it was logged.
+        damaged: frames of a video that were skipped because of damage.
 
     `fps` and `length` are final once the source is open; until then they are a guess.
     """
@@ -31,6 +32,7 @@ class Source(Protocol):
     fps: float | None
     length: int | None
     failures: list[str]
+    damaged: int
 
     def __enter__(self) -> Self:
         """Open the source.

@@ -15,10 +15,8 @@ from edge.sources.base import SourceKind
 from edge.sources.faults import no_answer
 from edge.types import Frame
 
-_JOIN_S = 1.5  # how long leaving waits for a thread that is inside a blocking read, in seconds
-_OPEN_GRACE_S = 1.0
-"""What opening may take beyond its timeout, so that the opener can say itself what went wrong."""
-
+_JOIN_S = 1.5  # how long leaving waits for a thread that is inside a blocking read
+_OPEN_GRACE_S = 1.0  # beyond the timeout, so that the opener can say itself what went wrong
 
 Feed = tuple[Iterator[Frame], Callable[[], None]]
 """Frames, which raise SourceError where reading fails for good, and what releases their file."""
@@ -50,6 +48,7 @@ class RecordedSource:
         self.fps: float | None = None
         self.length: int | None = None
         self.failures: list[str] = []
+        self.damaged = 0
         self._open_feed = open_feed
         self._open_timeout_s = open_timeout_s
         self._ahead = ahead

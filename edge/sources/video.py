@@ -64,6 +64,7 @@ class VideoSource(RecordedSource):
             pts = clock.seconds(decoded.time)
             image = converter.image(decoded)
             yield Frame(image, track.decoded - 1, time.time(), self.name, pts)
+        self.damaged = track.damaged
         if track.damaged:
             frames = "frame was" if track.damaged == 1 else "frames were"
             self.failures.append(f"{self.name}: {track.damaged} damaged {frames} skipped.")
@@ -80,11 +81,6 @@ class VideoSource(RecordedSource):
             raise SourceError(
                 f"{self.name}: ended after {announced}; the file is truncated or damaged."
             )
-
-
-def video_source(path: Path, name: str) -> VideoSource:
-    """A video file."""
-    return VideoSource(name, lambda: open_file(path, name), lambda: is_cut(path))
 
 
 def decode_all(container: InputContainer, track: VideoTrack, name: str) -> Iterator[av.VideoFrame]:

@@ -17,6 +17,7 @@ import pytest
 from edge.sinks.recording import RecordingSink
 from edge.types import Frame, Image, Picture, Result, Verdict
 from patchwatch import main
+from tests.edge.sources.staged import coded, hurt
 from tests.fakes import grey
 from tests.servers import motion_jpeg, rtsp_server
 from tests.shared_data import shared
@@ -231,7 +232,20 @@ def test_a_folder_with_a_corrupt_picture_is_watched_and_reported(
     assert main(["run", str(folder), "--model", model, "--headless", "--json", str(lines)]) == 1
     assert [row["verdict"] for row in records(lines)] == ["fake", "real"]
     err = capsys.readouterr().err
-    assert "b.png" in err and "1 pictures could not be read" in err
+    assert "b.png" in err and "1 picture could not be read" in err
+
+
+def test_a_video_with_damage_is_watched_and_reported(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = hurt(coded(30), 13)
+    units = [b"\0\0\0\1" + unit for _, picture in pictures for unit in picture]
+    (tmp_path / "damaged.h264").write_bytes(b"".join(units))
+    lines = tmp_path / "o.jsonl"
+    command = ["run", str(tmp_path / "damaged.h264"), "--model", model, "--headless"]
+    assert main([*command, "--json", str(lines)]) == 1
+    assert len(records(lines)) == 23
+    assert "\n7 damaged frames were passed over\n" in capsys.readouterr().err
 
 
 def test_a_real_clip_with_the_shipped_model(tmp_path: Path) -> None:
