@@ -33,6 +33,7 @@ SourceFault = Literal["auth", "not_found", "timeout", "codec", "network", "ended
 
 class PatchwatchError(Exception):
     exit_code = 1
+    fault: SourceFault = "other"
 
 
 class UsageError(PatchwatchError):
@@ -42,8 +43,7 @@ class UsageError(PatchwatchError):
 class ConfigError(UsageError): ...
 
 
-class SourceError(PatchwatchError):
-    fault: SourceFault = "other"
+class SourceError(PatchwatchError): ...
 
 
 class AuthError(SourceError):

@@ -22,7 +22,7 @@ from edge.manifest import Calibration
 from edge.overlay import Painter
 from edge.sinks.worker import SinkWorker, WorkerHealth
 from edge.sources.live import Health, LiveSource
-from edge.sources.supervisor import Silence, fault_of
+from edge.sources.supervisor import Silence
 from edge.summary import Summary
 from edge.types import Frame, Region, Result
 
@@ -143,7 +143,7 @@ class Camera:
             silence = self.source.poll_silence()
         except PatchwatchError as error:
             self.failed = error
-            silence = Silence(str(error), fault_of(error))
+            silence = Silence(str(error), error.fault)
         if silence is not None:
             self._deliver(self._judge.silence(silence.error, silence.fault))
 

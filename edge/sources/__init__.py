@@ -168,9 +168,10 @@ def _recording(path: Path, text: str, name: str) -> Source:
         if is_picture(path):
             return StillsSource(name, [path])
 
-        from edge.sources.video import video_source
+        from edge.sources.containers import is_cut
+        from edge.sources.video import VideoSource, open_file
 
-        return video_source(path, name)
+        return VideoSource(name, lambda: open_file(path, name), lambda: is_cut(path))
     if os.path.isdir(path):
         return folder_source(path, name)
     if _PATTERN.search(text):

@@ -17,7 +17,6 @@ from typing import Any, cast
 import numpy as np
 
 from edge.errors import CodecError, MissingDependency
-from edge.sources import faults
 from edge.types import Image
 
 try:
@@ -83,7 +82,7 @@ class VideoTrack:
         self.seconds = _seconds(self.stream)
         codec = self.stream.codec_context
         if codec is None:
-            raise faults.unknown_codec(name)
+            raise CodecError(f"{name}: its video codec cannot be decoded here. Use H.264 instead.")
         codec.thread_count = threads
         if threads != 1:
             codec.thread_type = "AUTO"
@@ -160,7 +159,8 @@ class VideoTrack:
 def _longest(container: InputContainer, name: str) -> VideoStream:
     films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not films:
-        raise faults.no_video(name, cover_only=bool(container.streams.video))
+        found = "only a cover picture" if container.streams.video else "no video track"
+        raise CodecError(f"{name}: expected video, found {found}.")
     return max(films, key=lambda stream: _seconds(stream) or 0.0)
 
 
@@ -181,8 +181,7 @@ class FrameConverter:
     """
 
     def __init__(self) -> None:
-        # One for all frames: each new one works out its tables again, and PyAV would give each
-        # threads of its own, which last as long as the frame.
+        # Each new one works out its tables again, and has threads that last as long as its frame.
         self._reformatter = VideoReformatter()
         self._to_bt709: tuple[tuple[int, int, str], Graph] | None = None
         self._busy = threading.Lock()

@@ -29,18 +29,17 @@ def _tag(text: bytes) -> int:
     return int.from_bytes(text, "little")
 
 
-_RTSP, _ENCRYPTED = ("rtsp", "rtsps"), ("rtsps", "https")
 _EOF = _tag(b"EOF ")
 _UNDECODABLE = {
     _tag(text) for text in (b"INDA", b"PAWE", b"\xf8DEC", b"\xf8DEM", b"\xf8BSF", b"\xf8STR")
 }
 _NO_PROTOCOL, _UNAUTHORIZED = _tag(b"\xf8PRO"), _tag(b"\xf8401")
 _CLOSED = "the connection was closed before the stream started. Check the sender and the network."
+_LOST = "the connection was lost. Check the sender and the network."
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EADDRNOTAVAIL)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
-_Cause = tuple[type[SourceError], str]
-_CAUSES: dict[int, _Cause] = {
+_CAUSES: dict[int, tuple[type[SourceError], str]] = {
     _tag(b"\xf8403"): (
         AuthError,
         "the server denies this user access (403). Check the user and its rights.",
@@ -71,7 +70,6 @@ _CAUSES: dict[int, _Cause] = {
         (SourceError, "this machine has no memory or file handles left for a connection."),
     ),
 }
-"""What a number means, whenever it comes."""
 
 
 def opening_failed(code: int, address: str, name: str) -> SourceError:
@@ -82,14 +80,12 @@ def opening_failed(code: int, address: str, name: str) -> SourceError:
         address: with credentials; nothing of it gets into the message but its scheme.
         name: fit to be shown.
     """
-    known = _known(code, address, name)
-    if known is not None:
-        return known
-    if code == errno.EIO:
-        return _no_connection(address, name)
-    if code in _UNDECODABLE:
-        return _not_understood(address, name)
-    return NetworkError(f"{name}: {_CLOSED}")
+    kind, why = _known(code, address)
+    if not why and code == errno.EIO:
+        why = _no_connection(address)
+    elif not why and code in _UNDECODABLE:
+        kind, why = _not_understood(address)
+    return kind(f"{name}: {why or _CLOSED}")
 
 
 def reading_failed(code: int, name: str) -> SourceError:
@@ -98,8 +94,8 @@ def reading_failed(code: int, name: str) -> SourceError:
         return ended(name)
     if code in _UNDECODABLE:
         return CodecError(f"{name}: the data is not the stream that was announced.")
-    lost = f"{name}: the connection was lost. Check the sender and the network."
-    return _known(code, "", name) or NetworkError(lost)
+    kind, why = _known(code, "")
+    return kind(f"{name}: {why or _LOST}")
 
 
 def no_answer(name: str, limit_s: float) -> SourceTimeout:
@@ -114,67 +110,45 @@ def fell_silent(name: str, limit_s: float) -> SourceTimeout:
     return SourceTimeout(f"{name}: no data for {limit_s:g} s. Check the sender and the network.")
 
 
-def undecodable(name: str, limit_s: float) -> CodecError:
-    """Frames came, and none of them was intact."""
-    return CodecError(
-        f"{name}: no intact frame for {limit_s:g} s. Check the network for packet loss and the "
-        "sender for overload."
-    )
-
-
-def no_video(name: str, cover_only: bool = False) -> CodecError:
-    """What was opened holds no video."""
-    found = "only a cover picture" if cover_only else "no video track"
-    return CodecError(f"{name}: expected video, found {found}.")
-
-
-def unknown_codec(name: str, codec: str = "") -> CodecError:
-    """There is no decoder for it."""
-    which = f" ({codec})" if codec else ""
-    return CodecError(f"{name}: its video codec{which} cannot be decoded here. Use H.264 instead.")
-
-
 def ended(name: str) -> SourceEnded:
     """The sender closed the stream."""
     return SourceEnded(f"{name}: the stream ended.")
 
 
-def _known(code: int, address: str, name: str) -> SourceError | None:
+def _known(code: int, address: str) -> tuple[type[SourceError], str]:
+    """What a number means, whenever it comes; no words where that depends."""
     scheme = scheme_of(address)
-    kind, why = _CAUSES.get(code, (SourceError, ""))
-    if code == _UNAUTHORIZED:
-        kind = AuthError
-        why = f"a user and a password are required (401). Write {scheme or 'rtsp'}://user:"
-        why += "password@host/…"
-        if "@" in address:
-            why = "the user or the password is wrong (401). Check both; in an address @ : / are "
-            why += "written as %40 %3A %2F."
-    elif code == _NO_PROTOCOL:
-        why = f"the installed PyAV does not support {scheme or 'this protocol'}."
-    return kind(f"{name}: {why}") if why else None
+    if code == _NO_PROTOCOL:
+        return SourceError, f"the installed PyAV does not support {scheme or 'this protocol'}."
+    if code != _UNAUTHORIZED:
+        return _CAUSES.get(code, (NetworkError, ""))
+    if "@" in address:
+        why = "the user or the password is wrong (401). Check both; in an address @ : / are "
+        return AuthError, why + "written as %40 %3A %2F."
+    why = f"a user and a password are required (401). Write {scheme or 'rtsp'}://user:"
+    return AuthError, why + "password@host/…"
 
 
-def _no_connection(address: str, name: str) -> NetworkError:
-    why = "the connection broke while it was made. Check the sender."
+def _no_connection(address: str) -> str:
     if not resolves(address):
-        why = "cannot resolve the host name. Check it, and that DNS works on this machine."
-    elif scheme_of(address) in _ENCRYPTED:
-        why = (
+        return "cannot resolve the host name. Check it, and that DNS works on this machine."
+    if scheme_of(address) in ("rtsps", "https"):
+        return (
             "TLS handshake failed. Check the port, and whether the sender wants the scheme "
             "without the s."
         )
-    return NetworkError(f"{name}: {why}")
+    return "the connection broke while it was made. Check the sender."
 
 
-def _not_understood(address: str, name: str) -> SourceError:
-    if scheme_of(address) in _RTSP:  # FFmpeg says so of a connection that was closed, too
-        return NetworkError(
-            f"{name}: the server does not speak RTSP, or closed the connection. Check the port, "
-            "and that the sender has started."
+def _not_understood(address: str) -> tuple[type[SourceError], str]:
+    if scheme_of(address) in ("rtsp", "rtsps"):  # FFmpeg says so of a closed connection, too
+        return NetworkError, (
+            "the server does not speak RTSP, or closed the connection. Check the port, and that "
+            "the sender has started."
         )
-    return CodecError(
-        f"{name}: the server's answer is not a video that can be decoded. Check the scheme, the "
-        "port and the path of the address."
+    return CodecError, (
+        "the server's answer is not a video that can be decoded. Check the scheme, the port and "
+        "the path of the address."
     )
 
 

@@ -54,13 +54,9 @@ class BufferedFrame:
 
 
 class LatestFrameBuffer:
-    """Holds the newest frame only. Not thread-safe.
+    """Holds the newest frame only, and counts as in `edge.sources.live.Health`. Not thread-safe.
 
-    Attributes:
-        received: frames that arrived.
-        skipped: of them, those replaced by a newer one before they were taken.
-        old: of them, those skipped because of their age.
-        waiting: the newest; None if it was taken.
+    `waiting` is that frame; None if it was taken.
     """
 
     def __init__(self, max_age_s: float) -> None:

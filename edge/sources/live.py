@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from typing_extensions import Self
@@ -22,7 +23,7 @@ from edge.errors import PatchwatchError, SourceError, SourceFault
 from edge.sources.base import Capture, OpenCapture, Shot, SourceKind
 from edge.sources.latest import BufferedFrame, LatestFrameBuffer
 from edge.sources.policy import DEFAULT_LIMITS, DEFAULT_RECONNECT, Limits, ReconnectPolicy
-from edge.sources.supervisor import SignalState, Silence, Supervisor, fault_of
+from edge.sources.supervisor import SignalState, Silence, Supervisor
 from edge.types import Frame
 
 __all__ = ["Health", "LiveSource", "Silence"]
@@ -70,15 +71,9 @@ class Health:
 class LiveSource:
     """A camera or stream that is opened again and again; entered once, polled, never waited for.
 
-    All methods may be called from any thread. Its reader threads drive it, and each `poll` and
-    `health`; at `next_poll_s` one of them is due. `now` is the clock on which captures say when a
-    frame arrived.
-
-    Attributes:
-        name: as given.
-        kind: `live`.
-        fps: announced by the newest capture; None until one is open, or where it is unknown.
-        length: None.
+    One thread polls; all else may be called from any. Its reader threads drive it, and each `poll`
+    and `health`; at `next_poll_s` one of them is due. `now` is the clock on which captures say when
+    a frame arrived. `fps` is announced by the newest capture; None until one is open.
     """
 
     kind: SourceKind = "live"
@@ -204,7 +199,7 @@ class LiveSource:
             return Health(
                 state=supervisor.state,
                 error=None if problem is None else str(problem),
-                fault=None if problem is None else fault_of(problem),
+                fault=None if problem is None else problem.fault,
                 opens=supervisor.opens,
                 failures=supervisor.failures,
                 reconnects=supervisor.reconnects,
@@ -276,7 +271,7 @@ class LiveSource:
             going = self._act(lambda now_s: self._opened(number, capture, now_s))
             while going:
                 # No name is given to the shot, which would hold it while the next is waited for.
-                going = self._pass_on(number, capture.read())
+                going = self._act(partial(self._arrived, number, capture.read()))
         except Exception as error:
             self._fail(number, error)
 
@@ -287,14 +282,11 @@ class LiveSource:
         self._buffer.reopened()
         return True
 
-    def _pass_on(self, number: int, shot: Shot | None) -> bool:
-        if shot is None:
-            self._act(lambda now_s: self._supervisor.finished(number, now_s))
-            return False
-        return self._act(lambda now_s: self._arrived(number, shot, now_s))
-
-    def _arrived(self, number: int, shot: Shot, now_s: float) -> bool:
+    def _arrived(self, number: int, shot: Shot | None, now_s: float) -> bool:
         if self._left or not self._supervisor.heeds(number):
+            return False
+        if shot is None:
+            self._supervisor.finished(number, now_s)
             return False
         unix_s = self._unix() - max(0.0, now_s - shot.arrived_s)
         return self._supervisor.frame(number, now_s, fresh=self._buffer.put(shot, unix_s))
@@ -310,11 +302,7 @@ class LiveSource:
 
 
 class _Converter:
-    """Converts frames as they are taken; logs changes of their size, counts corrupt ones.
-
-    Attributes:
-        corrupt: frames that could not be converted.
-    """
+    """Converts frames as they are taken; logs changes of their size, counts corrupt ones."""
 
     def __init__(self, name: str, patience_s: float) -> None:
         self.corrupt = 0
@@ -322,7 +310,6 @@ class _Converter:
         self._patience_s = patience_s
         self._size_hw: tuple[int, int] | None = None
         self._blind_since_s: float | None = None
-        self._lock = threading.Lock()
 
     def convert(self, waiting: BufferedFrame, now_s: float) -> Frame | Silence | None:
         """The frame; None if it is corrupt, and a silence if all were for as long as no frame may
@@ -335,9 +322,8 @@ class _Converter:
         frame = Frame(
             image, waiting.index, waiting.captured_at, self._name, waiting.pts_s, shot.pixel_format
         )
-        with self._lock:
-            self._blind_since_s = None
-            before, self._size_hw = self._size_hw, frame.size_hw
+        self._blind_since_s = None
+        before, self._size_hw = self._size_hw, frame.size_hw
         if before is not None and before != frame.size_hw:
             new, old = (f"{width}×{height}" for height, width in (frame.size_hw, before))
             log.info("%s changed its size to %s (was %s)", self._name, new, old)
@@ -348,14 +334,12 @@ class _Converter:
         if isinstance(error, SourceError):
             why = str(error).rstrip(".")
         text = why if why.startswith(self._name) else f"{self._name}: {why}"
-        with self._lock:
-            self.corrupt += 1
-            first = self.corrupt == 1
-            if self._blind_since_s is None:
-                self._blind_since_s = now_s
-            blind = now_s - self._blind_since_s >= self._patience_s
-            if blind:
-                self._blind_since_s = now_s
-        if first:
+        self.corrupt += 1
+        if self.corrupt == 1:
             log.warning("%s; further ones are not logged", text)
-        return Silence(f"{text}.", "codec") if blind else None
+        if self._blind_since_s is None:
+            self._blind_since_s = now_s
+        if now_s - self._blind_since_s < self._patience_s:
+            return None
+        self._blind_since_s = now_s
+        return Silence(f"{text}.", "codec")

@@ -53,11 +53,6 @@ class _Countdown:
         """The whole limit is left again."""
         self._ends_s = time.monotonic() + self.limit_s
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing is left."""
-        return time.monotonic() >= self._ends_s
-
     def __float__(self) -> float:
         return max(0.0, self._ends_s - time.monotonic())
 
@@ -103,12 +98,8 @@ def is_recording(url: str, limits: Limits, name: str) -> bool:
 def web_recording(url: str, limits: Limits, name: str) -> VideoSource:
     """A recording on a web server, read without loss."""
     # Nothing but the announced number shows that a download broke off.
-    return VideoSource(
-        name,
-        lambda: _connect(url, limits, name, limits.read_s),
-        is_cut=lambda: True,
-        open_timeout_s=limits.open_s,
-    )
+    connect = partial(_connect, url, limits, name, limits.read_s)
+    return VideoSource(name, connect, is_cut=lambda: True, open_timeout_s=limits.open_s)
 
 
 def _connect(url: str, limits: Limits, name: str, reading: _Countdown | float) -> InputContainer:
@@ -120,7 +111,7 @@ def _connect(url: str, limits: Limits, name: str, reading: _Countdown | float) -
     opened = open_container(url, options | socket_limit, (opening, reading))
     if isinstance(opened, InputContainer):
         return opened
-    if opening.over:
+    if not float(opening):
         raise faults.no_answer(name, limits.open_s)
     raise faults.opening_failed(opened, url, name)
 
@@ -179,9 +170,12 @@ class StreamCapture:
     def _next_packet(self, damaged: int) -> Packet[Any] | None:
         """The next packet of the video; None if what came was something else."""
         packet = self._demux()
-        if self._reading.over:
+        if not float(self._reading):
             if self.damaged > damaged:
-                raise faults.undecodable(self._name, self._reading.limit_s)
+                raise CodecError(
+                    f"{self._name}: no intact frame for {self._reading.limit_s:g} s. Check the "
+                    "network for packet loss and the sender for overload."
+                )
             raise faults.fell_silent(self._name, self._reading.limit_s)
         if isinstance(packet, int):
             raise faults.reading_failed(packet, self._name)

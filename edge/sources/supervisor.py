@@ -39,12 +39,7 @@ _EACH, _EVERY = 5, 10
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """That no frame came.
-
-    Attributes:
-        error: why, in a sentence.
-        fault: what kind of failure it is.
-    """
+    """That no frame came: why, in a sentence, and what kind of failure that is."""
 
     error: str | None
     fault: SourceFault | None
@@ -55,8 +50,7 @@ _Call = Literal["open", "read", "close"]
 
 @dataclass(slots=True)
 class _Attempt:
-    """The present capture: what its thread was last known to do, until when it may take, and
-    whether a frame came."""
+    """The present capture: the call its thread is in, until when, and whether a frame came."""
 
     number: int
     doing: _Call
@@ -69,9 +63,7 @@ class Supervisor:
 
     Attributes:
         failure: the last one; None once a frame came, or if nothing failed yet.
-        opens: captures started.
-        failures: of them, those in a row that failed without a frame, or after their last one.
-        reconnects: how often frames came again from a new capture.
+        opens, failures, reconnects: as in `edge.sources.live.Health`.
         over: `ended` or `failed`, once it is final.
         silent: whether a silence is due, and was not taken yet.
     """
@@ -106,7 +98,7 @@ class Supervisor:
         """Start; `advance` then opens the first capture."""
         self._open_at_s = now_s
         self._silent_at_s = now_s + self._limits.frame_s
-        self._log.started(now_s)
+        self._log.last_s = now_s
 
     @property
     def state(self) -> SignalState:
@@ -180,10 +172,7 @@ class Supervisor:
     def frame(self, number: int, now_s: float, fresh: bool = True) -> bool:
         """A frame came; whether to go on reading, as in `opened`.
 
-        Args:
-            number: of its attempt.
-            now_s: the time.
-            fresh: False if it was too old to be used: a sign of life, and no signal.
+        One that is not `fresh` was too old to be used: a sign of life, and no signal.
         """
         attempt = self._current(number, "read")
         if attempt is None:
@@ -226,7 +215,7 @@ class Supervisor:
             return None
         self.silent = False
         why = self.problem or self._no_frame()
-        return Silence(str(why), fault_of(why))
+        return Silence(str(why), why.fault)
 
     def take_notes(self) -> list[tuple[int, str]]:
         """What is to be logged since the last call: levels of `logging`, and sentences."""
@@ -317,26 +306,22 @@ class _TroubleLog:
         self._lost = False  # since the last frame
         self._down = False  # and that was logged
         self._up_since_s = 0.0
-        self._last_s = 0.0
-
-    def started(self, now_s: float) -> None:
-        """The source was started."""
-        self._last_s = now_s
+        self.last_s = 0.0  # when a frame came, or the source was started
 
     def signal(self, now_s: float) -> None:
         """A frame came."""
         if self._down:
             what = "back" if self._ever else "first frame"
-            away = _seconds(now_s - self._last_s)
+            away = _seconds(now_s - self.last_s)
             self.notes.append((logging.INFO, f"{self._name}: {what} after {away}"))
         if self._lost or not self._ever:
             self._up_since_s = now_s
         self._down, self._lost, self._ever = False, False, True
-        self._last_s = now_s
+        self.last_s = now_s
 
     def trouble(self, text: str, fault: SourceFault) -> None:
         """A failure or a stall."""
-        was_steady = self._ever and self._last_s - self._up_since_s >= STEADY_S
+        was_steady = self._ever and self.last_s - self._up_since_s >= STEADY_S
         if not self._lost and was_steady:
             self._troubles, self._logged = 0, set()
         self._lost = True
@@ -350,11 +335,6 @@ class _TroubleLog:
         """Log it in any case."""
         self._down = True
         self.notes.append((logging.WARNING, text))
-
-
-def fault_of(error: PatchwatchError) -> SourceFault:
-    """What kind of failure an error is."""
-    return error.fault if isinstance(error, SourceError) else "other"
 
 
 def _seconds(time_s: float) -> str:
