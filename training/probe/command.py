@@ -137,9 +137,14 @@ def run(args: argparse.Namespace) -> int:
     _print_tried(tried, best, config.validation.columns)
     rows = [one.row() for one in tried]
     write_whole(args.output / TRIED, json.dumps(rows, indent=2) + "\n")
-    best.head.put_into(model)
     view = f"{config.view().describe()}, region {probe.region}"
     measured = figures(best.evaluation, calibration, crossed, view)
+    # At a temperature of 1, bounds on logits mean the same for every model and strength.
+    scale = calibration.temperature
+    best.head.divided(scale).put_into(model)
+    calibration = calibration.model_copy(
+        update={"temperature": 1.0, "bias": calibration.bias / scale}
+    )
     card = make_card(config, data, model, args.licence)
     update = {"calibration": calibration, "validation": measured}
     path = args.output / f"{config.name}{SUFFIX}"
