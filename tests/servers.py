@@ -51,13 +51,8 @@ class KillableRtsp:
         clips: H.264 mp4 files, which are shown one after the other, over and over. Different sizes
             make a stream that changes its size.
         once: end the stream after the clips, instead of starting over.
-        credentials: user:password that a client must give; none if empty.
-        path: of the stream on the server.
-
-    Attributes:
-        port: the same after each start.
-        credentials: may be changed before the next start.
-        path: likewise.
+        credentials: user:password that a client must give; may be changed before the next start.
+        path: of the stream on the server; likewise.
     """
 
     def __init__(
@@ -180,20 +175,12 @@ def motion_jpeg(
     *,
     fps: float = 25.0,
     loop: bool = True,
-    then_stall: bool = False,
     credentials: str = "",
 ) -> Iterator[str]:
     """Serve a camera's stream of JPEG pictures (multipart/x-mixed-replace).
 
-    Args:
-        pictures: encoded JPEG; they may differ in size.
-        fps: pictures per second.
-        loop: start over at the end; else the stream ends.
-        then_stall: at the end keep the connection open and send nothing.
-        credentials: user:password that a client must give; none if empty.
-
-    Yields:
-        The address of the stream, without credentials; every other path of the server is a 404.
+    Yields the address, without the credentials (user:password) that a client must give; every other
+    path of the server is a 404.
     """
     stopped = threading.Event()
     wanted = f"Basic {base64.b64encode(credentials.encode()).decode()}" if credentials else ""
@@ -211,14 +198,12 @@ def motion_jpeg(
             self.send_header("Content-Type", f"multipart/x-mixed-replace;boundary={_BOUNDARY}")
             self.send_header("Connection", "close")
             self.end_headers()
-            for picture in cycle(pictures) if loop and not then_stall else pictures:
+            for picture in cycle(pictures) if loop else pictures:
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
                 head += f"Content-Length: {len(picture)}\r\n\r\n"
                 if stopped.is_set() or not _send(self, head.encode() + picture + b"\r\n"):
                     break
                 stopped.wait(1 / fps)
-            if then_stall:
-                stopped.wait()
 
     with _serve(Handler) as address:
         try:

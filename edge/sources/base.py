@@ -61,9 +61,7 @@ class Shot:
         arrived_s: when it had been decoded, on the clock of `time.monotonic`.
         pts_s: the sender's presentation time in seconds, from an arbitrary start; None without.
         image: converts and returns the picture, uint8 [H, W, 3] BGR or as `pixel_format` says.
-            Called at most once, by any thread, even after the capture was closed. A frame that
-            nobody takes is never converted.
-        pixel_format: how the picture is laid out.
+            Called at most once, by any thread, even after the capture was closed.
     """
 
     arrived_s: float
@@ -73,11 +71,7 @@ class Shot:
 
 
 class Capture(Protocol):
-    """An open device or stream behind a live source. Opened, read and closed on one thread.
-
-    Attributes:
-        fps: announced frames per second; None where unknown. A hint, never a clock.
-    """
+    """An open device or stream behind a live source. Opened, read and closed on one thread."""
 
     fps: float | None
 
@@ -85,8 +79,7 @@ class Capture(Protocol):
         """The next frame, blocking until it comes; None at the end of a recording.
 
         Raises:
-            SourceError: reading failed for good; of the class that says why. A stream that ends
-                raises SourceEnded.
+            SourceError: reading failed for good; SourceEnded where a stream ends.
         """
         ...
 

@@ -70,6 +70,7 @@ class VideoTrack:
     Attributes:
         stream: the track.
         seconds: its announced length; None where it says none.
+        fps: announced frames per second; None where it says nothing sensible.
         damaged: frames that were skipped.
         decoded: frames so far, damaged ones too.
         hurt: whether damage has not healed yet.
@@ -86,6 +87,8 @@ class VideoTrack:
         codec.thread_count = threads
         if threads != 1:
             codec.thread_type = "AUTO"
+        rate: Fraction | None = self.stream.average_rate or codec.framerate
+        self.fps = float(rate) if rate and 0 < rate <= _HIGHEST_FPS else None
         self.damaged = 0
         self.decoded = 0
         self._live = live
@@ -96,12 +99,6 @@ class VideoTrack:
         self._started = False
         self.hurt = False
         self._hurt_since_s: float | None = None
-
-    @property
-    def fps(self) -> float | None:
-        """Announced frames per second; None where it says nothing sensible."""
-        rate: Fraction | None = self.stream.average_rate or self.stream.codec_context.framerate
-        return float(rate) if rate and 0 < rate <= _HIGHEST_FPS else None
 
     def decode(self, packet: Packet[Any]) -> Iterator[VideoFrame]:
         """The intact frames that a packet completes."""

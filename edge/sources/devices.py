@@ -13,7 +13,6 @@ from edge.errors import (
     MissingDependency,
     NetworkError,
     NotFound,
-    PatchwatchError,
     SourceError,
     SourceTimeout,
 )
@@ -78,10 +77,11 @@ def open_csi(sensor: int, name: str, mode: CameraMode) -> DeviceCapture:
         SourceError: the camera cannot be opened.
     """
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-        raise _MissingGStreamer(
-            f"{name} needs an OpenCV built with GStreamer, and this OpenCV {cv2.__version__} has "
-            "none. On a Jetson use the system's: pip uninstall opencv-python "
-            "opencv-python-headless, then sudo apt-get install python3-opencv."
+        raise MissingDependency(
+            "An OpenCV built with GStreamer, as the system's of a Jetson,",
+            f"read {name}",
+            "pip uninstall opencv-python opencv-python-headless, then sudo apt-get install "
+            "python3-opencv",
         )
     capture = cv2.VideoCapture(csi_pipeline(sensor, mode), cv2.CAP_GSTREAMER)
     if not capture.isOpened():
@@ -90,13 +90,6 @@ def open_csi(sensor: int, name: str, mode: CameraMode) -> DeviceCapture:
             "nvargus-daemon runs and no other program holds the camera."
         )
     return DeviceCapture(capture, name, mode.pixel_format)
-
-
-class _MissingGStreamer(MissingDependency):
-    """This OpenCV was built without GStreamer, which only another OpenCV fixes."""
-
-    def __init__(self, sentence: str) -> None:
-        PatchwatchError.__init__(self, sentence)
 
 
 class DeviceCapture:

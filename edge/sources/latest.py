@@ -38,14 +38,7 @@ STEP_S = 1e-4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BufferedFrame:
-    """A frame that waits to be taken, not converted.
-
-    Attributes:
-        shot: as it arrived.
-        index: its position, counting every frame that arrived.
-        captured_at: estimated Unix time of its capture, seconds.
-        pts_s: seconds since the source's first frame; always rising.
-    """
+    """A frame that waits to be taken, not converted; as in `edge.types.Frame`."""
 
     shot: Shot
     index: int
@@ -56,7 +49,7 @@ class BufferedFrame:
 class LatestFrameBuffer:
     """Holds the newest frame only, and counts as in `edge.sources.live.Health`. Not thread-safe.
 
-    `waiting` is that frame; None if it was taken.
+    `waiting` is that frame; None if it was taken. `clock` places it in time.
     """
 
     def __init__(self, max_age_s: float) -> None:
@@ -65,16 +58,12 @@ class LatestFrameBuffer:
         self.old = 0
         self.waiting: BufferedFrame | None = None
         self._max_age_s = max_age_s
-        self._clock = StreamClock()
-
-    def reopened(self) -> None:
-        """What follows is from another capture, whose presentation times start anywhere."""
-        self._clock.reopened()
+        self.clock = StreamClock()
 
     def put(self, shot: Shot, unix_s: float) -> bool:
         """Keep a frame that arrived at this Unix time; False if it was too old to be kept."""
         index, self.received = self.received, self.received + 1
-        placed = self._clock.place(shot.arrived_s, shot.pts_s)
+        placed = self.clock.place(shot.arrived_s, shot.pts_s)
         if placed.catching_up and placed.age_s > self._max_age_s:
             self.old += 1
             return False
@@ -90,17 +79,11 @@ class LatestFrameBuffer:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where a frame belongs.
+    """Where a frame belongs."""
 
-    Attributes:
-        pts_s: seconds from the source's first frame to this one's capture; always rising.
-        age_s: how late it arrived, from 0.
-        catching_up: whether it arrives faster than it was taken, out of a queue: newer ones follow.
-    """
-
-    pts_s: float
-    age_s: float
-    catching_up: bool
+    pts_s: float  # from the source's first frame to this one's capture; always rising
+    age_s: float  # how late it arrived, from 0
+    catching_up: bool  # it arrives faster than it was taken, out of a queue: newer ones follow
 
 
 class StreamClock:

@@ -115,8 +115,7 @@ class LiveSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop. A thread in a call that does not return is not waited for longer than a second,
-        and closes its capture by itself if it ever does."""
+        """Stop. A thread in a call that does not return closes its capture if it ever does."""
         with self._lock:
             self._left = True
             self._buffer.take()
@@ -125,8 +124,7 @@ class LiveSource:
             reader.join(_LEAVE_S)
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Have something called, from any thread and quickly, when `poll` may have news before
-        `next_poll_s`."""
+        """Call `wake`, from any thread, when `poll` may have news before `next_poll_s`."""
         with self._lock:
             self._wakes.append(wake)
 
@@ -149,17 +147,14 @@ class LiveSource:
 
     def poll_silence(self) -> Silence | None:
         """As `poll`, but leaves frames where they are."""
-        silence = self._act(self._take_silence)
+        self._act(lambda _: None)  # one may fall due this moment
+        silence = self._act(lambda _: self._supervisor.take_silence())
         with self._lock:
             error = self._given_up()
             self._reported = error is not None
         if error is not None:
             raise error.with_traceback(None)  # else it would grow with each time
         return None if self._left else silence
-
-    def _take_silence(self, now_s: float) -> Silence | None:
-        self._advance(now_s)  # it may have fallen due this moment
-        return self._supervisor.take_silence()
 
     def _given_up(self) -> PatchwatchError | None:
         over = self._supervisor.over == "failed" and not self.waiting
@@ -212,7 +207,6 @@ class LiveSource:
             )
 
     def _news(self) -> tuple[bool, bool, bool]:
-        """Whether a frame waits, a silence is due, and it is over."""
         return self.waiting, self._supervisor.silent, self._supervisor.over is not None
 
     def _act(self, event: Callable[[float], T]) -> T:
@@ -279,7 +273,7 @@ class LiveSource:
         if self._left or not self._supervisor.opened(number, now_s):
             return False
         self.fps = capture.fps
-        self._buffer.reopened()
+        self._buffer.clock.reopened()
         return True
 
     def _arrived(self, number: int, shot: Shot | None, now_s: float) -> bool:
@@ -312,8 +306,7 @@ class _Converter:
         self._blind_since_s: float | None = None
 
     def convert(self, waiting: BufferedFrame, now_s: float) -> Frame | Silence | None:
-        """The frame; None if it is corrupt, and a silence if all were for as long as no frame may
-        be missing."""
+        """The frame; None if it is corrupt, and a silence where that lasts too long."""
         shot = waiting.shot
         try:
             image = shot.image()

@@ -67,8 +67,7 @@ class RecordedSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop reading. A thread in a call that does not return is not waited for longer than
-        `_JOIN_S`, and closes its feed by itself if it ever does."""
+        """Stop reading. A thread in a call that does not return closes its feed if it ever does."""
         if self._reader is not None:
             self._reader.stop()
             self._reader.join(_JOIN_S)
@@ -80,8 +79,7 @@ class RecordedSource:
 
 
 class _Reader(threading.Thread):
-    """Opens, reads and closes a feed; waits while its queue is full. `opened` says when, or why it
-    cannot be opened."""
+    """Opens, reads and closes a feed; waits while its queue is full."""
 
     def __init__(self, open_feed: Callable[[], Feed], ahead: int) -> None:
         # A daemon: a read that never returns must not keep the process alive.

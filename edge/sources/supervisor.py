@@ -189,8 +189,10 @@ class Supervisor:
         return True
 
     def failed(self, number: int, error: PatchwatchError, now_s: float) -> None:
-        """Opening or reading failed; the capture is being closed. What is not a SourceError, such
-        as a missing library, will not get better by waiting, and ends the source."""
+        """Opening or reading failed, and the capture is being closed.
+
+        What is not a SourceError, such as a missing library, ends the source.
+        """
         attempt = self._current(number, "open", "read")
         if attempt is not None:
             self._expect(attempt, "close", 0.0, now_s)
