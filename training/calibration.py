@@ -7,15 +7,15 @@ of the next camera. `cross_fit` measures instead what it does to a source that i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from edge.errors import ModelError
 from edge.manifest import Calibration, Figure
 from training.evaluation import Evaluation, Logits
-from training.evaluation.metrics import Estimate, Flags, called, share_estimate
+from training.evaluation.metrics import Flags, called, share_estimate
 
 Fit = Callable[[Evaluation, float], Calibration]
 """From logits and a share of false alarms to a calibration."""
@@ -61,11 +61,13 @@ def calibrate(
                 "of both classes that the model can judge."
             )
     sides = [
-        [_weighted(evaluation.by_source(c, label), by_source) for c in evaluation.logits]
+        [_weighted(evaluation, column, label, by_source) for column in evaluation.logits]
         for label in (0, 1)
     ]
-    joined = [tuple(np.concatenate(part) for part in zip(*side, strict=True)) for side in sides]
-    temperature, bias = fit_platt(joined[0][0], joined[1][0], joined[0][1], joined[1][1])
+    (reals, real_weights), (fakes, fake_weights) = (
+        map(np.concatenate, zip(*side, strict=True)) for side in sides
+    )
+    temperature, bias = fit_platt(reals, fakes, real_weights, fake_weights)
     apart: dict[float, set[str]] = {}
     for name in evaluation.source_names(0):
         apart.setdefault((shares or {}).get(name, false_alarms), set()).add(name)
@@ -99,8 +101,8 @@ def with_threshold(
 def fit_platt(
     reals: Logits,
     fakes: Logits,
-    real_weights: Logits | None = None,
-    fake_weights: Logits | None = None,
+    real_weights: Logits | float = 1.0,
+    fake_weights: Logits | float = 1.0,
 ) -> tuple[float, float]:
     """Temperature and bias that make sigmoid((logit − bias) / temperature) likeliest.
 
@@ -114,12 +116,12 @@ def fit_platt(
 
     logits = np.concatenate([reals, fakes])
     labels = np.repeat([0, 1], [len(reals), len(fakes)])
-    sides = ((reals, real_weights), (fakes, fake_weights))
-    each = [np.ones(len(x)) if weights is None else weights for x, weights in sides]
+    sides = ((real_weights, reals), (fake_weights, fakes))
+    weights = np.concatenate([np.broadcast_to(each, x.shape) for each, x in sides])
+    weights = weights / np.bincount(labels, weights)[labels] / 2
     # Standardised, so that one ridge serves logits of any size.
     centre, spread = float(logits.mean()), float(logits.std()) + 1e-12
     regression = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-8)
-    weights = np.concatenate([w / w.sum() / 2 for w in each])
     regression.fit(((logits - centre) / spread)[:, None], labels, weights)
     slope, intercept = float(regression.coef_[0, 0]), float(regression.intercept_[0])
     if slope <= 0:
@@ -149,8 +151,7 @@ def alarm_share(logits: Logits, calibration: Calibration) -> float:
     return float(flags.mean()) if len(flags) else math.nan
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CrossFit:
+class CrossFit(NamedTuple):
     """What a fit does to sources that it has not seen.
 
     Attributes:
@@ -161,14 +162,6 @@ class CrossFit:
 
     alarms: Mapping[str, Mapping[str, Flags]]
     found: Mapping[str, Mapping[str, Flags]]
-
-    def false_alarms(self, column: str) -> Estimate | None:
-        """Share of all photographs with an interval that resamples sources and pictures."""
-        return share_estimate(self.alarms[column], 0)
-
-    def found_share(self, column: str) -> Estimate | None:
-        """Share of all generated pictures with an interval that resamples generators too."""
-        return share_estimate(self.found[column], 0)
 
 
 def cross_fit(
@@ -221,27 +214,21 @@ def figures(
         view: what the model saw of each picture, for people; "" for all of it.
     """
     data = f"validation pictures ({evaluation.describe()}){f', {view}' if view else ''}"
-    columns = dict.fromkeys((*evaluation.logits, *(crossed.alarms if crossed else ())))
+    alarms, found = crossed or CrossFit({}, {})
+    rows = []
+    for column in dict.fromkeys((*evaluation.logits, *alarms)):
+        if column in evaluation.logits:
+            shares = [alarm_share(evaluation.of_label(column, x), calibration) for x in (0, 1)]
+            rows.append((column, MEAN_AUC, evaluation.mean_auc(column)))
+            rows += [(column, ABOVE, shares[0]), (column, FOUND, shares[1])]
+        for metric, flags in ((UNSEEN_ABOVE, alarms), (UNSEEN_FOUND, found)):
+            share = share_estimate(flags.get(column, {}), 0)
+            rows.append((column, metric, share[0] if share else math.nan))
     return tuple(
         Figure(data=data, degradation=column, metric=metric, value=round(value, 4))
-        for column in columns
-        for metric, value in _values(evaluation, calibration, crossed, column)
+        for column, metric, value in rows
         if math.isfinite(value)
     )
-
-
-def _values(
-    evaluation: Evaluation, calibration: Calibration, crossed: CrossFit | None, column: str
-) -> Iterator[tuple[str, float]]:
-    if column in evaluation.logits:
-        yield MEAN_AUC, evaluation.mean_auc(column)
-        yield ABOVE, alarm_share(evaluation.of_label(column, 0), calibration)
-        yield FOUND, alarm_share(evaluation.of_label(column, 1), calibration)
-    if crossed is not None and column in crossed.alarms:
-        shares = crossed.false_alarms(column), crossed.found_share(column)
-        for metric, share in zip((UNSEEN_ABOVE, UNSEEN_FOUND), shares, strict=True):
-            if share:
-                yield metric, share[0]
 
 
 def _limit(
@@ -251,15 +238,19 @@ def _limit(
     names: set[str] | None = None,
 ) -> float:
     """The threshold's logit under the worst of the degradations."""
-    limits = []
-    for column in evaluation.logits:
-        sources = evaluation.by_source(column, 0).items()
-        chosen = {name: x for name, x in sources if names is None or name in names}
-        logits, weights = _weighted(chosen, by_source)
-        limits.append(threshold_logit(logits, false_alarms, weights))
-    return max(limits)
+    sides = (_weighted(evaluation, column, 0, by_source, names) for column in evaluation.logits)
+    return max(threshold_logit(logits, false_alarms, weights) for logits, weights in sides)
 
 
-def _weighted(sources: Mapping[str, Logits], by_source: bool) -> tuple[Logits, Logits]:
-    each = [np.full(len(x), 1 / len(x) if by_source else 1.0) for x in sources.values()]
-    return np.concatenate(list(sources.values())), np.concatenate(each)
+def _weighted(
+    evaluation: Evaluation,
+    column: str,
+    label: int,
+    by_source: bool,
+    names: set[str] | None = None,
+) -> tuple[Logits, Logits]:
+    """The logits of a label's sources, or of those that are named, and how much each counts."""
+    sources = evaluation.by_source(column, label)
+    chosen = [x for name, x in sources.items() if names is None or name in names]
+    weights = [np.full(len(x), 1 / len(x) if by_source else 1.0) for x in chosen]
+    return np.concatenate(chosen), np.concatenate(weights)

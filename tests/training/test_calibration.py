@@ -25,6 +25,7 @@ from training.calibration import (
 )
 from training.data.folders import Picture
 from training.evaluation import Evaluation, Logits
+from training.evaluation.metrics import share_estimate
 
 
 def _gaussians(reals: int = 4000, fakes: int = 1000) -> tuple[Logits, Logits]:
@@ -94,9 +95,9 @@ def test_an_odd_camera_shows_only_where_it_is_left_out() -> None:
     assert alarm_share(evaluation.of_label("x", 0), calibrate(evaluation)) <= 0.05
     assert crossed.alarms["x"]["odd"].mean() > 0.8
     assert crossed.alarms["x"]["a"].mean() < 0.02
-    shares = crossed.false_alarms("x")
+    shares = share_estimate(crossed.alarms["x"], 0)
     assert shares is not None and shares[0] > 0.25 and shares[2] > 0.8
-    found = crossed.found_share("x")
+    found = share_estimate(crossed.found["x"], 0)
     assert found is not None and found[1] <= found[0] <= found[2]
 
 
@@ -125,7 +126,10 @@ def test_one_source_alone_cannot_be_left_out() -> None:
     pictures = tuple(Picture(Path("a"), i // 50, "s") for i in range(100))
     evaluation = Evaluation(pictures, {"x": np.concatenate([reals, fakes])})
     crossed = cross_fit(evaluation, evaluation)
-    assert crossed.false_alarms("x") is None and crossed.found_share("x") is None
+    assert (
+        share_estimate(crossed.alarms["x"], 0) is None
+        and share_estimate(crossed.found["x"], 0) is None
+    )
 
 
 def test_the_threshold_alone_holds_for_the_share_and_for_a_single_verdict() -> None:

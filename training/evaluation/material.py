@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from edge.errors import SourceError, UsageError
 from edge.sources.images import VIDEO_SUFFIXES
@@ -23,23 +24,15 @@ from training.data.layouts import AUTO, VAL, Plan, plan_splits, recognised
 from training.data.ledger import Ledger
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One labelled file.
-
-    Attributes:
-        picture: its path, label and source.
-        data: index of the folder that it was found in.
-        video: whether it has frames.
-    """
+class Entry(NamedTuple):
+    """One labelled file, and the index of the folder that it was found in."""
 
     picture: Picture
     data: int
     video: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
+class Material(NamedTuple):
     """All that is scored.
 
     Attributes:
@@ -111,16 +104,19 @@ def open_material(
 def _open(
     folder: Path, parts: Sequence[Part], on_file: Callable[[int], None]
 ) -> tuple[list[tuple[Picture, bool]], list[Rejected]]:
-    videos = list(_videos(parts))
+    videos = [(video, True) for video in _videos(parts)]
     found = find_pictures(parts)
     if videos and not len(found):
-        _require_every_label(parts, videos)
-        return [(video, True) for video in videos], []
+        for part in parts:
+            if not any(video.label == part.label for video, _ in videos):
+                raise SourceError(
+                    f"{part.folder} has no video. Expected both {' and '.join(LABEL_FOLDERS)} to "
+                    "hold some, or both to hold pictures."
+                )
+        return videos, []
     with Ledger(None, folder) as ledger:
         pictures = index_pictures(found, parts, ledger, on_file=lambda: on_file(len(found)))
-    return [(p, False) for p in pictures.pictures] + [(v, True) for v in videos], [
-        *pictures.rejected
-    ]
+    return [*((p, False) for p in pictures.pictures), *videos], [*pictures.rejected]
 
 
 def _chosen(folder: Path, plan: Plan, split: str | None) -> list[Part]:
@@ -162,13 +158,3 @@ def _videos(parts: Sequence[Part]) -> Iterator[Picture]:
                 inside = path.relative_to(part.folder).parts
                 below = inside[0] if len(inside) > 1 else UNSORTED
                 yield Picture(path, part.label, part.source or below)
-
-
-def _require_every_label(parts: Sequence[Part], videos: Sequence[Picture]) -> None:
-    for label in sorted({part.label for part in parts}):
-        if not any(video.label == label for video in videos):
-            lacking = [str(part.folder) for part in parts if part.label == label]
-            raise SourceError(
-                f"{lacking[0]} has no video. Expected both {' and '.join(LABEL_FOLDERS)} to hold "
-                "some, or both to hold pictures."
-            )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -113,10 +112,14 @@ def _measured(
     return {name: np.where(defined, value, np.nan) for name, value in values.items()}
 
 
+def scores(logits: Logits, calibration: Calibration) -> Logits:
+    """Calibrated scores of finite logits."""
+    return np.array([calibration.score(float(x)) for x in logits], np.float64)
+
+
 def called(logits: Logits, calibration: Calibration) -> Flags:
     """Whether each finite logit scores above the threshold."""
-    scores = np.array([calibration.score(float(x)) for x in logits], np.float64)
-    return scores > calibration.threshold
+    return scores(logits, calibration) > calibration.threshold
 
 
 def uncertain(logits: Logits, calibration: Calibration) -> Flags:
@@ -155,14 +158,10 @@ def resampled(size: int, rng: np.random.Generator, picks: npt.ArrayLike) -> Weig
     return rng.multinomial(np.asarray(picks), [1 / size] * size).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Resampled:
-    """Measures of one model under one degradation.
+class Resampled(NamedTuple):
+    """Generator, or `MEAN` over them, → measure → value, and the same for each resample.
 
-    Attributes:
-        values: generator, or `MEAN` over them, → measure → value.
-        draws: the same for each resample; the draws of two models with the same pictures and seed
-            are paired.
+    The draws of two models with the same pictures and seed are paired.
     """
 
     values: Mapping[str, Mapping[str, float]]
@@ -258,8 +257,6 @@ def share_estimate(flags: Mapping[str, Flags], seed: int, draws: int = DRAWS) ->
 
     It is never narrower than Wilson's (Probable Inference, 1927) of as many pictures: a resample of
     nothing but False is always 0, which does not mean that the share is.
-
-    Flags are by source.
     """
     from scipy.stats import binomtest  # type: ignore[import-untyped]
 

@@ -13,9 +13,8 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from edge.errors import SourceError
-from edge.manifest import Calibration
 from edge.sources.images import read_image
-from edge.types import Image
+from training.evaluation.metrics import scores
 from training.evaluation.record import Item, Logits, Record, ScoredModel, auc
 from training.faces.sampling import sampled
 
@@ -29,7 +28,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 REAL_COLOUR, FAKE_COLOUR = COLOURS[0], COLOURS[1]
 INK, FAINT = "#333333", "#DDDDDD"
 BINS, LEAST_IN_BIN = 10, 5
-SHEET_ACROSS, SHEET_MOST = 4, 8
+SHEET, SHEET_ACROSS, SHEET_MOST = "errors", 4, 8
 _PANEL, _ACROSS, _TILE_PX, _DPI = 3.4, 3, 320, 150
 _GROUPS = (
     (0, "Photographs called fake", FAKE_COLOUR),
@@ -42,25 +41,33 @@ def rendered(figure: Figure, name: str, suffixes: Sequence[str]) -> dict[str, by
     import matplotlib
 
     made = {}
-    # Without the version of the library, the time and random names.
-    metadata: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
     for suffix in suffixes:
         data = io.BytesIO()
+        # Without the version of the library, the time and random names.
+        metadata = {"Software": None} if suffix == "png" else {"Date": None}
         with matplotlib.rc_context({"svg.hashsalt": "patchwatch"}):
-            figure.savefig(data, format=suffix, dpi=_DPI, metadata=metadata[suffix])
+            figure.savefig(data, format=suffix, dpi=_DPI, metadata=metadata)
         made[f"{name}.{suffix}"] = data.getvalue()
     return made
 
 
-def draw_plots(record: Record) -> dict[str, tuple[str, Figure]]:
-    """Name of the file without suffix → caption and plot."""
+def draw_plots(record: Record) -> tuple[dict[str, tuple[str, Figure]], list[str]]:
+    """File name without suffix → caption and plot; and why some sheets cannot be drawn."""
     plots = {
         "roc": ("ROC curves", roc_plot(record)),
         "reliability": ("reliability", reliability_plot(record)),
     }
+    problems = []
     for number, model in enumerate(record.models, start=1):
         plots[f"scores-{number}"] = (f"scores of {model.name}", scores_plot(record, model))
-    return plots
+        try:
+            sheet = error_sheet(record, model)
+        except SourceError as error:
+            problems.append(f"No contact sheet of {model.name}: {error}")
+            continue
+        if sheet is not None:
+            plots[f"{SHEET}-{number}"] = (f"errors of {model.name}", sheet)
+    return plots, problems
 
 
 def roc_plot(record: Record) -> Figure:
@@ -109,19 +116,14 @@ def reliability(reals: Logits, fakes: Logits) -> tuple[Logits, Logits]:
         fakes: scores of generated pictures.
     """
     values = np.concatenate([reals, fakes])
-    fake = np.arange(len(values)) >= len(reals)
+    fake = np.repeat([False, True], [len(reals), len(fakes)])
     weights = np.where(fake, 0.5 / max(len(fakes), 1), 0.5 / max(len(reals), 1))
-    bins = np.minimum((values * BINS).astype(int), BINS - 1)
     counts, total, scored, faked = (
-        np.bincount(bins, w, BINS) for w in (None, weights, weights * values, weights * fake)
+        np.histogram(values, BINS, (0, 1), weights=w)[0]
+        for w in (None, weights, weights * values, weights * fake)
     )
     kept = counts >= LEAST_IN_BIN
     return scored[kept] / total[kept], faked[kept] / total[kept]
-
-
-def scores(logits: Logits, calibration: Calibration) -> Logits:
-    """Calibrated scores of finite logits."""
-    return np.array([calibration.score(float(x)) for x in logits], dtype=np.float64)
 
 
 def scores_plot(record: Record, model: ScoredModel) -> Figure:
@@ -165,20 +167,6 @@ def worst(record: Record, model: ScoredModel, label: int, most: int = SHEET_MOST
     return sorted(found, key=lambda mistake: mistake.score, reverse=not label)[:most]
 
 
-def draw_sheets(record: Record) -> tuple[dict[str, tuple[str, Figure]], list[str]]:
-    """As `draw_plots`, the mistakes of each model; and why some of them cannot be drawn."""
-    sheets, problems = {}, []
-    for number, model in enumerate(record.models, start=1):
-        try:
-            sheet = error_sheet(record, model)
-        except SourceError as error:
-            problems.append(f"No contact sheet of {model.name}: {error}")
-            continue
-        if sheet is not None:
-            sheets[f"errors-{number}"] = (f"errors of {model.name}", sheet)
-    return sheets, problems
-
-
 def error_sheet(record: Record, model: ScoredModel) -> Figure | None:
     """Both kinds of mistakes as pictures, untouched, with source, score and degradation.
 
@@ -205,20 +193,17 @@ def error_sheet(record: Record, model: ScoredModel) -> Figure | None:
         for axes in grid:
             axes.set_axis_off()
         for axes, mistake in zip(grid, mistakes, strict=False):
-            axes.imshow(_thumbnail(_picture(record, mistake.item)))
+            axes.imshow(_thumbnail(record, mistake.item))
             source = shorten(mistake.item.source, 30, placeholder="…")
             text = f"{source}\nscore {mistake.score:.3f}, {mistake.column}"
             axes.set_title(text, color=INK, fontsize=8)
     return figure
 
 
-def _picture(record: Record, item: Item) -> Image:
+def _thumbnail(record: Record, item: Item) -> PillowImage.Image:
+    """The middle square of a picture, or of a video's first frame."""
     path = record.path(item)
-    return next(sampled(path, record.fps or 1.0)).image if item.video else read_image(path)
-
-
-def _thumbnail(image: Image) -> PillowImage.Image:
-    """The middle square of a picture in BGR."""
+    image = next(sampled(path, record.fps or 1.0)).image if item.video else read_image(path)
     whole = PillowImage.fromarray(np.ascontiguousarray(image[..., ::-1]))
     side = min(*whole.size, _TILE_PX)
     return ImageOps.fit(whole, (side, side))

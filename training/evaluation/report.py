@@ -282,13 +282,13 @@ def write_report(record: Record, summary: Summary, folder: Path) -> list[str]:
     """
     require_matplotlib()
     require_folder(folder)
-    from training.evaluation.plots import draw_plots, draw_sheets, rendered
+    from training.evaluation.plots import SHEET, draw_plots, rendered
 
     files = {FILE: (record.model_dump_json(by_alias=True) + "\n").encode()}
     pictures = []
-    sheets, problems = draw_sheets(record)
-    for name, (caption, figure) in {**draw_plots(record), **sheets}.items():
-        suffixes = ("png",) if name in sheets else ("png", "svg")
+    plots, problems = draw_plots(record)
+    for name, (caption, figure) in plots.items():
+        suffixes = ("png",) if name.startswith(SHEET) else ("png", "svg")
         files |= rendered(figure, name, suffixes)
         pictures.append(f"![{caption}]({name}.{suffixes[-1]})")
     parts = [HEADING, about(summary), _model_grid(summary).markdown(), "## Figures"]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge.backends import ENGINE_SUFFIX, open_backend
 from edge.detector import Detector, Stopwatch, combine
@@ -19,9 +18,6 @@ from edge.types import Image
 from edge.weights import find_model, shipped
 from training.evaluation.record import ModelFacts
 
-if TYPE_CHECKING:
-    from training.models import PatchModel
-
 CHECKPOINT, MODEL_FILE, PUBLISHED = ".safetensors", ".onnx", (".pth", ".pt")
 INSTALL = "pip install 'patchwatch[train]'"
 
@@ -30,11 +26,9 @@ INSTALL = "pip install 'patchwatch[train]'"
 class Scorer:
     """An open model.
 
-    Attributes:
-        facts: what it is.
-        logit: of a picture, uint8 [H, W, 3] BGR: the mean over the parts of its region, not
-            checked for NaN; a RegionError where it is smaller than one patch, a ModelError where
-            the runtime refused it.
+    `logit` is of a picture, uint8 [H, W, 3] BGR: the mean over the parts of its region, not checked
+    for NaN; a RegionError where it is smaller than one patch, a ModelError where the runtime
+    refused it.
     """
 
     facts: ModelFacts
@@ -43,13 +37,9 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """How models are opened.
+    """How models are opened; the architecture and the preprocessing are those of published files.
 
-    Attributes:
-        region: for all of them; None for what each says of itself.
-        architecture: of published files.
-        preprocessing: of published files.
-        threads: inside an operator; None for every core.
+    Without a region each model has its own, without threads an operator takes every core.
     """
 
     region: str | None = None
@@ -138,6 +128,7 @@ def _network(path: Path, options: ModelOptions) -> Scorer:
     import torch
 
     from training.checkpoint import load_checkpoint, load_published
+    from training.data.crops import normalised
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -163,16 +154,13 @@ def _network(path: Path, options: ModelOptions) -> Scorer:
         architecture=model.architecture,
         preprocessing=model.preprocessing,
     )
-    return Scorer(facts, lambda image: _mean_logit(model, [c.image for c in cut(image, spec)]))
 
+    def logit(image: Image) -> float:
+        crops = [crop.image for crop in cut(image, spec)]
+        with torch.inference_mode():
+            return math.fsum(float(model(normalised(c)[None])) for c in crops) / len(crops)
 
-def _mean_logit(model: PatchModel, crops: Sequence[Image]) -> float:
-    import torch
-
-    from training.data.crops import normalised
-
-    with torch.inference_mode():
-        return math.fsum(float(model(normalised(c)[None])) for c in crops) / len(crops)
+    return Scorer(facts, logit)
 
 
 def _sha256(path: Path) -> str:

@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,7 +47,6 @@ from training.models import PatchModel
 from training.probe.config import ProbeConfig
 from training.probe.features import FeatureStore, Job, Reported, samples_of
 from training.probe.fit import Head, HeadFit, Rows
-from training.program import run_program
 from training.progress import print_table, progress_bar
 from training.run_folder import begin, require_usable
 from training.validation import limited
@@ -102,17 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compute features, fit, choose, calibrate.
-
-    Returns:
-        The exit code: 0 done, 128 + signal when stopped before.
-
-    Raises:
-        UsageError: the flags or the configuration are wrong.
-        SourceError: the pictures cannot be had.
-        ModelError: the first weights or the calibration fail.
-        SinkError: RUN cannot be used or written to.
-    """
+    """Compute features, fit, choose, calibrate; 0, or 128 + signal when stopped before."""
     out = console()
     config = load_config(ProbeConfig, args.config, args.set, args.seed)
     sources = read_sources(args.sources) if args.sources else {}
@@ -155,12 +143,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tried:
-    """A head, the share, strength and whitening that it was fitted with, and its worth.
+class Tried(NamedTuple):
+    """A head, and its worth.
 
     Attributes:
-        penalty: see `HeadFit.head`.
+        penalty: share, strength and whitening that it was fitted with; see `HeadFit.head`.
         head: what was fitted.
         evaluation: on the validation pictures.
         score: mean AUC over the columns that choose.
@@ -173,19 +160,14 @@ class Tried:
 
     def row(self) -> dict[str, object]:
         """Of `TRIED`."""
-        named = zip(("share", "strength", "whitening"), self.penalty, strict=True)
+        share, strength, whitening = self.penalty
         aucs = {c: self.evaluation.generator_aucs(c) for c in self.evaluation.logits}
-        return {**dict(named), "score": self.score, "auc": aucs}
+        named = {"share": share, "strength": strength, "whitening": whitening}
+        return {**named, "score": self.score, "auc": aucs}
 
 
 class Probe:
-    """Features of all samples, and the heads fitted to them.
-
-    Args:
-        config: of the probe.
-        data: what is learned from, and what it is judged on.
-        sources: what is known of them.
-    """
+    """Features of all samples, and the heads fitted to them."""
 
     def __init__(
         self, config: ProbeConfig, data: TrainingData, sources: dict[str, SourceFacts]
@@ -285,7 +267,3 @@ def _print_tried(tried: Sequence[Tried], best: Tried, columns: Sequence[str]) ->
         table.add_row(*(f"{n:g}" for n in one.penalty), *means, f"{one.score:.3f}", style=style)
     table.title = "Mean AUC per generator; the score is their mean over " + ", ".join(columns)
     print_table(console(), table)
-
-
-if __name__ == "__main__":
-    sys.exit(run_program("training.probe.command", __doc__, add_arguments, run))

@@ -157,18 +157,18 @@ class FeatureStore:
     def compute(
         self, jobs: Sequence[Job], workers: int, on_rows: Callable[[int], None] = lambda n: None
     ) -> None:
-        """Compute the rows that are not there yet.
+        """Compute the rows that are not there yet, with so many processes that read and degrade.
 
-        Args:
-            jobs: the looks at each file.
-            workers: processes that read and degrade; 0 for none.
-            on_rows: called with the number of looks that are done, those found included.
+        `on_rows` is called with the number of looks that are done, those found included.
 
         Raises:
             SourceError: a file cannot be read any more.
         """
-        missing = [_without(job, self._places) for job in jobs]
-        todo = [job for job in missing if job.looks]
+        todo = []
+        for job in jobs:
+            keyed = zip(job.looks, job.digests(), strict=True)
+            if missing := tuple(look for look, key in keyed if key not in self._places):
+                todo.append(Job(job.path, job.digest, missing))
         on_rows(sum(len(job.looks) for job in jobs) - sum(len(job.looks) for job in todo))
         loader: DataLoader[Any] = DataLoader(
             _Looks(todo),
@@ -226,15 +226,7 @@ def _opened(path: Path) -> BinaryIO:
 
 @torch.no_grad()
 def mean_features(model: PatchModel, crops: Batch) -> Features:
-    """The mean over a picture of each feature.
-
-    Args:
-        model: in evaluation mode, on the CPU; its head reads nothing but this mean.
-        crops: uint8 [N, H, W, 3] BGR.
-
-    Returns:
-        float32 [N, channels].
-    """
+    """The mean over a picture of each feature: uint8 [N, H, W, 3] BGR → float32 [N, channels]."""
     pixels = normalised(crops).contiguous(memory_format=torch.channels_last)
     maps = model.features(model.preprocess(pixels))
     means: Features = F.adaptive_avg_pool2d(maps, 1).flatten(1).numpy()
@@ -252,11 +244,6 @@ class _Looks(Dataset[Any]):
         job = self._jobs[index]
         image = read_image(job.path)
         return job.digests(), [np.stack(look(image, job.path)) for look in job.looks]
-
-
-def _without(job: Job, known: dict[bytes, int]) -> Job:
-    missing = [look for look, key in zip(job.looks, job.digests(), strict=True) if key not in known]
-    return Job(job.path, job.digest, tuple(missing))
 
 
 def _reduced(image: Image, sides: tuple[int, int] | None, share: float) -> Image:

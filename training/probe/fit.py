@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,8 @@ MOST_ITERATIONS = 1000
 LEAST_SPREAD = 1e-6
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Head:
-    """logit = features · weight + bias.
-
-    Attributes:
-        weight: float64 [channels].
-        bias: of the logit.
-    """
+class Head(NamedTuple):
+    """logit = features · weight + bias; the weight float64 [channels]."""
 
     weight: Floats
     bias: float
@@ -47,8 +41,7 @@ class Head:
             model.fc.bias.fill_(self.bias)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class Rows(NamedTuple):
     """What heads are fitted to.
 
     Attributes:
@@ -74,14 +67,11 @@ class Rows:
         paired = self.sources == ""
         weights: Floats = np.zeros(len(self.labels))
         for label in (0, 1):
-            names, inverse, counts = np.unique(
-                self.sources[(self.labels == label) & ~paired],
-                return_inverse=True,
-                return_counts=True,
-            )
+            mine = (self.labels == label) & ~paired
+            names, inverse = np.unique(self.sources[mine], return_inverse=True)
+            counts = np.bincount(inverse, minlength=len(names))
             each = np.array([factors.get(str(name), 1.0) for name in names]) / counts
-            if len(names):
-                weights[(self.labels == label) & ~paired] = (each / (each * counts).sum())[inverse]
+            weights[mine] = (each / (each * counts).sum())[inverse]
         if paired.any():
             share = share if not paired.all() else 1.0
             weights *= 1 - share
