@@ -1,4 +1,4 @@
-"""What CONTRIBUTING shows of a new loss and a new network is run as it stands there."""
+"""What docs/training.md shows of a new loss and a new network is run as it stands there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.training.pictures import write_split
 from training.checkpoint import load_checkpoint
 from training.models import ARCHITECTURES
 
-TEXT = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[2] / "docs/training.md").read_text(encoding="utf-8")
 
 
 def test_a_new_loss_and_a_new_network_train(
