@@ -103,12 +103,15 @@ class FakeSource:
 
 
 class FakeSink:
-    """Keeps what it is given."""
+    """Keeps what it is given, once `before` has returned."""
 
     name = "keep"
 
-    def __init__(self, wants_picture: bool = False) -> None:
+    def __init__(
+        self, wants_picture: bool = False, before: Callable[[], object] = lambda: None
+    ) -> None:
         self.wants_picture = wants_picture
+        self.before = before
         self.results: list[Result] = []
         self.pictures: list[Image | None] = []
         self.closed = False
@@ -121,6 +124,7 @@ class FakeSink:
 
     def write(self, result: Result, picture: Picture) -> None:
         """Keep it."""
+        self.before()
         self.results.append(result)
         self.pictures.append(picture() if self.wants_picture else None)
 

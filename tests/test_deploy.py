@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,22 +34,19 @@ from training.search import parse_address
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "jetson.md").read_text(encoding="utf-8")
 DOCKERFILE = ROOT / "deploy" / "jetson.Dockerfile"
+TRAINING = ROOT / "deploy" / "training.Dockerfile"
+COMPOSE = ROOT / "deploy" / "training.compose.yaml"
 SERVICE = ROOT / "deploy" / "patchwatch.service"
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class Instruction:
-    name: str
-    value: str
-
-
-def instructions(path: Path = DOCKERFILE) -> list[Instruction]:
-    """Of a Dockerfile; comments dropped, continued lines joined."""
+def instructions(path: Path = DOCKERFILE) -> list[tuple[str, str]]:
+    """Names and values of a Dockerfile; comments dropped, continued lines joined."""
     lines = path.read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     joined = text.replace("\\\n", " ").splitlines()
-    return [Instruction(*line.split(None, 1)) for line in joined if line.strip()]
+    parts = (line.partition(" ") for line in joined if line.strip())
+    return [(name, value.strip()) for name, _, value in parts]
 
 
 def listed(key: str) -> list[str]:
@@ -60,8 +56,8 @@ def listed(key: str) -> list[str]:
     return re.findall(r'"([^"]+)"', match[1])
 
 
-def values(name: str) -> list[str]:
-    return [item.value for item in instructions() if item.name == name]
+def values(name: str, path: Path = DOCKERFILE) -> list[str]:
+    return [value for found, value in instructions(path) if found == name]
 
 
 def packages(command: str, of: str) -> set[str]:
@@ -80,17 +76,15 @@ def environment() -> dict[str, str]:
     return dict(word.split("=", 1) for word in words)
 
 
-def test_its_first_words_are_that_no_image_was_built() -> None:
-    first = DOCKERFILE.read_text(encoding="utf-8").split("\nARG")[0].replace("\n# ", " ")
-    assert "No image has been built of it so far" in first
-    assert "docs/jetson.md" in first
-
-
-def test_every_instruction_is_one_that_docker_knows() -> None:
-    names = [item.name for item in instructions()]
+@pytest.mark.parametrize("path", [DOCKERFILE, TRAINING], ids=lambda path: path.stem)
+def test_every_instruction_is_one_that_docker_knows_and_nothing_runs_as_the_user(
+    path: Path,
+) -> None:
+    names = [name for name, _ in instructions(path)]
     assert names[:2] == ["ARG", "FROM"]
     known = {"RUN", "ENV", "WORKDIR", "COPY", "USER", "VOLUME", "ENTRYPOINT", "CMD"}
     assert set(names[2:]) == known
+    assert "RUN" not in names[names.index("USER") :]
 
 
 def test_the_base_is_of_l4t_and_its_tag_can_be_chosen() -> None:
@@ -162,8 +156,6 @@ def test_it_runs_as_nobody_special_and_keeps_engines_on_a_volume() -> None:
     assert values("USER") == [uid] and uid != "0"
     assert "--groups video" in run
     assert f"install -d -o {name} -g {name} {volume}" in run
-    names = [item.name for item in instructions()]
-    assert "RUN" not in names[names.index("USER") :]
 
 
 def test_its_entry_point_is_the_program() -> None:
@@ -229,24 +221,13 @@ def only(key: str) -> str:
     return value
 
 
-def started() -> list[str]:
-    return shlex.split(only("ExecStart"))
-
-
-def unit_environment() -> dict[str, str]:
-    return dict(value.split("=", 1) for value in unit()["Environment"])
-
-
-def codes(key: str) -> set[int]:
-    return {int(word) for word in only(key).split()}
-
-
-def test_the_service_says_that_it_never_ran_on_a_board() -> None:
-    assert "It has not run on a board so far" in SERVICE.read_text(encoding="utf-8").split("[")[0]
+STARTED = shlex.split(only("ExecStart"))
+VARIABLES = dict(value.split("=", 1) for value in unit()["Environment"])
+STOPPED = {int(word) for word in only("SuccessExitStatus").split()}
 
 
 def test_the_service_starts_what_the_page_installs() -> None:
-    program, command, *words = started()
+    program, command, *words = STARTED
     args = make_parser(command).parse_args(words)
     assert vars(args)["output.window"] is False
     assert f"configs/jetson.yaml {args.config}" in PAGE
@@ -260,10 +241,10 @@ def test_the_service_starts_what_the_page_installs() -> None:
 
 def test_the_service_keeps_engines_in_its_own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path("/var/cache", only("CacheDirectory"))
-    for name, value in unit_environment().items():
+    for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     assert default_folder() == folder
-    assert Path(unit_environment()["XDG_CACHE_HOME"]).is_relative_to(folder)
+    assert Path(VARIABLES["XDG_CACHE_HOME"]).is_relative_to(folder)
     assert str(folder) in PAGE
     assert only("WorkingDirectory") == f"/var/lib/{only('StateDirectory')}"
 
@@ -272,7 +253,7 @@ def test_the_service_is_shut_in_but_not_shut_off() -> None:
     keys = unit()
     assert only("NoNewPrivileges") == "yes" and only("CapabilityBoundingSet") == ""
     assert only("ProtectSystem") == "strict" and only("ProtectHome") == "yes"
-    assert not Path(started()[0]).is_relative_to("/home")
+    assert not Path(STARTED[0]).is_relative_to("/home")
     # `strict` closes /tmp too, where nvargus-daemon's socket is and where engines are built.
     assert "/tmp" in only("ReadWritePaths").split()
     # Each of these takes the GPU, a camera or the name of the board away.
@@ -282,13 +263,14 @@ def test_the_service_is_shut_in_but_not_shut_off() -> None:
     assert {"video", "render"} == set(only("SupplementaryGroups").split())
 
 
-def test_the_service_tries_again_and_stops_in_peace() -> None:
+def test_the_service_tries_again_stops_in_peace_and_reloads() -> None:
     assert only("Restart") == "on-failure"
-    assert 128 + signal.Signals[only("KillSignal")] in codes("SuccessExitStatus")
-    assert 128 + signal.SIGINT in codes("SuccessExitStatus")
+    assert 128 + signal.Signals[only("KillSignal")] in STOPPED
+    assert 128 + signal.SIGINT in STOPPED
     assert int(only("RestartSec")) >= 1 and int(only("TimeoutStopSec")) >= 10
     assert int(only("RestartMaxDelaySec")) > int(only("RestartSec"))
     assert only("StartLimitIntervalSec") == "0"
+    assert only("ExecReload") == "/bin/kill -HUP $MAINPID"
 
 
 def write_config(folder: Path, source: str) -> Path:
@@ -299,22 +281,17 @@ def write_config(folder: Path, source: str) -> Path:
     return path
 
 
-def command_line(config: Path) -> list[str]:
-    """What the service starts, with this interpreter, checkout and configuration."""
-    words = started()
-    words[words.index("--config") + 1] = str(config)
-    return [sys.executable, str(ROOT / "patchwatch.py"), *words[1:]]
-
-
 @contextmanager
 def running(config: Path) -> Iterator[subprocess.Popen[str]]:
-    folder = config.parent
+    """What the service starts, with this interpreter, checkout and configuration."""
+    folder, words = config.parent, list(STARTED)
+    words[words.index("--config") + 1] = str(config)
     variables = {
         name: value.replace("/var/cache", str(folder / "cache"))
-        for name, value in unit_environment().items()
+        for name, value in VARIABLES.items()
     }
     with subprocess.Popen(
-        command_line(config),
+        [sys.executable, str(ROOT / "patchwatch.py"), *words[1:]],
         cwd=folder,
         env=os.environ | variables,
         stdout=subprocess.PIPE,
@@ -338,7 +315,7 @@ def test_its_command_watches_until_it_is_stopped(tmp_path: Path) -> None:
             began = time.monotonic()
             rest, said = process.communicate(timeout=int(only("TimeoutStopSec")))
         assert time.monotonic() - began < int(only("TimeoutStopSec"))
-    assert process.returncode in codes("SuccessExitStatus"), said
+    assert process.returncode in STOPPED, said
     assert process.returncode == 143
     for line in [*lines, *rest.splitlines()]:
         assert json.loads(line)["verdict"]
@@ -364,8 +341,8 @@ def test_what_fails_is_tried_again_unless_it_cannot_get_better(
     with running(config) as process:
         _, said = process.communicate(timeout=60)
     assert said.startswith("patchwatch: error:")
-    assert process.returncode not in {0} | codes("SuccessExitStatus")
-    assert (process.returncode not in codes("RestartPreventExitStatus")) == again
+    assert process.returncode not in {0} | STOPPED
+    assert (str(process.returncode) not in only("RestartPreventExitStatus").split()) == again
 
 
 def test_a_camera_that_is_absent_is_waited_for(tmp_path: Path) -> None:
@@ -374,11 +351,7 @@ def test_a_camera_that_is_absent_is_waited_for(tmp_path: Path) -> None:
         assert "there is no such camera" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
-    assert process.returncode in codes("SuccessExitStatus")
-
-
-def test_a_reload_reads_the_configuration_again() -> None:
-    assert only("ExecReload") == "/bin/kill -HUP $MAINPID"
+    assert process.returncode in STOPPED
 
 
 @pytest.mark.skipif(
@@ -388,7 +361,7 @@ def test_systemd_reads_every_line(tmp_path: Path) -> None:
     program = tmp_path / "patchwatch"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    text = SERVICE.read_text(encoding="utf-8").replace(started()[0], str(program))
+    text = SERVICE.read_text(encoding="utf-8").replace(STARTED[0], str(program))
     path = tmp_path / SERVICE.name
     path.write_text(text)
     done = subprocess.run(
@@ -401,60 +374,34 @@ def test_systemd_reads_every_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-TRAINING = ROOT / "deploy" / "training.Dockerfile"
-COMPOSE = ROOT / "deploy" / "training.compose.yaml"
-
-
 def compose() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
     return found
 
 
-def training(name: str) -> list[str]:
-    return [item.value for item in instructions(TRAINING) if item.name == name]
-
-
-@pytest.mark.parametrize("path", [TRAINING, COMPOSE])
-def test_the_training_says_first_that_it_has_not_run(path: Path) -> None:
-    first = path.read_text(encoding="utf-8").split("\n\n")[0].replace("\n# ", " ")
-    assert "has run: neither a Docker engine" in first or "It has not run so far" in first
-
-
 def test_the_training_image_fetches_what_the_project_lists_and_keeps_its_torch() -> None:
-    names = [item.name for item in instructions(TRAINING)]
-    assert names[:2] == ["ARG", "FROM"]
-    assert set(names[2:]) == {
-        "RUN",
-        "ENV",
-        "WORKDIR",
-        "COPY",
-        "USER",
-        "VOLUME",
-        "ENTRYPOINT",
-        "CMD",
-    }
-    install = next(run for run in training("RUN") if "pip install" in run)
+    install = next(run for run in values("RUN", TRAINING) if "pip install" in run)
     extras = re.search(r"'\.\[(.*?)\]'", install)
     assert extras is not None
     assert all(listed(extra) for extra in extras[1].split(","))
     assert "--constraint" in install and "torch.version.cuda" in install
     text = TRAINING.read_text(encoding="utf-8") + COMPOSE.read_text(encoding="utf-8")
     assert not re.search(r"https?://|index-url|find-links", text)
-    assert re.match(r"pytorch/pytorch:", training("FROM")[0])
-    assert re.match(r"TORCH_TAG=2\.\d+", training("ARG")[0])
+    assert re.match(r"pytorch/pytorch:", values("FROM", TRAINING)[0])
+    assert re.match(r"TORCH_TAG=2\.\d+", values("ARG", TRAINING)[0])
 
 
 def test_the_training_image_copies_what_it_installs_and_runs_as_nobody_special() -> None:
-    copied = {word for value in training("COPY") for word in value.split()[:-1]}
+    copied = {word for value in values("COPY", TRAINING) for word in value.split()[:-1]}
     assert all((ROOT / name).exists() for name in copied)
     rooms = {"edge/", "training/", "export/", "benchmarks/", "configs/"}
     assert rooms | {"pyproject.toml", "patchwatch.py", "README.md"} <= copied
     sent = Path(f"{TRAINING}.dockerignore").read_text(encoding="utf-8").splitlines()
     assert {line[1:] for line in sent if line[0] == "!"} == {name.rstrip("/") for name in copied}
-    assert training("USER") == ["1000"] and "--uid 1000" in " ".join(training("RUN"))
-    names = [item.name for item in instructions(TRAINING)]
-    assert "RUN" not in names[names.index("USER") :]
-    assert json.loads(training("ENTRYPOINT")[0]) == ["patchwatch"]
+    assert values("USER", TRAINING) == ["1000"] and "--uid 1000" in " ".join(
+        values("RUN", TRAINING)
+    )
+    assert json.loads(values("ENTRYPOINT", TRAINING)[0]) == ["patchwatch"]
 
 
 @pytest.mark.parametrize("service", ["train", "search"])
@@ -468,7 +415,7 @@ def test_the_training_services_start_what_the_program_takes(service: str) -> Non
         assert str(args.base).startswith("/data/") and str(args.output).startswith("/runs/")
     mounts = {mount.rpartition("}")[2] or mount for mount in found["volumes"]}
     assert mounts == {":/data:ro", ":/runs", "cache:/cache"}
-    volumes = json.loads(training("VOLUME")[0])
+    volumes = json.loads(values("VOLUME", TRAINING)[0])
     assert {"/runs", "/cache"} == set(volumes)
 
 
@@ -489,14 +436,13 @@ def test_the_search_is_kept_in_the_database_beside_it_and_seen_from_this_machine
     services = compose()["services"]
     database = services["database"]["environment"]
     monkeypatch.setenv("PATCHWATCH_PASSWORD", "abc123")
-    for name in ("search",):
-        command, *words = (word.replace("$$", "$") for word in services[name]["command"])
-        address = parse_address(make_parser(command).parse_args(words).storage)
-        parts = urlsplit(address.url)
-        assert (parts.username, parts.password) == (database["POSTGRES_USER"], "abc123")
-        assert (parts.hostname, parts.path) == ("database", f"/{database['POSTGRES_DB']}")
-        assert "PATCHWATCH_PASSWORD" in services[name]["environment"]
-        assert "abc123" not in address.shown
+    command, *words = (word.replace("$$", "$") for word in services["search"]["command"])
+    address = parse_address(make_parser(command).parse_args(words).storage)
+    parts = urlsplit(address.url)
+    assert (parts.username, parts.password) == (database["POSTGRES_USER"], "abc123")
+    assert (parts.hostname, parts.path) == ("database", f"/{database['POSTGRES_DB']}")
+    assert "PATCHWATCH_PASSWORD" in services["search"]["environment"]
+    assert "abc123" not in address.shown
     assert services["experiments"]["ports"] == ["127.0.0.1:5000:5000"]
     page = services["experiments"]["command"]
     assert "sqlite:////runs/mlflow.db" in " ".join(page)
