@@ -17,6 +17,7 @@ from edge.sinks.base import Sink
 from edge.sinks.worker import SinkWorker
 from edge.sources.live import LiveSource
 from edge.sources.policy import Limits, ReconnectPolicy
+from edge.types import Image
 from tests.fakes import FakeBackend, FakeCamera, FakeSink, FakeView, Step, Turn, grey, wait_for
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.0, min_frames=2)
@@ -179,7 +180,11 @@ def test_a_lone_frame_is_not_kept_waiting_for_long() -> None:
 
 
 def test_under_overload_each_camera_skips_the_same_share() -> None:
-    backend, controls = FakeBackend(lambda image: time.sleep(0.01) or 0.0), Controls()
+    def slow(image: Image) -> float:
+        time.sleep(0.01)
+        return 0.0
+
+    backend, controls = FakeBackend(slow), Controls()
     cameras = [
         make_camera(f"cam{number}", backend, Turn(endless(9, 0.01)), controls=controls)
         for number in range(5)
