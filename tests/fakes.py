@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from typing_extensions import Self
 
@@ -31,6 +32,15 @@ def make_manifest(**changes: object) -> Manifest:
         "licence": "none",
     }
     return Manifest.model_validate(fields | changes)
+
+
+def as_nv12(bgr: Image) -> Image:
+    """A picture in NV12, uint8 [H·3/2, W], as OpenCV converts it; both sides even."""
+    height, width = bgr.shape[:2]
+    planes = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
+    u, v = planes[height:].reshape(2, height // 2, width // 2)
+    chroma = np.stack([u, v], axis=-1).reshape(height // 2, width)
+    return np.ascontiguousarray(np.concatenate([planes[:height], chroma])).astype(np.uint8)
 
 
 def mean_minus_grey(image: Image) -> float:

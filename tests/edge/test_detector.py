@@ -11,9 +11,8 @@ from edge.errors import RegionError
 from edge.faces import Faces, FaceSettings
 from edge.pixels import to_bgr
 from edge.regions import parse_region
-from edge.types import Image
 from tests.edge.faces.pictures import scene, wall
-from tests.fakes import FakeBackend, grey
+from tests.fakes import FakeBackend, as_nv12, grey
 
 
 def test_gives_regions_in_pixels_of_the_frame_and_of_the_model() -> None:
@@ -173,15 +172,6 @@ def test_faces_are_found_in_nv12_too() -> None:
     (region,) = detector.finish(detector.begin(nv12, watch, "nv12"), watch)
     (same,) = detector.detect(to_bgr(nv12, "nv12"), Stopwatch())
     assert region.xyxy == same.xyxy and region.evidence.logit == same.evidence.logit
-
-
-def as_nv12(image: Image) -> Image:
-    import cv2
-
-    height, width = image.shape[:2]
-    planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8).reshape(-1)
-    luma, (u, v) = planes[: height * width], np.split(planes[height * width :], 2)
-    return np.concatenate([luma, np.stack([u, v], 1).reshape(-1)]).reshape(-1, width)
 
 
 def test_sources_share_a_finder_and_a_batch_and_keep_their_own_tracks() -> None:

@@ -12,7 +12,6 @@ from tests.software_cuda import (
     ILLEGAL_ADDRESS,
     INVALID_CONTEXT,
     INVALID_VALUE,
-    OUT_OF_MEMORY,
     SoftwareGpu,
 )
 
@@ -75,31 +74,6 @@ def test_what_needs_a_context_is_refused_without_one(raw: Raw) -> None:
     assert raw.gpu.last_refusal == f"cuMemAlloc_v2: {INVALID_CONTEXT}"
 
 
-def test_work_is_put_off_until_it_is_waited_for(raw: Raw) -> None:
-    stream, here, there = raw.out("cuStreamCreate", 0), locked(raw), block(raw)
-    ctypes.memset(here.value or 0, 1, 64)
-    assert raw.cuMemcpyHtoDAsync_v2(there, here, size(64), stream) == 0
-    assert bytes_at(there) == b"\xa5" * 64
-    ctypes.memset(here.value or 0, 2, 64)  # in flight: the copy takes this
-    assert raw.cuStreamQuery(stream) == NOT_READY
-    assert raw.cuStreamSynchronize(stream) == 0
-    assert bytes_at(there) == b"\x02" * 64
-
-
-def test_an_event_waits_for_its_turn_and_no_further(raw: Raw) -> None:
-    stream, here, there = raw.out("cuStreamCreate", 0), locked(raw), block(raw)
-    event = raw.out("cuEventCreate", 2)
-    ctypes.memset(here.value or 0, 1, 64)
-    raw.cuMemcpyHtoDAsync_v2(there, here, size(32), stream)
-    raw.cuEventRecord(event, stream)
-    raw.cuMemcpyHtoDAsync_v2(ctypes.c_uint64((there.value or 0) + 32), here, size(32), stream)
-    assert raw.cuEventQuery(event) == NOT_READY
-    assert raw.cuEventSynchronize(event) == 0
-    assert bytes_at(there) == b"\x01" * 32 + b"\xa5" * 32
-    assert raw.cuStreamSynchronize(stream) == 0
-    assert bytes_at(there) == b"\x01" * 64
-
-
 def test_a_stream_waits_for_an_event_of_another(raw: Raw) -> None:
     first, second = raw.out("cuStreamCreate", 0), raw.out("cuStreamCreate", 0)
     event, here, there = raw.out("cuEventCreate", 0), locked(raw), block(raw)
@@ -154,13 +128,6 @@ def test_writing_past_a_block_is_found_when_it_is_freed(raw: Raw) -> None:
     assert raw.gpu.count("overruns") == 2
 
 
-def test_mapped_memory_alone_has_an_address_on_the_gpu(raw: Raw) -> None:
-    plain, mapped = locked(raw), locked(raw, flags=2)
-    address = ctypes.c_uint64()
-    assert raw.cuMemHostGetDevicePointer_v2(ctypes.byref(address), plain, 0) == INVALID_VALUE
-    assert raw.out("cuMemHostGetDevicePointer_v2", mapped, 0).value == mapped.value
-
-
 def test_a_host_function_may_not_call_the_driver(raw: Raw) -> None:
     stream = raw.out("cuStreamCreate", 0)
     codes = []
@@ -172,28 +139,12 @@ def test_a_host_function_may_not_call_the_driver(raw: Raw) -> None:
     assert codes == [NOT_PERMITTED]
 
 
-def test_memory_runs_out(raw: Raw) -> None:
-    raw.gpu.set(total_bytes=1000)
-    first = block(raw, 600)
-    second = ctypes.c_uint64()
-    assert raw.cuMemAlloc_v2(ctypes.byref(second), size(600)) == OUT_OF_MEMORY
-    assert raw.cuMemFree_v2(first) == 0
-    assert raw.cuMemAlloc_v2(ctypes.byref(second), size(600)) == 0
-
-
 def test_with_the_last_reference_the_context_goes_and_what_lived_in_it_is_lost(raw: Raw) -> None:
     block(raw), raw.out("cuStreamCreate", 0)
     assert raw.cuDevicePrimaryCtxRelease_v2(0) == 0
     assert raw.gpu.count("lost") == 2
     assert raw.cuMemAlloc_v2(ctypes.byref(ctypes.c_uint64()), size(8)) == CONTEXT_IS_DESTROYED
     assert raw.cuDevicePrimaryCtxRelease_v2(0) == INVALID_CONTEXT
-
-
-def test_a_failure_comes_when_it_was_asked_for(raw: Raw) -> None:
-    raw.gpu.fail("cuMemAlloc_v2", OUT_OF_MEMORY, skip=1, times=1)
-    address = ctypes.c_uint64()
-    codes = [raw.cuMemAlloc_v2(ctypes.byref(address), size(8)) for _ in range(3)]
-    assert codes == [0, OUT_OF_MEMORY, 0]
 
 
 def test_leaks_are_reported(raw: Raw) -> None:

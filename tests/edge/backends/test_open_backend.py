@@ -3,7 +3,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import pytest
 
@@ -23,12 +22,6 @@ from tests.software_cuda.fixtures import software_gpu as software_gpu
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return write_model(tmp_path / "m.onnx")
-
-
-def test_onnx_runtime_is_what_runs_unless_something_else_is_chosen(model: Path) -> None:
-    with open_backend(model, threads=1) as backend:
-        assert backend.name == "onnxruntime"
-        assert backend.infer(np.full((1, 8, 8, 3), 130, np.uint8))[0].logit == pytest.approx(2)
 
 
 def test_without_tensorrt_it_says_where_it_comes_from(
@@ -76,7 +69,7 @@ def test_an_engine_that_is_not_there_or_is_none_is_a_sentence(tmp_path: Path, mo
             open_backend(tmp_path / "none.engine")
         renamed = tmp_path / "renamed.engine"
         renamed.write_bytes(model.read_bytes())
-        with pytest.raises(EngineError, match="looks like an ONNX model"):
+        with pytest.raises(EngineError, match=r"looks like an ONNX model.*--backend tensorrt"):
             open_backend(renamed)
 
 

@@ -95,13 +95,6 @@ def test_a_float32_file_gives_no_other_precision(device: str, precision: Precisi
     assert providers(device, GPU_BUILD, precision, typed=True)
 
 
-def test_engines_are_kept_in_the_folder_that_is_given(tmp_path: Path) -> None:
-    options = first(providers("tensorrt", GPU_BUILD, engines=tmp_path))
-    assert options["trt_engine_cache_enable"] == options["trt_timing_cache_enable"] == "True"
-    assert options["trt_engine_cache_path"] == str(tmp_path)
-    assert not [name for name in first(providers("tensorrt", GPU_BUILD)) if "cache" in name]
-
-
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_build_without_the_provider_names_the_command(device: str) -> None:
     with pytest.raises(MissingDependency) as caught:

@@ -19,6 +19,7 @@ from edge.errors import GpuError, RegionError
 from edge.pixels import to_bgr
 from edge.regions import cut, parse_region, place, resize_antialiased
 from edge.types import Box, Image, PixelFormat
+from tests.fakes import as_nv12
 from tests.software_cuda import FRONT, OUT_OF_MEMORY, SoftwareGpu
 
 if TYPE_CHECKING:
@@ -51,14 +52,6 @@ def scene(height: int, width: int, pixel_format: PixelFormat) -> Image:
     picture += np.random.default_rng(1).normal(0, 3, picture.shape)
     bgr = np.clip(picture, 0, 255).astype(np.uint8)
     return bgr if pixel_format == "bgr" else as_nv12(bgr)
-
-
-def as_nv12(bgr: Image) -> Image:
-    height, width = bgr.shape[:2]
-    planes = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
-    u, v = planes[height:].reshape(2, height // 2, width // 2)
-    chroma = np.stack([u, v], axis=-1).reshape(height // 2, width)
-    return np.ascontiguousarray(np.concatenate([planes[:height], chroma])).astype(np.uint8)
 
 
 def on_gpu(

@@ -37,19 +37,14 @@ def cuda(software_gpu: SoftwareGpu) -> Iterator[Cuda]:
 
 def test_what_is_copied_in_comes_out(cuda: Cuda) -> None:
     here, there = cuda.page_locked((3, 4), np.float32), cuda.page_locked((3, 4), np.float32)
-    block = cuda.allocate(here.array.nbytes)
+    block, *others = [cuda.allocate(nbytes) for nbytes in (here.array.nbytes, 1, 300)]
+    assert all(each.pointer % 256 == 0 for each in (block, *others))
     here.array[:] = np.arange(12).reshape(3, 4)
     cuda.copy_in(block.pointer, here.array)
     cuda.copy_out(there.array, block.pointer)
     assert not np.array_equal(here.array, there.array)  # it was not waited for yet
     cuda.synchronize()
     assert np.array_equal(here.array, there.array)
-
-
-def test_blocks_are_aligned_and_known_by_size(cuda: Cuda) -> None:
-    blocks = [cuda.allocate(nbytes) for nbytes in (1, 300, 7)]
-    assert [block.nbytes for block in blocks] == [1, 300, 7]
-    assert all(block.pointer % 256 == 0 for block in blocks)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.int32, np.float64])
@@ -282,27 +277,15 @@ def assert_over(gpu: SoftwareGpu) -> None:
     assert gpu.count("pushes") == gpu.count("pops") > 0
 
 
-def test_leaving_frees_what_was_not_freed(software_gpu: SoftwareGpu) -> None:
+def test_leaving_waits_and_frees_what_was_not_freed(software_gpu: SoftwareGpu) -> None:
     with open_cuda() as cuda:
         use(cuda)
         assert software_gpu.count("device_blocks") == software_gpu.count("host_blocks") == 1
         assert software_gpu.count("streams") == software_gpu.count("events") == 1
         assert cuda.stream > 2  # the handles 0, 1 and 2 mean default streams
-    software_gpu.assert_clean()
-    assert_over(software_gpu)
-
-
-def test_leaving_waits_for_the_stream(software_gpu: SoftwareGpu) -> None:
-    with open_cuda() as cuda:
-        use(cuda)
         assert software_gpu.count("copies") == 0
     assert software_gpu.count("copies") == 2
-
-
-def test_what_the_body_raises_gets_through(software_gpu: SoftwareGpu) -> None:
-    with pytest.raises(Stumbled), open_cuda() as cuda:
-        use(cuda)
-        raise Stumbled
+    software_gpu.assert_clean()
     assert_over(software_gpu)
 
 
@@ -317,6 +300,7 @@ def test_objects_kept_by_a_traceback_do_not_outlive_the_context(
     with pytest.raises(Stumbled) as caught, open_cuda() as cuda:
         fail(cuda)
     software_gpu.assert_clean()
+    assert_over(software_gpu)
     assert len(caught.value.args) == 4
 
 

@@ -100,15 +100,6 @@ def test_a_face_that_a_look_misses_stays_while_it_is_followed() -> None:
     assert tracks.update([at(262)], image)[0].seen
 
 
-def test_after_a_cut_nobody_is_who_they_were() -> None:
-    tracks = Following()
-    tracks.update([at(261)], scene([(200, 60)]))
-    other = np.ascontiguousarray(scene([(200, 60)])[::-1, ::-1])
-    assert not tracks.carry(other)
-    tracks.match([at(261)], other)
-    assert [track.number for track in tracks.tracks] == [2]
-
-
 def test_another_size_is_another_picture() -> None:
     tracks = Following()
     tracks.update([at(261)], scene([(200, 60)]))
@@ -116,32 +107,11 @@ def test_another_size_is_another_picture() -> None:
     assert track.number == 2
 
 
-def test_numbers_are_not_used_again() -> None:
-    tracks = Following()
-    image = scene([(200, 60)])
-    tracks.update([at(261)], image)
-    tracks.restart()
-    assert tracks.tracks == []
-    assert tracks.update([at(261)], image)[0].number == 2
-
-
 def test_no_face_ever() -> None:
     tracks = Following()
     looks: list[list[Face] | None] = [[], None, []]
     for found in looks:
         assert tracks.update(found, BLANK) == []
-
-
-def test_fifty_faces_keep_their_numbers() -> None:
-    tracks = Following()
-    faces = [
-        Face((x, y, x + 40, y + 40), 1.0) for y in range(0, 320, 60) for x in range(0, 580, 60)
-    ]
-    faces = faces[:50]
-    before = tracks.update(faces, BLANK)
-    shuffled = [faces[i] for i in np.random.default_rng(0).permutation(50)]
-    after = tracks.update(shuffled, BLANK)
-    assert [(t.number, t.xyxy) for t in after] == [(t.number, t.xyxy) for t in before]
 
 
 @pytest.mark.parametrize("side", [1, 3, 8])
@@ -264,12 +234,15 @@ def test_fifty_faces_in_one_frame() -> None:
     with Faces(FaceSettings(longest_side=1280, every=3)) as faces:
         watch = FaceWatch(faces, 32)
         image = crowd()
-        for _ in range(3):
+        before = None
+        for _ in range(4):  # found, followed twice, found again
             watch.follow(image)
             crops = watch.crops(image)
-            assert len({crop.track for crop in crops}) == 50
-    columns = sorted(crop.xyxy[0] // 128 for crop in crops)
-    assert columns == sorted(x // 128 for x, _ in CROWD)
+            tracks = {(c.xyxy[0] // 128, c.xyxy[1] // 128): c.track for c in crops}
+            assert tracks.keys() == {(x // 128, y // 128) for x, y in CROWD}
+            assert len(set(tracks.values())) == 50
+            assert before in (None, tracks)
+            before = tracks
 
 
 @pytest.mark.parametrize("place", [(-80, 60), (480, 60), (200, -55), (200, 190)])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import EngineError, SinkError
+from edge.errors import SinkError
 from edge.tensorrt.cache import (
     EngineCache,
     default_folder,
@@ -36,12 +36,6 @@ def test_what_is_installed_is_found_and_verified(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_another_machine_finds_nothing(tmp_path: Path) -> None:
-    cache = EngineCache(tmp_path)
-    kept(cache)
-    assert cache.find(make_key(machine=make_machine(l4t="36.5.0")), "fake") is None
-
-
 @pytest.mark.parametrize("damage", ["cut", "changed", "no record", "other record", "no json"])
 def test_what_is_damaged_is_logged_and_not_found(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
@@ -61,18 +55,6 @@ def test_what_is_damaged_is_logged_and_not_found(
         sidecar_path(path).write_text(other.to_json())
     assert cache.find(make_key(), "fake") is None
     assert "rebuil" in caplog.text
-
-
-def test_an_onnx_model_by_the_name_of_an_engine_is_called_so(tmp_path: Path) -> None:
-    path = tmp_path / "model.engine"
-    path.write_bytes(b"\x08\x08\x12\x07pytorch")
-    with pytest.raises(EngineError, match=r"looks like an ONNX model.*--backend tensorrt"):
-        read_engine(path)
-
-
-def test_a_missing_engine_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"model\.engine is missing"):
-        read_engine(tmp_path / "model.engine")
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_next_start(

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from edge.errors import EngineError
-from edge.files import sha256_of
 from edge.tensorrt.board import Board
 from edge.tensorrt.record import Shape, machine_of, parse_sidecar
 from tests.edge.tensorrt.made import make_key, make_machine, make_proof, make_sidecar
@@ -87,9 +85,3 @@ def test_a_shape_holds_up_to_its_batch_of_its_size() -> None:
 )
 def test_a_proof_holds_within_its_bounds(changes: dict[str, object], ok: bool) -> None:
     assert make_proof(**changes).ok is ok
-
-
-def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(b"abc")
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert sha256_of(tmp_path / "x") == expected
