@@ -318,7 +318,7 @@ def test_its_command_watches_until_it_is_stopped(tmp_path: Path) -> None:
     assert process.returncode in STOPPED, said
     assert process.returncode == 143
     for line in [*lines, *rest.splitlines()]:
-        assert json.loads(line)["verdict"]
+        assert json.loads(line)["verdict"] and json.loads(line)["logit"] is not None
     assert "finished" in said
 
 

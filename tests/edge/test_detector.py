@@ -15,18 +15,13 @@ from tests.edge.faces.pictures import scene, wall
 from tests.fakes import FakeBackend, as_nv12, grey
 
 
-def test_gives_regions_in_pixels_of_the_frame_and_of_the_model() -> None:
-    detector = Detector(FakeBackend(), parse_region("resize:20"))
-    (region,) = detector.detect(grey(138, 40, 60), Stopwatch())
-    assert region.xyxy == (0, 0, 60, 40)
-    assert region.input_hw == (20, 20)
+@pytest.mark.parametrize(("text", "input_hw"), [("resize:20", (20, 20)), ("fit:20", (20, 30))])
+def test_gives_regions_in_pixels_of_the_frame_and_of_the_model(
+    text: str, input_hw: tuple[int, int]
+) -> None:
+    (region,) = Detector(FakeBackend(), parse_region(text)).detect(grey(138, 40, 60), Stopwatch())
+    assert (region.xyxy, region.input_hw) == ((0, 0, 60, 40), input_hw)
     assert region.evidence.logit == 10.0
-
-
-def test_a_reduced_frame_is_scored_as_one_region_with_its_own_patches() -> None:
-    detector = Detector(FakeBackend(), parse_region("fit:20"))
-    (region,) = detector.detect(grey(138, 40, 60), Stopwatch())
-    assert (region.xyxy, region.input_hw) == ((0, 0, 60, 40), (20, 30))
     assert region.evidence.patch_logits is not None
 
 
@@ -42,12 +37,12 @@ def test_tiles_are_batched_within_bounds_and_averaged() -> None:
     assert evidence.patch_logits is None
 
 
-def test_one_region_keeps_its_map() -> None:
-    regions = Detector(FakeBackend(), parse_region("native")).detect(grey(0), Stopwatch())
+def test_one_region_keeps_its_map_and_none_is_no_face() -> None:
+    watch = Stopwatch()
+    regions = Detector(FakeBackend(), parse_region("native")).detect(grey(0), watch)
     assert combine(regions).patch_logits is not None
-
-
-def test_nothing_was_found_where_there_is_nothing_to_combine() -> None:
+    assert list(watch.timings_ms) == ["region", "model"]
+    assert all(elapsed > 0 for elapsed in watch.timings_ms.values())
     with pytest.raises(RegionError, match=r"^no face was found$"):
         combine(())
 
@@ -69,13 +64,6 @@ def test_warms_up_at_the_size_that_the_region_fixes() -> None:
     Detector(Backend(), parse_region("native")).warm_up()
     Detector(Backend(), parse_region("fit:64")).warm_up()
     assert sizes == [(64, 64)]
-
-
-def test_times_its_stages() -> None:
-    watch = Stopwatch()
-    Detector(FakeBackend(), parse_region("native")).detect(grey(0), watch)
-    assert list(watch.timings_ms) == ["region", "model"]
-    assert all(elapsed > 0 for elapsed in watch.timings_ms.values())
 
 
 def test_the_model_gets_contiguous_pixels() -> None:
@@ -103,12 +91,7 @@ def test_crops_of_one_size_go_to_the_model_together_and_each_gets_its_own() -> N
     assert [part[0].input_hw for part in regions] == sizes
     assert sorted(backend.batches) == [2, 3]
     assert all("model" in watch.timings_ms for watch in watches)
-
-
-def test_finishing_nothing_asks_nothing() -> None:
-    backend = FakeBackend()
-    assert finish_together(backend, [], []) == []
-    assert backend.batches == []
+    assert finish_together(backend, [], []) == [] and len(backend.batches) == 2
 
 
 def test_tiles_of_several_frames_share_batches_and_stay_apart() -> None:

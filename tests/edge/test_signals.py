@@ -18,9 +18,12 @@ def send(number: int) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_stops_with_the_exit_code_of_the_shell(number: int, code: int) -> None:
+    before = signal.getsignal(number)
     with pytest.raises(Stopped) as stopped, stop_signals():
+        assert signal.getsignal(number) is not before
         send(number)
     assert stopped.value.exit_code == code
+    assert signal.getsignal(number) is before
 
 
 def test_a_second_signal_does_not_disturb_the_finishing_and_a_third_gives_up(
@@ -45,13 +48,6 @@ def test_a_signal_waits_until_a_block_that_must_not_be_torn_is_done() -> None:
             done.append("outer")
         done.append("after")
     assert done == ["inner", "outer"]
-
-
-def test_the_handlers_are_given_back() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with stop_signals():
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_outside_it_does_nothing() -> None:
