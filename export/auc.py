@@ -46,15 +46,9 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The quality of two ways of judging on the same pictures.
-
-    Attributes:
-        reference: generator → AUC against all photographs, of the first way.
-        candidate: the same of the second.
-        photographs: source → how many.
-        generated: generator → how many.
-        agreement: share of pictures with the same verdict at the model's threshold.
-        left_out: a sentence for each picture that could not be judged.
+    """The quality of two ways of judging on the same pictures: generator → AUC against all
+    photographs, how many pictures each source and generator has, the share with the same verdict
+    at the model's threshold, and a sentence for each that could not be judged.
     """
 
     reference: Mapping[str, float]
@@ -71,7 +65,6 @@ class Loss:
 
     @property
     def candidate_auc(self) -> float:
-        """The same of the second."""
         return math.fsum(self.candidate.values()) / len(self.candidate)
 
     @property
@@ -81,12 +74,10 @@ class Loss:
 
     @property
     def pictures(self) -> int:
-        """How many were judged."""
         return sum(self.photographs.values()) + sum(self.generated.values())
 
     @property
     def ok(self) -> bool:
-        """Whether no more is lost than may be."""
         return self.lost <= LARGEST_LOSS
 
 
@@ -97,18 +88,12 @@ def compare(
     calibration: Calibration,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Loss:
-    """Judge every picture of a folder both ways.
+    """Judge every picture of a folder, `0_real/<source>/…` and `1_fake/<generator>/…`, both ways.
 
-    Args:
-        folder: `0_real/<source>/…` and `1_fake/<generator>/…`.
-        reference: the first way; may raise RegionError, and that picture is left out.
-        candidate: the second, likewise.
-        calibration: whose threshold divides the verdicts.
-        tell: called with how many pictures of how many are done.
-
-    Raises:
-        SourceError: the folder has no such layout, or no picture of a label can be judged.
-        ModelError: a logit is not finite.
+    A picture of which either way raises RegionError is left out. The calibration's threshold
+    divides the verdicts; `tell` hears how many pictures of how many are done. SourceError where the
+    folder has no such layout, or no picture of a label can be judged; ModelError where a logit is
+    not finite.
     """
     pictures = find_labelled(folder)
     judged: list[tuple[Labelled, float, float]] = []
@@ -129,10 +114,8 @@ def compare(
 
 
 def find_labelled(folder: Path) -> list[Labelled]:
-    """The pictures of a folder in the order of their paths, none opened.
-
-    Raises:
-        SourceError: one of the two folders is missing, or holds no picture.
+    """The pictures of a folder in the order of their paths, none opened; SourceError where one of
+    the two folders is missing, or holds no picture.
     """
     found = []
     for label, name in enumerate(LABEL_FOLDERS):
@@ -172,11 +155,8 @@ def loss_of(
 
 
 def auc(reals: Logits, fakes: Logits) -> float:
-    """Area under the ROC curve: P(fake > real) + ½ P(fake = real) (Mann and Whitney, 1947).
-
-    Args:
-        reals: finite logits of photographs, at least one.
-        fakes: those of generated pictures, at least one.
+    """Area under the ROC curve: P(fake > real) + ½ P(fake = real) (Mann and Whitney, 1947), of
+    finite logits of photographs and of generated pictures, at least one each.
     """
     ordered = np.sort(reals)
     below = np.searchsorted(ordered, fakes, side="left")
@@ -185,11 +165,7 @@ def auc(reals: Logits, fakes: Logits) -> float:
 
 
 def require(loss: Loss, folder: Path, what: str) -> None:
-    """Refuse a loss beyond `LARGEST_LOSS`; `what` begins the sentence.
-
-    Raises:
-        ModelError: names the figures.
-    """
+    """Raise ModelError for a loss beyond `LARGEST_LOSS`; `what` begins the sentence."""
     if not loss.ok:
         raise ModelError(
             f"{what}: the mean AUC per generator on {loss.pictures} pictures of {folder} falls "

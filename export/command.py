@@ -23,15 +23,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from rich import filesize
 from rich.console import Console
-from rich.status import Status
-from rich.table import Table
 
 from edge.errors import MissingDependency, SinkError, UsageError
 from edge.files import written_whole
@@ -44,13 +42,13 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from export.graph import Shape
+    from export.precision.variants import Watch
     from training.checkpoint import Card
     from training.models import Model
 
 _STATIC = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,4})x([1-9]\d{0,4})")
 _LIBRARIES = ("torch", "onnx", "safetensors", "onnxruntime")
 _PUBLISHED = (".pth", ".pt")
-_UNSTATED = "not stated"
 _OF_A_CHECKPOINT = (
     "static", "name", "licence", "region", "architecture", "preprocessing", "training_data"
 )  # fmt: skip
@@ -97,7 +95,13 @@ def run(args: argparse.Namespace) -> int:
     out, err = Console(), Console(stderr=True)
     with stop_signals(), _libraries():
         from export.graph import manifest_in
-        from export.precision.variants import Wanted, file_of, make_variants, require_pictures
+        from export.precision.variants import (
+            Wanted,
+            Watch,
+            file_of,
+            make_variants,
+            require_pictures,
+        )
 
         wanted = Wanted(precisions, args.calibration, args.labelled)
         require_pictures(wanted)
@@ -105,34 +109,19 @@ def run(args: argparse.Namespace) -> int:
         for path in files.values():
             check_free(path, args.force)
         with err.status("reading") as status:
-            watch = _Watch(out, status)
+            watch = Watch(status.update, out.print)
             proto = _source(args, watch)
             made = make_variants(proto, wanted, watch)
-        _write({files[name]: data for name, data in made.items()})
+        # All are written aside, then put in place; a stop signal waits for the second part.
+        with ExitStack() as stack:
+            stack.enter_context(uninterrupted())
+            for precision, data in made.items():
+                stack.enter_context(written_whole(files[precision], data))
         model = manifest_in(proto, "the model").name
     for name, path in files.items():
         line = f"{path}: {model}, {name}, {filesize.decimal(len(made[name]))}"
         out.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
-
-
-class _Watch:
-    """Shows what happens: a line that changes on stderr, tables on stdout."""
-
-    def __init__(self, out: Console, status: Status) -> None:
-        self.at = status.update
-        self._out = out
-
-    def show(self, table: Table) -> None:
-        self._out.print(table)
-
-
-def _write(files: Mapping[Path, bytes]) -> None:
-    """Write all aside, then put all in place; a stop signal waits for the second part."""
-    with ExitStack() as stack:
-        stack.enter_context(uninterrupted())
-        for path, data in files.items():
-            stack.enter_context(written_whole(path, data))
 
 
 def _check_usage(args: argparse.Namespace) -> tuple[Precision, ...]:
@@ -164,7 +153,7 @@ def _is_model_file(path: Path) -> bool:
     return path.suffix == ".onnx" or str(path) in shipped()
 
 
-def _source(args: argparse.Namespace, watch: _Watch) -> ModelProto:
+def _source(args: argparse.Namespace, watch: Watch) -> ModelProto:
     """The float32 graph: of a model file, or folded from a checkpoint and held to its numbers."""
     if _is_model_file(args.checkpoint):
         from export.precision.variants import read_model_file
@@ -196,21 +185,13 @@ def _libraries() -> Iterator[None]:
 
 
 def check_suffix(output: Path, suffix: str) -> None:
-    """Refuse an output of another kind.
-
-    Raises:
-        UsageError: its name does not end so.
-    """
+    """Raise UsageError for an output of another kind."""
     if output.suffix != suffix:
         raise UsageError(f"--output: expected a name that ends in {suffix}, found {str(output)!r}.")
 
 
 def check_free(output: Path, force: bool) -> None:
-    """Refuse to write where something is.
-
-    Raises:
-        SinkError: it is a folder, or a file that is not to be replaced.
-    """
+    """Raise SinkError for a folder, or a file that is not to be replaced."""
     if output.is_dir():
         raise SinkError(f"{output} is a folder. Name a file for --output.")
     if output.exists() and not force:
@@ -248,7 +229,7 @@ def _load_published(args: argparse.Namespace, path: Path) -> tuple[Model, Card]:
         preprocessing=model.preprocessing,
         region=args.region or "native",
         training=Training(data=args.training_data),
-        licence=args.licence or _UNSTATED,
+        licence=args.licence or "not stated",
     )
     return model, card
 

@@ -31,26 +31,20 @@ Array = npt.NDArray[np.float64]
 
 
 class Form(Protocol):
-    """A model that can be compared."""
+    """A model that can be compared: it gives logits float64 [N], and patch logits float64 [N, h, w]
+    where it has a map.
+    """
 
     name: str
 
-    def evidence(self, frames: Batch) -> tuple[Array, Array | None]:
-        """Logits float64 [N], and patch logits float64 [N, h, w] where the model has a map."""
-        ...
+    def evidence(self, frames: Batch) -> tuple[Array, Array | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured on pictures of one kind.
-
-    Attributes:
-        names: of what is compared, and of what it is compared with.
-        where: the pictures, in words.
-        difference: the largest.
-        bound: on the scaled one.
-        same: pictures with the same verdict.
-        pictures: how many.
+    """What was measured on pictures of one kind: the largest difference, the bound on the scaled
+    one, and how many of the pictures have the same verdict. `names` are of what is compared, and
+    of what with.
     """
 
     names: tuple[str, str]
@@ -62,7 +56,6 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether the difference lies within the bound."""
         return self.difference.scaled <= self.bound
 
 
@@ -70,12 +63,7 @@ class Judge:
     """A model file that judges, node by node and in the types that it is written in.
 
     ONNX Runtime would otherwise compute half precision in float32, and fuse int8 as suits the CPU.
-
-    Args:
-        model: a linted file of any precision.
-
-    Raises:
-        ModelError: ONNX Runtime refuses it.
+    The file is linted, of any precision; raises ModelError where ONNX Runtime refuses it.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -92,22 +80,14 @@ class Judge:
         self._session = Session(model.SerializeToString(), as_written=True)
 
     def evidence(self, frames: Batch) -> tuple[Array, Array | None]:
-        """As of `Form`.
-
-        Raises:
-            ModelError: ONNX Runtime refuses frames of this shape.
-        """
         return run(self._session, self._outputs, frames)
 
     def shapes(self) -> Sequence[Shape]:
-        """Those to be compared on."""
         return (self.fixed,) if self.fixed else shapes_from(self._smallest)
 
     def __call__(self, image: Image) -> float:
-        """The logit of a picture, uint8 [H, W, 3] BGR: the mean over its region's crops.
-
-        Raises:
-            RegionError: it is smaller than one patch.
+        """A picture, uint8 [H, W, 3] BGR → its logit, the mean over its region's crops; RegionError
+        for one smaller than a patch.
         """
         seen = crops(image, self._region, self.fixed)
         least = self._smallest
@@ -121,22 +101,14 @@ class Judge:
 
 
 def run(session: Session, outputs: Sequence[str], frames: Batch) -> tuple[Array, Array | None]:
-    """The evidence that a graph gives, in float64.
-
-    Raises:
-        ModelError: ONNX Runtime refuses frames of this shape.
-    """
+    """The evidence that a graph gives, in float64; ModelError where it refuses frames so shaped."""
     found = session.run(outputs, {INPUT: frames})
     named = dict(zip(outputs, (value.astype(np.float64) for value in found), strict=True))
     return named[LOGIT], named.get(PATCH_LOGITS)
 
 
 def shapes_from(least: int) -> tuple[Shape, ...]:
-    """Square, odd, tiny, wide, a batch, and a native 1080p frame.
-
-    Args:
-        least: height and width of the smallest picture, in pixels.
-    """
+    """Square, odd, tiny (from `least` pixels), wide, a batch, and a native 1080p frame."""
     return (
         (1, 256, 256),
         (1, 255, 257),
@@ -156,15 +128,10 @@ def measure(
     bound: float,
     calibration: Calibration | None = None,
 ) -> Row:
-    """Compare two forms on the same pictures.
+    """Compare two forms on the same pictures, each uint8 [N, H, W, 3] BGR; at least one.
 
-    Args:
-        reference: what is right.
-        candidate: what is judged.
-        batches: pictures, each uint8 [N, H, W, 3] BGR; at least one.
-        where: the pictures, in words.
-        bound: on the scaled difference.
-        calibration: whose threshold divides the verdicts; the plain one if None.
+    `bound` is on the scaled difference; the calibration's threshold (the plain one if None) divides
+    the verdicts.
     """
     found = [pair for frames in batches for pair in _compared(reference, candidate, frames)]
     verdicts = [
@@ -182,16 +149,8 @@ def compare_files(
     pictures: Sequence[Batch],
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
-    """Compare two files of one model on made-up pictures of many shapes, and on real ones.
-
-    Args:
-        reference: the float32 file.
-        candidate: the other.
-        pictures: real ones, each uint8 [N, H, W, 3] BGR; may be none.
-        tell: called with what comes next.
-
-    Returns:
-        A row for each shape, and one for all real pictures.
+    """Compare a file with the float32 one on made-up pictures of many shapes, a row for each, and
+    on real ones (each uint8 [N, H, W, 3] BGR; may be none), one row for all.
     """
     sets = [(describe(shape), [textured(shape)]) for shape in reference.shapes()]
     if pictures:
@@ -205,11 +164,7 @@ def compare_files(
 
 
 def require(rows: Sequence[Row]) -> None:
-    """Refuse rows past the bound.
-
-    Raises:
-        ModelError: names the first of them.
-    """
+    """Raise ModelError for the first row past the bound."""
     for row in rows:
         if not row.ok:
             raise ModelError(

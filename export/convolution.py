@@ -103,10 +103,8 @@ def padded_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> PaddedConv:
 
 
 class Shifted(nn.Module):
-    """Grey levels less a constant of each colour, which is what zeros beyond the edges then mean.
-
-    Args:
-        levels: of blue, green and red; a whole number for all is exact in half precision.
+    """Grey levels less a constant of blue, green and red, which is what zeros beyond the edges then
+    mean; a whole number for all is exact in half precision.
     """
 
     mean: Tensor
@@ -117,7 +115,6 @@ class Shifted(nn.Module):
         self.register_buffer("mean", mean[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] BGR → the same."""
         return x - self.mean
 
 
@@ -136,7 +133,6 @@ class GradientPixels(Shifted):
         self.register_buffer("kernel", torch.tensor(KERNELS[kernel]).repeat(3, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Grey levels 0..255 → differences of grey levels."""
         return F.conv2d(x - self.mean, self.kernel, padding=1, groups=3)
 
 

@@ -22,13 +22,9 @@ separates the broken from the sound: what int8 costs is measured as AUC on label
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of one picture, or the largest of several.
-
-    Attributes:
-        logit: absolute; infinite where one is not finite.
-        patch: largest of a patch logit; None without patches, infinite where the maps do not match.
-        logit_scaled: over max(1, |expected logit|).
-        patch_scaled: over max(1, largest |expected patch logit| of the map).
+    """Of one picture, or the largest of several; infinite where a value is not finite or the maps
+    do not match, `patch` None without patches. The scaled figures are over max(1, |expected|), of
+    the logit and of the largest patch logit in the map.
     """
 
     logit: float
@@ -38,7 +34,6 @@ class Difference:
 
     @property
     def scaled(self) -> float:
-        """The larger of the two that are judged."""
         return max(self.logit_scaled, self.patch_scaled or 0.0)
 
     def cells(self) -> tuple[str, str, str]:

@@ -52,13 +52,9 @@ Packing = tuple[int, int]
 
 
 def folded_module(model: Model) -> nn.Module:
-    """Fold a model, preprocessing included.
+    """A folded copy, preprocessing included: `frames` (uint8 [N, H, W, 3] BGR) → `Outputs`.
 
-    Args:
-        model: its batch norms' running figures are used, as in evaluation mode; left unchanged.
-
-    Returns:
-        A module from `frames` (uint8 [N, H, W, 3] BGR) to `Outputs`.
+    Batch norms are taken with their running figures, as in evaluation mode.
     """
     with torch.no_grad():
         return fold(model).eval()
@@ -84,7 +80,6 @@ class Unfolded(nn.Module):
         return (rgb - self.mean) / self.std
 
     def forward(self, frames: Tensor) -> Outputs:
-        """Frames uint8 [N, H, W, 3] BGR → the model's evidence."""
         logit, patches = self.model.evidence(self.normalised(frames))
         return logit if patches is None else (logit, patches)
 
@@ -100,7 +95,6 @@ class Folded(nn.Module):
         self.has_map = model.grid is not None
 
     def forward(self, frames: Tensor) -> Outputs:
-        """Frames uint8 [N, H, W, 3] BGR → logit, and patch logits where there is a map."""
         x = frames.to(torch.float32).permute(0, 3, 1, 2)
         found: Tensor = self.head(self.trunk(self.pixels(x))).squeeze(1)
         return (Model.pooled(found), found) if self.has_map else found

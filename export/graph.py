@@ -37,15 +37,8 @@ _DYNAMIC = {
 
 
 def to_onnx(module: nn.Module, static: Shape | None = None, *, patches: bool = True) -> ModelProto:
-    """Export a module of the model file's contract.
-
-    Args:
-        module: `frames` → (`logit`, `patch_logits`), in evaluation mode.
-        static: the only shape that the graph takes; any shape if None.
-        patches: whether it gives the second of the two.
-
-    Returns:
-        The graph, without a manifest.
+    """The graph, without a manifest, of a module in evaluation mode: `frames` → (`logit`,
+    `patch_logits`), or the first alone without `patches`. It takes any shape if `static` is None.
     """
     import torch  # the rest of the module is also used where torch is absent
 
@@ -124,15 +117,12 @@ def _fold_constants(proto: ModelProto) -> None:
 
 
 def embed(proto: ModelProto, manifest: Manifest) -> None:
-    """Put a manifest into a graph."""
     helper.set_model_props(proto, {METADATA_KEY: manifest.to_json()})
 
 
 def manifest_in(proto: ModelProto, where: str) -> Manifest:
-    """The manifest inside a graph, which is called `where` in messages.
-
-    Raises:
-        ManifestError: none, more than one, a broken one or one of a newer schema.
+    """The manifest inside a graph, called `where` in messages; ManifestError for none, more than
+    one, a broken one or one of a newer schema.
     """
     texts = [entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY]
     if len(texts) != 1:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import onnx
@@ -59,11 +60,7 @@ class _Facts:
 
 
 def check(model: ModelProto, where: str) -> None:
-    """Refuse a graph, called `where` in the message, that `lint` finds fault with.
-
-    Raises:
-        ContractError: names every fault.
-    """
+    """Raise ContractError with every fault of a graph, which is called `where` in the message."""
     problems = lint(model)
     if problems:
         raise ContractError(f"{where} breaks the contract of a model file: {'; '.join(problems)}.")
@@ -85,7 +82,7 @@ def lint(model: ModelProto) -> list[str]:
     if problems or manifest is None:
         return problems
     types = _types(model)
-    problems = [*_uint8_inside(types), *_names(model.graph)]
+    problems = [*_types_and_names(model.graph, types)]
     return problems or [*_precision_faults(model.graph, manifest.precision, types)]
 
 
@@ -94,12 +91,6 @@ def _manifest(model: ModelProto) -> tuple[Manifest | None, list[str]]:
         return manifest_in(model, "the graph"), []
     except ManifestError as error:
         return None, [str(error).rstrip(".")]
-
-
-def _names(graph: GraphProto) -> Iterator[str]:
-    for name, count in Counter(node.name for node in graph.node).items():
-        if not name or count > 1:
-            yield f"expected a name of its own for each node, found {count} called {name!r}"
 
 
 def _versions(model: ModelProto) -> Iterator[str]:
@@ -179,14 +170,16 @@ def _types(model: ModelProto) -> Types:
     return types | {tensor.name: tensor.data_type for tensor in inferred.initializer}
 
 
-def _uint8_inside(types: Types) -> Iterator[str]:
+def _types_and_names(graph: GraphProto, types: Types) -> Iterator[str]:
     for name, kind in types.items():
         if kind == TensorProto.UINT8 and name != INPUT:
             yield f"expected no uint8 past the first Cast, found {name}"
+    for name, count in Counter(node.name for node in graph.node).items():
+        if not name or count > 1:
+            yield f"expected a name of its own for each node, found {count} called {name!r}"
 
 
 def _precision_faults(graph: GraphProto, precision: Precision, types: Types) -> Iterator[str]:
-    """Every fault of a sound graph in what its precision asks for, one clause each."""
     try:
         parts = parts_of(graph)
     except ContractError as error:
@@ -205,11 +198,6 @@ def _names_of_the_front(facts: _Facts) -> Iterator[str]:
             yield f"expected the name of {node.name} in the front to begin with {FRONT}"
         if not exact and node.name.startswith(FRONT) and node.op_type != "Constant":
             yield f"expected {node.name} to read grey levels and keep them exact"
-
-
-def _fp32(facts: _Facts) -> Iterator[str]:
-    yield from _no_quantisation(facts)
-    yield from _no_half(facts)
 
 
 def _fp16(facts: _Facts) -> Iterator[str]:
@@ -314,7 +302,7 @@ def _no_half(facts: _Facts) -> Iterator[str]:
 
 
 _RULES: dict[Precision, Callable[[_Facts], Iterator[str]]] = {
-    "fp32": _fp32,
+    "fp32": lambda facts: chain(_no_quantisation(facts), _no_half(facts)),
     "fp16": _fp16,
     "int8": _int8,
 }

@@ -25,7 +25,6 @@ BOUND = 1e-4
 
 
 def manifest_of(model: Model, card: Card) -> Manifest:
-    """What the model file will say of itself."""
     return Manifest(
         name=card.name,
         architecture=model.architecture,
@@ -43,16 +42,9 @@ def manifest_of(model: Model, card: Card) -> Manifest:
 def graph_of(model: Model, card: Card, name: str, static: Shape | None = None) -> ModelProto:
     """The graph of a model file: folded, with its manifest, and linted.
 
-    Args:
-        model: the checkpoint's; put into evaluation mode.
-        card: its card.
-        name: of the file, for messages.
-        static: the only shape that the file will take; any shape that the model takes if None.
-
-    Raises:
-        ContractError: the graph breaks the contract.
-        RegionError: the shape is smaller than the model takes.
-        UsageError: the shape is not the only one that the model takes.
+    The model is put into evaluation mode; `name` is the file's, for messages; `static` is the only
+    shape that the file will take, and None any that the model takes. RegionError or UsageError for
+    one that the model does not take; ContractError where the graph breaks the contract.
     """
     model.eval()
     shape = _shape(model, static)
@@ -72,7 +64,6 @@ class Checkpoint:
         self._unfolded = Unfolded(model).eval()
 
     def evidence(self, frames: Batch) -> tuple[Array, Array | None]:
-        """As of `compare.Form`."""
         model = self._unfolded.model
         with torch.no_grad():
             logits, maps = model.evidence(self._unfolded.normalised(torch.from_numpy(frames)))
@@ -92,7 +83,6 @@ class File:
         self._session = Session(proto.SerializeToString())
 
     def evidence(self, frames: Batch) -> tuple[Array, Array | None]:
-        """As of `compare.Form`."""
         return compare.run(self._session, self._outputs, frames)
 
 
@@ -103,17 +93,10 @@ def prove(
     tell: Callable[[str], None] = lambda text: None,
     measured: Callable[[Sequence[Row]], None] = lambda rows: None,
 ) -> list[Row]:
-    """Compare a graph with its checkpoint.
+    """Compare a graph with its checkpoint, on the shapes that the model takes if none are given.
 
-    Args:
-        model: the checkpoint's; put into evaluation mode.
-        proto: the graph.
-        shapes: to compare on; those that the model takes if None.
-        tell: called with what comes next.
-        measured: called with the rows before they are judged.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the file, or they differ by more than `BOUND`.
+    The model is put into evaluation mode; `measured` gets the rows before they are judged.
+    ModelError where ONNX Runtime refuses the file, or they differ by more than `BOUND`.
     """
     reference, file = Checkpoint(model), File(proto)
     fixed = _shape(model, None)

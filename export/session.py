@@ -13,13 +13,8 @@ from edge.types import Batch
 
 
 class Session:
-    """Runs a graph, given as a model file's bytes; nothing to close.
-
-    Args:
-        as_written: run each node by itself, in the types that the file has.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the graph; of `run`, the input.
+    """Runs a model file's bytes, and `as_written` each node by itself in the types that the file
+    has. Nothing to close; ModelError where ONNX Runtime refuses the graph or an input.
     """
 
     def __init__(self, data: bytes, as_written: bool = False) -> None:

@@ -39,18 +39,10 @@ def build(
     timing_cache: bytes = b"",
     tell: Tell = lambda text: None,
 ) -> Built:
-    """Build an engine.
+    """Build an engine for frames of a shape, from 1 up to a full batch.
 
-    Args:
-        plan: the way.
-        capabilities: of this TensorRT.
-        shape: the frames that it shall take, from 1 up to a full batch.
-        workspace_bytes: memory that a layer may use beyond its tensors.
-        timing_cache: of an earlier build on this machine; ignored if it is of another.
-        tell: called with what TensorRT is at.
-
-    Raises:
-        EngineError: TensorRT refuses; the message carries its own words.
+    A layer may use `workspace_bytes` beyond its tensors; a timing cache of another machine is
+    ignored; `tell` hears what TensorRT is at. EngineError carries TensorRT's own words.
     """
     log = logger()
     with _explained(plan):

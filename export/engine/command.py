@@ -22,8 +22,6 @@ from export.auc import find_labelled
 from export.command import check_free, check_suffix
 from export.engine.process import build_engine
 
-_MEBIBYTE = 1 << 20
-
 
 def run(args: argparse.Namespace) -> int:
     """Build, prove, keep, and print what was measured; the checkpoint is here the model file."""
@@ -63,10 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def shape_of(manifest: Manifest, static: tuple[int, int, int] | None) -> Shape:
-    """The frames that an engine shall take: what was asked for, else the model's own region.
-
-    Raises:
-        UsageError: nothing was asked for, and the model looks at frames of any size.
+    """The frames that an engine shall take: what was asked for, else the model's own region;
+    UsageError where neither says a size.
     """
     if static is not None:
         return Shape(batch=static[0], height=static[1], width=static[2])
@@ -80,20 +76,16 @@ def shape_of(manifest: Manifest, static: tuple[int, int, int] | None) -> Shape:
 
 
 def this_machine() -> Machine:
-    """What an engine that is built here will depend on.
-
-    Raises:
-        MissingDependency: TensorRT or a library for CUDA is not installed.
-        GpuError: no GPU answers.
+    """What an engine that is built here will depend on; raises as the imports of TensorRT and CUDA
+    do, and GpuError where no GPU answers.
     """
     from export.engine.worker import import_tensorrt
 
     trt = import_tensorrt()
     with open_cuda() as cuda:
         gpu = cuda.gpu
-    return machine_of(
-        str(trt.__version__), gpu.name, gpu.compute_capability, gpu.driver, read_board()
-    )
+    version = str(trt.__version__)
+    return machine_of(version, gpu.name, gpu.compute_capability, gpu.driver, read_board())
 
 
 def _build(
@@ -105,10 +97,9 @@ def _build(
     precision: Precision,
     args: argparse.Namespace,
 ) -> tuple[bytes, Sidecar]:
-    folder = default_folder()
     key = EngineStore(model, manifest, precision).key(machine, shape)
-    workspace = args.workspace and args.workspace * _MEBIBYTE
-    request = EngineRequest(model, key, folder, args.labelled, workspace)
+    workspace = args.workspace and args.workspace << 20
+    request = EngineRequest(model, key, default_folder(), args.labelled, workspace)
     with err.status(f"building ({precision}, {shape}); this takes minutes") as status:
         return build_engine(request, lambda text: status.update(f"{precision}, {shape}: {text}"))
 
@@ -119,13 +110,9 @@ def proof_table(sidecar: Sidecar) -> Table:
     table = Table("measure", "value", "bound", title_justify="left")
     table.title = f"{sidecar.manifest.name}, {sidecar.key.precision}, {sidecar.key.shape}"
     table.caption = f"{sidecar.key.machine.describe()}; {build.route}, {build.seconds:.0f} s"
+    where = f"logit| on {proof.frames} frames"
     figures = [
-        (
-            f"logit| on {proof.frames} frames",
-            proof.max_logit,
-            proof.logit_scaled,
-            proof.logit_bound,
-        ),
+        (where, proof.max_logit, proof.logit_scaled, proof.logit_bound),
         ("patch logit|", proof.max_patch, proof.patch_scaled, proof.patch_bound),
     ]
     for name, largest, scaled, bound in figures:

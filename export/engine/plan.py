@@ -24,16 +24,11 @@ from edge.errors import EngineError
 from edge.manifest import Precision
 from edge.weights import variant
 
-EXACT_LAYERS = ("/pixels/",)
-"""Layers whose names begin so take differences of grey levels, which half precision would blur."""
+FLOAT_LAYERS = ("/pixels/", "/head/", "/pooling/", "/ReduceMean")
+"""How names of layers begin that are held to float32 where TensorRT chooses types: the differences
+of grey levels, which half precision would blur, and the few sums at the end."""
 
-FLOAT_LAYERS = (*EXACT_LAYERS, "/head/", "/pooling/", "/ReduceMean")
-"""Layers that are held to float32 where TensorRT chooses types: the differences of grey levels, and
-the few sums at the end."""
-
-_MEBIBYTE = 1 << 20
-SMALLEST_WORKSPACE = 64 * _MEBIBYTE
-LARGEST_WORKSPACE = 1024 * _MEBIBYTE
+SMALLEST_WORKSPACE, LARGEST_WORKSPACE = 64 << 20, 1024 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +51,11 @@ class Capabilities:
 def read_capabilities(trt: Any) -> Capabilities:
     """Look at the module `tensorrt`."""
     return Capabilities(
-        frozenset(_names(trt.NetworkDefinitionCreationFlag)),
-        frozenset(_names(trt.BuilderFlag)),
+        frozenset(filter(str.isupper, dir(trt.NetworkDefinitionCreationFlag))),
+        frozenset(filter(str.isupper, dir(trt.BuilderFlag))),
         hasattr(trt.ILayer, "precision") and hasattr(trt.ILayer, "set_output_type"),
         hasattr(trt, "IProgressMonitor") and hasattr(trt.IBuilderConfig, "progress_monitor"),
     )
-
-
-def _names(enum: Any) -> Iterable[str]:
-    return [name for name in dir(enum) if name.isupper()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +80,8 @@ def plans(
 ) -> tuple[Plan, ...]:
     """The ways to an engine, the one to be tried first at the front; at least one.
 
-    Args:
-        capabilities: of the imported TensorRT.
-        model: the model file.
-        precision: of the engine.
-        find: gives the variant of a model file, or None.
-
-    Raises:
-        EngineError: there is no way; says which file is missing.
+    `find` gives the variant of a model file in a precision, or None. Where there is no way,
+    EngineError says which file is missing.
     """
     own = None if precision == "fp32" else find(model, precision)
     found = tuple(_ways(capabilities, model, precision, own))
@@ -116,15 +101,19 @@ def workspace(free_bytes: int, wanted: int | None = None) -> int:
     return max(SMALLEST_WORKSPACE, min(LARGEST_WORKSPACE, free_bytes // 4))
 
 
+def _of(flags: frozenset[str], *names: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name in flags)
+
+
 def _ways(has: Capabilities, model: Path, precision: Precision, own: Path | None) -> Iterable[Plan]:
     # TF32 rounds the products of convolutions to 10 bits, and is on by default.
-    exact = tuple(name for name in ("TF32",) if name in has.builder_flags)
-    obey = tuple(n for n in ("OBEY_PRECISION_CONSTRAINTS",) if n in has.builder_flags)
+    exact = _of(has.builder_flags, "TF32")
+    obey = _of(has.builder_flags, "OBEY_PRECISION_CONSTRAINTS")
     # Types can be taken from the file by a flag, or because there is no other way. What this
     # TensorRT has no name for, it does by itself.
     strong = "STRONGLY_TYPED" in has.network_flags or not has.weak_types
-    batch = tuple(name for name in ("EXPLICIT_BATCH",) if name in has.network_flags)
-    typed = (*batch, *(name for name in ("STRONGLY_TYPED",) if name in has.network_flags))
+    batch = _of(has.network_flags, "EXPLICIT_BATCH")
+    typed = _of(has.network_flags, "EXPLICIT_BATCH", "STRONGLY_TYPED")
 
     def weak(route: str, source: Path, *flags: str) -> Plan:
         return Plan(route, source, batch, (*flags, *obey), exact, FLOAT_LAYERS)

@@ -29,11 +29,8 @@ _TICK_S = 1.0
 def build_engine(request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]:
     """Build and prove an engine; implements `edge.tensorrt.store.BuildEngine`.
 
-    Ctrl-C ends the process; nothing is left behind.
-
-    Raises:
-        EngineError: it cannot be built, or differs too much from the model file.
-        GpuError: no GPU answers.
+    Ctrl-C ends the process; nothing is left behind. EngineError where it cannot be built, or is too
+    far from the model file; GpuError where no GPU answers.
     """
     with tempfile.TemporaryDirectory(prefix="patchwatch-engine-") as folder:
         order = Order(

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -36,8 +36,8 @@ from edge.tensorrt.store import EngineRequest, EngineStore
 from edge.types import Image, PixelFormat
 from edge.weights import DEFAULT, find_model
 from export.engine.command import shape_of, this_machine
-from export.engine.frames import proof_frames
 from export.engine.process import build_engine
+from export.engine.proof import proof_frames
 
 SCHEMA_VERSION = 1
 FRAME_HW = (720, 1280)
@@ -54,15 +54,10 @@ Tell = Callable[[str], None]
 
 
 def selftest(path: Path, tell: Tell, longest_s: float = 3.0) -> tuple[str, ...]:
-    """Build, prove and time the default model's engines, and write the report.
+    """Build, prove and time the default model's engines, and write the JSON report.
 
-    Args:
-        path: of the report, JSON.
-        tell: told what is being tried.
-        longest_s: each measurement ends after it, with however many rounds it has by then.
-
-    Returns:
-        Why engines were not built and proven, a sentence each; empty if all were.
+    Each measurement ends after `longest_s`, with however many rounds it has by then. Returns why
+    engines were not built and proven, a sentence each; empty if all were.
 
     Raises:
         OSError: the report cannot be written; that is tried before anything else.
@@ -106,10 +101,9 @@ _LIBRARIES = ("numpy", "onnxruntime", "tensorrt", "pycuda", "opencv-python", "av
 
 
 def _version(name: str) -> str | None:
-    try:
+    with suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def _power_mode() -> str | None:
@@ -174,18 +168,16 @@ class _Trial:
             }
 
 
+@dataclass(frozen=True, slots=True)
 class _One:
-    """The engine that was just built, and no other."""
+    """The engine that was just built, for whatever shape is asked, and no other."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    engine: Engine
 
     def get(self, machine: Machine, shape: Shape) -> Engine:
-        """It, for whatever shape is asked: the self-test asks for none but its own."""
-        return self._engine
+        return self.engine
 
     def refused(self, engine: Engine) -> bool:
-        """There is no other."""
         return False
 
 

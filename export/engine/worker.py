@@ -33,8 +33,6 @@ Tell = Callable[[str], None]
 
 
 class Order(Strict):
-    """What the process shall do."""
-
     model: Path
     key: EngineKey
     output: Path
@@ -46,10 +44,7 @@ class Order(Strict):
 def carry_out(order: Order, tell: Tell) -> Sidecar:
     """Build, prove, and write plan and record into the order's output folder.
 
-    Raises:
-        EngineError: no way to the engine succeeds; the message says why each failed.
-        MissingDependency: TensorRT or a library for CUDA is not installed.
-        GpuError: no GPU answers.
+    EngineError says why each way to the engine failed; GpuError: no GPU answers.
     """
     trt = import_tensorrt()
     from edge.cuda import open_cuda
@@ -150,11 +145,7 @@ def _require(proof: Proof) -> None:
 
 
 def import_tensorrt() -> Any:
-    """The module `tensorrt`.
-
-    Raises:
-        MissingDependency: it is not installed, or its libraries are not.
-    """
+    """The module `tensorrt`; MissingDependency where it, or one of its libraries, is absent."""
     try:
         import tensorrt
     except (ImportError, OSError) as error:

@@ -31,14 +31,8 @@ def to_half(model: ModelProto) -> ModelProto:
     """Give the body of a float32 model file half precision; without a change of the manifest.
 
     Weights too small for half precision become zero or lose digits: each by at most 3e-8, which
-    beside the others of a folded layer is nothing, and is part of what the comparison measures. One
-    that is too large is refused.
-
-    Args:
-        model: float32, linted; left unchanged.
-
-    Raises:
-        ModelError: a weight is beyond half precision.
+    beside the others of a folded layer is nothing, and is part of what the comparison measures. The
+    model is linted and left unchanged; ModelError for a weight beyond half precision.
     """
     half = ModelProto()
     half.CopyFrom(model)
@@ -58,15 +52,6 @@ class _Halving:
         self._nodes: list[NodeProto] = []
 
     def apply(self) -> None:
-        self._halve_constants()
-        for node in list(self._graph.node):
-            self._add(node)
-        del self._graph.node[:]
-        self._graph.node.extend(self._nodes)
-        del self._graph.value_info[:]
-
-    def _halve_constants(self) -> None:
-        """In place where the body alone reads one, else as a copy for the body."""
         users: dict[str, list[tuple[NodeProto, int]]] = defaultdict(list)
         for node in self._graph.node:
             for index, name in enumerate(node.input):
@@ -74,8 +59,14 @@ class _Halving:
         for name, tensor in list(self._constants.items()):
             if tensor.data_type == TensorProto.FLOAT:
                 self._halve(name, tensor, users[name])
+        for node in list(self._graph.node):
+            self._add(node)
+        del self._graph.node[:]
+        self._graph.node.extend(self._nodes)
+        del self._graph.value_info[:]
 
     def _halve(self, name: str, tensor: TensorProto, users: list[tuple[NodeProto, int]]) -> None:
+        """In place where the body alone reads a constant, else as a copy for the body."""
         body = [user for user in users if self._reads_half(*user)]
         if not body:
             return
@@ -126,14 +117,11 @@ def _nearest(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def rounding_in_float(model: ModelProto) -> ModelProto:
-    """A float32 graph that rounds every result where a half-precision graph stores one.
+    """A copy in float32 that rounds every result where a graph of `to_half` stores one.
 
     ONNX Runtime computes half precision on most CPUs in float32 and skips the rounding between two
     nodes, so that it would show neither its error nor an overflow. Of a GPU this is the case that
     sums in float32 and stores halves; one that sums in half precision is less exact.
-
-    Args:
-        model: from `to_half`; left unchanged.
     """
     shown = ModelProto()
     shown.CopyFrom(model)

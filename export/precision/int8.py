@@ -64,13 +64,9 @@ def to_int8(
 ) -> ModelProto:
     """Quantise the body of a float32 model file; without a change of the manifest.
 
-    Args:
-        model: float32, linted; left unchanged.
-        pictures: to calibrate on, each uint8 [N, H, W, 3] BGR; at least one.
-        tell: progress.
-
-    Raises:
-        ModelError: the model has nothing to quantise, or ONNX Runtime refuses it.
+    The model is linted and left unchanged. It is calibrated on the pictures, each uint8
+    [N, H, W, 3] BGR; at least one. ModelError where it has nothing to quantise, or ONNX Runtime
+    refuses it.
     """
     prepared = ModelProto()
     prepared.CopyFrom(model)
@@ -98,12 +94,7 @@ def put_on_grid(model: ModelProto, convs: Sequence[str], pictures: Sequence[Batc
     Each output channel has its step, a 127th of its largest weight. What a kernel's change adds to
     its channel on average over the pictures is taken off the bias (bias correction: Nagel et al.,
     Data-Free Quantization Through Weight Equalization and Bias Correction, 2019, section 4.2; here
-    with the means of real pictures).
-
-    Args:
-        model: float32; changed.
-        convs: names of the convolutions.
-        pictures: each uint8 [N, H, W, 3] BGR.
+    with the means of real pictures). Changes the model; `convs` are the convolutions' names.
     """
     nodes = [node for node in model.graph.node if node.name in set(convs)]
     means = _input_means(model, nodes, pictures)

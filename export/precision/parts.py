@@ -35,12 +35,8 @@ _ZERO = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Nodes by name; constants belong to no part.
-
-    Attributes:
-        front: from `frames` to the last difference of levels, and an activation on such.
-        tail: the head and all behind it.
-        levels: the front's tensors, and copies of them in other types.
+    """Nodes by name; constants belong to no part. An activation on a difference is of the front;
+    `levels` are the front's tensors, and copies of them in other types.
     """
 
     front: frozenset[str]
@@ -49,15 +45,12 @@ class Parts:
 
     @property
     def exact(self) -> frozenset[str]:
-        """Nodes that stay in float32."""
         return self.front | self.tail
 
 
 def parts_of(graph: GraphProto) -> Parts:
-    """Tell the parts of a graph by what its nodes do, not by their names.
-
-    Raises:
-        ContractError: nothing weighs features before the outputs.
+    """The parts of a graph by what its nodes do, not by their names; ContractError where nothing
+    weighs features before the outputs.
     """
     weights = constants(graph)
     front, levels = _front(graph, weights)
@@ -65,10 +58,7 @@ def parts_of(graph: GraphProto) -> Parts:
 
 
 def name_front(graph: GraphProto) -> None:
-    """Let the names of the front's nodes begin with `FRONT`; those that only move levels may not.
-
-    Changes the graph.
-    """
+    """Let the names of the front's nodes begin with `FRONT`, in place."""
     front = parts_of(graph).front
     for node in graph.node:
         if node.name in front and not is_named(node):

@@ -14,6 +14,7 @@ from edge.regions import RegionSpec, cut, parse_region
 from edge.sources.images import is_image, read_image
 from edge.terminal import require_opencv
 from edge.types import Batch, Image
+from export.graph import Shape
 
 MOST = 96
 """Pictures that are calibrated on, spread evenly over the folder in the order of their paths."""
@@ -25,11 +26,8 @@ hold for what cameras and web sites leave of a picture."""
 LARGEST_SIDE = 1024
 """Of whole frames only the middle is calibrated on; ranges depend on texture, and not on size."""
 
-Fixed = tuple[int, int, int]
-"""Pictures, height and width that a graph takes alone."""
 
-
-def fixed_shape(graph: GraphProto) -> Fixed | None:
+def fixed_shape(graph: GraphProto) -> Shape | None:
     """The only shape that a graph takes; None if it takes any."""
     sizes = [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim[:3]]
     return (sizes[0], sizes[1], sizes[2]) if all(sizes) else None
@@ -38,23 +36,12 @@ def fixed_shape(graph: GraphProto) -> Fixed | None:
 def read_pictures(
     folder: Path,
     manifest: Manifest,
-    fixed: Fixed | None = None,
+    fixed: Shape | None = None,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Batch]:
-    """Up to `MOST` pictures of a folder and its subfolders, cut to a model's region.
-
-    Args:
-        folder: of pictures of any kind; those that cannot be read, or are too small, are skipped.
-        manifest: of the model.
-        fixed: the only shape that it takes.
-        tell: called with how many pictures of how many are done.
-
-    Returns:
-        Each uint8 [1, h, w, 3] BGR, or of the fixed shape.
-
-    Raises:
-        SourceError: no folder, or nothing in it that can be used.
-        MissingDependency: OpenCV is absent.
+    """Up to `MOST` pictures of a folder and its subfolders, cut to a model's region: each uint8
+    [1, h, w, 3] BGR, or of the fixed shape. Those that cannot be read, or are too small, are
+    skipped; SourceError where there is no folder, or nothing in it that can be used.
     """
     require_opencv()
     if not folder.is_dir():
@@ -73,7 +60,7 @@ def read_pictures(
     return found
 
 
-def crops(image: Image, region: RegionSpec, fixed: Fixed | None) -> list[Batch]:
+def crops(image: Image, region: RegionSpec, fixed: Shape | None) -> list[Batch]:
     """A picture, uint8 [H, W, 3] BGR, as a model sees it: its crops, each a batch of one, or of the
     fixed shape: cut to it at the middle, or mirrored at the edges up to it, and repeated.
     """
@@ -87,7 +74,7 @@ def crops(image: Image, region: RegionSpec, fixed: Fixed | None) -> list[Batch]:
 def _read(
     paths: list[Path],
     manifest: Manifest,
-    fixed: Fixed | None,
+    fixed: Shape | None,
     tell: Callable[[int, int], None],
 ) -> Iterator[Batch]:
     from training.degrade.stills import jpeg

@@ -17,11 +17,8 @@ Weights = npt.NDArray[np.float64]
 
 
 def keep_sums(kernels: Weights, rounded: Callable[[Weights], Weights]) -> Weights:
-    """Round so that each window [h, w] of kernels [O, C, h, w] sums to nearly what it did.
-
-    Args:
-        kernels: to be rounded; a 1×1 window is rounded as it is.
-        rounded: gives each number's nearest that can be held; any shape.
+    """Round so that each window [h, w] of kernels [O, C, h, w] sums to nearly what it did;
+    `rounded` gives each number's nearest that can be held.
     """
     flat = kernels.reshape(-1, kernels.shape[2] * kernels.shape[3])
     order = np.argsort(-np.abs(flat), axis=1, kind="stable")

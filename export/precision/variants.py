@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import onnx
 from onnx import ModelProto
@@ -25,16 +24,12 @@ from export.precision.parts import name_front
 from export.precision.pictures import fixed_shape, read_pictures
 
 
-class Watch(Protocol):
-    """Shows people what happens."""
+@dataclass
+class Watch:
+    """Shows people what is done now, and a finished comparison."""
 
-    def at(self, text: str) -> None:
-        """What is done now."""
-        ...
-
-    def show(self, table: Table) -> None:
-        """A finished comparison."""
-        ...
+    at: Callable[[str], None]
+    show: Callable[[Table], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +51,8 @@ def file_of(path: Path, precision: Precision) -> Path:
 def read_model_file(path: Path) -> ModelProto:
     """Read a float32 model file as the source of others.
 
-    Raises:
-        ModelError: it cannot be read, or is no ONNX.
-        UsageError: it is itself of another precision.
-        ContractError: it breaks the contract.
+    ModelError if it cannot be read or is no ONNX, UsageError if it is of another precision,
+    ContractError if it breaks the contract.
     """
     try:
         model = onnx.load_model_from_string(path.read_bytes())
@@ -76,17 +69,10 @@ def read_model_file(path: Path) -> ModelProto:
 
 
 def make_variants(model: ModelProto, wanted: Wanted, watch: Watch) -> dict[Precision, bytes]:
-    """The files, none of which is past its bounds.
+    """The files, none of which is past its bounds, of the float32 file's linted graph.
 
-    Args:
-        model: the float32 file's graph, linted; left unchanged.
-        wanted: what to make.
-        watch: shows what happens.
-
-    Raises:
-        UsageError: int8 without calibration pictures.
-        SourceError: a folder has no pictures to use.
-        ModelError: a file cannot be made, is too far from the float32 one or costs too much AUC.
+    Raises as `require_pictures` and `read_pictures` do, and ModelError where a file cannot be made,
+    is too far from the float32 one or costs too much AUC.
     """
     require_pictures(wanted)
     made: dict[Precision, bytes] = {}
@@ -104,11 +90,8 @@ def make_variants(model: ModelProto, wanted: Wanted, watch: Watch) -> dict[Preci
 
 
 def require_pictures(wanted: Wanted) -> None:
-    """Refuse at once what would only fail after minutes.
-
-    Raises:
-        UsageError: int8 without pictures to calibrate on.
-        SourceError: the labelled folder lacks a label.
+    """Refuse at once what would only fail after minutes: UsageError for int8 without pictures to
+    calibrate on, SourceError for a labelled folder that lacks a label.
     """
     if "int8" in wanted.precisions and wanted.calibration is None:
         raise UsageError(
@@ -147,8 +130,7 @@ def _variant(
 
 
 def sign(made: ModelProto, precision: Precision) -> None:
-    """Let the manifest of a converted graph say its precision."""
-    # The figures of quality were measured on the float32 file.
+    """Let a converted graph's manifest say its precision, without quality figures of float32's."""
     changes: dict[str, object] = {"precision": precision, "validation": ()}
     embed(made, manifest_in(made, "the model").model_copy(update=changes))
 

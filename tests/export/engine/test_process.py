@@ -200,7 +200,7 @@ def test_an_order_for_frames_too_small_for_the_model_is_a_sentence(
 def test_frames_of_the_proof_differ_in_their_verdicts() -> None:
     """Else an engine that always says the same would agree."""
     from edge.backends.onnxruntime import OnnxRuntimeBackend
-    from export.engine.frames import proof_frames
+    from export.engine.proof import proof_frames
 
     with OnnxRuntimeBackend(find_model("lite0-levels")) as backend:
         logits = [e.logit for f in proof_frames(256, 256) for e in backend.infer(f[None])]

@@ -12,8 +12,7 @@ from edge.errors import EngineError, SourceError
 from edge.tensorrt.record import Loss, Shape
 from edge.types import Batch, Evidence
 from export.differences import BOUNDS
-from export.engine.frames import COUNT
-from export.engine.proof import Infer, measure_loss, middle, prove
+from export.engine.proof import COUNT, Infer, measure_loss, middle, proof_frames, prove
 from export.engine.worker import _require
 from tests.edge.tensorrt.made import make_proof
 from tests.fakes import make_manifest
@@ -162,3 +161,15 @@ def test_more_than_is_allowed_is_refused_with_the_figures(engine_auc: float, ref
         return
     with pytest.raises(EngineError, match=r"0\.7449, the model file's 0\.7500; it may cost 0\.005"):
         _require(proof)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (97, 131), (512, 512)])
+def test_frames_differ_from_each_other_and_not_from_run_to_run(size: tuple[int, int]) -> None:
+    frames = list(proof_frames(*size))
+    assert len(frames) == len({f.tobytes() for f in frames}) == COUNT
+    assert all(f.shape == (*size, 3) and f.dtype == np.uint8 for f in frames)
+    assert all(f.flags.c_contiguous for f in frames)
+    assert all(np.array_equal(a, b) for a, b in zip(frames, proof_frames(*size), strict=True))
+    scenes = np.stack(frames[3:])
+    assert scenes.min() == 0 and scenes.max() == 255
+    assert scenes.std(axis=(1, 2, 3)).min() > 5

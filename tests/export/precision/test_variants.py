@@ -18,6 +18,7 @@ from export.auc import Loss
 from export.graph import embed, manifest_in
 from export.precision.variants import (
     Wanted,
+    Watch,
     file_of,
     loss_table,
     make_variants,
@@ -28,16 +29,13 @@ from tests.export.models import lively_graph
 from tests.export.test_auc import fill
 
 
-class Watcher:
+class Watcher(Watch):
+    """Keeps what it shows."""
+
     def __init__(self) -> None:
         self.said: list[str] = []
         self.shown: list[Table] = []
-
-    def at(self, text: str) -> None:
-        self.said.append(text)
-
-    def show(self, table: Table) -> None:
-        self.shown.append(table)
+        Watch.__init__(self, self.said.append, self.shown.append)
 
 
 @pytest.fixture(autouse=True)
