@@ -20,7 +20,7 @@ NUMPY   = $(if $(JETSON),'numpy>=1.24$(comma)<2')
 OTHER   = $(if $(filter desktop,$(OPENCV)),opencv-python-headless,opencv-python)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo live test lint bench soak train-smoke export system-packages clean
+.PHONY: help setup demo live test test-all lint bench soak train-smoke export system-packages clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,12 @@ demo: $(VENV)/.demo  ## photographs, then the same through a neural decoder, sco
 live: $(VENV)/.runtime  ## watch a camera in a window (SOURCE=rtsp://… for another source)
 	$(BIN)/patchwatch run $(SOURCE)
 
-test: WITH_WINDOW := yes
-test: $(VENV)/.dev  ## everything that CI checks: ruff, mypy, pytest with coverage
+test test-all: WITH_WINDOW := yes
+test: $(VENV)/.dev  ## ruff, mypy and pytest, without the tests that take long (some minutes)
+	$(MAKE) --no-print-directory -j3 WITH_WINDOW=yes system-packages $(VENV)/.cuda lint
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow'
+
+test-all: $(VENV)/.dev  ## everything that CI checks: all tests, with coverage
 	$(MAKE) --no-print-directory -j3 WITH_WINDOW=yes system-packages $(VENV)/.cuda lint
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
 
