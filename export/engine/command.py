@@ -12,7 +12,7 @@ from rich.table import Table
 from edge.cuda import open_cuda
 from edge.errors import SinkError, UsageError
 from edge.manifest import Manifest, Precision, read_manifest
-from edge.regions import parse_region
+from edge.regions import parse_region, place
 from edge.tensorrt.board import read_board
 from edge.tensorrt.cache import EngineCache, default_folder, write_engine
 from edge.tensorrt.record import DEFAULT_PRECISION, Machine, Shape, Sidecar, machine_of
@@ -21,6 +21,9 @@ from edge.weights import find_model
 from export.auc import find_labelled
 from export.command import check_free, check_suffix
 from export.engine.process import build_engine
+
+WIDE_HW = (2160, 3840)
+"""A frame of 16:9 that no region enlarges."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,18 +64,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def shape_of(manifest: Manifest, static: tuple[int, int, int] | None) -> Shape:
-    """The frames that an engine shall take: what was asked for, else the model's own region;
-    UsageError where neither says a size.
+    """The frames that an engine shall take: what was asked for, else the model's own region.
+
+    Of the region `fit:N` that is what it makes of a frame of 16:9.
+
+    Raises:
+        UsageError: nothing was asked for, and the model looks at frames of any size.
     """
     if static is not None:
         return Shape(batch=static[0], height=static[1], width=static[2])
     region = parse_region(manifest.region)
-    if not region.fixed_side:
+    if region.kind == "native":
         raise UsageError(
             f"{manifest.name} looks at whole frames, and an engine takes one size: give it, for "
             "instance --static 1x1080x1920."
         )
-    return Shape(batch=1, height=region.size, width=region.size)
+    side = region.fixed_side
+    height, width = (side, side) if side else place(*WIDE_HW, region)[1]
+    return Shape(batch=1, height=height, width=width)
 
 
 def this_machine() -> Machine:
