@@ -47,7 +47,7 @@ def test_both_look_at_the_region_that_they_were_made_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = manifests(capsys)
-    assert (found[DEFAULT].region, found[TINY].region) == ("center:512", "native")
+    assert (found[DEFAULT].region, found[TINY].region) == ("fit:384", "native")
 
 
 def test_the_tables_name_every_model(capsys: pytest.CaptureFixture[str]) -> None:
