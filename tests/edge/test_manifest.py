@@ -27,11 +27,6 @@ def test_round_trip() -> None:
     assert parse_manifest(manifest.to_json(), "m.onnx") == manifest
 
 
-def test_a_newer_schema_says_what_to_do() -> None:
-    with pytest.raises(ManifestError, match=r"schema 7 is newer than 1.*Update patchwatch"):
-        parse_manifest(changed(schema_version=7, later="field"), "m.onnx")
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -131,5 +126,6 @@ def test_any_bytes_are_a_model_without_manifest_or_none(
 def test_a_file_without_manifest_or_with_a_newer_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="carries no patchwatch manifest"):
         read_manifest(write_model(tmp_path / "m.onnx", ""))
-    with pytest.raises(ManifestError, match="schema 99 is newer"):
-        read_manifest(write_model(tmp_path / "m.onnx", '{"schema_version": 99}'))
+    newer = changed(schema_version=7, later="field")
+    with pytest.raises(ManifestError, match=r"schema 7 is newer than 1.*Update patchwatch"):
+        read_manifest(write_model(tmp_path / "m.onnx", newer))
