@@ -44,14 +44,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A frame on its way through the model.
-
-    Attributes:
-        frame: the frame.
-        watch: its stages so far.
-        work: what waits for the model, or is in its hands; None where the frame cannot be taken.
-        error: why it cannot.
-    """
+    """A frame on its way through the model: `work` is None, with an `error`, if it cannot be taken."""
 
     frame: Frame
     watch: Stopwatch
@@ -66,8 +59,7 @@ class Detector:
     backend and the finder of faces may be shared.
 
     Args:
-        backend: an open backend.
-        region: which pixels it sees.
+        backend: an open one.
         faces: how faces are found, where they are the region; the defaults if None.
 
     Raises:
@@ -162,10 +154,6 @@ class Detector:
     def finish(self, work: Crops | Pending, watch: Stopwatch) -> tuple[Region, ...]:
         """The evidence of a frame that `begin` took.
 
-        Args:
-            work: what `begin` returned.
-            watch: takes the stage `model`, or the rest of it if the backend works ahead.
-
         Returns:
             One region or more, or as many as there are faces; evidence may not be finite.
 
@@ -198,10 +186,7 @@ def finish_together(
 ) -> list[tuple[Region, ...]]:
     """`Detector.finish` for frames of several sources, which share a backend and its batches.
 
-    Args:
-        backend: of all of them.
-        work: what `Detector.begin` returned for each.
-        watches: of each; take the stage `model`, which all share.
+    Every watch takes the stage `model`, which all share.
     """
     start = time.perf_counter()
     crops = [crop for item in work if isinstance(item, Crops) for crop in item.crops]

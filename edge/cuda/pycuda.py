@@ -54,9 +54,6 @@ class Cuda:
     for the stream, frees all that was not freed yet and releases the context, whatever happened.
     Every method raises `GpuError` for what CUDA refuses, with CUDA's own name of the error.
 
-    Args:
-        device: index of the GPU.
-
     Attributes:
         gpu: what was found; valid once entered.
         stream: handle of a stream that is not the default one.

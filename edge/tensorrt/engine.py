@@ -161,8 +161,7 @@ class LoadedEngine:
 
     Args:
         cuda: entered by this thread.
-        plan: TensorRT's bytes.
-        shape: the frames it was built for.
+        plan: TensorRT's bytes, built for frames of `shape`.
         where: its name in messages.
 
     Raises:
@@ -189,11 +188,7 @@ class LoadedEngine:
         return Memory(self._cuda, self.shape, self.patches_hw, mapped, made_on_gpu)
 
     def enqueue(self, memory: Memory, count: int) -> None:
-        """Put a run over the first `count` frames of a memory into the stream, without copies.
-
-        Raises:
-            EngineError: TensorRT refuses.
-        """
+        """Put a run over the first `count` frames of a memory into the stream, without copies."""
         with _explained(self._where, "run"):
             if memory is not self._bound:
                 for name, address in memory.addresses().items():
@@ -217,12 +212,9 @@ class LoadedEngine:
         return memory.evidence(count)
 
     def measure(self, memory: Memory, rounds: int = 50, longest_s: float = 3.0) -> Spans:
-        """Time the parts of a frame by events of the GPU, the rest by the CPU's clock.
+        """Time the parts of at most so many frames, for at most so many seconds.
 
-        Args:
-            memory: the frame's.
-            rounds: frames at most.
-            longest_s: seconds at most.
+        The GPU's parts are timed by its events, the rest by the CPU's clock.
         """
         events = [self._cuda.event(timing=True) for _ in range(4)]
         rows: list[tuple[float, ...]] = []

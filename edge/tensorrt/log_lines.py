@@ -26,12 +26,7 @@ _BUILD_AGAIN = "build it again on this device"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message of TensorRT.
-
-    Attributes:
-        severity: name of the member of TensorRT's enum, for instance "ERROR".
-        text: the message, on one line.
-    """
+    """One message of TensorRT, on one line; its severity by name, for instance "ERROR"."""
 
     severity: str
     text: str

@@ -66,9 +66,6 @@ class EngineStore:
     """Engines of one model file (.onnx) at one precision, built when they are first needed.
 
     Args:
-        model: the file.
-        manifest: its manifest.
-        precision: of the engines.
         build: None if nothing can be built here.
         cache: where engines are kept.
         progress: see `Progress`.
