@@ -44,7 +44,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A frame on its way through the model: `work` is None, with an `error`, if it cannot be taken."""
+    """A frame on its way through the model; one that cannot be taken has an error and no work."""
 
     frame: Frame
     watch: Stopwatch
