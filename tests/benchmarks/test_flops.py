@@ -87,15 +87,9 @@ def test_what_it_does_not_know_is_refused() -> None:
     model = graph([node], [1, 4, 6, 6], w=(4, 4, 2, 2))
     with pytest.raises(ModelError, match="ConvTranspose"):
         count_graph(model, {"x": (1, 4, 6, 6)})
-
-
-def test_a_shape_that_the_graph_does_not_take_is_refused() -> None:
     model = graph([helper.make_node("MatMul", ["x", "w"], ["y"])], ["n", "k"], w=(7, 2))
     with pytest.raises(ModelError, match="cannot infer"):
         count_graph(model, {"x": (3, 8)})
-
-
-def test_a_shape_that_depends_on_data_is_refused() -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["wanted"], to=TensorProto.INT64),
         helper.make_node("ConstantOfShape", ["wanted"], ["y"]),
@@ -121,16 +115,10 @@ def test_a_convolution_sums_a_kernel_for_every_output() -> None:
     assert conv.macs == 16 * 4 * 4 * 27
     assert conv.flops == 2 * conv.macs
     assert conv.traffic_bytes == 4 * (192 + 432 + 16 + 256)
-
-
-def test_groups_shorten_the_sum() -> None:
     depthwise = operator(
         "convolution", (floats(1, 6, 5, 5), floats(6, 1, 3, 3)), floats(1, 6, 3, 3)
     )
-    assert depthwise.macs == 6 * 9 * 9
-
-
-def test_a_matrix_product_has_inner_products() -> None:
+    assert depthwise.macs == 6 * 9 * 9  # groups shorten the sum
     product = operator("matmul", (floats(2, 5, 7), floats(2, 7, 3)), floats(2, 5, 3))
     assert product.macs == 2 * 5 * 3 * 7
 
