@@ -56,9 +56,7 @@ class CameraProcess:
 
     def start(self) -> None:
         """Start it; returns when it listens.
-
-        Raises:
-            RuntimeError: it ended before that.
+        Raises RuntimeError: it ended before that.
         """
         command = [sys.executable, "-m", _CAMERA, str(self.film), "--port", str(self._port)]
         command += ["--zero", repr(self.zero_s), "--fps", f"{self.fps:g}"]

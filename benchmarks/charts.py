@@ -20,9 +20,7 @@ INK = "#333333"
 
 def figure_of(row: Row, key: str) -> float:
     """A figure of a row.
-
-    Raises:
-        ValueError: absent, or not a number; the result file is of another version.
+    Raises ValueError: absent, or not a number; the result file is of another version.
     """
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):

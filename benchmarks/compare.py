@@ -102,9 +102,7 @@ class Comparison:
 
 def compare_files(a: Path, b: Path, bound: float = BOUND) -> Comparison:
     """`compare` of two files.
-
-    Raises:
-        UsageError: as `read_bench` and `compare`.
+    Raises UsageError: as `read_bench` and `compare`.
     """
     return compare(read_bench(a), read_bench(b), bound)
 
@@ -121,9 +119,7 @@ def compare(a: BenchResult, b: BenchResult, bound: float = BOUND, seed: int = 0)
         b: the later.
         bound: the ratio of times past which slower is a regression; above 1.
         seed: of the bootstrap.
-
-    Raises:
-        UsageError: nothing can be compared, or the bound is not above 1.
+    Raises UsageError: nothing can be compared, or the bound is not above 1.
     """
     if not bound > 1:
         raise UsageError(f"--bound: expected a ratio above 1, found {bound:g}.")

@@ -69,9 +69,7 @@ class EndToEndSection:
 
     def measure(self, plan: Plan, tick: Tick) -> None:
         """Measure; the rates first, for they are what is wanted most.
-
-        Raises:
-            PatchwatchError: a model cannot be used, or a clip not made.
+        Raises PatchwatchError: a model cannot be used, or a clip not made.
         """
         from benchmarks.film import FULL_HD, HD, write_clip
         from benchmarks.glass import glass_to_verdict

@@ -89,9 +89,7 @@ class Scene:
 
 def write_clip(path: Path, size: Size, frames: int, seed: int = 0) -> Path:
     """Write a clip of moving texture at 30 fps through the program's own video sink.
-
-    Raises:
-        SinkError: it cannot be written.
+    Raises SinkError: it cannot be written.
     """
     scene, verdict = Scene(size, seed), Verdict("uncertain")
     with RecordingSink(path, FPS) as video:
@@ -110,9 +108,7 @@ def make_film(path: Path, size: Size, fps: float, pictures: int = PICTURES) -> P
         size: of the pictures, at least 384 wide and 32 high.
         fps: guides the rate control.
         pictures: how many, a multiple of `KEY_EVERY`.
-
-    Raises:
-        ValueError: the size is too small for the number, or the pictures do not come out even.
+    Raises ValueError: the size is too small for the number, or the pictures do not come out even.
     """
     if pictures % KEY_EVERY:
         raise ValueError(f"expected a multiple of {KEY_EVERY} pictures, found {pictures}")
@@ -144,9 +140,7 @@ def draw_stamp(image: Image, number: int) -> None:
     Args:
         image: uint8 [H, W, 3] BGR, at least 32×384; changed.
         number: kept modulo 2⁴⁰.
-
-    Raises:
-        ValueError: the picture is too small.
+    Raises ValueError: the picture is too small.
     """
     if image.shape[0] < HEIGHT_PX or image.shape[1] < WIDTH_PX:
         raise ValueError(f"a stamp needs {WIDTH_PX}×{HEIGHT_PX} pixels, found {image.shape[:2]}")

@@ -158,9 +158,7 @@ def count_graph(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> Count
     Args:
         model: whole or a `skeleton`; left unchanged.
         shapes: of those inputs that carry data; all others are weights.
-
-    Raises:
-        ModelError: an operator without a formula, or a shape that onnx cannot infer.
+    Raises ModelError: an operator without a formula, or a shape that onnx cannot infer.
     """
     inferred = _inferred(model, shapes)
     arrays = _known_arrays(inferred.graph)

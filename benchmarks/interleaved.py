@@ -86,9 +86,7 @@ class RuntimesSection:
 
     def measure(self, plan: Plan, tick: Tick) -> None:
         """Open all, then interleave; torch's number of threads is put back.
-
-        Raises:
-            ModelError: a shipped model is absent.
+        Raises ModelError: a shipped model is absent.
         """
         import torch
 

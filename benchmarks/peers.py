@@ -92,9 +92,7 @@ def resnet_subject(seed: int) -> Subject:
 
 def open_openvino(subject: Subject, hw: HW, threads: int, *, naive: bool = False) -> Runner:
     """A subject's graph compiled by OpenVINO for the CPU, at one size, for the least latency.
-
-    Raises:
-        AbsentRuntime: OpenVINO is absent or refuses the graph.
+    Raises AbsentRuntime: OpenVINO is absent or refuses the graph.
     """
     from benchmarks.runtimes import AbsentRuntime, Runner, folded_file, library
     from export.graph import INPUT

@@ -79,9 +79,7 @@ class PowerSection:
 
     def measure(self, plan: Plan, tick: Tick) -> None:
         """Run idle and each size in turn, several times, and read the sensors meanwhile.
-
-        Raises:
-            ModelError: the model file cannot be used.
+        Raises ModelError: the model file cannot be used.
         """
         if not self._tegrastats and not read_ina3221(self._ina3221).rails_mw:
             self._state = [{"kind": "sensors", "missing": NOT_A_JETSON}]

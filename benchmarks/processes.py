@@ -40,9 +40,7 @@ class Ended:
 
 def run_python(*arguments: str) -> Ended:
     """Run this Python with arguments; ended with us if we are interrupted.
-
-    Raises:
-        PatchwatchError: it failed; says with which last words.
+    Raises PatchwatchError: it failed; says with which last words.
     """
     # Isolated, so that the launcher itself stays small; a session, so that it ends with its child.
     command = [sys.executable, "-I", "-S", "-c", _LAUNCH, sys.executable, *arguments]
@@ -71,9 +69,7 @@ def watch(model: str, clip: str) -> None:
 
     For a process of its own, so that the time of nothing else is counted; opened and warm before
     the counting begins.
-
-    Raises:
-        PatchwatchError: the model or the clip cannot be used.
+    Raises PatchwatchError: the model or the clip cannot be used.
     """
     from edge.backends import open_backend
     from edge.decision.verdict import VerdictSettings
@@ -105,9 +101,7 @@ def watch(model: str, clip: str) -> None:
 
 def processor_share(model: str, clip: Path, quick: bool) -> Row:
     """Processor time of watching a clip at its own speed, start-up left out.
-
-    Raises:
-        PatchwatchError: the watching process failed.
+    Raises PatchwatchError: the watching process failed.
     """
     script = f"from benchmarks.processes import watch; watch({model!r}, {str(clip)!r})"
     used = json.loads(run_python("-c", script).output)
@@ -117,9 +111,7 @@ def processor_share(model: str, clip: Path, quick: bool) -> Row:
 
 def peak_memory(model: str, clip: Path, quick: bool) -> Row:
     """Peak memory of a process that scores a clip at the model's own region.
-
-    Raises:
-        PatchwatchError: it failed.
+    Raises PatchwatchError: it failed.
     """
     ended = run_python(*_scoring(model, clip), "--frames", "30")
     return {"part": "memory", "peak_mb": ended.peak_mb}
@@ -127,9 +119,7 @@ def peak_memory(model: str, clip: Path, quick: bool) -> Row:
 
 def cold_start(model: str, clip: Path, quick: bool) -> Row:
     """From a command to its first scored frame, beside the imports that it cannot do without.
-
-    Raises:
-        PatchwatchError: one of them failed.
+    Raises PatchwatchError: one of them failed.
     """
     imports_s, first_s = [], []
     for _ in range(1 if quick else 5):

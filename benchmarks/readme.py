@@ -58,9 +58,7 @@ def newest(folder: Path = RESULTS) -> tuple[Path, BenchResult]:
     """The newest committed result of a full, uninterrupted run with the sections `NEEDED`.
 
     Where git does not know the folder (an archive), every file there counts as committed.
-
-    Raises:
-        UsageError: there is none, or one of them cannot be read.
+    Raises UsageError: there is none, or one of them cannot be read.
     """
     found = [(path, read_bench(path)) for path in _committed(folder)]
     whole = [
@@ -78,9 +76,7 @@ def newest(folder: Path = RESULTS) -> tuple[Path, BenchResult]:
 
 def write_readme(readme: Path, result: BenchResult) -> None:
     """Replace what stands between the two markers.
-
-    Raises:
-        UsageError: the file is absent, or does not have each marker once, in order.
+    Raises UsageError: the file is absent, or does not have each marker once, in order.
     """
     before, _, after = _split(readme)
     readme.write_text(f"{before}{BEGIN}\n{snippet(result)}\n{END}{after}", encoding="utf-8")
@@ -88,9 +84,7 @@ def write_readme(readme: Path, result: BenchResult) -> None:
 
 def check_readme(readme: Path, result: BenchResult) -> str | None:
     """One sentence on what is stale; None if nothing is.
-
-    Raises:
-        UsageError: as `write_readme`.
+    Raises UsageError: as `write_readme`.
     """
     _, table, _ = _split(readme)
     if table.strip() == snippet(result).strip():

@@ -99,9 +99,7 @@ def write_bench(result: BenchResult, folder: Path = RESULTS) -> Path:
     """Write `bench_<machine>_<date>_<commit>.json`, and return its path.
 
     An earlier file of that name stays; the new one gets a number. The folder is made if absent.
-
-    Raises:
-        SinkError: the folder cannot be written to.
+    Raises SinkError: the folder cannot be written to.
     """
     path, number = folder / f"{file_stem(BENCH, result.commit)}.json", 1
     while path.exists():
@@ -125,9 +123,7 @@ def file_stem(theme: str, commit: str | None = None) -> str:
 
 def write_json(path: Path, data: Mapping[str, object]) -> None:
     """Write a result, lists of numbers on one line.
-
-    Raises:
-        SinkError: it cannot be written.
+    Raises SinkError: it cannot be written.
     """
     text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # Samples on one line: JSON has no bare line break inside a string, so only lists match.
@@ -136,9 +132,7 @@ def write_json(path: Path, data: Mapping[str, object]) -> None:
 
 def read_bench(path: Path) -> BenchResult:
     """The result file of a run of `patchwatch bench`.
-
-    Raises:
-        UsageError: it is absent, is not such a file, or has another schema.
+    Raises UsageError: it is absent, is not such a file, or has another schema.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

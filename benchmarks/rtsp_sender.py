@@ -109,9 +109,7 @@ class RtpSender:
 
     def send(self, client: socket.socket, units: Sequence[bytes], time_s: float) -> None:
         """Send the NAL units of one picture.
-
-        Raises:
-            OSError: the client left.
+        Raises OSError: the client left.
         """
         for packet in self.packets(units, time_s):
             client.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)

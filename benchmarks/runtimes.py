@@ -164,9 +164,7 @@ class Runtime:
 
 def library(name: str, install: str) -> Any:
     """Import an optional library.
-
-    Raises:
-        AbsentRuntime: it cannot be imported; names the command.
+    Raises AbsentRuntime: it cannot be imported; names the command.
     """
     try:
         with warnings.catch_warnings():
@@ -263,9 +261,7 @@ def open_engine(subject: Subject, hw: HW, threads: int, *, precision: Precision)
 
 def folded_file(subject: Subject) -> Path:
     """The subject's folded file.
-
-    Raises:
-        AbsentRuntime: it has none.
+    Raises AbsentRuntime: it has none.
     """
     if subject.folded is None:
         raise AbsentRuntime(f"{subject.name} has no folded form.")

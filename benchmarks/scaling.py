@@ -90,9 +90,7 @@ class ScalingSection:
 
     def measure(self, plan: Plan, tick: Tick) -> None:
         """Time every point in rounds until the budget is spent; one round at least.
-
-        Raises:
-            ModelError: the model file cannot be used.
+        Raises ModelError: the model file cannot be used.
         """
         until = time.perf_counter() + plan.budget_s[self.name]
         self._seed = plan.seed
@@ -180,9 +178,7 @@ _EXPONENT = (
 
 def render(rows: list[Row]) -> Rendered:
     """Tables and plots of a result file's rows.
-
-    Raises:
-        ValueError: the rows are of another version.
+    Raises ValueError: the rows are of another version.
     """
     parts, figures = [], {}
     for kind, (text, keys) in _TABLES.items():

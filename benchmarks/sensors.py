@@ -91,9 +91,7 @@ def read_ina3221(root: Path = INA3221) -> Reading:
 def total_mw(rails_mw: Mapping[str, float]) -> float:
     """Power of the module in milliwatts: the rail that feeds all others where there is one; else
     the sum of the rails, without those that another of them feeds.
-
-    Raises:
-        ValueError: no rails.
+    Raises ValueError: no rails.
     """
     if not rails_mw:
         raise ValueError("expected at least one power rail, found none")

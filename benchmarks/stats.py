@@ -23,9 +23,7 @@ def percentiles(
 
     The p-th is the sorted sample number n - 1 - floor((1 - p/100)·n), counted from 0; under "p50",
     "p90", … in the unit of the samples.
-
-    Raises:
-        ValueError: no samples, one that is not finite, or a percentile outside 0..100.
+    Raises ValueError: no samples, one that is not finite, or a percentile outside 0..100.
     """
     if any(not 0 <= p <= 100 for p in ps):
         raise ValueError(f"percentiles lie in 0..100, found {list(ps)}")
@@ -41,9 +39,7 @@ def _rank(p: float, count: int) -> int:
 
 def median(samples: Sequence[float]) -> float:
     """The middle sample; the mean of the two middle ones of an even number.
-
-    Raises:
-        ValueError: no samples, or one that is not finite.
+    Raises ValueError: no samples, or one that is not finite.
     """
     return float(statistics.median(_checked(samples)))
 
@@ -58,9 +54,7 @@ def bootstrap_ratio(
 
     Returns:
         (ratio, low, high); the same for the same seed.
-
-    Raises:
-        ValueError: an empty side, a sample that is not finite and positive, or no draws.
+    Raises ValueError: an empty side, a sample that is not finite and positive, or no draws.
     """
     if draws < 1:
         raise ValueError(f"expected at least one draw, found {draws}")
@@ -105,9 +99,7 @@ def fit_power(xs: Sequence[float], samples: Sequence[Sequence[float]], seed: int
         samples: for each x the positive times of rounds 1, 2, …; surplus rounds are left out of
             the interval where a run was interrupted.
         seed: of the draws.
-
-    Raises:
-        ValueError: fewer than two different x, a point without samples, or one not positive.
+    Raises ValueError: fewer than two different x, a point without samples, or one not positive.
     """
     if len(set(xs)) < 2 or len(xs) != len(samples) or not all(samples):
         raise ValueError("a power law needs samples at two different points at least")

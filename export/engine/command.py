@@ -67,9 +67,7 @@ def shape_of(manifest: Manifest, static: tuple[int, int, int] | None) -> Shape:
     """The frames that an engine shall take: what was asked for, else the model's own region.
 
     Of the region `fit:N` that is what it makes of a frame of 16:9.
-
-    Raises:
-        UsageError: nothing was asked for, and the model looks at frames of any size.
+    Raises UsageError: nothing was asked for, and the model looks at frames of any size.
     """
     if static is not None:
         return Shape(batch=static[0], height=static[1], width=static[2])

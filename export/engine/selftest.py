@@ -58,9 +58,7 @@ def selftest(path: Path, tell: Tell, longest_s: float = 3.0) -> tuple[str, ...]:
 
     Each measurement ends after `longest_s`, with however many rounds it has by then. Returns why
     engines were not built and proven, a sentence each; empty if all were.
-
-    Raises:
-        OSError: the report cannot be written; that is tried before anything else.
+    Raises OSError: the report cannot be written; that is tried before anything else.
     """
     report: Report = {"schema_version": SCHEMA_VERSION, **_about()}
     _write(path, report)
