@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import pytest
 
 import patchwatch
-from edge.types import Image
 from tests.edge.faces.pictures import scene, wall
+from tests.edge.sources.clips import encode
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
 
 FPS = 10
-
-
-def write_video(path: Path, images: Iterable[Image]) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        stream.options = {"crf": "14", "preset": "ultrafast"}
-        for index, image in enumerate(images):
-            picture = av.VideoFrame.from_ndarray(image, format="bgr24")
-            picture.pts, picture.time_base = index, Fraction(1, FPS)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -45,7 +29,7 @@ def test_faces_that_move_are_judged_apart_and_keep_their_numbers(
     model = write_model(tmp_path / "m.onnx", manifest, outputs=outputs)
     places = [((20 + 4 * i, 60), (380, 40 + 3 * i)) for i in range(20)]
     shown = (scene(pair, light=(0.4, 1.25)) for pair in places)
-    video = write_video(tmp_path / "v.mp4", shown)
+    video = encode(tmp_path / "v.mp4", shown, fps=FPS)
     out = tmp_path / "out.jsonl"
     args = [] if patches else ["--region", "faces"]
     save = str(tmp_path / "seen.mp4")
@@ -71,7 +55,7 @@ def test_faces_that_move_are_judged_apart_and_keep_their_numbers(
 def test_faces_come_and_go(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.onnx", make_manifest(region="faces:64"))
     with_face, without = scene([(200, 60)]), wall(360, 640)
-    video = write_video(
+    video = encode(
         tmp_path / "v.mp4", [without] * 6 + [with_face] * 8 + [without] * 8 + [with_face] * 8
     )
     out = tmp_path / "out.jsonl"
