@@ -58,19 +58,15 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"  {name}" in out for name in COMMANDS)
 
 
-def test_without_a_command_it_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
-    assert "usage:" in capsys.readouterr().out
-
-
-def test_a_mistyped_command_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["rnu"]) == 2
-    assert "Did you mean 'run'?" in capsys.readouterr().err
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("patchwatch 0.")
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [([], 2, "usage:"), (["rnu"], 2, "Did you mean 'run'?"), (["--version"], 0, "patchwatch 0.")],
+)
+def test_without_a_known_command(
+    words: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == code
+    assert text in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

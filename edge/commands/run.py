@@ -69,8 +69,10 @@ def run(args: argparse.Namespace) -> int:
     except Stopped as stopped:
         log.info("interrupted; everything written so far was finished")
         return stopped.exit_code
-    if not args.quiet:
-        _show(outcomes)
+    if not args.quiet and len(outcomes) == 1:
+        _print_summary(outcomes[0].summary)
+    elif not args.quiet:
+        console().print(summary_table(outcomes))
     return _exit_code(outcomes)
 
 
@@ -148,13 +150,6 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
                 f"{outcome.name}: none of the {summary.frames} frames could be scored: {reasons}"
             )
     return 1 if any(outcome.summary.skipped or outcome.failed for outcome in outcomes) else 0
-
-
-def _show(outcomes: Sequence[Outcome]) -> None:
-    if len(outcomes) == 1:
-        _print_summary(outcomes[0].summary)
-    else:
-        console().print(summary_table(outcomes))
 
 
 def _print_summary(summary: Summary) -> None:

@@ -61,7 +61,6 @@ class Camera:
         max_frames: stop after this many; None for all.
 
     Attributes:
-        source: as given.
         summary: what it did so far.
         failed: why it was given up; None while it was not.
     """

@@ -84,7 +84,10 @@ class LiveSession:
                 stack.enter_context(view)
             self._loop = stack.enter_context(loop)
             loop.run(self._tick)
-        return [_outcome(camera) for camera in (*self._gone, *loop.cameras)]
+        return [
+            Outcome(c.name, c.summary, c.failed, c.source.health(), c.silent_share)
+            for c in (*self._gone, *loop.cameras)
+        ]
 
     def _tick(self) -> None:
         if not self._reread_due or self._reread is None or self._loop is None:
@@ -194,12 +197,6 @@ def _live_source(config: CameraConfig) -> LiveSource:
     if not isinstance(source, LiveSource):
         raise SourceError(f"{source.name}: expected a camera, a stream or a video.")
     return source
-
-
-def _outcome(camera: Camera) -> Outcome:
-    return Outcome(
-        camera.name, camera.summary, camera.failed, camera.source.health(), camera.silent_share
-    )
 
 
 def _refuse_fixed(old: RunConfig, new: RunConfig) -> None:

@@ -73,11 +73,9 @@ class StatusView(View):
             self._live = None
 
     def sources(self, names: Sequence[str]) -> None:
-        """A row for each, in this order."""
         self._rows = {name: self._rows.get(name, _Row(name)) for name in names}
 
     def result(self, name: str, result: Result, picture: Picture) -> None:
-        """The newest verdict of a source."""
         if (row := self._rows.get(name)) is None:
             return
         row.verdict = result.verdict
@@ -86,12 +84,10 @@ class StatusView(View):
         row.age_ms = row.age_ms if result.age_ms is None else result.age_ms
 
     def health(self, name: str, health: Health, sinks: Sequence[WorkerHealth]) -> None:
-        """The signal of a source, and what its sinks lost."""
         if (row := self._rows.get(name)) is not None:
             row.health, row.dropped = health, sum(sink.dropped for sink in sinks)
 
     def tick(self) -> None:
-        """Draw it, about four times a second."""
         if self._live is None or not self._rows or time.monotonic() < self._due_s:
             return
         self._due_s = time.monotonic() + self.period_s
@@ -129,7 +125,6 @@ class ProgressView(View):
         self._progress.stop()
 
     def result(self, name: str, result: Result, picture: Picture) -> None:
-        """Count a frame."""
         self._progress.update(self._task, advance=1, verdict=_verdict(result.verdict).plain)
 
 

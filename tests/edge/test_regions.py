@@ -38,11 +38,15 @@ def test_a_picture_of_a_face_is_resized_where_nobody_looks_for_faces() -> None:
     assert place(100, 90, RegionSpec("faces", 64)) == ([(0, 0, 90, 100)], (64, 64))
 
 
-def test_native_is_the_frame_itself() -> None:
+@pytest.mark.parametrize(
+    ("text", "input_hw"), [("native", (31, 47)), ("center:64", (31, 47)), ("resize:64", (64, 64))]
+)
+def test_a_small_frame_is_seen_whole(text: str, input_hw: tuple[int, int]) -> None:
     image = picture(31, 47)
-    (crop,) = cut(image, RegionSpec("native"))
-    assert crop.image is image
+    (crop,) = cut(image, parse_region(text))
     assert crop.xyxy == (0, 0, 47, 31)
+    assert crop.image.shape == (*input_hw, 3)
+    assert (crop.image is image) or text != "native"
 
 
 def test_center_is_cut_on_the_grid_of_eight() -> None:
@@ -55,11 +59,6 @@ def test_center_is_cut_on_the_grid_of_eight() -> None:
     assert np.array_equal(crop.image, image[top:bottom, left:right])
 
 
-def test_center_of_a_small_frame_is_the_frame() -> None:
-    (crop,) = cut(picture(10, 20), RegionSpec("center", 64))
-    assert crop.xyxy == (0, 0, 20, 10)
-
-
 @given(st.integers(1, 130), st.integers(1, 130), st.integers(1, 70))
 def test_tiles_cover_every_pixel_and_have_one_size(height: int, width: int, size: int) -> None:
     seen = np.zeros((height, width), bool)
@@ -70,12 +69,6 @@ def test_tiles_cover_every_pixel_and_have_one_size(height: int, width: int, size
         seen[top:bottom, left:right] = True
     assert seen.all()
     assert len(crops) == -(-height // min(size, height)) * -(-width // min(size, width))
-
-
-def test_resize_covers_the_whole_frame() -> None:
-    (crop,) = cut(picture(100, 300), RegionSpec("resize", 64))
-    assert crop.image.shape == (64, 64, 3)
-    assert crop.xyxy == (0, 0, 300, 100)
 
 
 @pytest.mark.parametrize(
@@ -114,16 +107,13 @@ def test_fit_rounds_both_sides_to_the_nearest_pixel(height: int, width: int, siz
     assert min(h, w) == min(size, height, width)
 
 
-def test_resize_is_antialiased_as_a_triangle_filter() -> None:
+def test_resize_is_antialiased_as_a_triangle_filter_and_keeps_the_order_of_channels() -> None:
     # Halving by a triangle filter weighs a row's neighbours 1, 3, 3, 1 (source: its definition).
     image = np.zeros((8, 1, 3), np.uint8)
     image[3] = 160
     expected = [0, 160 * 3 / 8, 160 * 1 / 8, 0]
     halved = resize_antialiased(image, 4, 1)[:, 0, 0]
     assert np.abs(halved.astype(float) - expected).max() <= 1
-
-
-def test_resize_keeps_the_order_of_channels() -> None:
     image = np.zeros((20, 20, 3), np.uint8)
     image[..., 0] = 200
     assert (resize_antialiased(image, 10, 10) == [200, 0, 0]).all()

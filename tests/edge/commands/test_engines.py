@@ -38,13 +38,14 @@ def start(software_cuda: Path, tmp_path: Path) -> Start:
         version: str = "10.3.0",
         faults: Faults | None = None,
         cache: Path | None = None,
+        program: tuple[str, ...] = ("-m", "patchwatch"),
         **properties: object,
     ) -> subprocess.Popen[str]:
         found = environment(software_cuda, **properties) | site_environment(version, faults)
         found["XDG_CACHE_HOME"] = str(cache or tmp_path / "cache")
         found["PYTHONPATH"] = os.pathsep.join([str(ROOT), found["PYTHONPATH"]])
         return subprocess.Popen(
-            [sys.executable, "-m", "patchwatch", *map(str, words)],
+            [sys.executable, *program, *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -239,17 +240,13 @@ def test_export_builds_ahead_and_the_engine_can_be_named(
     assert "built for another machine" in err and "tensorrt: 8.6.1, not 10.3.0" in err
 
 
-def test_the_self_test_builds_proves_times_and_reports(software_cuda: Path, tmp_path: Path) -> None:
-    found = environment(software_cuda) | site_environment()
-    found["XDG_CACHE_HOME"] = str(tmp_path / "cache")
-    found["PYTHONPATH"] = os.pathsep.join([str(ROOT), found["PYTHONPATH"]])
+def test_the_self_test_builds_proves_times_and_reports(start: Start, tmp_path: Path) -> None:
     script = """
         from pathlib import Path
         from export.engine.selftest import selftest
         assert selftest(Path("report.json"), print, longest_s=0.05) == ()
     """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    subprocess.run(command, env=found, cwd=tmp_path, check=True, capture_output=True)
+    finished(start(program=("-c", textwrap.dedent(script))))
     report = json.loads((tmp_path / "report.json").read_text())
     assert set(report["engines"]) == {"fp32", "fp16", "int8"}
     for part in report["engines"].values():
