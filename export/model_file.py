@@ -11,12 +11,11 @@ from edge.errors import RegionError, UsageError
 from edge.manifest import Manifest
 from edge.types import Batch
 from export import compare
-from export.compare import Array, Row
+from export.compare import Array, Row, Session
 from export.fold import Unfolded, folded_module
 from export.graph import Shape, embed, to_onnx
 from export.lint import check
 from export.precision.parts import name_front
-from export.session import Session
 from training.checkpoint import Card
 from training.models import Model
 

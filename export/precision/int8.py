@@ -27,10 +27,10 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 
 from edge.errors import ModelError
 from edge.types import Batch
+from export.compare import Session
 from export.graph import INPUT
 from export.precision.parts import constants, parts_of, readers
 from export.precision.rounding import Weights, keep_sums
-from export.session import Session
 
 METHOD = CalibrationMethod.Percentile
 """How the range of an activation is read off the calibration pictures; see docs/precision.md."""

@@ -12,13 +12,12 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge.errors import ModelError
 from export import compare
-from export.compare import Judge, textured
+from export.compare import Judge, Session, textured
 from export.graph import INPUT, LOGIT, PATCH_LOGITS
 from export.lint import lint
 from export.precision.half import rounding_in_float, to_half
 from export.precision.parts import constants, parts_of
 from export.precision.variants import sign
-from export.session import Session
 from tests.export.models import lively_graph
 from training.models import PREPROCESSINGS
 

@@ -15,13 +15,12 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from edge.errors import ModelError
-from export.compare import textured
+from export.compare import Session, textured
 from export.graph import INPUT, LOGIT
 from export.lint import lint
 from export.precision.int8 import mean_shift, on_grid, put_on_grid, to_int8
 from export.precision.parts import constants, parts_of
 from export.precision.variants import sign
-from export.session import Session
 from tests.export.models import lively_graph
 
 ROOT = Path(__file__).resolve().parents[3]
