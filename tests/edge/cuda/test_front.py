@@ -226,11 +226,16 @@ def test_a_geometry_is_placed_once(cuda: Cuda, software_gpu: SoftwareGpu) -> Non
     assert front.place((40, 60), "nv12", [(0, 0, 60, 40)], (20, 20)) is not first
 
 
-def test_tables_are_uploaded_without_waiting(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
+def test_tables_are_uploaded_without_waiting_and_all_is_given_back(
+    cuda: Cuda, software_gpu: SoftwareGpu
+) -> None:
     front = Front(cuda)
     for height in range(30, 40):
         front.place((height, 60), "bgr", [(0, 0, 60, height)], (20, 20))
     assert software_gpu.count("waits") == 0
+    for _ in range(2):
+        front.free()
+        assert software_gpu.count("device_blocks") == software_gpu.count("host_blocks") == 0
 
 
 def test_the_oldest_placements_go(
@@ -262,15 +267,6 @@ def test_one_that_goes_while_it_is_in_the_stream_is_waited_for(
     cuda.copy_out(pictures.array, out.pointer)
     cuda.synchronize()
     assert difference(pictures.array, on_cpu(image, "bgr", whole, (20, 20))) == 0
-
-
-def test_it_gives_all_back(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
-    front = Front(cuda)
-    for side in (8, 10, 12):
-        front.place((side, 8), "bgr", [(0, 0, 6, 6)], (3, 3))
-    for _ in range(2):
-        front.free()
-        assert software_gpu.count("device_blocks") == software_gpu.count("host_blocks") == 0
 
 
 @pytest.mark.parametrize("skip", [0, 1])

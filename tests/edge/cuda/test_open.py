@@ -25,11 +25,8 @@ def test_without_pycuda_the_command_is_named(monkeypatch: pytest.MonkeyPatch) ->
             call()
 
 
-def test_its_version_is_pycudas(software_gpu: SoftwareGpu) -> None:
+def test_the_gpu_and_the_binding_are_described(software_gpu: SoftwareGpu) -> None:
     assert binding_version()[:4].isdigit()
-
-
-def test_the_gpu_is_described(software_gpu: SoftwareGpu) -> None:
     software_gpu.set(major=7, minor=2, integrated=0, can_map=0, total_bytes=8 << 30, driver=13010)
     with open_cuda() as cuda:
         gpu = cuda.gpu
@@ -38,14 +35,12 @@ def test_the_gpu_is_described(software_gpu: SoftwareGpu) -> None:
     assert (gpu.total_bytes, gpu.driver) == (8 << 30, (13, 1))
 
 
-def test_another_gpu_can_be_chosen(software_gpu: SoftwareGpu) -> None:
+def test_another_gpu_can_be_chosen_and_one_that_is_not_there_is_refused(
+    software_gpu: SoftwareGpu,
+) -> None:
     software_gpu.set(devices=2)
     with open_cuda(1) as cuda:
         cuda.allocate(8).free()
-
-
-def test_a_gpu_that_is_not_there_is_refused(software_gpu: SoftwareGpu) -> None:
-    software_gpu.set(devices=2)
     with pytest.raises(GpuError, match="Expected a GPU with index 2, found 2: choose 0 to 1"):
         open_cuda(2).__enter__()
 
