@@ -35,8 +35,15 @@ LITE = "lite0_levels"
 FORMS: Mapping[Form, str] = {"naive": "as published", "folded": "folded, as executed"}
 """Which graph of a model is counted → what a report calls it."""
 
-SIZES: tuple[Size, ...] = ((224, 224), (256, 256), (512, 512), (720, 1280), (1080, 1920))
-QUICK_SIZES: tuple[Size, ...] = ((256, 256), (512, 512), (1080, 1920))
+SIZES: tuple[Size, ...] = (
+    (224, 224),
+    (256, 256),
+    (512, 512),
+    (384, 683),
+    (720, 1280),
+    (1080, 1920),
+)
+QUICK_SIZES: tuple[Size, ...] = ((256, 256), (384, 683), (1080, 1920))
 
 LAYERS_OF: tuple[Key, ...] = (
     (LITE, "raw", "folded"),

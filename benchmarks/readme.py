@@ -16,7 +16,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 NEEDED = {"compute", "latency", "end_to_end"}
 
-SIZES_HW = ((256, 256), (512, 512), (720, 1280), (1080, 1920))
+SIZES_HW = ((256, 256), (512, 512), (384, 683), (720, 1280), (1080, 1920))
 RUNTIME = "ONNX Runtime, folded graph"
 ARCHITECTURES = {"lite0-levels": "lite0_levels", "tiny-ladeda": "tiny_ladeda"}
 """Shipped model → what the compute section calls it; in the order of the tables."""

@@ -25,7 +25,7 @@ from edge import backends
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.errors import GpuError, MissingDependency, ModelError
 from edge.manifest import Precision, Training, read_manifest
-from edge.regions import parse_region
+from edge.regions import parse_region, place
 from edge.tensorrt.record import Shape
 from edge.types import Batch
 from edge.weights import find_model
@@ -38,6 +38,9 @@ from training.checkpoint import Card
 from training.models import build
 
 HW = tuple[int, int]
+
+LARGE_HW = (2160, 3840)
+"""A frame that no region enlarges."""
 """Height and width in pixels."""
 
 
@@ -83,7 +86,7 @@ def shipped_subject(name: str, seed: int, folder: Path) -> Subject:
     path = find_model(name)
     manifest = read_manifest(path)
     made = fresh_subject(manifest.architecture, manifest.preprocessing, seed, folder)
-    side = parse_region(manifest.region).size
+    region = parse_region(manifest.region)
     untouched = (f.value for f in manifest.validation if f.degradation == "untouched")
     return Subject(
         manifest.name,
@@ -92,7 +95,7 @@ def shipped_subject(name: str, seed: int, folder: Path) -> Subject:
         made.folded,
         path,
         next(untouched, None),
-        (side, side) if side else None,
+        None if region.kind == "native" else place(*LARGE_HW, region)[1],
     )
 
 

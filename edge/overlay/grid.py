@@ -86,6 +86,7 @@ def _cells(
         row, column = divmod(index, columns)
         x = start(0, min(columns, count - row * columns)) + column * (width + gap)
         y = start(1, math.ceil(count / columns)) + row * (height + gap)
+        x, y = min(x, size_wh[0] - width), min(y, size_wh[1] - height)  # gaps without room
         boxes.append((x, y, x + width, y + height))
     return tuple(boxes)
 

@@ -81,6 +81,7 @@ def test_ctrl_c_keeps_what_was_measured(
     assert data["interrupted"] is True
 
 
+@pytest.mark.slow
 def test_a_real_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     script = f"""
         import sys

@@ -61,6 +61,7 @@ def test_a_process_is_timed_and_heard_and_its_peak_is_its_own() -> None:
         run_python("-c", "1 / 0")
 
 
+@pytest.mark.slow
 def test_a_small_run_has_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(end_to_end, "QUICK_FRAMES", 4)
     monkeypatch.setattr(end_to_end, "QUICK_WATCHED_S", 0.5)

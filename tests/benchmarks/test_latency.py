@@ -126,7 +126,7 @@ def test_a_full_run_times_the_teacher_too(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(interleaved.RuntimesSection, "add", add)
     LatencySection().add_all(plan(quick=False), tmp_path, lambda _: None)
-    assert ("lite0-levels", (512, 512)) in added and ("ladeda9", (256, 256)) in added
+    assert ("lite0-levels", (384, 683)) in added and ("ladeda9", (256, 256)) in added
     assert [hw for name, hw in added if name == "tiny-ladeda"] == list(latency.SIZES)
 
 

@@ -115,5 +115,5 @@ def test_an_interrupted_run_keeps_what_it_has() -> None:
 
 
 def test_rows_of_another_version_are_named() -> None:
-    with pytest.raises(ValueError, match="'p50_ms'"):
+    with pytest.raises(ValueError, match="'p50_ms_per_frame'"):
         render([{"kind": "batch", "batch": 1, "threads": 1}])

@@ -153,6 +153,7 @@ def run_soak(tmp_path: Path, *flags: str) -> tuple[int, dict[str, Any]]:
     return code, json.loads(report.read_text())
 
 
+@pytest.mark.slow
 def test_a_real_soak_of_a_slow_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, content = run_soak(tmp_path, "--minutes", "0.1", "--slow-ms", "200")
     out = capsys.readouterr()
@@ -167,6 +168,7 @@ def test_a_real_soak_of_a_slow_model(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert code == (0 if all(bound["kept"] for bound in content["bounds"]) else 1)
 
 
+@pytest.mark.slow
 def test_a_real_soak_of_three_cameras_with_faults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_a_real_soak_of_three_cameras_with_faults(
     assert sum(content["faults"].values()) > 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     model, report = write_model(tmp_path / "model.onnx"), tmp_path / "report.json"
     flags = ["--minutes", "60", "--size", "360p", "--model", str(model), "--slow-ms", "50"]

@@ -40,6 +40,7 @@ def open_time_s(server: KillableRtsp) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_and_restarted_twenty_times(
     tmp_path: Path, model: Path, clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

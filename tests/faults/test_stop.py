@@ -164,6 +164,7 @@ builtins.linger = Linger()
 comes back, to an interpreter that is no more."""
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_in_time_while_the_model_is_at_work(
     tmp_path: Path, folders: list[Path], beside: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

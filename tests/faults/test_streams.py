@@ -39,6 +39,7 @@ def of_level(name: str, level: float) -> Callable[[Row], bool]:
     return lambda row: scored(name)(row) and abs(row["logit"] + GREY - level) < 6
 
 
+@pytest.mark.slow
 def test_every_size_of_a_stream_that_changes_it_is_scored(tmp_path: Path, model: Path) -> None:
     clips = [
         flat_clip(tmp_path / f"{level}.mp4", level, size, s=0.8) for size, level in SIZES.items()
@@ -92,6 +93,7 @@ def test_a_clip_that_loops_goes_on_like_a_camera(tmp_path: Path, model: Path) ->
 
 
 @pytest.mark.parametrize("name", ["rtsp", "http"])
+@pytest.mark.slow
 def test_a_camera_of_a_frame_in_five_seconds_has_a_signal(slow_program: Program, name: str) -> None:
     def rows() -> list[Row]:
         return [row for row in slow_program.rows if row["source"] == name]

@@ -86,6 +86,7 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_and_loses_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_search_that_was_killed_goes_on_and_loses_nothing(
     assert "2 trials were finished before" in said.err and said.out.count("complete") == 5
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_at_once_and_keeps_the_trial_for_later(tmp_path: Path) -> None:
     write_search(tmp_path)
     with begin(tmp_path, url_of(tmp_path), hold="trial-0001") as process:
@@ -127,6 +129,7 @@ def test_ctrl_c_ends_it_at_once_and_keeps_the_trial_for_later(tmp_path: Path) ->
     assert waiting.intermediate_values == stopped.intermediate_values
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_postgresql(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ def words(out: Path) -> list[str]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_pictures_become_a_model_file_that_tells_fakes(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words(tmp_path / "out"), capture_output=True, text=True, env=environment)
@@ -61,6 +62,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is not empty. Name a new folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_told_with_its_last_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -228,6 +228,7 @@ def test_a_checkpoint_of_another_network_is_refused(
         train(tmp_path, settings(), resume=True)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_curve_of_one_and_a_killed_one_resumes(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     chosen: dict[str, Any] = {"save_every_s": 0, "schedule": "cosine"}

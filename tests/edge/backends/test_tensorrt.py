@@ -362,6 +362,7 @@ def test_no_driver_and_no_device_are_sentences(
         opened()
 
 
+@pytest.mark.slow
 def test_ten_thousand_frames_with_capture_on_another_thread(
     one_version: Installed, opened: Open, software_gpu: SoftwareGpu
 ) -> None:

@@ -16,6 +16,7 @@ from tests.fakes import grey
 LENGTH = 3 * FPS * SECONDS_EACH
 
 
+@pytest.mark.slow
 def test_leaves_a_video_and_lines_and_gives_the_verdicts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -240,6 +240,7 @@ def test_export_builds_ahead_and_the_engine_can_be_named(
     assert "built for another machine" in err and "tensorrt: 8.6.1, not 10.3.0" in err
 
 
+@pytest.mark.slow
 def test_the_self_test_builds_proves_times_and_reports(start: Start, tmp_path: Path) -> None:
     script = """
         from pathlib import Path
@@ -257,6 +258,7 @@ def test_the_self_test_builds_proves_times_and_reports(start: Start, tmp_path: P
     assert report["machine"]["compute_capability"] == [8, 7]
 
 
+@pytest.mark.slow
 def test_the_self_test_reports_what_fails_and_goes_on(start: Start, tmp_path: Path) -> None:
     faults = Faults(build_fails="Error Code 2: OutOfMemory (Requested size was 9 bytes.)")
     out, err = finished(start("doctor", "--selftest", "report.json", faults=faults), 1)

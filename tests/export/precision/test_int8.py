@@ -45,6 +45,7 @@ def of_kind(model: ModelProto, *kinds: str) -> list[NodeProto]:
 
 
 @pytest.mark.parametrize(("architecture", "preprocessing"), MODELS)
+@pytest.mark.slow
 def test_it_is_what_every_tensorrt_reads(architecture: str, preprocessing: str) -> None:
     made = quantised(architecture, preprocessing)
     onnx.checker.check_model(made, full_check=True)

@@ -128,6 +128,7 @@ def test_another_architecture_cannot_be_the_beginning(
     assert "expected tiny_ladeda with raw, found tiny_ladeda with NPR" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_run_goes_on_or_is_finished(data: Path, tmp_path: Path) -> None:
     flags = ("--workers", "1", "--set", "steps=100000", "validate_every=5")
     run = tmp_path / "run"

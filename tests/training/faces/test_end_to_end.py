@@ -45,6 +45,7 @@ def call(*words: object) -> None:
     assert main([str(word) for word in words]) == 0, words
 
 
+@pytest.mark.slow
 def test_from_videos_to_the_matrix_and_to_a_live_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

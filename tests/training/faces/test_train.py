@@ -149,6 +149,7 @@ def test_each_epoch_leaves_a_line_a_plot_and_a_picture(easy: _Run) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on(sets: dict[str, FaceSet], tmp_path: Path) -> None:
     changes: dict[str, object] = {"augment": {}, "weight_decay": 0.05, "dropout": 0, "epochs": 3}
     whole = train(sets, tmp_path / "whole", changes)

@@ -54,6 +54,7 @@ def test_the_decoder_is_kept_with_its_figures_and_not_trained_twice(
     assert capsys.readouterr().err.count("is finished already") == 2
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
