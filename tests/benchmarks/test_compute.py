@@ -41,7 +41,7 @@ def test_a_quick_run_has_a_row_for_each_form_and_size(rows: list[Row]) -> None:
     assert {row["parameters"] for row in naive} == {1297}
     assert naive[0]["macs"] == 53_904_160
     default = [row for row in rows if row["model"] == "lite0_levels" and row["width_px"] == 683]
-    assert int(str(default[0]["macs"])) == pytest.approx(1.901e9, rel=1e-3)
+    assert int(str(default[0]["macs"])) == pytest.approx(1.880e9, rel=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ["tiny_ladeda", "ladeda5", "lite0_s8"])
