@@ -22,7 +22,7 @@ _EXTRAS = "pip install 'patchwatch[train,bench]'"
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run gave: the sections that were begun, and those that raised what they should not."""
+    """What a run gave: sections that were started, and those that raised what they should not."""
 
     sections: dict[str, Measured] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)

@@ -212,7 +212,7 @@ class LoadedEngine:
         return memory.evidence(count)
 
     def measure(self, memory: Memory, rounds: int = 50, longest_s: float = 3.0) -> Spans:
-        """Time the parts of at most so many frames, for at most so many seconds.
+        """Time the parts of at most that many frames, for at most that many seconds.
 
         The GPU's parts are timed by its events, the rest by the CPU's clock.
         """

@@ -112,7 +112,7 @@ def _add_profile(builder: Any, config: Any, network: Any, shape: Shape) -> Any:
 def _take_timings(config: Any, data: bytes) -> Any:
     cache = config.create_timing_cache(data)
     if cache is None or not config.set_timing_cache(cache, False):
-        # Of another machine or version: begin anew rather than trust it.
+        # Of another machine or version: start again rather than trust it.
         cache = config.create_timing_cache(b"")
         if cache is not None:
             config.set_timing_cache(cache, False)

@@ -135,7 +135,7 @@ class _Trial:
     tell: Tell
 
     def run(self, part: Report, precision: Precision) -> None:
-        """Build anew, whatever the cache holds: seconds and proof are of this board, today."""
+        """Build again, whatever the cache holds: seconds and proof are of this board, today."""
         shape = shape_of(self.manifest, None)
         store = EngineStore(self.model, self.manifest, precision)
         self.tell(f"{precision}: building; this takes minutes")
