@@ -1,0 +1,133 @@
+"""The files that a run is told to write: none that it reads, none that exists, none of another run.
+
+Asked before anything is opened, for every output and every source together. Paths are compared as
+files, so that links, case and ways of writing a path do not matter.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from edge.config import RunConfig
+from edge.errors import UsageError
+from edge.files import sink_error
+from edge.sinks import wanted
+from edge.sources import expand
+from edge.sources.address import scheme_of
+from edge.weights import find_model
+
+_FLAGS = {"recording": "--save", "lines": "--json", "report": "--report"}
+
+
+@contextmanager
+def claimed_outputs(config: RunConfig, read: Sequence[Path] = ()) -> Iterator[None]:
+    """Hold the files that a configuration writes for as long as the block runs.
+
+    Args:
+        config: with its source or cameras.
+        read: files that are read besides sources and model, such as the configuration.
+
+    Raises:
+        UsageError: two outputs are one file, or one is something that is read, exists (without
+            `output.overwrite`), or is written by another process.
+        SinkError: a file cannot be written.
+    """
+    places = _places(config)
+    taken: dict[str, str] = {}
+    for path, flag in places:
+        real = os.path.realpath(path)
+        if taken.setdefault(real, flag) != flag:
+            raise UsageError(
+                f"{taken[real]} and {flag} both write {path}. Give each a file of its own."
+            )
+    present = [path for path, _ in places if _is_regular(path)]
+    for path in present:
+        _refuse_read(path, config, read)
+        if path.stat().st_size and not config.output.overwrite:
+            raise UsageError(
+                f"{path} exists already and is not overwritten. Give another name, or --overwrite "
+                "to replace it."
+            )
+    with ExitStack() as stack:
+        for path in dict.fromkeys(path for path, _ in places):
+            if path in present or (path.parent.is_dir() and not os.path.lexists(path)):
+                stack.enter_context(_locked(path))
+        yield
+
+
+def _places(config: RunConfig) -> list[tuple[Path, str]]:
+    """Files by name, with the flag that asked for each; recordings that rotate find free names."""
+    return [
+        (Path(place), _FLAGS[kind.name])
+        for options, name in config.named_sources()
+        for kind in wanted(options)
+        if kind.name in _FLAGS and (place := kind.place(options, name)) not in (None, "-")
+        if not (kind.name == "recording" and (options.output.rotate_s or options.output.rotate_mb))
+    ]
+
+
+def _is_regular(path: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return stat.S_ISREG(path.stat().st_mode)
+    return False
+
+
+def _refuse_read(path: Path, config: RunConfig, read: Sequence[Path]) -> None:
+    sources = [config.source or "", *config.pictures, *(one.source for one in config.cameras)]
+    what = [("the model", find_model(config.model)), *(("a file that is read", p) for p in read)]
+    what += [("a source", file) for text in sources for file in _files_of(text)]
+    for role, file in what:
+        with suppress(OSError, ValueError):
+            if path.samefile(file):
+                raise UsageError(
+                    f"{path} is {role} ({file}) and is not overwritten. Give another name."
+                )
+
+
+def _files_of(source: str) -> Iterator[Path]:
+    if scheme_of(source) is not None:
+        return
+    path = expand(source)
+    if path.is_dir():
+        for where, _, names in os.walk(path):
+            yield from (Path(where, name) for name in names)
+    elif os.path.lexists(path):
+        yield path
+    else:
+        yield from map(Path, glob.iglob(source, recursive=True))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    new = not path.exists()
+    try:
+        held = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise sink_error(path, error) from error
+    try:
+        with suppress(OSError):  # a network file system may know no locks
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                new = False
+                raise UsageError(
+                    f"{path} is in use: another process writes it. Give another name."
+                ) from None
+        yield
+    finally:
+        if new and not os.fstat(held).st_size and _is(path, held):
+            path.unlink(missing_ok=True)
+        os.close(held)
+
+
+def _is(path: Path, held: int) -> bool:
+    """Whether a path still leads to the file that was opened; what is written whole replaces it."""
+    with suppress(OSError):
+        return os.path.samestat(path.stat(), os.fstat(held))
+    return False
