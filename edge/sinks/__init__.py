@@ -12,7 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
+from pydantic_core import CoreSchema
 
+from edge.schema import explain
 from edge.sinks.paths import placed
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class SinkKind:
 
     name: str
     made_by: str
-    section: Literal["output", "alerts", "sinks"] = "sinks"
+    section: Literal["output", "alerts", "keep", "sinks"] = "sinks"
     key: str = ""
     options: str = ""
     sharing: Literal["never", "place", "sink"] = "never"
@@ -64,7 +66,26 @@ class SinkKind:
 SINKS = [
     SinkKind("recording", "edge.sinks.recording:RecordingSink", "output", "save"),
     SinkKind("images", "edge.sinks.images:ImagesSink", "output", "images"),
+    SinkKind("report", "edge.sinks.report:ReportSink", "output", "report"),
     SinkKind("events", "edge.sinks.events:EventsSink", "alerts", "folder", sharing="place"),
+    SinkKind("kept", "edge.sinks.kept:KeptSink", "keep", "folder", sharing="place"),
+    SinkKind(
+        "incidents", "edge.sinks.incidents:IncidentsSink", "alerts", "database", sharing="place"
+    ),
+    SinkKind(
+        "mqtt",
+        "edge.sinks.mqtt:MqttSink",
+        key="host",
+        options="edge.sinks.mqtt:MqttOptions",
+        sharing="place",
+    ),
+    SinkKind(
+        "webhook",
+        "edge.sinks.webhook:WebhookSink",
+        key="place",
+        options="edge.sinks.webhook:WebhookOptions",
+        sharing="place",
+    ),
     SinkKind("lines", "edge.sinks.jsonl:JsonLinesSink", "output", "json_lines", sharing="sink"),
 ]
 
@@ -96,13 +117,20 @@ def check_options(sinks: object) -> dict[str, Strict]:
 
 
 def _checked(kind: SinkKind, options: object) -> Strict:
+    model: type[Strict] = _imported(kind.options)
     try:
-        model: type[Strict] = _imported(kind.options)
         return model.model_validate(options)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, (kind.name, *first["loc"])))
-        raise ValueError(f"{key}: {first['msg']}, found {first['input']!r}.") from None
+        raise ValueError(explain(error, model, prefix=kind.name)) from None
+
+
+class OptionsSchema:
+    """Gives the section `sinks` its JSON Schema: the options of each sink, by its name."""
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, schema_of: Any) -> dict[str, Any]:
+        kinds = [kind for kind in SINKS if kind.section == "sinks"]
+        options = {k.name: schema_of(_imported(k.options).__pydantic_core_schema__) for k in kinds}
+        return {"type": "object", "properties": options, "additionalProperties": False}
 
 
 def _imported(path: str) -> Any:

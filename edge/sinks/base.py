@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from typing_extensions import Self
 
+from edge.manifest import Manifest
 from edge.types import Picture, Result
 
 
@@ -51,11 +53,14 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
-    """What a sink may know of its source: `name` for `{camera}`, `fps` as announced if at all."""
+    """What a sink may know: of its source the `name` for `{camera}` and the announced `fps`; the
+    verdict's threshold and the model; and the file whose sound goes with the pictures."""
 
     name: str
     threshold: float
     fps: float | None = None
+    model: Manifest | None = None
+    sound: Path | None = None
 
 
 class ConfiguredSink(Sink, Protocol):

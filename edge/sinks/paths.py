@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from edge.files import sink_error
 
 PLACE = "{camera}"
 """In the name of a file: becomes the name of the camera."""
+
+_SUFFIX = re.compile(r"\.[A-Za-z]\w*$")
 
 _YEAR_9999 = 253_000_000_000.0
 
@@ -33,7 +37,8 @@ def open_unharmed(path: Path) -> FileIO:
     """
 
     def without_truncating(name: str, flags: int) -> int:
-        return os.open(name, flags & ~os.O_TRUNC, 0o666)
+        # Appending, so that a file which others truncate (logrotate) has no hole.
+        return os.open(name, (flags & ~os.O_TRUNC) | os.O_APPEND, 0o666)
 
     try:
         return open(path, "wb", buffering=0, opener=without_truncating)
@@ -80,10 +85,16 @@ def refuse_source(path: Path, source: str) -> None:
 def file_stem(source: str) -> str:
     """A file name, without folder and suffix, for what came from a source.
 
-    A path gives its stem, an address its host and path; what file systems may refuse becomes `-`.
+    A path gives its stem, an address its host and path, the name of a camera all of it; what file
+    systems may refuse becomes `-`.
     """
     scheme, found, address = source.partition("://")
-    stem = address.split("?")[0] if found else Path(scheme).stem
+    if found:
+        stem = address.split("?")[0]
+    elif "/" in source[1:] and source[0] != "/" and not _SUFFIX.search(source):
+        stem = source  # the name of a camera, such as East/1
+    else:
+        stem = Path(scheme).stem
     return re.sub(r"[^\w.]+", "-", stem).strip("-.")[:_LONGEST_STEM] or "frame"
 
 
@@ -109,3 +120,21 @@ def free_name(folder: Path, base: str, suffixes: Sequence[str]) -> str:
         number += 1
         name = f"{base}-{number}"
     return name
+
+
+def stamped_files(path: Path) -> list[Path]:
+    """The files that runs left by this name and a stamp, the oldest first.
+
+    By when they were last written to, for a name may hold the time of a clock that was wrong; a
+    board without a battery begins in 1970.
+    """
+    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
+    pattern = re.compile(rf"{stem}_([0-9]{{8}}-[0-9]{{6}})(?:-([0-9]+))?{suffix}")
+    found: list[tuple[int, str, int, Path]] = []
+    for file in path.parent.iterdir():
+        match = pattern.fullmatch(file.name)
+        # A file may go meanwhile; a link or a folder is nothing that a run left.
+        with suppress(OSError):
+            if match and stat.S_ISREG((status := file.lstat()).st_mode):
+                found.append((status.st_mtime_ns, match[1], int(match[2] or 1), file))
+    return [file for *_, file in sorted(found)]

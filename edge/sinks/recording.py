@@ -7,10 +7,7 @@ exist, deletes nothing of earlier runs, and cannot change the frame size.
 from __future__ import annotations
 
 import logging
-import re
-import stat
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +15,17 @@ from typing_extensions import Self
 
 from edge.errors import SinkError
 from edge.sinks.base import SinkContext
-from edge.sinks.paths import free_name, local_stamp, placed, refuse_source
-from edge.sinks.video import TICKS_PER_S, USUAL_FPS, VideoFile, check_video
+from edge.sinks.paths import free_name, local_stamp, placed, refuse_source, stamped_files
+from edge.sinks.video import TICKS_PER_S, USUAL_FPS, VideoFile, check_video, close_left_open
 from edge.types import Frame, Picture, Result
 
 if TYPE_CHECKING:
     from edge.config.parts import OutputConfig
 
 _log = logging.getLogger(__name__)
+
+_LEFT_OPEN = 3
+"""Newest files among which those are looked for that a run left open: it has one open at a time."""
 
 
 class RecordingSink:
@@ -35,19 +35,12 @@ class RecordingSink:
     time of their first frame, with `-2` where that exists. The frame that comes when a limit has
     been reached begins the next file, as does a frame of another size. A file ends at its limit
     also while there is no signal; the next begins with the first picture. Time is that of the
-    video, so clocks that are set do not matter.
+    video, so clocks that are set do not matter. Of many only the newest `keep_files` are kept,
+    those of earlier runs included, and never is the source deleted.
 
     Without a limit it is one file, by the name that was given; one that exists is replaced when the
     first pictures are written. Placeholders without signal before the first picture are left out.
     Reopened after a failure, it continues in a new file with a stamp.
-
-    Args:
-        path: `.mp4`, `.mov` or `.mkv`; the names of many files begin with its name.
-        fps: what the source announces, if anything; guides the encoder, never the time stamps.
-        rotate_s: begin a new file after this many seconds.
-        rotate_bytes: begin a new file once one is this large on the disk.
-        keep_files: with a limit, keep only the newest files, those of earlier runs included; None
-            for all. Deletes nothing but files of its own pattern, and never the source.
     """
 
     name = "encode"
@@ -61,6 +54,7 @@ class RecordingSink:
         rotate_s: float | None = None,
         rotate_bytes: int | None = None,
         keep_files: int | None = None,
+        sound: Path | None = None,
     ) -> None:
         self._path = path
         # What no camera has is not believed.
@@ -68,6 +62,7 @@ class RecordingSink:
         self._rotate_s = rotate_s
         self._rotate_bytes = rotate_bytes
         self._keep_files = keep_files
+        self._sound = sound
         self._files: list[Path] = []
         self._video: VideoFile | None = None
         self._has_begun = self._is_counted = False
@@ -81,6 +76,7 @@ class RecordingSink:
             rotate_s=options.rotate_s,
             rotate_bytes=None if options.rotate_mb is None else round(options.rotate_mb * 1e6),
             keep_files=options.keep_files,
+            sound=context.sound,
         )
 
     def check(self) -> None:
@@ -88,10 +84,17 @@ class RecordingSink:
         check_video(self._next_path(time.time()))
 
     def __enter__(self) -> Self:
-        """Check the place; the file is created with the first frame."""
+        """Check the place; the file is created with the first frame.
+
+        What a run that died left open is closed.
+        """
         self.check()
+        if not self._has_begun:
+            for path in (*stamped_files(self._path)[-_LEFT_OPEN:], self._path):
+                if path.is_file():
+                    close_left_open(path)
         if self._rotates and not self._has_begun:
-            self._files = earlier_files(self._path)
+            self._files = stamped_files(self._path)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -119,7 +122,7 @@ class RecordingSink:
                 return
             path = self._next_path(frame.captured_at)
             check_video(path)
-            self._video, ticks = VideoFile(path, frame, self._fps), 0
+            self._video, ticks = VideoFile(path, frame, self._fps, self._sound), 0
             self._has_begun, self._is_counted = True, False
         self._video.add(picture(), ticks)
         self._count(self._video)
@@ -158,24 +161,6 @@ class RecordingSink:
         self._files.append(video.path)
         while self._keep_files is not None and len(self._files) > self._keep_files:
             _delete(self._files.pop(0), video.source)
-
-
-def earlier_files(path: Path) -> list[Path]:
-    """The files that recordings by this name left, the oldest first.
-
-    By when they were last written to, for a name may hold the time of a clock that was wrong; a
-    board without a battery begins in 1970.
-    """
-    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
-    pattern = re.compile(rf"{stem}_([0-9]{{8}}-[0-9]{{6}})(?:-([0-9]+))?{suffix}")
-    found: list[tuple[int, str, int, Path]] = []
-    for file in path.parent.iterdir():
-        match = pattern.fullmatch(file.name)
-        # A file may go meanwhile; a link or a folder is nothing that a recording left.
-        with suppress(OSError):
-            if match and stat.S_ISREG((status := file.lstat()).st_mode):
-                found.append((status.st_mtime_ns, match[1], int(match[2] or 1), file))
-    return [file for *_, file in sorted(found)]
 
 
 def _delete(path: Path, source: str) -> None:

@@ -5,20 +5,25 @@ Encoded through PyAV, because OpenCV's wheels have no H.264 encoder.
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
 
+from edge.cpus import find_cpus
 from edge.errors import MissingDependency, SinkError
 from edge.files import sink_error
+from edge.pace import FrameClock
 from edge.signals import uninterrupted
 from edge.sinks.paths import check_file, refuse_source
+from edge.sources.containers import announced_size
 from edge.types import Frame, Image
 
 try:
@@ -29,6 +34,11 @@ try:
 except ImportError as missing:
     raise MissingDependency("PyAV", "write a video", "pip install av") from missing
 
+if TYPE_CHECKING:
+    from edge.sinks.sound import Sound
+
+_log = logging.getLogger(__name__)
+
 TICKS_PER_S = 90_000
 """Time base: divides 24, 25, 30, 50 and 60 fps and holds camera stamps to 11 µs."""
 STILL_S = 1.0
@@ -38,8 +48,7 @@ FRAGMENT_S = 0.5
 """Pictures reach the disk in stretches of this length: what a killed run loses, besides three
 frames, two in the encoder and one that waits for the next to know how long it lasts."""
 USUAL_FPS = 30.0
-LONGEST_GAP_S, JITTER_S = 3600.0, 1.0
-"""A longer step, or one further back, is a clock that was set or a source that started again."""
+_LEAST_STEP = TICKS_PER_S // 1000
 
 # What decoders in graphics hardware take at most: H.264 level 5.2.
 _LONGEST_SIDE = 4096
@@ -72,23 +81,24 @@ class VideoFile:
     The first frame decides the size: padded to even sides by repeating its edge, shrunk to what
     hardware decodes (4096 pixels a side, 4096×2304 in all). Pictures of another size are
     letterboxed into it. Colours are BT.709 in limited range, and marked as such. The file (`.mp4`,
-    `.mov` or `.mkv`) is created or replaced with the first packet.
-
-    Args:
-        path: of the file.
-        first: the frame of the first picture.
-        fps: expected; guides the encoder, never the time stamps.
+    `.mov` or `.mkv`) is created or replaced with the first packet. `fps` guides the encoder, never
+    the time stamps. The `sound` of the file that the frames come from is copied, where the
+    container can hold it.
     """
 
-    def __init__(self, path: Path, first: Frame, fps: float) -> None:
+    def __init__(self, path: Path, first: Frame, fps: float, sound: Path | None = None) -> None:
         refuse_source(path, first.source)
         self.path = path
         self.source = first.source
         self.hw = first.size_hw
-        self._canvas = canvas_hw(*self.hw)
-        self._timeline = Timeline(1 / fps)
-        self._timeline.place(first)
+        self._canvas = canvas_hw(*first.shown_hw)
+        self._clock = FrameClock(1 / fps, STILL_S)
+        self._ticks = 0
+        # From the frame before to the latest one: the best guess how long that one lasts.
+        self._step = round(STILL_S * TICKS_PER_S)
+        self._clock.place(first.source, first.pts, first.captured_at)
         self._keyframe_at: int | None = None
+        self._lock: int | None = None
         self._reformatter = VideoReformatter()
         suffix = path.suffix.lower()
         # "file:" keeps a colon in the name from being read as a protocol.
@@ -105,13 +115,22 @@ class VideoFile:
         codec.height, codec.width = self._canvas
         codec.pix_fmt = "yuv420p"
         codec.time_base = Fraction(1, TICKS_PER_S)
-        codec.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
+        codec.thread_count = min(_MOST_THREADS, find_cpus().usable)
         codec.color_range = _LIMITED_RANGE
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+        self._sound: Sound | None = None
+        if sound is not None and first.pts is not None:
+            from edge.sinks.sound import Sound
+
+            with self._in_words():
+                self._sound = Sound(sound, first.pts, self._container)
 
     def place(self, frame: Frame) -> int:
         """The tick at which a frame after the first, at 0, is shown; once for each, in order."""
-        return self._timeline.place(frame)
+        time_s = self._clock.place(frame.source, frame.pts, frame.captured_at)
+        ticks = max(round(time_s * TICKS_PER_S), self._ticks + _LEAST_STEP)
+        self._step, self._ticks = ticks - self._ticks, ticks
+        return ticks
 
     def add(self, image: Image, ticks: int) -> None:
         """Encode a picture, uint8 [H, W, 3] BGR, at a tick that `place` gave.
@@ -134,20 +153,35 @@ class VideoFile:
             else:
                 picture.pict_type = PictureType.NONE
             self._mux(picture)
+            self._hear(ticks)
+            if self._lock is None and self.path.exists():
+                # Whoever finds the file unfinished and not locked knows that this run died.
+                self._lock = os.open(self.path, os.O_RDONLY)
+                with suppress(BlockingIOError):  # the run that it belongs to holds it already
+                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def close(self) -> None:
         """Write what the encoder still holds, and the index; raises as `add`."""
         with self._in_words(), uninterrupted():
             try:
                 self._mux(None)
+                self._hear(self._ticks + self._step)
             finally:
+                if self._sound is not None:
+                    self._sound.close()
                 self._container.close()
+                if self._lock is not None:
+                    os.close(self._lock)
 
     def _mux(self, picture: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(picture):
             # A container takes the length of all but the last from the stamps that follow.
-            packet.duration = self._timeline.step
+            packet.duration = self._step
             self._container.mux(packet)
+
+    def _hear(self, ticks: int) -> None:
+        if self._sound is not None:
+            self._sound.mux_until(ticks / TICKS_PER_S)
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -155,50 +189,6 @@ class VideoFile:
             yield
         except (av.FFmpegError, OSError) as error:
             raise sink_error(self.path, OSError(error.errno, error.strerror)) from error
-
-
-class _Stamp(NamedTuple):
-    source: str
-    pts: float | None
-    captured_at: float
-
-
-class Timeline:
-    """Places frames in time: strictly increasing ticks from stamps that need not be so.
-
-    The rate varies as the frames' own stamps do: presentation time where there is one, else capture
-    time. Gaps are kept, for in a live recording they are real. Equal and slightly backward stamps
-    move to the least step after the one before; a clock that leaps counts as one usual step.
-    """
-
-    LEAST = TICKS_PER_S // 1000
-
-    def __init__(self, usual_s: float) -> None:
-        self._usual_s = usual_s
-        self._last: _Stamp | None = None
-        self._time_s = 0.0
-        self._ticks = 0
-        self.step = round(STILL_S * TICKS_PER_S)
-        """Ticks from the frame before to the latest one: the best guess how long that one lasts."""
-
-    def place(self, frame: Frame) -> int:
-        """The tick, 0 for the first frame, at which a frame is shown."""
-        stamp = _Stamp(frame.source, frame.pts, frame.captured_at)
-        if self._last is not None:
-            self._time_s += self._step_s(stamp, self._last)
-            ticks = max(round(self._time_s * TICKS_PER_S), self._ticks + self.LEAST)
-            self.step, self._ticks = ticks - self._ticks, ticks
-        self._last = stamp
-        return self._ticks
-
-    def _step_s(self, stamp: _Stamp, last: _Stamp) -> float:
-        if stamp.source != last.source:
-            return STILL_S if stamp.pts is None else self._usual_s
-        if stamp.pts is None or last.pts is None:
-            step = stamp.captured_at - last.captured_at
-        else:
-            step = stamp.pts - last.pts
-        return step if -JITTER_S < step <= LONGEST_GAP_S else self._usual_s
 
 
 def canvas_hw(height: int, width: int) -> tuple[int, int]:
@@ -210,10 +200,9 @@ def canvas_hw(height: int, width: int) -> tuple[int, int]:
 
 
 def fit(image: Image, canvas: tuple[int, int]) -> Image:
-    """Bring a picture, uint8 [H, W, 3] BGR, to an even height and width.
+    """A picture, uint8 [H, W, 3] BGR, at an even height and width, contiguous.
 
-    The picture itself, contiguous; with its edge repeated where one row or column is missing; else
-    scaled and centred on black.
+    Its edge is repeated where one row or column is missing; else it is centred on black.
     """
     height, width = canvas
     if not (0 <= height - image.shape[0] <= 1 and 0 <= width - image.shape[1] <= 1):
@@ -233,10 +222,9 @@ def fit(image: Image, canvas: tuple[int, int]) -> Image:
 def muxing_options(suffix: str, libavformat: tuple[int, ...]) -> dict[str, str]:
     """Options that keep a file playable however the run ends.
 
-    An mp4 with its index at the end, or moved to the front (`faststart`), is lost whole when the
-    process is killed. A fragmented one loses its last stretch, but has no length and seeks badly in
-    many players. FFmpeg's hybrid is both: fragments while it is written, turned into a plain file
-    when it is closed. Before FFmpeg 7.1 there is no hybrid, and the file stays fragmented.
+    A plain mp4 is lost whole when the process is killed. A fragmented one loses its last stretch,
+    but seeks badly in many players. FFmpeg's hybrid (from 7.1 on) is both: fragments while it is
+    written, a plain file when it is closed.
     """
     # Each fragment reaches the disk when it is complete, not when a buffer happens to be full.
     options = {"flush_packets": "1"}
@@ -262,3 +250,57 @@ def check_video(path: Path) -> None:
             "pip install --force-reinstall --only-binary av av"
         ) from error
     check_file(path)
+
+
+def close_left_open(path: Path) -> None:
+    """Finish a recording whose run died, and mark it in its comment; any other stays as it is.
+
+    What can be read of it is copied, without encoding it again. One that is being written is left.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        if not _is_unfinished(path):
+            return
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            times = os.fstat(file.fileno())
+            _copy(path, part)
+        os.utime(part, ns=(times.st_atime_ns, times.st_mtime_ns))
+        os.replace(part, path)
+        _log.warning("%s: the run that recorded it died; it is closed now, and marked so.", path)
+    except BlockingIOError:
+        _log.info("%s is being recorded by another run.", path)
+    except (OSError, av.FFmpegError) as error:
+        _log.warning("%s: a recording left open cannot be closed (%s).", path, error)
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a file has the form that ours have while they are written."""
+    if path.suffix.lower() == ".mkv":
+        return path.stat().st_size > 0 and announced_size(path) is None
+    size, start = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while start + 8 <= size:
+            file.seek(start)
+            head = file.read(8)
+            if head[4:] == b"moof":
+                return av.library_versions["libavformat"] >= _HYBRID_SINCE
+            start += max(8, int.from_bytes(head[:4], "big"))
+    return False
+
+
+def _copy(path: Path, part: Path) -> None:
+    with (
+        av.open(f"file:{path}") as source,
+        av.open(f"file:{part}", "w", format=_FORMATS[path.suffix.lower()]) as target,
+    ):
+        target.metadata["comment"] = "interrupted: the run that recorded this died"
+        copies = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        with suppress(av.FFmpegError):  # where it breaks off
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = copies[packet.stream]
+                    target.mux(packet)

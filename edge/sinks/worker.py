@@ -32,16 +32,10 @@ _WRONG_PATH = errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG
 
 @dataclass(frozen=True, slots=True)
 class WorkerHealth:
-    """The state of a sink worker.
+    """The state of a sink worker: `waiting` to reopen the sink, `stopped` for the rest of the run.
 
-    Attributes:
-        name: of the worker.
-        state: `new` before it was opened, `open`, `waiting` to reopen the sink, `stopped` for the
-            rest of the run, `closed`.
-        written: results that the sink took.
-        dropped: results that it did not: too slow, failing or stopped.
-        restarts: how often the sink was reopened.
-        error: why the sink last failed, in a sentence.
+    It counts results that the sink took and that it did not (too slow, failing or stopped), and how
+    often it was reopened; `error` is why it last failed, in a sentence.
     """
 
     name: str
@@ -66,8 +60,6 @@ class SinkWorker:
         capacity: most results held, the one being written among them; 2 or more.
         on_gone: called in the worker's thread when the reader of the output has closed it; the
             worker stops.
-        now: the clock, in seconds.
-        wait: waits until the event is set, or that many seconds have passed.
     """
 
     def __init__(
@@ -107,11 +99,7 @@ class SinkWorker:
         self._is_failing = False
 
     def open(self) -> None:
-        """Open the sink, in the calling thread, and start.
-
-        Raises:
-            SinkError: it cannot be opened; nothing that exists was harmed.
-        """
+        """Open the sink, in the calling thread, or raise a SinkError; and start."""
         if self._thread is not None:
             raise ValueError("a sink worker is opened once")
         self._sink.__enter__()

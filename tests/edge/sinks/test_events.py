@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +17,8 @@ import pytest
 from edge.decision.alerts import AlertSettings, Event
 from edge.errors import SinkError, SourceFault
 from edge.sinks.events import EventsSink, to_event_record
-from edge.sinks.worker import SinkWorker
+from edge.sinks.leftovers import run_id
+from edge.sinks.retention import Retention
 from edge.types import Frame, Image, Picture, Result, State, Verdict
 from tests.edge.sinks.results import files_up_to, give, moving, names, plain, stamp
 
@@ -68,7 +70,10 @@ def strict(path: Path) -> dict[str, Any]:
     return record
 
 
-def test_an_event_is_written_when_it_is_raised_and_again_when_it_ends(tmp_path: Path) -> None:
+def test_an_event_is_written_when_it_is_raised_and_again_when_it_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     folder = tmp_path / "new" / "events"
     name = f"{stamp(BEGAN + 2)}_door_fake"
     with EventsSink(folder, QUICK, threshold=0.55) as sink:
@@ -95,6 +100,7 @@ def test_an_event_is_written_when_it_is_raised_and_again_when_it_ends(tmp_path: 
         "highest_score": 0.93,
         "threshold": 0.55,
         "snapshot": f"{name}.jpg",
+        "run": run_id(),
     }
     assert ended == raised | {
         "ended": round(BEGAN + 5, 3),
@@ -102,22 +108,13 @@ def test_an_event_is_written_when_it_is_raised_and_again_when_it_ends(tmp_path: 
         "highest_score": 0.97,
     }
     assert names(folder) == [f"{name}.jpg", f"{name}.json"]
-
-
-def test_the_picture_is_that_of_the_moment_it_was_raised(tmp_path: Path) -> None:
-    drawn: list[int] = []
-
-    def draw() -> Image:
-        drawn.append(len(drawn))
-        return red()
-
-    with EventsSink(tmp_path, QUICK) as sink:
-        feed(sink, spell("fake", 0, 60), draw)
-    assert drawn == [0]
-    (path,) = tmp_path.glob("*.jpg")
-    picture = cv2.imread(str(path))
+    picture = cv2.imread(str(folder / f"{name}.jpg"))  # of when it was raised
     assert picture is not None and picture.shape == (48, 64, 3)
     assert np.abs(picture.astype(int) - (0, 0, 255)).max() <= 3
+    clock = time.strftime("%H:%M:%S", time.localtime(BEGAN + 2))
+    assert caplog.messages == [
+        f"door: FAKE since {clock} (score 0.93), {folder / name}.json",
+    ]
 
 
 def test_no_signal_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -137,19 +134,6 @@ def test_no_signal_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert record["began"] == round(BEGAN, 3) and record["duration_s"] == 15
     clock = time.strftime("%H:%M:%S", time.localtime(BEGAN))
     assert caplog.messages == [f"door: NO SIGNAL since {clock}, {path}"]
-
-
-def test_one_line_is_logged_per_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    with EventsSink(tmp_path, QUICK) as sink:
-        feed(sink, spell("fake", 0, 5, 0.934) + spell("real", 5, 10))
-        feed(sink, spell("fake", 10, 15, 0.8))
-    clock = [time.strftime("%H:%M:%S", time.localtime(BEGAN + s)) for s in (0, 10)]
-    files = [tmp_path / f"{stamp(BEGAN + s)}_door_fake.json" for s in (0, 10)]
-    assert caplog.messages == [
-        f"door: FAKE since {clock[0]} (score 0.93), {files[0]}",
-        f"door: FAKE since {clock[1]} (score 0.80), {files[1]}",
-    ]
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
@@ -252,26 +236,87 @@ def test_strange_values_are_strict_json(tmp_path: Path) -> None:
     assert abs(strict(path)["began"] - time.time()) < 3600
 
 
-def test_after_a_failure_it_continues_behind_a_worker(tmp_path: Path) -> None:
+def test_after_a_failure_it_continues(tmp_path: Path) -> None:
+    sink = EventsSink(tmp_path / "events", AT_ONCE, snapshot=False)
+    with pytest.raises(SinkError, match="cannot be written"), sink:
+        feed(sink, [result(0, "fake"), result(1, "real")], undrawn)
+        (tmp_path / "events").rename(tmp_path / "away")
+        (tmp_path / "events").touch()
+        feed(sink, [result(2, "fake")], undrawn)
+    (tmp_path / "events").unlink()
+    with sink:
+        feed(sink, [result(3, "fake")], undrawn)
+    assert names(tmp_path / "events") == [f"{stamp(BEGAN + 3)}_door_fake.json"]
+
+
+def test_what_a_failed_write_left_open_is_closed_when_it_goes_on(tmp_path: Path) -> None:
     folder, away = tmp_path / "events", tmp_path / "away"
     sink = EventsSink(folder, AT_ONCE, snapshot=False)
+    with pytest.raises(SinkError), sink:
+        feed(sink, [result(0, "fake")], undrawn)
+        folder.rename(away)
+        folder.touch()
+        feed(sink, [result(1, "real")], undrawn)
+    folder.unlink()
+    away.rename(folder)
+    with sink:
+        (path,) = folder.iterdir()
+        assert strict(path)["ended"] is not None and strict(path)["interrupted"]
 
-    def wait(closing: threading.Event, seconds: float) -> None:
-        folder.unlink()
-        away.rename(folder)
 
-    worker = SinkWorker(sink, capacity=100, wait=wait)
-    worker.open()
-    for index in range(8):
-        if index == 2:
-            folder.rename(away)
-            folder.touch()
-        state: State = "real" if index % 2 else "fake"
-        worker.put(result(2.5 * index, state), Picture(undrawn))
-        deadline = time.monotonic() + PATIENCE_S
-        while worker.health().written + worker.health().dropped == index:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-    assert worker.close(PATIENCE_S)
-    assert worker.health().restarts == 1
-    assert names(folder) == [f"{stamp(BEGAN + s)}_door_fake.json" for s in (0, 10, 15)]
+def test_what_a_run_that_died_left_open_is_closed_and_marked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with EventsSink(tmp_path, QUICK) as running:
+        feed(running, spell("fake", 0, 3))
+        (path,) = tmp_path.glob("*.json")
+        record = strict(path)
+        pid, *started = record["run"].split("-")
+        died, other = tmp_path / "died.json", tmp_path / "other.json"
+        for name, run in ((died, f"{pid}-0-1"), (tmp_path / "odd.json", "?")):
+            name.write_text(json.dumps(record | {"run": run}, indent=2))
+        other.write_text('{"ended": null}')
+        with EventsSink(tmp_path, QUICK):
+            pass
+        assert strict(path) == record and strict(other) == {"ended": None}
+        closed = strict(died)
+        assert closed["ended"] == round(record["began"] + 1, 3) and closed["interrupted"] is True
+    assert len(caplog.messages) == 2 and "died.json" in caplog.text
+    assert strict(path)["ended"] is not None and "interrupted" not in strict(path)
+    assert started
+
+
+@pytest.mark.parametrize("by", ["age", "size"])
+def test_old_events_are_deleted_with_their_pictures_and_nothing_else(
+    tmp_path: Path, by: str
+) -> None:
+    old = time.time() - 1000
+    names_of = [f"2020010{day}-120000_door_fake" for day in range(1, 5)]
+    for number, name in enumerate([*names_of, "notes", "20200101-120000_door"]):
+        for suffix, text in (("json", '{"ended": 1.0}'), ("jpg", "x" * 5000)):
+            (tmp_path / f"{name}.{suffix}").write_text(text)
+            os.utime(tmp_path / f"{name}.{suffix}", (old + number,) * 2)
+    (tmp_path / f"{names_of[1]}.json").write_text('{"ended": null}')
+    os.utime(tmp_path / f"{names_of[1]}.json", (old, old))
+    keep = Retention(keep_s=900) if by == "age" else Retention(keep_bytes=11_000)
+    with EventsSink(tmp_path, QUICK, snapshot=False, retention=keep) as sink:
+        feed(sink, spell("fake", 0, 3))
+    left = {path.stem for path in tmp_path.iterdir()}
+    kept = {names_of[1], "notes", "20200101-120000_door", f"{stamp(BEGAN)}_door_fake"}
+    assert left == (kept if by == "age" else kept | {names_of[3]})
+
+
+def test_events_grow_too_old_while_none_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.monotonic()]
+    with EventsSink(tmp_path, QUICK, snapshot=False, retention=Retention(keep_s=900)) as sink:
+        for day in (1, 2):
+            path = tmp_path / f"2020010{day}-120000_door_fake.json"
+            path.write_text('{"ended": 1.0}')
+            os.utime(path, (time.time() - 500 * (3 - day),) * 2)
+        feed(sink, spell("real", 0, 3))
+        assert len(list(tmp_path.iterdir())) == 2
+        monkeypatch.setattr("edge.sinks.events.time.monotonic", lambda: now[0] + 4000)
+        feed(sink, spell("real", 4, 7))
+    assert [path.name for path in tmp_path.iterdir()] == ["20200102-120000_door_fake.json"]

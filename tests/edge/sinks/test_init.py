@@ -91,9 +91,9 @@ def test_its_options_may_differ_between_cameras_and_are_checked_without_opening(
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"talley": {}}, "there is no sink 'talley' here. Expected: tally."),
+        ({"talley": {}}, "there is no sink 'talley' here. Expected: mqtt, webhook, tally."),
         ({"tally": {"start": "x"}}, "tally.start: .*found 'x'"),
-        ({"tally": {"begin": 1}}, "tally.begin: "),
+        ({"tally": {"begin": 1}}, "unknown key 'tally.begin'. Known here: start"),
         (["tally"], "expected sinks by their names"),
     ],
 )
@@ -105,10 +105,16 @@ def test_what_the_table_does_not_have_is_refused(
 
 
 def everything(folder: Path) -> RunConfig:
-    places = {"save": "{camera}.mp4", "images": "{camera}", "json_lines": "all.jsonl"}
+    places = {
+        "save": "{camera}.mp4",
+        "images": "{camera}",
+        "json_lines": "all.jsonl",
+        "report": "all.html",
+    }
     output = {key: str(folder / place) for key, place in places.items()}
-    alerts = {"folder": str(folder / "events")}
-    return build_config({"source": "0", "output": output, "alerts": alerts})
+    alerts = {"folder": str(folder / "events"), "database": str(folder / "incidents.db")}
+    keep = {"folder": str(folder / "kept")}
+    return build_config({"source": "0", "output": output, "alerts": alerts, "keep": keep})
 
 
 def test_a_sink_is_made_for_each_place_and_checking_harms_nothing(tmp_path: Path) -> None:
@@ -119,17 +125,20 @@ def test_a_sink_is_made_for_each_place_and_checking_harms_nothing(tmp_path: Path
     assert [(kind.name, kind.place(config, "front door")) for kind in wanted(config)] == [
         ("recording", str(tmp_path / "front-door.mp4")),
         ("images", str(tmp_path / "front-door")),
+        ("report", str(tmp_path / "all.html")),
         ("events", str(tmp_path / "events")),
+        ("kept", str(tmp_path / "kept")),
+        ("incidents", str(tmp_path / "incidents.db")),
         ("lines", str(lines)),
     ]
     made = make_sinks(config, CONTEXT)
     for sink in made:
         sink.check()
-    assert len(made) == 4 and lines.read_text() == "precious"
+    assert len(made) == 7 and lines.read_text() == "precious"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [lines]
 
 
-@pytest.mark.parametrize("kind", [kind.name for kind in sinks.SINKS])
+@pytest.mark.parametrize("kind", [k.name for k in sinks.SINKS if k.section != "sinks"])
 def test_a_place_that_cannot_be_written_is_found_by_checking(tmp_path: Path, kind: str) -> None:
     (tmp_path / "file").touch()
     config = everything(tmp_path / "file")

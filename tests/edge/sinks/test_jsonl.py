@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from edge.errors import SinkError
-from edge.sinks.jsonl import JsonLinesSink
-from tests.edge.sinks.results import give, make_result
+from edge.signals import hangups, stop_signals
+from edge.sinks.jsonl import JsonLinesSink, JsonRotation
+from edge.sinks.paths import stamped_files
+from tests.edge.sinks.results import give, make_result, names
 
 
 def test_one_object_per_line_readable_while_the_run_goes_on(tmp_path: Path) -> None:
@@ -72,3 +76,59 @@ def test_a_full_disk_is_said_in_a_sentence() -> None:
         JsonLinesSink("/dev/full") as sink,
     ):
         give(sink, make_result())
+
+
+@pytest.mark.parametrize("how", ["create", "copytruncate"])
+def test_whoever_rotates_logs_loses_no_line(tmp_path: Path, how: str) -> None:
+    path, old = tmp_path / "out.jsonl", tmp_path / "out.jsonl.1"
+    with stop_signals(), hangups(lambda: None), JsonLinesSink(path) as sink:
+        for index in range(4):
+            give(sink, make_result(index=index))
+            if index == 1 and how == "create":
+                path.rename(old)
+                path.touch()
+            if index == 2 and how == "create":
+                os.kill(os.getpid(), signal.SIGHUP)
+            if index == 2 and how == "copytruncate":
+                shutil.copy(path, old)
+                os.truncate(path, 0)
+    parts = [
+        [json.loads(line)["index"] for line in p.read_text().splitlines()] for p in (old, path)
+    ]
+    assert parts == [[0, 1, 2], [3]]
+
+
+@pytest.mark.parametrize("rotation", [{"mb": 0.0015}, {"every_s": 60.0}], ids=str)
+def test_files_of_lines_rotate_by_themselves(
+    tmp_path: Path, rotation: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, clock = tmp_path / "out.jsonl", [0.0]
+    monkeypatch.setattr("edge.sinks.jsonl.time.monotonic", lambda: clock[0])
+    path.write_text("of an earlier run\n")
+    with JsonLinesSink(path, JsonRotation(**rotation, keep_files=3)) as sink:
+        for index in range(40):
+            give(sink, make_result(index=index))
+            clock[0] += 7
+    (first, *others) = stamped_files(path)
+    assert len(others) == 2 and "earlier" not in first.read_text()
+    files = [*stamped_files(path), path]
+    read = [json.loads(line)["index"] for file in files for line in file.read_text().splitlines()]
+    assert read == list(range(read[0], 40)) and len(names(tmp_path)) == 4
+    assert all(file.stat().st_size < 2500 for file in files)
+    with JsonLinesSink(path, JsonRotation(**rotation)) as sink:  # type: ignore[arg-type]
+        give(sink, make_result(index=99))
+    assert len(stamped_files(path)) == 4 and len(path.read_text().splitlines()) == 1
+
+
+def test_a_hangup_does_not_put_the_next_file_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, clock = tmp_path / "out.jsonl", [0.0]
+    monkeypatch.setattr("edge.sinks.jsonl.time.monotonic", lambda: clock[0])
+    rotation = JsonRotation(every_s=60)
+    with stop_signals(), hangups(lambda: None), JsonLinesSink(path, rotation) as sink:
+        for index in range(13):
+            give(sink, make_result(index=index))
+            os.kill(os.getpid(), signal.SIGHUP)
+            clock[0] += 10
+    assert len(stamped_files(path)) == 2

@@ -18,6 +18,7 @@ from edge.sinks.paths import file_stem, open_unharmed, refuse_source
         ("0", "0"),
         ("rtsp://cam.local:8554/front/door?token=x", "cam.local-8554-front-door"),
         ("Küche/Bär.png", "Bär"),
+        ("East/1", "East-1"),
         ("a\udcff.png", "a"),
         ("..", "frame"),
         ("/", "frame"),

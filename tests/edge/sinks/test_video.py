@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -17,8 +16,8 @@ import pytest
 from edge.errors import SinkError
 from edge.sinks import video
 from edge.sinks.recording import RecordingSink
-from edge.sinks.video import Timeline, canvas_hw, fit
-from edge.types import Frame, Image, Result
+from edge.sinks.video import canvas_hw, fit
+from edge.types import Image, Result
 from tests.edge.sinks.results import files_up_to, give, make_result, moving, plain
 
 ROOT = Path(__file__).parents[3]
@@ -76,9 +75,10 @@ def clip(count: int, fps: float = 10.0, height: int = 96, width: int = 128) -> l
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".MP4"])
 def test_every_frame_comes_back_at_its_time(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
-    uneven = [0.0, 0.04, 0.2, 0.233, 1.5, 1.6]
+    stamps = [0.0, 0.04, 0.2, 0.2, 0.1, 1.5, 1.6]  # what does not go forward goes on at once
+    uneven = [0.0, 0.04, 0.2, 0.201, 0.202, 1.5, 1.6]
     pictures = list(moving(96, 128, len(uneven)))
-    record(path, [make_result(p, pts=5 + at) for p, at in zip(pictures, uneven, strict=True)])
+    record(path, [make_result(p, pts=5 + at) for p, at in zip(pictures, stamps, strict=True)])
     times, back = decode(path)
     assert times == pytest.approx(uneven, abs=0.001)
     assert [nearest(picture, pictures) for picture in back] == list(range(len(uneven)))
@@ -132,7 +132,9 @@ def test_colours_match(tmp_path: Path, colour: tuple[int, int, int]) -> None:
     # Both decode by the marks from FFmpeg 8 on; before, they take every file for BT.601.
     by_the_marks = av.library_versions["libswscale"] >= (9,)
     capture = cv2.VideoCapture(str(path))
-    for back in (decode(path)[1][0], capture.read()[1]) if by_the_marks else ():
+    backs: list[Any] = [decode(path)[1][0]] if by_the_marks else []
+    backs += [capture.read()[1]] if cv2.__version__ >= "5" else []
+    for back in backs:
         assert np.abs(back[32, 32].astype(int) - colour).max() <= 5
     capture.release()
 
@@ -196,40 +198,6 @@ def test_a_keyframe_every_two_seconds_at_any_rate(tmp_path: Path) -> None:
                 if packet.is_keyframe and packet.pts is not None and packet.time_base is not None
             ]
         assert max(np.diff(times)) <= 2.0
-
-
-def placed(frames: list[Frame]) -> list[float]:
-    """Seconds at which frames are shown."""
-    timeline = Timeline(0.1)
-    return [timeline.place(frame) / video.TICKS_PER_S for frame in frames]
-
-
-STAMPS = {
-    "steady": ([0, 0.5, 1.0], [0, 0.5, 1.0]),
-    "a long silence is kept": ([0, 0.5, 600.5], [0, 0.5, 600.5]),
-    "equal, then on time again": ([0, 0.5, 0.5, 1.0], [0, 0.5, 0.501, 1.0]),
-    "a little back, then on time again": ([0, 0.5, 0.4, 1.0], [0, 0.5, 0.501, 1.0]),
-    "back to the start": ([0, 50.0, 0, 0.5], [0, 50.0, 50.1, 50.6]),
-    "from 1970 to today": ([10, 10.5, 1.7e9, 1.7e9 + 0.5], [0, 0.5, 0.6, 1.1]),
-    "not a number": ([0, float("nan"), 1.0], [0, 0.1, 0.2]),
-}
-
-
-@pytest.mark.parametrize(("stamps", "expected"), STAMPS.values(), ids=STAMPS.keys())
-@pytest.mark.parametrize("clock", ["pts", "captured_at"])
-def test_time_always_goes_forward(clock: str, stamps: list[float], expected: list[float]) -> None:
-    shown = make_result().frame
-    seconds = placed([dataclasses.replace(shown, **{clock: stamp}) for stamp in stamps])  # type: ignore[arg-type]  # one of the two
-    assert seconds == pytest.approx(expected, abs=1e-4)
-    assert all(a < b for a, b in itertools.pairwise(seconds))
-
-
-def test_stamps_of_two_kinds_and_of_two_sources_are_not_compared() -> None:
-    silence = [(100.0, 7.0), (105.0, None), (106.0, 13.0)]
-    frames = [make_result(captured_at=at, pts=pts).frame for at, pts in silence]
-    assert placed(frames) == pytest.approx([0, 5, 6])
-    frames = [make_result(source=s, pts=t).frame for s, t in (("a", 8.0), ("b", 0.0), ("b", 0.5))]
-    assert placed(frames) == pytest.approx([0, 0.1, 0.6])
 
 
 def test_before_ffmpeg_7_1_the_file_stays_fragmented(

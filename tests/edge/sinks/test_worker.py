@@ -456,19 +456,6 @@ def test_closing_writes_what_waits_while_the_time_allows() -> None:
     assert worker.health().dropped == 6
 
 
-def test_many_close_at_the_same_time() -> None:
-    together = threading.Barrier(4, timeout=PATIENCE_S)
-    workers = []
-    for _ in range(4):
-        sink = Steered()
-        sink.on_exit = together.wait  # returns only while all four are at it
-        workers.append(SinkWorker(sink))
-        workers[-1].open()
-    for worker in workers:
-        worker.begin_close(PATIENCE_S)
-    assert all(worker.join(PATIENCE_S) for worker in workers)
-
-
 def test_a_file_that_cannot_be_finished_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     def unfinished() -> None:
         raise FULL
