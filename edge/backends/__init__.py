@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edge.backends.base import Backend, BackendChoice
 from edge.backends.providers import NAMES
+from edge.cpus import thread_limit
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class BackendEntry:
 
 
 BACKENDS: dict[str, BackendEntry] = {
+    "auto": BackendEntry("edge.backends.auto:open_model"),
     "onnxruntime": BackendEntry("edge.backends.onnxruntime:open_model", devices=tuple(NAMES)),
+    "openvino": BackendEntry("edge.backends.openvino:open_model", devices=("cpu", "gpu", "npu")),
     "tensorrt": BackendEntry("edge.backends.tensorrt:open_model", suffix=ENGINE_SUFFIX),
 }
 """Every backend; the flags and the configuration's choices come from here."""
@@ -58,7 +61,8 @@ def open_backend(
 
     Args:
         path: an `.onnx` file, or one of a suffix in the table.
-        threads: threads per operator, in place of the choice's.
+        threads: threads per operator, in place of the choice's; where neither names any, as many as
+            CPUs may be used.
         choice: which backend, and its settings; ONNX Runtime on the CPU if None.
 
     Raises:
@@ -69,6 +73,10 @@ def open_backend(
     """
     choice = choice or BackendChoice()
     name = next((n for n, e in BACKENDS.items() if e.suffix == path.suffix), choice.name)
+    if name == "auto" and (choice.device, choice.precision) not in (("cpu", None), ("cpu", "fp32")):
+        # On a CPU another precision pays in OpenVINO alone; the rest have devices of their own.
+        rows = ("openvino",) if choice.device == "cpu" else BACKENDS
+        name = next((row for row in rows if choice.device in BACKENDS[row].devices), name)
     entry = BACKENDS[name]
     if choice.device not in entry.devices:
         raise UsageError(
@@ -78,4 +86,6 @@ def open_backend(
     module, _, function = entry.factory.partition(":")
     factory: Callable[[Path, BackendChoice], Backend]
     factory = getattr(importlib.import_module(module), function)
-    return factory(path, replace(choice, name=name, threads=threads or choice.threads))
+    return factory(
+        path, replace(choice, name=name, threads=threads or choice.threads or thread_limit())
+    )

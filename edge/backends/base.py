@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 from typing_extensions import Self
 
+from edge.files import environment_cache
 from edge.manifest import Manifest, Precision
 from edge.regions import RegionSpec
+from edge.tensorrt.cache import FOLDER_VARIABLE
 from edge.tensorrt.store import BuildEngine
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
+
+log = logging.getLogger(__name__)
 
 MAX_BATCH = 8
 """Crops given to a model at once; bounds the memory of `tiles` on large frames."""
@@ -27,6 +36,7 @@ class BackendChoice:
         device: what it runs on.
         precision: None for the backend's default.
         threads: per operator on the CPU; None for every core.
+        region: what the model sees; None for the model's own. What is measured, is at its size.
         zero_copy: whether the GPU reads frames from the CPU's memory; None to measure it.
         build: builds an engine that does not exist yet; None if nothing can.
         progress: called with the progress of a build, in a few words.
@@ -36,9 +46,40 @@ class BackendChoice:
     device: str = "cpu"
     precision: Precision | None = None
     threads: int | None = None
+    region: RegionSpec | None = None
     zero_copy: bool | None = None
     build: BuildEngine | None = None
     progress: Callable[[str], None] = lambda text: None
+
+
+def folder_of(kind: str, *parts: str) -> Path:
+    """Where something is kept that was made for this machine.
+
+    Args:
+        kind: begins its name.
+        parts: all that it depends on: versions, hashes of files, the device.
+    """
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    named = os.environ.get(FOLDER_VARIABLE)
+    folder = Path(named).expanduser() if named else environment_cache() / "engines"
+    return folder / f"{kind}-{key}"
+
+
+def kept_folder(kind: str, *parts: str) -> Path | None:
+    """The same, made; None where it cannot be, which is logged."""
+    folder = folder_of(kind, *parts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning(
+            "engines cannot be kept in %s (%s), and will be built at every start. Make that folder "
+            "writable, or name another in %s.",
+            folder,
+            error.strerror or error,
+            FOLDER_VARIABLE,
+        )
+        return None
+    return folder
 
 
 class Backend(Protocol):
@@ -52,20 +93,22 @@ class Backend(Protocol):
     name: str
     manifest: Manifest
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        """Give its memory back."""
+        return None
 
     def warm_up(self, height: int, width: int, batch: int = 1) -> None:
-        """Run once on an empty batch of that shape, so that the first real frame is not slow."""
-        ...
+        """Run once on a black batch of that shape, so that the first real frame is not slow."""
+        self.infer(np.zeros((batch, height, width, 3), np.uint8))
 
-    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
+    def infer(self, frames: Batch) -> list[Evidence]:
         """Score a batch.
 
         Args:
             frames: uint8 [N, H, W, 3] BGR.
-            source: name of the source that all of them come from; None if unknown or several.
 
         Returns:
             N items, in order. Not checked for NaN; the verdict does that.
@@ -74,7 +117,7 @@ class Backend(Protocol):
             ModelError: the runtime refused the batch.
             GpuError: the GPU failed.
         """
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,20 +143,13 @@ class Pending:
 class FrameBackend(Backend, Protocol):
     """A backend that cuts the region out of a frame itself, and works while the caller goes on."""
 
-    def submit(
-        self,
-        image: Image,
-        pixel_format: PixelFormat,
-        region: RegionSpec,
-        source: str | None = None,
-    ) -> Pending:
-        """Take a frame; its memory may be used again once this returns.
+    def submit(self, image: Image, pixel_format: PixelFormat, region: RegionSpec) -> Pending:
+        """Take a frame; its memory stays as it is until its evidence is there.
 
         Args:
             image: uint8, [H, W, 3] BGR or [H·3/2, W] NV12.
             pixel_format: which of both.
             region: what the model sees of it.
-            source: name of the source that it comes from; None if unknown.
 
         Raises:
             EngineError: there is no engine for frames of this size, and none can be built.

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
-from typing_extensions import Self
 
-from edge.backends.base import BackendChoice
+from edge.backends.base import Backend, BackendChoice, kept_folder
 from edge.backends.providers import NAMES, Provider, explain_gpu, providers, reason_in
+from edge.cpus import thread_limit
 from edge.cuda import open_cuda
-from edge.errors import ContractError, GpuError, MissingDependency, ModelError
+from edge.errors import ContractError, GpuError, MissingDependency, ModelError, UsageError
 from edge.files import sha256_of
 from edge.manifest import Manifest, Precision, read_manifest
 from edge.tensorrt.board import read_board
-from edge.tensorrt.cache import default_folder
 from edge.tensorrt.record import machine_of
-from edge.types import Batch, Evidence
+from edge.types import Batch, Evidence, FloatArray
 from edge.weights import variant
 
 log = logging.getLogger(__name__)
@@ -42,12 +39,13 @@ _CONTRACT = (
 def open_model(path: Path, choice: BackendChoice) -> OnnxRuntimeBackend:
     """The backend of a choice; see `edge.backends.open_backend`."""
     precision = choice.precision or "fp32"
-    own = path if precision == "fp32" else variant(path, precision)
-    if choice.device == "cpu" and own is None:
-        raise ModelError(
-            f"{path}: no {precision} variant beside it. Make one where torch is installed: "
-            f"patchwatch export {path.name} -o {path.name} --precision {precision}."
+    if choice.device == "cpu" and precision != "fp32":
+        raise UsageError(
+            f"--precision {precision}: on a CPU ONNX Runtime takes 1.4 to 3.7 times as long for it "
+            "as for float32. Leave --precision out, or use --backend openvino, which has it where "
+            "it is faster."
         )
+    own = path if precision == "fp32" else variant(path, precision)
     return OnnxRuntimeBackend(
         own or path,
         choice.threads,
@@ -59,7 +57,7 @@ def open_model(path: Path, choice: BackendChoice) -> OnnxRuntimeBackend:
 
 
 def _engines_folder(path: Path, precision: Precision) -> Path | None:
-    """Where engines of ONNX Runtime's provider are kept: one folder for all that they depend on.
+    """Where engines of ONNX Runtime's provider are kept: a folder for all that they depend on.
 
     None where the GPU is not known or the folder cannot be made, which is logged.
     """
@@ -70,21 +68,8 @@ def _engines_folder(path: Path, precision: Precision) -> Path | None:
         log.warning("engines will be built at every start, as the GPU is not known: %s", error)
         return None
     runtime = f"{_version('tensorrt')} in onnxruntime {_version('onnxruntime-gpu', 'onnxruntime')}"
-    machine = machine_of(runtime, gpu.name, gpu.compute_capability, gpu.driver, read_board())
-    parts = (machine.model_dump_json(), precision, sha256_of(path))
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    folder = default_folder() / f"onnxruntime-{key}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        log.warning(
-            "engines cannot be kept in %s (%s), and will be built at every start. Make that folder "
-            "writable, or name another.",
-            folder,
-            error.strerror or error,
-        )
-        return None
-    return folder
+    machine = machine_of(runtime, gpu)
+    return kept_folder("onnxruntime", machine.model_dump_json(), precision, sha256_of(path))
 
 
 def _version(*names: str) -> str:
@@ -94,23 +79,36 @@ def _version(*names: str) -> str:
     return "of the system"
 
 
-class OnnxRuntimeBackend:
-    """Runs `model.onnx`; the session exists from construction on, so a bad file fails at once.
+def open_network(path: Path, threads: int | None = None) -> Callable[[Batch], FloatArray]:
+    """What runs a network of ours that is no detector, on the CPU.
+
+    Args:
+        path: with the input `frames`, uint8 [N, H, W, 3] BGR, and one output, float32.
+        threads: per operator; None for every core that may be used.
+
+    Raises:
+        ModelError: the file is absent or cannot be loaded.
+    """
+    session = _open_session(path, threads or thread_limit(), "cpu", [(NAMES["cpu"], {})])
+
+    def run(frames: Batch) -> FloatArray:
+        output: FloatArray = session.run(None, {"frames": frames})[0]
+        return output
+
+    return run
+
+
+class OnnxRuntimeBackend(Backend):
+    """Runs `model.onnx` on exactly the requested device; a bad file fails at construction.
 
     Args:
         path: the model file.
         threads: per operator on the CPU; None for every core.
-        device: what runs it; with "tensorrt" it builds an engine first, in seconds to minutes.
-        precision: that the network computes in.
-        typed: whether the file itself holds that precision's types; see `providers`.
-        engines: folder for such engines of this model on this machine; None to keep none.
-
-    Attributes:
-        device: what runs it, never another than the requested one.
+        device: with "tensorrt" an engine is built first, in seconds to minutes.
+        precision, typed, engines: see `providers`.
 
     Raises:
-        ModelError: missing, not ONNX, without a readable manifest, with other tensors than the
-            contract's, or ONNX Runtime refused it or would have run it on another device.
+        ModelError: the file is none that can be used, or would have run on another device.
         MissingDependency: this ONNX Runtime was built without a provider for the device.
         UsageError: the precision cannot be had from that file on that device.
         GpuError: no GPU, no driver, no memory left, or no code for the GPU.
@@ -146,23 +144,11 @@ class OnnxRuntimeBackend:
         shape = self._session.get_inputs()[0].shape
         self._fixed_hw = tuple(d if isinstance(d, int) else None for d in shape[1:3])
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         del self._session
 
-    def warm_up(self, height: int, width: int, batch: int = 1) -> None:
-        """Run once on black frames of that shape; allocates what later runs need."""
-        self.infer(np.zeros((batch, height, width, 3), np.uint8))
-
-    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
-        """Score uint8 [N, H, W, 3] BGR frames; see `Backend.infer`.
-
-        Raises:
-            ModelError: the model has a fixed size and the frames another, or the runtime failed.
-            GpuError: the GPU failed.
-        """
+    def infer(self, frames: Batch) -> list[Evidence]:
+        """See `Backend.infer`; ModelError too where the model has a fixed size, and not this."""
         found, fixed_hw = frames.shape[1:3], self._fixed_hw
         if any(fixed not in (None, size) for fixed, size in zip(fixed_hw, found, strict=True)):
             raise ModelError(
@@ -188,6 +174,9 @@ def _open_session(
     """Open a session, and refuse one that ONNX Runtime put on something else without asking."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    if path.name.endswith(".int8.fp16.onnx"):
+        # Made for TensorRT: ONNX Runtime's optimisers break quantisers in half precision.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:
         options.intra_op_num_threads = threads
     # A plan of the memory is one more block of its size: at 720p 85 MB, for no time saved.
@@ -246,8 +235,8 @@ def _raise_gpu_error(path: Path, device: str, text: str, error: Exception | None
 def _captured_stderr() -> Iterator[bytearray]:
     """Keep what goes to the process's stderr, complete at the end; drop Python's stdout.
 
-    C code writes only there why a provider did not come up, through a logger that no option of a
-    session reaches; older releases announce a fallback on stdout, among our results.
+    Only there C code writes why a provider did not come up; older releases announce a fallback on
+    stdout, among our results.
     """
     written = bytearray()
     sys.stderr.flush()

@@ -50,10 +50,9 @@ def providers(
         device: what runs the model.
         available: names of the providers that this ONNX Runtime was built with.
         precision: that the network computes in.
-        typed: whether the file itself holds the types of that precision; else it is a float32
-            file, and TensorRT chooses.
-        engines: folder for engines of this model on this machine alone, since ONNX Runtime would
-            load one of another model, version or GPU; None to keep none.
+        typed: whether the file holds the types of that precision; else TensorRT chooses them.
+        engines: folder for engines of this model on this machine alone, as ONNX Runtime would load
+            one of another model, version or GPU; None to keep none.
         runtime: version of ONNX Runtime, major and minor.
         jetson: whether this is one, for what to install.
 
@@ -167,7 +166,7 @@ def explain_gpu(text: str) -> str | None:
     for pattern, sentence in _GPU_PROBLEMS:
         if re.search(pattern, text, re.IGNORECASE):
             return sentence
-    problem = explain([text], "run")
+    problem = explain([], "run", text)
     return None if problem.kind is Problem.UNKNOWN else problem.sentence
 
 

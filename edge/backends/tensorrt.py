@@ -1,54 +1,60 @@
 """Runs TensorRT engines: frames in, one enqueue, evidence out.
 
-The caller's thread copies a frame into page-locked memory; all else happens on the one thread that
-owns the GPU. Each engine has two such memories, so that the next frame is copied in while the GPU
-works on the last. Device and page-locked memory is taken once per size of frames, never per frame.
+The caller's thread copies what the model looks at into page-locked memory; all else happens on the
+one thread that owns the GPU. Each engine has two slots with such memory, so that the next frame is
+copied in while the GPU works on the last. A slot has a lane for each kind of frames: memory is
+taken once, never per frame, and after its first run all work for a frame is one CUDA graph.
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from typing_extensions import Self
 
 from edge.backends import ENGINE_SUFFIX
-from edge.backends.base import MAX_BATCH, BackendChoice, Pending
+from edge.backends.base import MAX_BATCH, Backend, BackendChoice, Pending
 from edge.cuda import open_cuda
 from edge.cuda.front import Front
-from edge.errors import StaleEngine, UsageError
+from edge.errors import GpuError, PatchwatchError, StaleEngine, UsageError
 from edge.manifest import Manifest, read_manifest
 from edge.pixels import refuse_odd
 from edge.regions import RegionSpec, place
-from edge.tensorrt.board import read_board
 from edge.tensorrt.cache import Engine
-from edge.tensorrt.engine import INPUT, LoadedEngine, Memory, Spans, version
+from edge.tensorrt.engine import EngineContext, LoadedEngine, Spans, version
 from edge.tensorrt.owner import GpuOwner
 from edge.tensorrt.record import DEFAULT_PRECISION, Machine, Shape, machine_of
 from edge.tensorrt.store import Engines, EngineStore, OneEngine
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
 
 if TYPE_CHECKING:
-    from edge.cuda.pycuda import Cuda, MirroredArray
+    from edge.cuda.pycuda import Cuda, Graph
 
-Work = Callable[["Cuda"], list[Evidence]]
+log = logging.getLogger(__name__)
 
 MOST_RUNNERS = 3
 """Sizes of frames whose engines are loaded at once; the least recently used one goes."""
+
+MOST_LANES = 16
+"""Geometries of frames that a slot has memory for at once; the least recently used one goes."""
 
 DEPTH = 2
 """Frames in hand at once: one on the GPU, one being copied in."""
 
 _TRIALS = 8
 """Rounds of each kind of memory before one is chosen."""
+
+Reach = Literal["copied", "mapped", "direct"]
+"""How the GPU gets at a frame: by a copy, in page-locked memory that it maps, or where it lies."""
 
 
 def open_model(path: Path, choice: BackendChoice) -> TensorRTBackend:
@@ -65,14 +71,14 @@ def open_model(path: Path, choice: BackendChoice) -> TensorRTBackend:
     return TensorRTBackend(store, manifest, choice.zero_copy)
 
 
-class TensorRTBackend:
+class TensorRTBackend(Backend):
     """A backend on engines of one model; open from construction on.
 
     Args:
         engines: gives the engine for each size of frames.
         manifest: of the model.
         mapped: whether the GPU reads frames from the CPU's memory (zero-copy); None to measure,
-            where both share one memory.
+            where both share one memory, for each way that frames take.
 
     Raises:
         GpuError: no GPU, or no driver.
@@ -89,45 +95,39 @@ class TensorRTBackend:
         self._front: Front | None = None
         self._owner = GpuOwner(open_cuda)
         gpu = self._owner.start()
-        self.machine: Machine = machine_of(
-            version(), gpu.name, gpu.compute_capability, gpu.driver, read_board()
-        )
-
-    def __enter__(self) -> Self:
-        return self
+        self._direct = gpu.integrated and gpu.reads_pageable and mapped is not False
+        self.machine: Machine = machine_of(version(), gpu)
 
     def __exit__(self, *_: object) -> None:
         self._owner.close(self._free)
 
     def warm_up(self, height: int, width: int, batch: int = 1) -> None:
-        """Find or build the engine for that size, and run it once."""
-        self.infer(np.zeros((batch, height, width, 3), np.uint8))
+        """Find or build the engine for that size, run it, and compile the front end's kernels."""
+        for _ in range(DEPTH):
+            self.infer(np.zeros((batch, height, width, 3), np.uint8))
+        try:
+            self._owner.call(self._kernels)
+        except GpuError as error:
+            log.info("frames that are resized or NV12 cannot be taken: %s", error)
 
-    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
+    def infer(self, frames: Batch) -> list[Evidence]:
         """See `Backend.infer`; raises `EngineError` where no engine takes this size."""
         parts = [frames[i : i + MAX_BATCH] for i in range(0, len(frames), MAX_BATCH)]
-        futures = [self._give(part) for part in parts]
+        futures = [self._give_pictures(part) for part in parts]
         return [item for future in futures for item in future.result()]
 
-    def submit(
-        self,
-        image: Image,
-        pixel_format: PixelFormat,
-        region: RegionSpec,
-        source: str | None = None,
-    ) -> Pending:
+    def submit(self, image: Image, pixel_format: PixelFormat, region: RegionSpec) -> Pending:
         """Take a frame and cut the region out of it; see `FrameBackend.submit`.
 
         What only needs cutting is cut by the copy into page-locked memory. What needs resizing or
-        another format is copied whole, and a kernel makes the engine's input of it.
+        another format is made into the engine's input by a kernel, and of the frame only what the
+        model looks at is copied, or nothing where the GPU reads the frame where it lies.
         """
         whole = _geometry(image, pixel_format, region)
-        left, top, right, bottom = whole.boxes[0]
-        only_cut = pixel_format == "bgr" and (bottom - top, right - left) == whole.input_hw
         parts = [
-            self._give([image[y0:y1, x0:x1] for x0, y0, x1, y1 in part.boxes])
-            if only_cut
-            else self._give_whole(part, image)
+            self._give_pictures([image[y0:y1, x0:x1] for x0, y0, x1, y1 in part.boxes])
+            if whole.only_cut and not self._direct
+            else self._give_frame(part, image)
             for part in whole.parts(MAX_BATCH)
         ]
         return Pending(whole.boxes, whole.input_hw, parts)
@@ -135,67 +135,76 @@ class TensorRTBackend:
     def spans(self, shape: Shape, longest_s: float = 3.0) -> Spans:
         """Where the time of a frame goes with the engine for a shape, measured for so long."""
         runner = self._runner(shape.batch, shape.height, shape.width)
-        return self._owner.call(partial(runner.measure, longest_s))
+        return self._owner.call(lambda cuda: runner.measure(cuda, longest_s))
 
-    def chose_zero_copy(self, shape: Shape) -> bool:
-        """Whether the GPU reads the frames of that shape from the CPU's memory."""
-        return self._runner(shape.batch, shape.height, shape.width).mapped
+    def reaches(self) -> dict[str, Reach]:
+        """How the GPU gets at the frames of each way that was used so far."""
+        runners = self._runners.values()
+        return {str(key): reach for runner in runners for key, reach in runner.reaches.items()}
 
     def front_pictures(self, image: Image, pixel_format: PixelFormat, region: RegionSpec) -> Batch:
         """What the front end's kernel makes of a frame, uint8 [N, h, w, 3] BGR; to be compared."""
         geometry = _geometry(image, pixel_format, region)
 
         def make(cuda: Cuda) -> Batch:
-            shape = (len(geometry.boxes), *geometry.input_hw, 3)
             frame = cuda.mirrored(image.shape, np.uint8)
-            pictures = cuda.mirrored(shape, np.uint8)
+            pictures = cuda.mirrored((len(geometry.boxes), *geometry.input_hw, 3), np.uint8)
             frame.array[:] = image
             frame.copy_in()
-            self._cut(cuda, geometry, frame.pointer, pictures.pointer)
+            placement = self._kernels(cuda).place(*geometry.placed())
+            placement.run(frame.pointer, pictures.pointer)
             pictures.copy_out()
             cuda.synchronize()
             found: Batch = pictures.array.copy()
-            frame.free()
-            pictures.free()
+            for owned in (frame, pictures, placement):
+                owned.free()
             return found
 
         return self._owner.call(make)
 
-    def _give(self, pictures: Sequence[Image] | Batch) -> Future[list[Evidence]]:
+    def _give_pictures(self, pictures: Sequence[Image] | Batch) -> Future[list[Evidence]]:
         """Copy pictures of one size as they are."""
         count = len(pictures)
         runner = self._runner(count, *pictures[0].shape[:2])
 
-        def fill(slot: FrameSlot) -> Work:
-            for target, picture in zip(slot.memory.frames, pictures, strict=False):
-                target[:] = picture
-            return partial(runner.score, slot, slot.memory, count)
+        def open_it(cuda: Cuda, slot: FrameSlot, reach: Reach) -> Lane:
+            return PictureLane(cuda, slot.context(reach, made_on_gpu=False), count)
 
-        return self._post(runner, fill)
+        return self._give(runner, f"{count} as they are", open_it, pictures, direct=False)
 
-    def _give_whole(self, geometry: _Geometry, image: Image) -> Future[list[Evidence]]:
-        """Copy the whole frame, and let the GPU cut."""
+    def _give_frame(self, geometry: _Geometry, image: Image) -> Future[list[Evidence]]:
+        """Give the GPU what it needs of a frame, and let it cut."""
         runner = self._runner(len(geometry.boxes), *geometry.input_hw)
 
-        def fill(slot: FrameSlot) -> Work:
-            if not slot.takes(image):
-                self._owner.call(lambda cuda: slot.make_room(cuda, runner.engine, image))
-            slot.take(image)
-            return partial(self._score_whole, runner, slot, geometry)
+        def open_it(cuda: Cuda, slot: FrameSlot, reach: Reach) -> Lane:
+            context = slot.context(reach, made_on_gpu=True)
+            return FrameLane(cuda, context, geometry, self._kernels(cuda), reach)
 
-        return self._post(runner, fill)
+        return self._give(runner, geometry, open_it, image, self._direct)
 
-    def _post(
-        self, runner: EngineRunner, fill: Callable[[FrameSlot], Work]
+    def _give(
+        self,
+        runner: EngineRunner,
+        key: Hashable,
+        open_it: OpenLane,
+        image: Sequence[Image] | Image,
+        direct: bool,
     ) -> Future[list[Evidence]]:
         """Fill a slot as soon as one is free, and hand it to the owning thread."""
         slot = runner.free_slots.get()
         try:
-            work = fill(slot)
+            if key not in slot.lanes:
+                if key not in runner.reaches:
+                    reach = partial(runner.choose, slot=slot, open_it=open_it, image=image)
+                    runner.reaches[key] = "direct" if direct else self._owner.call(reach)
+                self._owner.call(lambda cuda: runner.open_lane(cuda, slot, key, open_it))
+            slot.lanes.move_to_end(key)
+            lane = slot.lanes[key]
+            lane.fill(image)
 
             def run(cuda: Cuda) -> list[Evidence]:
                 try:
-                    return work(cuda)
+                    return lane.score(slot)
                 finally:
                     runner.free_slots.put(slot)
 
@@ -204,22 +213,9 @@ class TensorRTBackend:
             runner.free_slots.put(slot)
             raise
 
-    def _score_whole(
-        self, runner: EngineRunner, slot: FrameSlot, geometry: _Geometry, cuda: Cuda
-    ) -> list[Evidence]:
-        memory = slot.made_on_gpu
-        assert memory is not None  # make_room took it
-        self._cut(cuda, geometry, slot.frame_on_gpu(), memory.addresses()[INPUT])
-        return runner.score(slot, memory, len(geometry.boxes), cuda)
-
-    def _cut(self, cuda: Cuda, geometry: _Geometry, frame: int, pictures: int) -> None:
-        """Put into the stream what makes pictures of a frame, both on the GPU."""
-        if self._front is None:
-            self._front = Front(cuda)
-        placement = self._front.place(
-            geometry.frame_hw, geometry.pixel_format, geometry.boxes, geometry.input_hw
-        )
-        self._front.run(placement, frame, pictures)
+    def _kernels(self, cuda: Cuda) -> Front:
+        self._front = self._front or Front(cuda)
+        return self._front
 
     def _runner(self, batch: int, height: int, width: int) -> EngineRunner:
         shape = Shape(batch=1 if batch == 1 else MAX_BATCH, height=height, width=width)
@@ -247,117 +243,242 @@ class TensorRTBackend:
         for runner in self._runners.values():
             runner.free(cuda)
         self._runners.clear()
-        if self._front is not None:
-            self._front.free()
+
+
+class Lane:
+    """The way of one kind of input through a slot: its memory, and once it has run a CUDA graph of
+    all that is put into the stream for it.
+
+    A graph is only made where nothing else changes the context: of engines for single frames.
+    """
+
+    def __init__(self, cuda: Cuda, context: EngineContext, count: int) -> None:
+        self._cuda, self.context, self._count = cuda, context, count
+        self._graph: Graph | None = None
+        self._plain_runs_left = 1 if context.shape.batch == 1 else None
+
+    def fill(self, image: Sequence[Image] | Image) -> None:
+        """Take an input; by the caller's thread, which has the slot."""
+        raise NotImplementedError
+
+    def free(self) -> None:
+        """Give back its own memory, not the context's."""
+        if self._graph is not None:
+            self._graph.free()
+
+    def put(self) -> None:
+        """Put all of its work into the stream."""
+        self._put_alone()
+        if self._graph is not None:
+            self._graph.launch()
+            return
+        if self._plain_runs_left == 0:
+            self._plain_runs_left = None
+            try:
+                self._graph = self._cuda.capture(self._put)
+                return self._graph.launch()
+            except PatchwatchError as error:
+                log.info("frames go without a CUDA graph: %s", error)
+        self._put()
+        if self._plain_runs_left:
+            self._plain_runs_left -= 1
+
+    def score(self, slot: FrameSlot) -> list[Evidence]:
+        """Run it and wait once."""
+        self.put()
+        slot.done.record()
+        slot.done.wait()
+        return self.context.evidence(self._count)
+
+    def _put_alone(self) -> None:
+        """What cannot be part of a graph."""
+
+    def _put(self) -> None:
+        raise NotImplementedError
+
+
+OpenLane = Callable[["Cuda", "FrameSlot", Reach], Lane]
+"""Makes a lane of a slot, on the owning thread."""
+
+
+class PictureLane(Lane):
+    """Pictures of the engine's size are written into its page-locked input."""
+
+    def fill(self, image: Sequence[Image] | Image) -> None:
+        """Take `count` pictures, uint8 [h, w, 3] BGR."""
+        for target, picture in zip(self.context.frames, image, strict=False):
+            target[:] = picture
+
+    def _put(self) -> None:
+        self.context.run(self._count)
+
+
+class FrameLane(Lane):
+    """A kernel makes the engine's input of a frame: of its window that was copied into page-locked
+    memory, or of the frame where it lies.
+    """
+
+    def __init__(
+        self, cuda: Cuda, context: EngineContext, geometry: _Geometry, front: Front, reach: Reach
+    ) -> None:
+        super().__init__(cuda, context, len(geometry.boxes))
+        self._geometry = geometry
+        self._lies: Image | None = None
+        window = geometry if reach == "direct" else geometry.window()
+        rows, width = window.frame_hw
+        nv12 = geometry.pixel_format != "bgr"
+        shape = (rows * 3 // 2, width) if nv12 else (rows, width, 3)
+        self._frame = None
+        if reach != "direct":
+            self._frame = cuda.mirrored(shape, np.uint8, reach == "mapped")
+        try:
+            self._placement = front.place(*window.placed())
+        except BaseException:
+            if self._frame is not None:
+                self._frame.free()
+            raise
+
+    def fill(self, image: Sequence[Image] | Image) -> None:
+        """Take a whole frame, uint8 as its format says."""
+        assert isinstance(image, np.ndarray)
+        if self._frame is None:
+            self._lies = np.ascontiguousarray(image)
+            return
+        left, top, right, bottom = self._geometry.window_box()
+        array = self._frame.array
+        array[: bottom - top] = image[top:bottom, left:right]
+        if self._geometry.pixel_format != "bgr":
+            height = self._geometry.frame_hw[0]
+            rows = slice(height + top // 2, height + bottom // 2)
+            array[bottom - top :] = image[rows, left:right]
+
+    def free(self) -> None:
+        super().free()
+        self._placement.free()
+        if self._frame is not None:
+            self._frame.free()
+
+    def score(self, slot: FrameSlot) -> list[Evidence]:
+        """As of every lane; the frame is let go of then."""
+        try:
+            return super().score(slot)
+        finally:
+            self._lies = None
+
+    def _put_alone(self) -> None:
+        if self._lies is not None:  # its address is another each time, which a graph would freeze
+            self._placement.run(self._lies.ctypes.data, self.context.frames_pointer)
+
+    def _put(self) -> None:
+        if self._frame is not None:
+            self._frame.copy_in()
+            self._placement.run(self._frame.pointer, self.context.frames_pointer)
+        self.context.run(self._count)
 
 
 class FrameSlot:
-    """One frame's memory: for what is cut by copying, and for whole frames that a kernel cuts."""
+    """What one frame in hand needs: contexts of the engine, and lanes to them."""
 
-    def __init__(self, cuda: Cuda, engine: LoadedEngine, mapped: bool) -> None:
+    def __init__(self, cuda: Cuda, engine: LoadedEngine) -> None:
         self.done = cuda.event()
-        self.memory = engine.memory(mapped)
-        self.made_on_gpu: Memory | None = None
-        self._mapped = mapped
-        self._frame: MirroredArray | None = None
+        self.lanes: OrderedDict[Hashable, Lane] = OrderedDict()
+        self._engine = engine
+        self._contexts: dict[tuple[bool, bool], EngineContext] = {}
 
-    def takes(self, image: Image) -> bool:
-        """Whether there is room for whole frames of this size."""
-        return self._frame is not None and self._frame.array.shape == image.shape
+    def context(self, reach: Reach, made_on_gpu: bool) -> EngineContext:
+        """The one for inputs that are written by the CPU, or made on the GPU."""
+        key = (reach != "copied", made_on_gpu)
+        if key not in self._contexts:
+            self._contexts[key] = EngineContext(self._engine, *key)
+        return self._contexts[key]
 
-    def make_room(self, cuda: Cuda, engine: LoadedEngine, image: Image) -> None:
-        """Take memory for whole frames of this size, in place of what was there."""
-        if self._frame is not None:
-            self._frame.free()
-        self._frame = None
-        self._frame = cuda.mirrored(image.shape, np.uint8, self._mapped)
-        if self.made_on_gpu is None:
-            self.made_on_gpu = engine.memory(self._mapped, made_on_gpu=True)
-
-    def take(self, image: Image) -> None:
-        """Copy a whole frame in; by the caller's thread, which has the slot."""
-        assert self._frame is not None  # make_room came before
-        self._frame.array[:] = image
-
-    def frame_on_gpu(self) -> int:
-        """The frame's address on the GPU, its copy put into the stream where one is needed."""
-        assert self._frame is not None  # make_room came before
-        self._frame.copy_in()
-        return self._frame.pointer
+    def keep(self, chosen: EngineContext) -> None:
+        """Give back the contexts that were tried with another kind of memory and are not used."""
+        used = [chosen, *(lane.context for lane in self.lanes.values())]
+        for key in [key for key, context in self._contexts.items() if context not in used]:
+            self._contexts.pop(key).free()
 
     def free(self) -> None:
         """Give all of it back."""
-        for memory in (self._frame, self.memory, self.made_on_gpu):
-            if memory is not None:
-                memory.free()
+        for lane in self.lanes.values():
+            lane.free()
+        for context in self._contexts.values():
+            context.free()
+        self.lanes.clear()
+        self._contexts.clear()
+        self.done.free()
 
 
 class EngineRunner:
-    """A loaded engine with memory for `DEPTH` frames.
+    """A loaded engine with `DEPTH` slots for frames.
 
     Args:
         cuda: entered by this thread, which also uses and frees it.
         engine: a verified one.
         mapped: whether the GPU reads frames from the CPU's memory; None to measure it.
+
+    Attributes:
+        reaches: how the GPU gets at the frames of each kind, once that was decided.
     """
 
     def __init__(self, cuda: Cuda, engine: Engine, mapped: bool | None) -> None:
         where = str(engine.path or f"engine of {engine.sidecar.manifest.name}")
-        self.engine = LoadedEngine(cuda, engine.plan, engine.sidecar.key.shape, where)
-        self._slots: list[FrameSlot] = []
-        try:
-            self.mapped = _mapped_is_faster(cuda, self.engine) if mapped is None else mapped
-            for _ in range(DEPTH):
-                self._slots.append(FrameSlot(cuda, self.engine, self.mapped))
-        except BaseException:
-            self.free(cuda)
-            raise
+        self._engine = LoadedEngine(cuda, engine.plan, engine.sidecar.key.shape, where)
+        self._mapped = mapped
+        self.reaches: dict[Hashable, Reach] = {}
+        self._slots = [FrameSlot(cuda, self._engine) for _ in range(DEPTH)]
         self.free_slots: queue.SimpleQueue[FrameSlot] = queue.SimpleQueue()
         for slot in self._slots:
             self.free_slots.put(slot)
 
-    def score(self, slot: FrameSlot, memory: Memory, count: int, cuda: Cuda) -> list[Evidence]:
-        """Run the first frames of a slot and wait for them once."""
-        self.engine.run(memory, count)
-        slot.done.record()
-        slot.done.wait()
-        return memory.evidence(count)
+    def open_lane(self, cuda: Cuda, slot: FrameSlot, key: Hashable, open_it: OpenLane) -> None:
+        """Add a lane to a slot; with too many the least recently used one goes."""
+        while len(slot.lanes) >= MOST_LANES:
+            slot.lanes.popitem(last=False)[1].free()
+        slot.lanes[key] = open_it(cuda, slot, self.reaches[key])
 
-    def measure(self, longest_s: float, cuda: Cuda) -> Spans:
+    def choose(
+        self, cuda: Cuda, slot: FrameSlot, open_it: OpenLane, image: Sequence[Image] | Image
+    ) -> Reach:
+        """Whether the GPU had better read the CPU's memory itself; measured, not assumed.
+
+        Only asked where both share one memory: elsewhere every access would cross a bus. It reads
+        mapped memory without its cache, which suits what is read once, as an engine's input is, and
+        not what the front end's kernel reads again and again; so each kind of frames is timed on
+        all of its own way.
+        """
+        if self._mapped is not None or not (cuda.gpu.integrated and cuda.gpu.can_map):
+            return "mapped" if self._mapped else "copied"
+        lanes: dict[Reach, Lane] = {}
+        times: dict[Reach, list[float]] = {"copied": [], "mapped": []}
+        try:
+            for reach in times:
+                lanes[reach] = open_it(cuda, slot, reach)
+                lanes[reach].fill(image)
+            for _ in range(_TRIALS):
+                for reach, lane in lanes.items():
+                    start = time.perf_counter()
+                    lane.put()
+                    cuda.synchronize()
+                    times[reach].append(time.perf_counter() - start)
+        finally:
+            for lane in lanes.values():
+                lane.free()
+        # The median leaves out the first runs, which load kernels and capture.
+        best = min(times, key=lambda reach: float(np.median(times[reach])))
+        slot.keep(lanes[best].context)
+        return best
+
+    def measure(self, cuda: Cuda, longest_s: float) -> Spans:
         """Time one slot's memory, while no frame is in hand."""
-        return self.engine.measure(self._slots[0].memory, longest_s=longest_s)
+        reach: Reach = "mapped" if self._mapped else "copied"
+        return self._slots[0].context(reach, made_on_gpu=False).measure(longest_s=longest_s)
 
     def free(self, cuda: Cuda) -> None:
         """Give back memory and engine; what was queued before has been done by then."""
         for slot in self._slots:
             slot.free()
-        self.engine.free()
-
-
-def _mapped_is_faster(cuda: Cuda, engine: LoadedEngine) -> bool:
-    """Whether the GPU had better read and write the CPU's memory itself; measured, not assumed.
-
-    Only asked where both share one memory: elsewhere every access would cross a bus. It reads
-    mapped memory without its cache, which suits what is read once, as a frame is; whether it pays
-    depends on the board, the size and the first layer.
-    """
-    if not (cuda.gpu.integrated and cuda.gpu.can_map):
-        return False
-    memories = {mapped: engine.memory(mapped) for mapped in (False, True)}
-    times: dict[bool, list[float]] = {False: [], True: []}
-    try:
-        for memory in memories.values():
-            engine.infer(memory, np.zeros_like(memory.frames[:1]))
-        for _ in range(_TRIALS):
-            for mapped, memory in memories.items():
-                start = time.perf_counter()
-                engine.run(memory, 1)
-                cuda.synchronize()
-                times[mapped].append(time.perf_counter() - start)
-    finally:
-        for memory in memories.values():
-            memory.free()
-    return float(np.median(times[True])) < float(np.median(times[False]))
+        self._engine.free()
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,19 +487,49 @@ class _Geometry:
 
     frame_hw: tuple[int, int]
     pixel_format: PixelFormat
-    boxes: Sequence[Box]
+    boxes: tuple[Box, ...]
     input_hw: tuple[int, int]
+
+    def __str__(self) -> str:
+        sizes = (f"{height}x{width}" for height, width in (self.frame_hw, self.input_hw))
+        return f"{self.pixel_format} {' to '.join(sizes)}"
+
+    @property
+    def only_cut(self) -> bool:
+        """Whether the parts are the engine's input as they are."""
+        left, top, right, bottom = self.boxes[0]
+        return self.pixel_format == "bgr" and (bottom - top, right - left) == self.input_hw
 
     def parts(self, most: int) -> Iterator[_Geometry]:
         """The same with at most that many boxes each, in order."""
         for start in range(0, len(self.boxes), most):
             yield replace(self, boxes=self.boxes[start : start + most])
 
+    def placed(self) -> tuple[tuple[int, int], PixelFormat, tuple[Box, ...], tuple[int, int]]:
+        """What `Front.place` takes."""
+        return self.frame_hw, self.pixel_format, self.boxes, self.input_hw
+
+    def window_box(self) -> Box:
+        """What holds all boxes, with even sides and corners, as two by two pixels of NV12 share
+        their colour.
+        """
+        lefts, tops, rights, bottoms = zip(*self.boxes, strict=True)
+        height, width = self.frame_hw
+        right, bottom = max(rights) + max(rights) % 2, max(bottoms) + max(bottoms) % 2
+        left, top = min(lefts) // 2 * 2, min(tops) // 2 * 2
+        return left, top, min(right, width), min(bottom, height)
+
+    def window(self) -> _Geometry:
+        """The same of the window alone."""
+        left, top, right, bottom = self.window_box()
+        boxes = tuple((a - left, b - top, c - left, d - top) for a, b, c, d in self.boxes)
+        return replace(self, frame_hw=(bottom - top, right - left), boxes=boxes)
+
 
 def _geometry(image: Image, pixel_format: PixelFormat, region: RegionSpec) -> _Geometry:
-    if pixel_format == "nv12":
+    if pixel_format != "bgr":
         refuse_odd(image)
     rows, width = image.shape[:2]
-    frame_hw = (rows * 2 // 3 if pixel_format == "nv12" else rows), width
+    frame_hw = (rows * 2 // 3 if pixel_format != "bgr" else rows), width
     boxes, input_hw = place(*frame_hw, region)
-    return _Geometry(frame_hw, pixel_format, boxes, input_hw)
+    return _Geometry(frame_hw, pixel_format, tuple(boxes), input_hw)
