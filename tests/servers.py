@@ -126,8 +126,8 @@ class _Quiet(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _serve(handler: type[_Quiet]) -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+def _serve(handler: type[_Quiet], port: int = 0) -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         server.daemon_threads = True
         server.block_on_close = False
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -176,6 +176,7 @@ def motion_jpeg(
     fps: float = 25.0,
     loop: bool = True,
     credentials: str = "",
+    port: int = 0,
 ) -> Iterator[str]:
     """Serve a camera's stream of JPEG pictures (multipart/x-mixed-replace).
 
@@ -205,7 +206,7 @@ def motion_jpeg(
                     break
                 stopped.wait(1 / fps)
 
-    with _serve(Handler) as address:
+    with _serve(Handler, port) as address:
         try:
             yield address + _STREAM
         finally:
@@ -279,3 +280,41 @@ def _send(handler: _Quiet, data: bytes) -> bool:
     except OSError:  # the client has gone
         return False
     return True
+
+
+class Gate:
+    """A web server that holds back one file until it is opened; a context manager.
+
+    Attributes:
+        address: without a slash at its end; every path gives the file.
+        asked: how often it was asked for the file.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        gate, self._open, self.asked = self, threading.Event(), 0
+
+        class Handler(_Quiet):
+            def do_HEAD(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                gate.asked += 1
+                gate._open.wait()
+                self.do_HEAD()
+                _send(self, data)
+
+        self._served = _serve(Handler)
+
+    def __enter__(self) -> Self:
+        self.address = self._served.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open()
+        self._served.__exit__(None, None, None)
+
+    def open(self) -> None:
+        """Give the file to all who wait, and to all who come."""
+        self._open.set()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote, urlsplit, urlunsplit
 
-HIDDEN = "***"
+from edge.errors import HIDDEN, without_logins
+
+_LITERAL = "/%:@!$&'()*+,;=~"
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 # Also of a mistyped address, such as rtsp:/joe:secret@cam.
@@ -25,15 +28,22 @@ def scheme_of(text: str) -> str | None:
     return match[1].lower() if match else None
 
 
+def is_split_early(url: str) -> bool:
+    """Whether a raw # / or ? in user or password comes before the @ that ends them."""
+    rest = url.partition("://")[2]
+    place = min((rest.find(mark) for mark in "#/?" if mark in rest), default=len(rest))
+    early, late = rest[:place], rest[place:]
+    # With a port, or as a numeric host, it ends as it should.
+    is_host = _HOST.fullmatch(early) is not None or early.endswith(":")
+    return "@" not in early and "@" in late and ":" in early and not is_host
+
+
 def redact(url: str) -> str:
     """An address that is fit to be shown.
 
     Hides the user and the password before the host, and the values of keys that are likely to hold
-    a secret (`password=`, `token=`, `X-Amz-Signature=`, …) wherever they stand. In doubt it hides
-    too much. A text without either comes back as it is.
-
-    Args:
-        url: an address, complete or mistyped.
+    a secret (`password=`, `token=`, `X-Amz-Signature=`, …) wherever they stand, also of a mistyped
+    address. In doubt it hides too much.
     """
     scheme, authority, rest = _PARTS.fullmatch(url).groups()  # type: ignore[union-attr]  # matches all
     if not scheme and not re.search(r":.*@", url, re.DOTALL):
@@ -43,7 +53,25 @@ def redact(url: str) -> str:
         rest = _hide_values(rest)
     # An unescaped password may hold '@', '/', '?' and '#', so only the last '@' of all is trusted.
     _, at, shown = f"{authority}{rest}".rpartition("@")
-    return scheme + (f"{HIDDEN}@" if at else "") + _hide_values(shown)
+    return without_logins(scheme + (f"{HIDDEN}@" if at else "") + _hide_values(shown))
+
+
+def ascii_address(url: str) -> str:
+    """The same http address in ASCII, as servers take it: its host by IDNA, the rest by percents.
+
+    Raises:
+        ValueError: it is none: no http or https, no host, a port that is none.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("no http or https address")
+    name = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    login = parts.netloc.rpartition("@")[0]
+    place = f"{quote(login, _LITERAL)}@{name}" if login else name
+    place += "" if port is None else f":{port}"
+    path, query = quote(parts.path, _LITERAL), quote(parts.query, _LITERAL + "?")
+    return urlunsplit((parts.scheme, place, path, query, ""))
 
 
 def _hide_values(text: str) -> str:

@@ -19,12 +19,10 @@ class Source(Protocol):
     Attributes:
         name: fit to be shown: what the person asked for, without credentials.
         kind: `file`, or `stills` where every frame stands alone (a folder of images).
-        fps: announced frames per second; None where unknown. A hint, never a clock.
-        length: number of frames, where known beforehand.
+        fps: announced frames per second, final once it is open; None where unknown.
+        length: announced number of frames, likewise.
         failures: a sentence for everything that was skipped so far, as it was logged.
         damaged: frames of a video that were skipped because of damage.
-
-    `fps` and `length` are final once the source is open; until then they are a guess.
     """
 
     name: str
@@ -35,21 +33,13 @@ class Source(Protocol):
     damaged: int
 
     def __enter__(self) -> Self:
-        """Open the source.
-
-        Raises:
-            SourceError: it cannot be opened.
-        """
+        """Open the source; raises SourceError where it cannot be opened."""
         ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield frames until the source ends.
-
-        Raises:
-            SourceError: reading failed for good.
-        """
+        """Yield frames until the source ends; raises SourceError where reading fails for good."""
         ...
 
 
@@ -62,12 +52,14 @@ class Shot:
         pts_s: the sender's presentation time in seconds, from an arbitrary start; None without.
         image: converts and returns the picture, uint8 [H, W, 3] BGR or as `pixel_format` says.
             Called at most once, by any thread, even after the capture was closed.
+        pixel_aspect: width of a pixel by its height.
     """
 
     arrived_s: float
     pts_s: float | None
     image: Callable[[], Image]
     pixel_format: PixelFormat = "bgr"
+    pixel_aspect: float = 1.0
 
 
 class Capture(Protocol):

@@ -1,18 +1,37 @@
-"""The size that a video file announces of itself, to tell a truncated file from a complete one.
+"""What a file says of itself and FFmpeg does not pass on: its size, and the name of its codec.
 
-The number of frames that a container announces does not tell: a cut without re-encoding (an edit
-list) hides announced frames in an intact mp4, and in Matroska the number is an estimate. The size
-in bytes is exact in MP4/QuickTime (ISO 14496-12), Matroska/WebM (RFC 9559) and AVI (RIFF).
+The size tells a truncated file from a complete one. The announced number of frames does not: an
+edit list hides frames of an intact mp4, and in Matroska it is an estimate. The size is exact in
+MP4/QuickTime (ISO 14496-12), Matroska/WebM (RFC 9559) and AVI (RIFF).
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import BinaryIO
 
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx"}
 _EBML_HEADER, _EBML_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+_LOOKED_AT = 1 << 20  # bytes at each end of a file
+# The codec of a video track: sample description, Matroska's CodecID, stream header of AVI.
+_CODEC = re.compile(
+    rb"hdlr.{8}vide.*?stsd.{12}(\w{4})|\x86[\x80-\xbf](V_[\w/.]+)|strh.{4}vids(\w{4})", re.DOTALL
+)
+
+
+def codec_name(path: Path) -> str | None:
+    """What a file calls the codec of its video; None where that is not found."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_LOOKED_AT)
+            file.seek(max(len(head), path.stat().st_size - _LOOKED_AT))
+            found = _CODEC.search(head) or _CODEC.search(file.read(_LOOKED_AT))
+    except (OSError, ValueError):  # of an address
+        return None
+    return next(name.decode() for name in found.groups() if name) if found else None
 
 
 def announced_size(path: Path) -> int | None:
@@ -24,7 +43,7 @@ def announced_size(path: Path) -> int | None:
                 return _end_of_boxes(file, path.stat().st_size)
             if head[:4] == _EBML_HEADER:
                 return _matroska_size(file)
-            if head[:4] == b"RIFF" and head[8:] == b"AVI ":
+            if head[:4] == b"RIFF" and head[8:] in (b"AVI ", b"WEBP"):
                 return _riff_size(file, path.stat().st_size)
     except (OSError, struct.error, IndexError, OverflowError):  # cut or hostile headers
         pass
@@ -54,10 +73,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
 def _matroska_size(file: BinaryIO) -> int | None:
     """End of the segment; None where the recorder left it open."""
     file.seek(4)
-    header = _ebml_length(file)
-    if header is None:
-        return None
-    file.seek(header, 1)
+    file.seek(_ebml_length(file) or 0, 1)
     if file.read(4) != _EBML_SEGMENT:
         return None
     length = _ebml_length(file)

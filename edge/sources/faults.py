@@ -1,16 +1,16 @@
 """Why a stream failed, as one of the errors of `edge.errors`, with a sentence that says what to do.
 
-FFmpeg gives a number, and a text that holds the address with its password; so only the number is
-used. Which number means what was found against real servers, and some are ambiguous: an RTSP server
-that never answers gives "invalid data", and a host that does not resolve the same "input/output
-error" as a broken connection. The elapsed time and the name service tell those apart.
+FFmpeg's text holds the address with its password, so only its number is used. What it means was
+found against real servers; where it is ambiguous, elapsed time and the name service tell.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from urllib.parse import urlsplit
+from urllib.request import proxy_bypass
 
 from edge.errors import (
     AuthError,
@@ -21,7 +21,7 @@ from edge.errors import (
     SourceError,
     SourceTimeout,
 )
-from edge.sources.address import scheme_of
+from edge.sources.address import redact, scheme_of
 
 
 def _tag(text: bytes) -> int:
@@ -54,7 +54,8 @@ _CAUSES: dict[int, tuple[type[SourceError], str]] = {
     _tag(b"\xf85XX"): (SourceError, "the server failed (5xx, an error of its own)."),
     errno.EPROTONOSUPPORT: (
         SourceError,
-        "the sender does not offer its stream over TCP. Enable RTSP over TCP there.",
+        "the sender does not offer its stream that way. Enable RTSP over TCP there, or use "
+        "--rtsp-transport auto.",
     ),
     errno.ECONNREFUSED: (
         NetworkError,
@@ -75,17 +76,37 @@ _CAUSES: dict[int, tuple[type[SourceError], str]] = {
 def opening_failed(code: int, address: str, name: str) -> SourceError:
     """The error of a stream that could not be opened, though its time was not up.
 
-    Args:
-        code: FFmpeg's error number, positive, as `errno` or a tag.
-        address: with credentials; nothing of it gets into the message but its scheme.
-        name: fit to be shown.
+    Of `address`, which may hold credentials, nothing gets into the message but its scheme.
     """
+    if proxy := _proxy(address):
+        return NetworkError(
+            f"{name}: no answer through the proxy {proxy} that http_proxy names. Check the proxy, "
+            "or leave the host out of it by no_proxy."
+        )
     kind, why = _known(code, address)
     if not why and code == errno.EIO:
         why = _no_connection(address)
     elif not why and code in _UNDECODABLE:
         kind, why = _not_understood(address)
     return kind(f"{name}: {why or _CLOSED}")
+
+
+def _proxy(address: str) -> str | None:
+    """The proxy that FFmpeg takes for an address and that does not listen, without its password."""
+    proxy = os.environ.get("http_proxy", "")
+    if scheme_of(address) not in ("http", "https") or not proxy.startswith("http"):
+        return None
+    try:
+        host = urlsplit(address).hostname or ""
+        parts = urlsplit(proxy)
+        if proxy_bypass(host):
+            return None
+        socket.create_connection((parts.hostname or "", parts.port or 80), 2).close()
+    except OSError:
+        return redact(proxy)
+    except ValueError:  # no port, or no address at all
+        return redact(proxy)
+    return None
 
 
 def reading_failed(code: int, name: str) -> SourceError:
@@ -107,7 +128,9 @@ def no_answer(name: str, limit_s: float) -> SourceTimeout:
 
 def fell_silent(name: str, limit_s: float) -> SourceTimeout:
     """Nothing came from an open stream."""
-    return SourceTimeout(f"{name}: no data for {limit_s:g} s. Check the sender and the network.")
+    return SourceTimeout(
+        f"{name}: no data for {limit_s:g} s. Nothing came: check the sender and the network."
+    )
 
 
 def ended(name: str) -> SourceEnded:

@@ -1,10 +1,8 @@
 """The newest frame of a live source, and when it was captured.
 
-A sender's timestamps tell how far apart its frames were taken, on a clock of its own. The
-difference between arrival and timestamp is the transit time plus an unknown constant; the smallest
-one observed is the fastest transit, and what a frame has beyond it is its age. The fastest transit
-is allowed to rise slowly, so that a sender's clock that runs a little slow does not look like
-frames that get older.
+The difference between arrival and a sender's timestamp is the transit time plus an unknown
+constant; the smallest one observed is the fastest transit, and what a frame has beyond it is its
+age. The fastest transit may rise slowly, as a sender's clock may run a little slow.
 
 Timestamps are trusted as long as they make sense:
 
@@ -47,15 +45,10 @@ class BufferedFrame:
 
 
 class LatestFrameBuffer:
-    """Holds the newest frame only, and counts as in `edge.sources.live.Health`. Not thread-safe.
-
-    `waiting` is that frame; None if it was taken. `clock` places it in time.
-    """
+    """Holds the newest frame only, and counts as in `edge.sources.live.Health`. Not thread-safe."""
 
     def __init__(self, max_age_s: float) -> None:
-        self.received = 0
-        self.skipped = 0
-        self.old = 0
+        self.received, self.skipped, self.old = 0, 0, 0
         self.waiting: BufferedFrame | None = None
         self._max_age_s = max_age_s
         self.clock = StreamClock()

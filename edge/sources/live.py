@@ -1,8 +1,8 @@
 """Live sources: cameras and streams that reconnect whatever happens to them.
 
-Each capture is opened, read and closed on a reader thread of its own, which may block for any
-length of time: `edge.sources.supervisor` decides when it has taken too long; then it is abandoned
-and another one starts. Whoever polls never waits, and gets the newest frame only.
+Each capture has a reader thread of its own, which may block for any length of time:
+`edge.sources.supervisor` decides when it has taken too long; then it is abandoned and another one
+starts. Whoever polls never waits, and gets the newest frame only.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Health:
         failures: of them, those in a row that failed without a frame since.
         reconnects: how often frames came again from a new capture.
         received: frames that arrived.
-        skipped: of them, those replaced by a newer one before they were taken.
+        skipped: of them, those replaced by a newer one before they were taken, and those let go.
         old: of them, those skipped because of their age.
         corrupt: of them, those that could not be converted when they were taken.
         abandoned: threads abandoned now, each in a call that does not return.
@@ -71,9 +71,8 @@ class Health:
 class LiveSource:
     """A camera or stream that is opened again and again; entered once, polled, never waited for.
 
-    One thread polls; all else may be called from any. Its reader threads drive it, and each `poll`
-    and `health`; at `next_poll_s` one of them is due. `now` is the clock on which captures say when
-    a frame arrived. `fps` is announced by the newest capture; None until one is open.
+    One thread polls; all else may be called from any. At `next_poll_s` a `poll` or `health` is due.
+    `now` is the clock of arrivals; `fps` is announced by the newest capture, None until then.
     """
 
     kind: SourceKind = "live"
@@ -129,12 +128,8 @@ class LiveSource:
             self._wakes.append(wake)
 
     def poll(self) -> Frame | Silence | None:
-        """What is new, without waiting for it.
-
-        Returns:
-            The newest frame that was not taken yet, converted here; a silence, when no frame came
-            for as long as `limits` says, again at that interval, and at once where the very first
-            capture fails; None if nothing is new.
+        """What is new: the newest frame not taken yet, converted here; or a silence, due when no
+        frame came for as long as `limits` says, and at once where the very first capture fails.
 
         Raises:
             SourceError: it was given up for good; of the last failure's class.
@@ -144,6 +139,11 @@ class LiveSource:
         if waiting is not None:
             return self._converter.convert(waiting, self._now())
         return self.poll_silence()
+
+    def let_go(self) -> None:
+        """Count the frame that was polled last as skipped: nobody judges it."""
+        with self._lock:
+            self._buffer.skipped += 1
 
     def poll_silence(self) -> Silence | None:
         """As `poll`, but leaves frames where they are."""
@@ -157,8 +157,8 @@ class LiveSource:
         return None if self._left else silence
 
     def _given_up(self) -> PatchwatchError | None:
-        over = self._supervisor.over == "failed" and not self.waiting
-        return self._supervisor.failure if over and not self._left else None
+        over = self._supervisor.over == "failed" and not (self.waiting or self._left)
+        return self._supervisor.failure if over else None
 
     def next_poll_s(self) -> float:
         """When `poll` must be called though nothing woke, on the given clock; inf: never."""
@@ -218,7 +218,9 @@ class LiveSource:
             before = self._news()
             now_s = self._now()
             answer = event(now_s)
-            self._advance(now_s)
+            number = None if self._left else self._supervisor.advance(now_s)
+            if number is not None:
+                self._start_reader(number, now_s)
             notes = self._supervisor.take_notes()
             new = any(b and not a for a, b in zip(before, self._news(), strict=True))
             wakes = tuple(self._wakes) if new else ()
@@ -227,13 +229,6 @@ class LiveSource:
         for wake in wakes:
             wake()
         return answer
-
-    def _advance(self, now_s: float) -> None:
-        if self._left:
-            return
-        number = self._supervisor.advance(now_s)
-        if number is not None:
-            self._start_reader(number, now_s)
 
     def _start_reader(self, number: int, now_s: float) -> None:
         # A daemon: a call that never returns must not keep the process alive.
@@ -251,23 +246,18 @@ class LiveSource:
 
     def _read(self, number: int) -> None:
         """The life of a reader thread."""
+        capture = None
         try:
             capture = self._open_capture()
-        except Exception as error:
-            self._fail(number, error)
-        else:
-            self._read_all(number, capture)
-            capture.close()
-        self._act(lambda _: self._supervisor.released(number))
-
-    def _read_all(self, number: int, capture: Capture) -> None:
-        try:
-            going = self._act(lambda now_s: self._opened(number, capture, now_s))
+            going = self._act(partial(self._opened, number, capture))
             while going:
                 # No name is given to the shot, which would hold it while the next is waited for.
                 going = self._act(partial(self._arrived, number, capture.read()))
         except Exception as error:
             self._fail(number, error)
+        if capture is not None:
+            capture.close()
+        self._act(lambda _: self._supervisor.released(number))
 
     def _opened(self, number: int, capture: Capture, now_s: float) -> bool:
         if self._left or not self._supervisor.opened(number, now_s):
@@ -299,9 +289,7 @@ class _Converter:
     """Converts frames as they are taken; logs changes of their size, counts corrupt ones."""
 
     def __init__(self, name: str, patience_s: float) -> None:
-        self.corrupt = 0
-        self._name = name
-        self._patience_s = patience_s
+        self.corrupt, self._name, self._patience_s = 0, name, patience_s
         self._size_hw: tuple[int, int] | None = None
         self._blind_since_s: float | None = None
 
@@ -313,7 +301,13 @@ class _Converter:
         except Exception as error:
             return self._count_corrupt(error, now_s)
         frame = Frame(
-            image, waiting.index, waiting.captured_at, self._name, waiting.pts_s, shot.pixel_format
+            image,
+            waiting.index,
+            waiting.captured_at,
+            self._name,
+            waiting.pts_s,
+            shot.pixel_format,
+            shot.pixel_aspect,
         )
         self._blind_since_s = None
         before, self._size_hw = self._size_hw, frame.size_hw
@@ -326,7 +320,7 @@ class _Converter:
         why = f"a frame cannot be converted ({type(error).__name__})"
         if isinstance(error, SourceError):
             why = str(error).rstrip(".")
-        text = why if why.startswith(self._name) else f"{self._name}: {why}"
+        text = f"{self._name}: {why}"
         self.corrupt += 1
         if self.corrupt == 1:
             log.warning("%s; further ones are not logged", text)

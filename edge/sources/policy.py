@@ -1,9 +1,11 @@
-"""Settings of live sources: time limits, reconnecting, the mode of a camera."""
+"""Settings of sources: time limits, reconnecting, the mode of a camera, parts of a recording."""
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,6 +13,8 @@ from edge.schema import Flag, Strict
 from edge.types import PixelFormat
 
 QUICK_TRIES, MEDIUM_TRIES = 5, 10
+DEVICE = re.compile(r"/dev/video(\d+)")
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)?\s*-\s*(\d+(?:\.\d+)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,9 @@ class ReconnectPolicy(Strict):
     jitter: float = Field(default=0.1, ge=0, le=1, description="Share by which a wait varies.")
 
     def wait_s(self, failures: int, random: float, locked_out: bool = False) -> float:
-        """Seconds before the next try.
+        """Seconds before the next try, after so many that failed in a row (from 1).
 
-        Args:
-            failures: tries that failed in a row, from 1.
-            random: drawn evenly from 0..1.
-            locked_out: whether the credentials were refused.
+        `random` is drawn evenly from 0..1; `locked_out` says that the credentials were refused.
         """
         if locked_out or failures > MEDIUM_TRIES:
             base = self.slow_s
@@ -68,13 +69,9 @@ class ReconnectPolicy(Strict):
 
 @dataclass(frozen=True, slots=True)
 class CameraMode:
-    """What is requested from a camera; None leaves the choice to it.
+    """What is requested from a camera; None leaves the choice to it. A width only with a height.
 
-    Attributes:
-        width: in pixels; with `height`.
-        height: in pixels; with `width`.
-        fps: frames per second.
-        pixel_format: of a CSI camera's frames; others give BGR.
+    Only a CSI camera gives another `pixel_format` than BGR.
     """
 
     width: int | None = None
@@ -83,5 +80,44 @@ class CameraMode:
     pixel_format: PixelFormat = "bgr"
 
 
+RtspTransport = Literal["auto", "tcp", "udp"]
+"""How RTSP sends its packets: `auto` takes TCP, which loses none, and UDP where TCP is refused."""
+
+CSI_HW = (720, 1280)
+"""Height and width of a CSI camera's frames where none are requested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which frames of a recording are wanted: every Nth, from `begin_s` up to before `end_s`."""
+
+    every: int = 1
+    begin_s: float = 0.0
+    end_s: float = math.inf
+
+    @classmethod
+    def parse(cls, every: int, seconds: str | None) -> Selection:
+        """From `A-B` in seconds, where either end may be left out.
+
+        Raises:
+            ValueError: anything else; says what was expected.
+        """
+        match = _SECONDS.fullmatch(seconds or "-")
+        begin_s, end_s = (float(match[1] or 0), float(match[2] or math.inf)) if match else (1, 0)
+        if begin_s >= end_s:
+            raise ValueError(
+                f"expected A-B in seconds, such as 90-120, or 90- to the end, found {seconds!r}."
+            )
+        return cls(every, begin_s, end_s)
+
+    def count(self, length: int | None, fps: float | None) -> int | None:
+        """How many frames of a recording those are; None where that is not known."""
+        if length is None or (self != Selection(self.every) and not fps):
+            return None
+        begin, end = (self.begin_s * fps, self.end_s * fps) if fps else (0, math.inf)
+        return max(0, math.ceil((min(length, end) - begin) / self.every))
+
+
 # Immutable, so fit to be shared as defaults of arguments.
 DEFAULT_LIMITS, DEFAULT_RECONNECT, DEFAULT_MODE = Limits(), ReconnectPolicy(), CameraMode()
+ALL_FRAMES = Selection()

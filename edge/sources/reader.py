@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
 
 from typing_extensions import Self
 
@@ -25,13 +24,8 @@ Feed = tuple[Iterator[Frame], Callable[[], None]]
 class RecordedSource:
     """A source whose frames come from a feed; may be entered again after its end.
 
-    Args:
-        name: fit to be shown.
-        kind: as in `Source`.
-        open_feed: opens the file; may block, set `fps` and `length`, and raise SourceError. As the
-            feed it is used on the reader thread only.
-        open_timeout_s: give up opening after it; None for no limit.
-        ahead: frames read ahead of the consumer.
+    `open_feed` may block, set `fps` and `length` and raise SourceError; it and its feed are used on
+    the reader thread only. So many frames are read `ahead` of the consumer.
     """
 
     def __init__(
@@ -43,15 +37,12 @@ class RecordedSource:
         open_timeout_s: float | None = None,
         ahead: int = 2,
     ) -> None:
-        self.name = name
-        self.kind: SourceKind = kind
+        self.name, self.kind = name, kind
         self.fps: float | None = None
         self.length: int | None = None
         self.failures: list[str] = []
         self.damaged = 0
-        self._open_feed = open_feed
-        self._open_timeout_s = open_timeout_s
-        self._ahead = ahead
+        self._open_feed, self._ahead, self._open_timeout_s = open_feed, ahead, open_timeout_s
         self._reader: _Reader | None = None
 
     def __enter__(self) -> Self:
@@ -67,7 +58,7 @@ class RecordedSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop reading. A thread in a call that does not return closes its feed if it ever does."""
+        """Stop reading; a thread in a call that does not return closes its feed if it ever does."""
         if self._reader is not None:
             self._reader.stop()
             self._reader.join(_JOIN_S)
@@ -86,7 +77,9 @@ class _Reader(threading.Thread):
         super().__init__(name="patchwatch-source", daemon=True)
         self.opened: Future[None] = Future()
         self._open_feed = open_feed
-        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(ahead)
+        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue()
+        # Waited for before a frame is read: one that waits for room would be one more in memory.
+        self._room = threading.Semaphore(ahead)
         self._stopped = False
         self.start()
 
@@ -100,13 +93,18 @@ class _Reader(threading.Thread):
         self.opened.set_result(None)
         end: BaseException | None = None
         try:
-            while not self._stopped and (frame := next(frames, None)) is not None:
+            while self._finds_room() and (frame := next(frames, None)) is not None:
                 self._queue.put(frame)
+                del frame  # or it would stay until the next one is there
         except BaseException as error:
             end = error
         finally:
             close()
         self._queue.put(end)
+
+    def _finds_room(self) -> bool:
+        self._room.acquire()
+        return not self._stopped
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames until the feed ends; then raise what ended it, if it was an error."""
@@ -116,11 +114,12 @@ class _Reader(threading.Thread):
                 raise item
             if item is None:
                 return
+            self._room.release()
             yield item
 
     def stop(self) -> None:
-        """Read no more, and make room for what the thread still puts."""
+        """Read no more."""
         self._stopped = True
-        with suppress(queue.Empty):
-            while True:
-                self._queue.get_nowait()
+        self._room.release()
+        while not self._queue.empty():
+            self._queue.get_nowait()

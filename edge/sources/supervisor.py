@@ -8,9 +8,8 @@
               failed ◄────────────────────┘     retries exhausted
     ended       from any of the first row: a recording came to its end
 
-No thread, no sleep, no clock: events and the time are arguments, what is to be done is the result.
-An *attempt* is one capture, from the call that opens it until it was closed; its number tells its
-events from those of an abandoned one.
+No thread, no clock: events and the time are arguments. An *attempt* is one capture, from the call
+that opens it until it was closed; its number tells its events from those of an abandoned one.
 """
 
 from __future__ import annotations
@@ -25,15 +24,12 @@ from typing import Literal
 from edge.errors import AuthError, PatchwatchError, SourceError, SourceFault, SourceTimeout
 from edge.sources.faults import fell_silent, no_answer
 from edge.sources.policy import Limits, ReconnectPolicy
+from edge.words import counted
 
 SignalState = Literal["opening", "streaming", "stalled", "waiting", "stuck", "ended", "failed"]
 
-MOST_ABANDONED = 3
-"""Threads that one source abandons at most. Each holds a socket or a device, and a call that never
-returned three times will not return the fourth time either."""
-
+MOST_ABANDONED = 3  # threads of one source, each of which holds a socket or a device
 STEADY_S = 60.0  # after running for this long a source has recovered: its next failure is news
-
 _EACH, _EVERY = 5, 10
 
 
@@ -76,21 +72,15 @@ class Supervisor:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.failure: PatchwatchError | None = None
-        self.opens = 0
-        self.failures = 0
-        self.reconnects = 0
+        self.opens, self.failures, self.reconnects = 0, 0, 0
         self.over: Literal["ended", "failed"] | None = None
         self.silent = False
-        self._name = name
-        self._limits = limits
-        self._retry = retry
-        self._draw = draw
+        self._name, self._limits, self._retry, self._draw = name, limits, retry, draw
         self._attempt: _Attempt | None = None
         self._abandoned: set[int] = set()
         self._open_at_s: float | None = None
         self._silent_at_s = math.inf
-        self._stalled = False
-        self._stuck = False
+        self._stalled, self._stuck = False, False
         self._frame_s: float | None = None
         self._log = _TroubleLog(name)
 
@@ -145,11 +135,7 @@ class Supervisor:
         return max(0.0, self._open_at_s - now_s)
 
     def advance(self, now_s: float) -> int | None:
-        """Let time pass. May be called at any time, and must be at `next_s`.
-
-        Returns:
-            The number of the attempt to start now; None for none.
-        """
+        """Let time pass, at any time and at `next_s`; the number of an attempt to start now."""
         if self.over is not None:
             return None
         if self._attempt is not None and now_s >= self._attempt.until_s:
@@ -170,10 +156,7 @@ class Supervisor:
         return self._current(number, "read") is not None
 
     def frame(self, number: int, now_s: float, fresh: bool = True) -> bool:
-        """A frame came; whether to go on reading, as in `opened`.
-
-        One that is not `fresh` was too old to be used: a sign of life, and no signal.
-        """
+        """A frame came; whether to go on. One not `fresh` is a sign of life, and no signal."""
         attempt = self._current(number, "read")
         if attempt is None:
             return False
@@ -189,10 +172,7 @@ class Supervisor:
         return True
 
     def failed(self, number: int, error: PatchwatchError, now_s: float) -> None:
-        """Opening or reading failed, and the capture is being closed.
-
-        What is not a SourceError, such as a missing library, ends the source.
-        """
+        """Opening or reading failed; what is no SourceError (a missing library) ends it."""
         attempt = self._current(number, "open", "read")
         if attempt is not None:
             self._expect(attempt, "close", 0.0, now_s)
@@ -268,7 +248,7 @@ class Supervisor:
             self.over, self.silent = "failed", False
         elif most is not None and self.failures > most:
             if most:
-                times = "1 retry" if most == 1 else f"{most} retries"
+                times = counted(most, "retry", "retries")
                 self.failure = type(error)(f"{error} Given up after {times}.")
             self.over, self.silent = "failed", False
         else:
@@ -293,22 +273,14 @@ class Supervisor:
 
 
 class _TroubleLog:
-    """What is logged of one source: each change once, and little of a long or endless trouble.
-
-    Of failures and stalls the first five are logged, then each tenth, and any of a new kind; the
-    count starts over after the source ran for a minute.
-    """
+    """Logs each change once; of failures and stalls the first five, each tenth and any new kind."""
 
     def __init__(self, name: str) -> None:
         self.notes: list[tuple[int, str]] = []
-        self._name = name
-        self._troubles = 0
+        self._name, self._troubles = name, 0
         self._logged: set[SourceFault] = set()
-        self._ever = False  # a frame came
-        self._lost = False  # since the last frame
-        self._down = False  # and that was logged
-        self._up_since_s = 0.0
-        self.last_s = 0.0  # when a frame came, or the source was started
+        self._ever, self._lost, self._down = False, False, False  # framed; lost since; logged
+        self._up_since_s = self.last_s = 0.0  # when a frame came, or the source was started
 
     def signal(self, now_s: float) -> None:
         """A frame came."""

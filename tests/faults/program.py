@@ -22,7 +22,7 @@ Found = Callable[[Row], bool]
 T = TypeVar("T")
 
 POLL_S = 0.02
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 """How long anything is waited for that must happen; far more than it takes."""
 
 

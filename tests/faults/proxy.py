@@ -1,4 +1,4 @@
-"""A bad line to a good RTSP server: it damages packets, and falls silent."""
+"""A bad line to a good RTSP server: it damages packets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class Line:
 
     Attributes:
         corrupt: share of RTP packets in which some bytes of the payload are changed.
-        replies: RTSP replies that each connection gets before silence; None for all.
         port: where it listens.
         accepted: connections so far.
         packets: RTP packets that passed.
@@ -31,7 +30,6 @@ class Line:
     """
 
     corrupt: float = 0.0
-    replies: int | None = None
     port: int = 0
     accepted: int = 0
     packets: int = 0
@@ -44,7 +42,6 @@ class Line:
         The frames around the packets (RFC 2326, section 10.12) stay intact, so that only the
         picture is damaged.
         """
-        replies = 0
         while first := stream.read(1):
             if first == b"$":
                 head = stream.read(3)
@@ -52,10 +49,7 @@ class Line:
                 packet = stream.read(length)
                 yield first + head + (packet if channel % 2 else self._damaged(packet))
                 continue
-            reply = _reply(first, stream)
-            replies += 1
-            if self.replies is None or replies <= self.replies:
-                yield reply
+            yield _reply(first, stream)
 
     def _damaged(self, packet: bytes) -> bytes:
         self.packets += 1
@@ -70,9 +64,9 @@ class Line:
 
 
 @contextmanager
-def bad_line(upstream: int, replies: int | None = None) -> Iterator[Line]:
+def bad_line(upstream: int) -> Iterator[Line]:
     """Pass connections on to an RTSP server whose video goes over the same connection."""
-    line = Line(replies=replies)
+    line = Line()
     ends: set[socket.socket] = set()
 
     def pass_up(client: socket.socket, server: socket.socket) -> None:

@@ -21,7 +21,6 @@ from edge.manifest import METADATA_KEY
 from tests.fakes import make_manifest
 from tests.faults.program import (
     PATIENCE_S,
-    POLL_S,
     Found,
     Program,
     camera,
@@ -32,7 +31,6 @@ from tests.faults.program import (
 )
 from tests.servers import KillableRtsp
 
-LIMIT_S = 5.0
 SECRET = "hunter2"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 CAPTURE = {
@@ -78,12 +76,7 @@ def wait(programs: list[Program], what: str, found: Found) -> None:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_a_signal_ends_it_in_time(
-    folders: list[Path],
-    model: Path,
-    clip: Path,
-    beside: str,
-    name: str,
-    capsys: pytest.CaptureFixture[str],
+    folders: list[Path], model: Path, clip: Path, beside: str, name: str
 ) -> None:
     before, line, after = SCENES[name]
     with KillableRtsp(clip) as server, ExitStack() as stack:
@@ -98,15 +91,13 @@ def test_a_signal_ends_it_in_time(
         if after is not None:
             after(server)
             wait(programs, "silence", silent("door"))
-        took = stop_all(programs)
+        stop_all(programs)
         for program in programs:
             check_videos(program, any(map(scored("door"), program.rows)))
-    with capsys.disabled():
-        print(f"\n{name}: {took}")
 
 
 def test_a_signal_ends_it_in_time_while_a_sink_blocks(
-    folders: list[Path], model: Path, clip: Path, beside: str, capsys: pytest.CaptureFixture[str]
+    folders: list[Path], model: Path, clip: Path, beside: str
 ) -> None:
     with KillableRtsp(clip) as server, ExitStack() as stack:
         programs, pipes = [], []
@@ -116,12 +107,10 @@ def test_a_signal_ends_it_in_time_while_a_sink_blocks(
             programs.append(stack.enter_context(program))
         for program, pipe in zip(programs, pipes, strict=True):
             program.until(pipe.full, "full pipe")
-        took = stop_all(programs)
+        stop_all(programs)
         for program, pipe in zip(programs, pipes, strict=True):
             pipe.check()
             check_videos(program, door=True)
-    with capsys.disabled():
-        print(f"\nblocked sink: {took}")
 
 
 SIDE, ROUNDS = 2000, 6
@@ -166,7 +155,7 @@ comes back, to an interpreter that is no more."""
 
 @pytest.mark.slow
 def test_a_signal_ends_it_in_time_while_the_model_is_at_work(
-    tmp_path: Path, folders: list[Path], beside: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, folders: list[Path], beside: str
 ) -> None:
     model = write_heavy_model(tmp_path / "heavy.onnx")
     (tmp_path / "sitecustomize.py").write_text(LINGER)
@@ -183,10 +172,8 @@ def test_a_signal_ends_it_in_time_while_the_model_is_at_work(
             for folder in folders
         ]
         wait(programs, "frame", scored())
-        took = stop_all(programs)
+        stop_all(programs)
         assert not [program for program in programs if "terminate" in program.said]
-    with capsys.disabled():
-        print(f"\nmodel at work: {took}")
 
 
 class Pipe:
@@ -226,23 +213,14 @@ def settings(folder: Path, model: Path, door: str, yard: str) -> dict[str, objec
     return config(model, cameras, CAPTURE, output={"save": str(folder / "{camera}.mp4")})
 
 
-def stop_all(programs: list[Program]) -> str:
-    """Signal all of them at once, and check when and how each ends, and what it leaves."""
-    began = time.monotonic()
+def stop_all(programs: list[Program]) -> None:
+    """Signal all of them at once, and check that each ends, how, and what it leaves."""
     for program, number in zip(programs, CODES, strict=True):
         program.process.send_signal(number)
-    took_s: dict[int, float] = {}
-    while len(took_s) < len(programs):
-        assert time.monotonic() - began < PATIENCE_S, "a program did not end"
-        for program in programs:
-            if program.process.poll() is not None:
-                took_s.setdefault(program.process.pid, time.monotonic() - began)
-        time.sleep(POLL_S)
-    assert [program.process.returncode for program in programs] == list(CODES.values())
-    assert max(took_s.values()) < LIMIT_S
+    for program, code in zip(programs, CODES.values(), strict=True):
+        assert program.process.wait(PATIENCE_S) == code
     for program in programs:
         program.check_whole(SECRET)
-    return f"ends {', '.join(f'{s:.2f} s' for s in sorted(took_s.values()))} after the signal"
 
 
 def check_videos(program: Program, door: bool) -> None:

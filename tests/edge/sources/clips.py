@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from edge.types import Image
-from tests.fakes import grey, wait_for
+from tests.fakes import barred, wait_for
 
 FPS = 30
 DARKEST, STEP, SHADES = 30, 4, 50
@@ -74,7 +74,7 @@ def write_clip(
     faststart: bool = False,
     gaps: Sequence[int] | None = None,
 ) -> Path:
-    """Write H.264 whose frame i is flat grey `level(i)`, with noise that keeps it from being tiny.
+    """Write H.264 whose frame i is `level(i)` in bars, with noise that keeps it from being tiny.
 
     With `faststart` the index comes before the pictures (mp4); `gaps` are the frame numbers of a
     clip at 30 per second that are shown.
@@ -93,7 +93,7 @@ def flat_clip(
     fps: float = 25,
 ) -> Path:
     """Write an mp4 of one grey, `s` seconds long, with a keyframe in each fifth of a second."""
-    pictures = [grey(shade, size_wh[1], size_wh[0])] * round(s * fps)
+    pictures = [barred(shade, size_wh[1], size_wh[0])] * round(s * fps)
     coding = {"g": str(max(1, round(fps / 5))), "preset": "ultrafast", "tune": "zerolatency"}
     return encode(path, pictures, fps=fps, coding=coding)
 
@@ -110,10 +110,11 @@ def number(image: Image) -> int:
 
 
 def numbered_image(index: int, size_wh: tuple[int, int] = (96, 64)) -> Image:
-    """Frame `index` of a clip, flat grey with noise."""
+    """Frame `index` of a clip, grey bars with noise."""
     noise = np.random.default_rng(index).integers(-8, 9, (size_wh[1], size_wh[0], 1))
     noise = noise - round(float(noise.mean()))
-    return np.repeat((level(index) + noise).clip(0, 255), 3, axis=2).astype(np.uint8)
+    bars = barred(level(index), size_wh[1], size_wh[0])
+    return (bars + noise).clip(0, 255).astype(np.uint8)
 
 
 def numbered(index: int, size_wh: tuple[int, int] = (96, 64)) -> av.VideoFrame:
@@ -131,7 +132,7 @@ def jpeg(index: int, size_wh: tuple[int, int] = (64, 48)) -> bytes:
 def flat_jpeg(shade: int, size_wh: tuple[int, int] = (160, 120)) -> bytes:
     """A JPEG picture of one grey."""
     buffer = io.BytesIO()
-    PillowImage.fromarray(grey(shade, size_wh[1], size_wh[0])).save(buffer, "JPEG", quality=95)
+    PillowImage.fromarray(barred(shade, size_wh[1], size_wh[0])).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
 
 

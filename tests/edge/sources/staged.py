@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import socket
 import threading
 import time
@@ -12,7 +14,7 @@ from typing import Literal
 
 import av
 
-from benchmarks.rtsp_sender import SDP, RtpSender, converse, split_units
+from benchmarks.rtsp_sender import SDP, RtpSender, answer, converse, read_headers, split_units
 from tests.edge.sources.clips import FPS, PROMPT, numbered
 from tests.servers import tcp_server
 
@@ -66,19 +68,10 @@ def staged(
     sdp: str = SDP,
     requested: list[str] | None = None,
 ) -> Iterator[str]:
-    """Serve RTSP over TCP up to a stage, then keep the connections open and be silent.
+    """Serve RTSP over TCP up to a stage, then be silent, or do `then` with the connection.
 
-    Args:
-        until: the last request that is answered; with "pictures" they are sent after PLAY.
-        pictures: sent at once.
-        then: what to do with the connection instead of being silent.
-        delay_s: before each answer.
-        refuse: a method, and the status line that it is answered with.
-        sdp: what the streams are said to be.
-        requested: gets the methods that were asked for.
-
-    Yields:
-        The address.
+    With "pictures" they are sent at once after PLAY. `refuse` is a method, and the status line that
+    it is answered with; `requested` gets the methods that were asked for. Yields the address.
     """
     stopped = threading.Event()
     last = "PLAY" if until == "pictures" else until
@@ -106,3 +99,54 @@ def send_pictures(client: socket.socket, pictures: Sequence[Picture], gap_s: flo
     for time_s, units in pictures:
         time.sleep(gap_s)
         sender.send(client, units, time_s)
+
+
+@contextmanager
+def over_udp(pictures: Sequence[Picture], fps: float = FPS) -> Iterator[tuple[str, list[str]]]:
+    """Serve RTSP that sends its pictures over UDP alone, again and again.
+
+    Yields the address, and what clients asked to be sent over.
+    """
+    asked: list[str] = []
+
+    def talk(client: socket.socket) -> None:
+        place = None
+        with (
+            client.makefile("rb") as requests,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        ):
+            sender.bind(("127.0.0.1", 0))
+            for line in requests:
+                method, headers = line.split(b" ")[0].decode(), read_headers(requests)
+                wanted = headers.get("transport", "")
+                asked.extend(re.findall("TCP|UDP", wanted))
+                ports = re.search(r"client_port=(\d+)-(\d+)", wanted)
+                if method == "SETUP" and ports is not None:
+                    place = "127.0.0.1", int(ports[1])
+                    own = sender.getsockname()[1]
+                    reply = (
+                        f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\nSession: 1;timeout=60\r\n"
+                        f"Transport: {wanted};server_port={own}-{own + 1}\r\n\r\n"
+                    )
+                else:
+                    refused = "461 Unsupported Transport" if method == "SETUP" else None
+                    reply = answer(method, headers, SDP, refused)
+                client.sendall(reply.encode())
+                if method == "PLAY" and place is not None:
+                    for packet in _packets(pictures, fps, stopped):
+                        sender.sendto(packet, place)
+
+    stopped = threading.Event()
+    with tcp_server(talk) as port:
+        try:
+            yield f"rtsp://127.0.0.1:{port}/udp", asked
+        finally:
+            stopped.set()
+
+
+def _packets(pictures: Sequence[Picture], fps: float, stopped: threading.Event) -> Iterator[bytes]:
+    rtp = RtpSender()
+    for number in itertools.count():
+        if stopped.wait(1 / fps):
+            return
+        yield from rtp.packets(pictures[number % len(pictures)][1], 1 + number / fps)

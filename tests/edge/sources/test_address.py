@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.sources import redact
-from edge.sources.address import scheme_of
+from edge.errors import AuthError
+from edge.sources import open_source, redact
+from edge.sources.address import is_split_early
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,23 @@ def test_no_part_of_a_secret_in_the_query_survives(password: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "scheme"),
-    [("RTSP://x", "rtsp"), ("https://x", "https"), ("a/b.mp4", None), ("C:/a", None), ("0", None)],
+    ("url", "split"),
+    [
+        ("rtsp://joe:se#cret@cam/stream", True),
+        ("http://joe:se/cret@cam:8080/film.mp4", True),
+        ("http://joe:se?cret@cam", True),
+        ("http://joe:secret@cam/a@b", False),
+        ("http://cam:8080/joe@home", False),
+        ("http://cam/joe:x@home", False),
+        ("rtsp://[::1]/joe@home", False),
+        ("http://cam:/joe@home", False),
+    ],
 )
-def test_scheme(text: str, scheme: str | None) -> None:
-    assert scheme_of(text) == scheme
+def test_a_mark_that_ends_the_password_early_is_found(url: str, split: bool) -> None:
+    assert is_split_early(url) is split
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.mp4", "stream"])
+def test_it_is_said_before_anything_is_asked(name: str) -> None:
+    with pytest.raises(AuthError, match=r"^http://\*\*\*@127\.0\.0\.1:9/.*%23"):
+        open_source(f"http://joe:se#cret@127.0.0.1:9/{name}")

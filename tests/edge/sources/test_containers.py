@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.errors import CodecError
+from edge.sources import open_recording
 from edge.sources.containers import announced_size, is_cut
 from tests.edge.sources.clips import cut, write_clip
 
@@ -40,10 +42,6 @@ def test_other_files_say_nothing(tmp_path: Path, content: bytes) -> None:
     assert announced_size(path) is None
 
 
-def test_a_missing_file_says_nothing(tmp_path: Path) -> None:
-    assert announced_size(tmp_path / "none") is None
-
-
 @given(noise=st.binary(max_size=40), at=st.integers(0, 800))
 def test_no_bytes_break_it(tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int) -> None:
     folder = tmp_path_factory.getbasetemp()
@@ -53,3 +51,21 @@ def test_no_bytes_break_it(tmp_path_factory: pytest.TempPathFactory, noise: byte
     data = (folder / "sound.mp4").read_bytes()
     path.write_bytes(data[:at] + noise + data[at + len(noise) :])
     is_cut(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "unknown"),
+    [
+        ("a.mp4", b"avc1", b"zq7x"),
+        ("a.mov", b"avc1", b"zq7x"),
+        ("a.mkv", b"V_MPEG4/ISO/AVC", b"V_ZQ7X4/ISO/AVC"),
+        ("a.avi", b"H264", b"ZQ7X"),
+    ],
+)
+def test_a_codec_that_nobody_knows_is_named(
+    tmp_path: Path, name: str, known: bytes, unknown: bytes
+) -> None:
+    path = write_clip(tmp_path / name, 20)
+    path.write_bytes(path.read_bytes().replace(known, unknown))
+    with pytest.raises(CodecError, match=unknown.decode()), open_recording(path) as source:
+        list(source)

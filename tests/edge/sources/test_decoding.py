@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,13 @@ from av.video.stream import VideoStream
 
 from edge.errors import CodecError
 from edge.sources import open_recording
+from edge.sources.streams import ClipCapture
 from edge.types import Image
-from tests.edge.sources.clips import FPS, encode, number, numbered
+from patchwatch import main
+from tests.edge.sources.clips import FPS, encode, number, numbered, numbered_image
 from tests.edge.sources.staged import coded, hurt
+from tests.fakes import grey
+from tests.onnx_files import write_model
 
 
 def write(
@@ -183,6 +187,83 @@ def test_av1_whose_frames_are_lost_without_a_word(tmp_path: Path) -> None:
     assert not {13, 14} & set(found), "the lost one, and what was predicted from it"
 
 
+def changed(source: Path, path: Path, change: Callable[[int, bytes], bytes]) -> Path:
+    """A copy of a film whose coded pictures are changed, each given by its place."""
+    with av.open(str(source)) as film, av.open(str(path), "w") as container:
+        track = container.add_stream_from_template(film.streams.video[0])
+        for place, packet in enumerate(packet for packet in film.demux(video=0) if packet.size):
+            new = av.Packet(change(place, bytes(packet)))
+            new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+            new.is_keyframe, new.stream = packet.is_keyframe, track
+            container.mux(new)
+    return path
+
+
+def hevc(path: Path) -> Path:
+    pictures = (numbered_image(index, (352, 288)) for index in range(30))
+    options = "log-level=none:keyint=10:min-keyint=10:bframes=0"
+    return encode(path, pictures, codec="libx265", coding={"crf": "30", "x265-params": options})
+
+
+def motion_jpeg(path: Path) -> Path:
+    pictures = (numbered_image(index) for index in range(12))
+    return encode(path, pictures, codec="mjpeg", pixels="yuvj420p", coding={"qscale": "3"})
+
+
+def emptied(data: bytes) -> bytes:
+    """As after a bad block of a disk."""
+    return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+
+
+def numbers_in(path: Path) -> tuple[list[int], int]:
+    with open_recording(path) as source:
+        found = [number(frame.image) for frame in source]
+    return found, source.damaged
+
+
+def test_hevc_that_its_decoder_would_conceal(tmp_path: Path) -> None:
+    whole, told = hevc(tmp_path / "whole.mkv"), 0
+    for hurt_at in range(11, 19):
+
+        def empty(place: int, data: bytes, at: int = hurt_at) -> bytes:
+            return emptied(data) if place == at else data
+
+        found, skipped = numbers_in(changed(whole, tmp_path / "hurt.mkv", empty))
+        assert len(found) + skipped == 30
+        told += found == [*range(hurt_at), *range(20, 30)]
+    assert told >= 5, "what is decoded without a word is no error to the decoder"
+
+
+def test_hevc_whose_first_picture_is_damaged(tmp_path: Path) -> None:
+    def empty(place: int, data: bytes) -> bytes:
+        return data if place else emptied(data)
+
+    film = changed(hevc(tmp_path / "whole.mkv"), tmp_path / "hurt.mkv", empty)
+    assert numbers_in(film)[0] == list(range(10, 30)), "nothing that is predicted from it"
+
+
+def test_a_damaged_picture_of_motion_jpeg(tmp_path: Path) -> None:
+    def flip(place: int, data: bytes) -> bytes:
+        half = len(data) // 2
+        hurt = bytes(byte ^ 0x5A for byte in data[half : half + 60])
+        return data[:half] + hurt + data[half + 60 :] if place == 7 else data
+
+    film = changed(motion_jpeg(tmp_path / "whole.avi"), tmp_path / "hurt.avi", flip)
+    assert numbers_in(film) == ([*range(7), *range(8, 12)], 1)
+
+
+_CUT_SEI = b"\x4e\x01\x89\x40\x01\x02"
+"""A message beside the picture that is shorter than it says: mastering display, of 64 bytes."""
+
+
+def test_what_a_strict_decoder_refuses_throughout_is_odd_and_not_damaged(tmp_path: Path) -> None:
+    def with_message(place: int, data: bytes) -> bytes:
+        return len(_CUT_SEI).to_bytes(4, "big") + _CUT_SEI + data
+
+    film = changed(hevc(tmp_path / "whole.mkv"), tmp_path / "odd.mkv", with_message)
+    assert numbers_in(film) == (list(range(30)), 0)
+
+
 def _with_two_films(path: Path, cover: bool) -> Path:
     with av.open(str(path), "w") as container:
         short: Any = container.add_stream("mjpeg" if cover else "libx264", rate=FPS)
@@ -214,3 +295,63 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         container.mux([*audio.encode(sound), *audio.encode()])
     with pytest.raises(CodecError, match="no video track"), open_recording(path):
         pass
+
+
+def combed(image: Image) -> float:
+    """How much neighbouring rows differ."""
+    return float(np.abs(np.diff(image.astype(int), axis=0)).mean())
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_interlaced_frames_are_joined_of_their_fields_and_it_is_said(
+    tmp_path: Path, live: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"tff{live}.mkv"
+    bars = [np.full((96, 128, 3), 30, np.uint8) for _ in range(40)]
+    for index, bar in enumerate(bars):  # moves to the right, fifty times a second
+        bar[:, 4 + 2 * index : 24 + 2 * index] = 220
+    woven = [first.copy() for first in bars[::2]]
+    for frame, second in zip(woven, bars[1::2], strict=True):
+        frame[1::2] = second[1::2]
+    encode(path, woven, fps=25, coding={"crf": "5", "x264-params": "tff=1"})
+    if live:
+        capture = ClipCapture(path, str(path), loop=False, sleep=lambda _: None)
+        shots = list(iter(capture.read, None))
+        shown, indices = [shot.image() for shot in shots], list(range(20))
+        assert [shot.pts_s for shot in shots] == pytest.approx([i / 25 for i in range(20)])
+    else:
+        with open_recording(path) as source:
+            frames = list(source)
+        shown, indices = [frame.image for frame in frames], [frame.index for frame in frames]
+        assert [frame.pts for frame in frames] == pytest.approx([i / 25 for i in range(20)])
+    assert len(shown) == 20 and indices == list(range(20))
+    # The fields of a frame lie two pixels apart.
+    assert max(combed(image) for image in shown[1:-1]) < 0.3 * combed(woven[5])
+    nearest = [np.argmin([cv2.absdiff(image, bar).mean() for bar in bars[::2]]) for image in shown]
+    assert nearest == list(range(20))
+    assert caplog.messages == [f"{path}: interlaced; its fields are joined to frames (bwdif)"]
+
+
+@pytest.mark.parametrize("rotated", [0, 90])
+def test_pixels_that_are_not_square_are_judged_as_stored_and_shown_in_proportion(
+    tmp_path: Path, rotated: int
+) -> None:
+    def anamorphic(stream: Any) -> None:
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        if rotated:
+            stream.set_display_rotation(rotated)
+
+    clip = encode(tmp_path / "pal.mp4", [grey(120, 96, 110)] * 3, prepare=anamorphic)
+    stored, shown = ((110, 96), (160, 96)) if rotated else ((96, 110), (96, 160))
+    with open_recording(clip) as source:
+        (frame, *_) = source
+    assert (frame.size_hw, frame.shown_hw) == (stored, shown)
+    shot = ClipCapture(clip, "pal", loop=False).read()
+    assert shot is not None and shot.pixel_aspect == frame.pixel_aspect
+    lines, out = tmp_path / "o.jsonl", tmp_path / "o.mp4"
+    flags = ["--save", str(out), "--json", str(lines), "--images", str(tmp_path / "i")]
+    model = write_model(tmp_path / "m.onnx")
+    assert main(["run", str(clip), "--model", str(model), "--headless", *flags]) == 0
+    for written in (out, next((tmp_path / "i").iterdir())):
+        with open_recording(written) as source:
+            assert next(iter(source)).shown_hw == shown

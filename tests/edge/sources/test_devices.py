@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,16 +14,26 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edge.errors import MissingDependency, NetworkError, NotFound, SourceError, SourceTimeout
+from edge.errors import (
+    MissingDependency,
+    NetworkError,
+    NotFound,
+    SourceEnded,
+    SourceError,
+    SourceTimeout,
+)
+from edge.sources import open_source
 from edge.sources.devices import (
     PATIENCE,
     DeviceCapture,
-    configure,
+    _told_format,
     csi_pipeline,
-    list_cameras,
+    has_board_decoder,
+    matrix_of,
     open_camera,
     open_csi,
 )
+from edge.sources.live import LiveSource
 from edge.sources.policy import CameraMode
 from edge.types import Image, PixelFormat
 from tests.edge.sources.clips import nothing_left_behind, number, write_clip
@@ -68,10 +79,10 @@ def capture_of(camera: Camera, **options: bool) -> DeviceCapture:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lists cameras")
 def test_a_wrong_camera_tells_which_there_are() -> None:
     with nothing_left_behind(), pytest.raises(NotFound) as caught:
-        open_camera(97, "camera 97", CameraMode())
-    found = ", ".join(list_cameras()) or "none"
-    assert str(caught.value) == (
-        f"camera 97: there is no such camera; found: {found}. Check the number and the plug."
+        open_camera("/dev/video97", "camera 97", CameraMode())
+    assert re.fullmatch(
+        r"camera 97: there is no camera /dev/video97; found: (none|/dev/video.*)\. Check the .*",
+        str(caught.value),
     )
 
 
@@ -82,11 +93,11 @@ def test_a_camera_that_is_there_and_gives_nothing_is_another_matter(
     monkeypatch.setattr(os.path, "exists", lambda _: True)
     monkeypatch.setattr(os, "access", lambda *_: True)
     with pytest.raises(SourceError, match="Another program may hold it") as caught:
-        open_camera(3, "camera 3", CameraMode())
+        open_camera("/dev/video3", "camera 3", CameraMode())
     assert caught.value.fault == "other"
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(SourceError, match=r"may not open /dev/video3.*usermod -aG video"):
-        open_camera(3, "camera 3", CameraMode())
+        open_camera("/dev/video3", "camera 3", CameraMode())
 
 
 def test_a_real_capture_is_read_to_its_end(tmp_path: Path) -> None:
@@ -146,22 +157,32 @@ def test_a_size_that_the_camera_did_not_take_is_told(
     camera.values = {cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FRAME_HEIGHT: 480.0}
     monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
     with caplog.at_level(logging.WARNING):
-        open_camera(3, "door", CameraMode(1920, 1080))
+        open_camera("/dev/video3", "door", CameraMode(1920, 1080))
     assert caplog.messages == ["door gives 640×480 instead of the requested 1920×1080."]
 
 
-def test_a_camera_is_asked_for_mjpg_before_the_size_or_only_not_to_queue() -> None:
-    camera, free = Camera(), Camera()
-    configure(camera, CameraMode(1280, 720, 30))  # type: ignore[arg-type]  # only `set` is used
-    assert camera.asked == [
-        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
-        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
-        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
-        (cv2.CAP_PROP_FPS, 30),
-        (cv2.CAP_PROP_BUFFERSIZE, 1),
-    ]
-    configure(free, CameraMode())  # type: ignore[arg-type]  # only `set` is used
-    assert free.asked == [(cv2.CAP_PROP_BUFFERSIZE, 1)]
+@pytest.mark.parametrize(
+    ("mode", "asked"),
+    [
+        (CameraMode(), []),
+        (
+            CameraMode(1280, 720, 30),
+            [
+                (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
+                (cv2.CAP_PROP_FRAME_WIDTH, 1280),
+                (cv2.CAP_PROP_FRAME_HEIGHT, 720),
+                (cv2.CAP_PROP_FPS, 30),
+            ],
+        ),
+    ],
+)
+def test_a_camera_is_asked_for_mjpg_before_the_size_and_never_to_queue(
+    monkeypatch: pytest.MonkeyPatch, mode: CameraMode, asked: list[tuple[int, float]]
+) -> None:
+    camera = Camera()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
+    open_camera("/dev/video3", "door", mode)
+    assert camera.asked == [*asked, (cv2.CAP_PROP_BUFFERSIZE, 1)]
 
 
 @pytest.mark.skipif(
@@ -175,15 +196,66 @@ def test_csi_without_gstreamer_says_which_opencv_is_needed() -> None:
         open_csi(0, "csi://0", CameraMode())
 
 
-@pytest.mark.parametrize("pixel_format", ["bgr", "nv12"])
-def test_csi_frames_say_how_they_are_laid_out(
-    monkeypatch: pytest.MonkeyPatch, pixel_format: PixelFormat
+@pytest.mark.parametrize(
+    ("colorimetry", "expected"),
+    [
+        ("bt709", "nv12_709"),
+        ("(string)bt709", "nv12_709"),
+        ("2:3:5:1", "nv12_709"),
+        ("bt601", "nv12"),
+        ("2:4:7:1", "nv12"),
+        (None, "nv12"),
+    ],
+)
+def test_the_matrix_of_nv12_is_that_of_its_caps_which_are_logged(
+    colorimetry: str | None, expected: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda _: True)
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Camera(grey(1)))
-    capture = open_csi(0, "csi://0", CameraMode(pixel_format=pixel_format))
-    shot = capture.read()
-    assert (shot.pixel_format, shot.pts_s) == (pixel_format, None)
+    told = "" if colorimetry is None else f", colorimetry={colorimetry}"
+    head = "/GstPipeline:pipeline0/GstCapsFilter:capsfilter1.GstPad:src: caps = video/x-raw"
+    text = f"{head}(memory:NVMM), format=NV12\n{head}, format=(string)NV12{told}\nGot EOS"
+    with caplog.at_level(logging.INFO):
+        assert matrix_of(text, "csi://0") == expected
+    assert "format=(string)NV12" in caplog.text
+    assert ("BT.709" in caplog.text) is (expected == "nv12_709")
+
+
+@pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="needs gst-launch-1.0")
+@pytest.mark.parametrize(("colorimetry", "expected"), [("bt709", "nv12_709"), ("bt601", "nv12")])
+def test_gstreamer_is_asked_for_the_matrix(colorimetry: str, expected: str) -> None:
+    caps = f"video/x-raw,format=NV12,width=320,height=240,colorimetry={colorimetry}"
+    pipeline = f"videotestsrc ! {caps} ! appsink drop=1 max-buffers=1 sync=false"
+    assert _told_format(pipeline, "csi://0") == expected
+
+
+@pytest.mark.parametrize(
+    ("opencv", "code", "expected"), [(True, 0, True), (True, 1, False), (False, 0, False)]
+)
+def test_the_board_decodes_where_opencv_and_gstreamer_can(
+    opencv: bool, code: int, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspect = tmp_path / "gst-inspect-1.0"
+    inspect.write_text(f'#!/bin/sh\n[ "$*" = "--exists nvv4l2decoder" ] && exit {code}\nexit 2\n')
+    inspect.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda backend: opencv)
+    has_board_decoder.cache_clear()
+    try:
+        assert has_board_decoder() is expected
+    finally:
+        has_board_decoder.cache_clear()
+
+
+def test_a_stream_that_the_board_decodes_fails_as_streams_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    capture = capture_of(Camera(grey(1)), is_stream=True)
+    capture.read()
+    with pytest.raises(SourceEnded):
+        capture.read()
+    moments = iter([100.0, 110.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    with pytest.raises(SourceTimeout, match="no data for 10"):
+        capture_of(Camera(), is_stream=True).read()
 
 
 @pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="needs gst-launch-1.0")
@@ -203,5 +275,22 @@ def test_the_csi_pipeline_runs_with_stand_ins_for_the_elements_of_a_jetson(
         assert jetson in text
         text = text.replace(jetson, ours)
     command = ["gst-launch-1.0", "-q", *text.split()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_camera_by_its_name_may_be_absent_at_first_and_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "/dev/v4l/by-id/usb-absent-index0"
+    source = open_source(name)  # no error: a live source retries
+    assert isinstance(source, LiveSource) and source.name == name
+    with pytest.raises(NotFound, match=f"there is no camera {name} now; found: "):
+        open_camera(name, "door", CameraMode())
+    tried: list[str] = []
+    monkeypatch.setattr("os.path.realpath", lambda path: f"/dev/video{90 + len(tried)}")
+    for _ in range(2):  # another number after it was plugged in again
+        with pytest.raises(NotFound) as caught:
+            open_camera(name, "door", CameraMode())
+        tried.append(str(caught.value))
+    assert "/dev/video90" in tried[0] and "/dev/video91" in tried[1]

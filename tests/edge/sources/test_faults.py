@@ -14,7 +14,8 @@ from edge.errors import (
     SourceError,
     SourceTimeout,
 )
-from edge.sources import faults
+from edge.sources import faults, open_source
+from edge.sources.address import is_split_early
 
 CODES: dict[str, int] = {kind.__name__: code for code, kind in vars(av.error)["classes"].items()}
 """FFmpeg's numbers by the names of PyAV's errors."""
@@ -93,3 +94,35 @@ def test_what_breaks_while_reading(code: int, kind: type[SourceError], sentence:
     error = faults.reading_failed(code, "door")
     assert type(error) is kind
     assert str(error).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("address", "raw"),
+    [
+        ("rtsp://joe:se#cret@127.0.0.1:9/stream", True),
+        ("rtsp://joe:se/cret@127.0.0.1:9/stream", True),
+        ("http://joe:se?cret@127.0.0.1:9/stream", True),
+        ("http://joe:se%2Fcret@127.0.0.1:9/stream", False),
+        ("http://127.0.0.1:9/user@home", False),
+        ("http://camera/user@home?a=b", False),
+    ],
+)
+def test_a_raw_mark_in_a_password_is_named(address: str, raw: bool) -> None:
+    assert is_split_early(address) is raw
+    if raw:
+        with pytest.raises(AuthError, match="Write # as %23") as refused:
+            open_source(address, name="door")
+        assert "cret" not in str(refused.value)
+
+
+def test_a_proxy_that_does_not_listen_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:hush@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    for address in ("http://127.0.0.2:8080/a", "https://127.0.0.2:8443/a"):
+        said = str(faults.opening_failed(errno.ECONNREFUSED, address, "door"))
+        assert "127.0.0.1:9" in said and "http_proxy" in said and "hush" not in said
+    rtsp = str(faults.opening_failed(errno.ECONNREFUSED, "rtsp://127.0.0.2:8554/a", "door"))
+    assert "proxy" not in rtsp
+    monkeypatch.setenv("no_proxy", "127.0.0.2")
+    said = str(faults.opening_failed(errno.ECONNREFUSED, "http://127.0.0.2:8080/a", "door"))
+    assert "the connection was refused" in said

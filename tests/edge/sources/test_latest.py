@@ -51,16 +51,6 @@ def test_a_steady_sender_keeps_its_own_distances_whatever_the_way_adds() -> None
     assert not any(each.catching_up for each in placed)
 
 
-@pytest.mark.parametrize("drift", [300e-6, -300e-6])
-def test_a_clock_that_drifts_for_a_day_makes_no_frame_old(drift: float) -> None:
-    draw = random.Random(2)
-    clock, worst = StreamClock(), 0.0
-    for i in range(24 * 3600):
-        arrived_s = i + draw.uniform(0, 0.02)
-        worst = max(worst, clock.place(arrived_s, i * (1 + drift)).age_s)
-    assert worst < 0.05
-
-
 @pytest.mark.parametrize("fps", [30.0, 5.0, 1.0])
 def test_a_sender_that_stood_still_with_its_clock_is_new_again_within_two_seconds(
     fps: float,
@@ -106,13 +96,6 @@ def test_where_stamps_make_no_sense_arrival_counts(stamp: object) -> None:
     assert not any(each.catching_up for each in placed)
 
 
-def test_stamps_ten_times_too_slow_are_soon_ignored() -> None:
-    placed = place(steady(60, pace=0.1))
-    assert max(ages(placed)) < 2
-    assert set(ages(placed[90:])) == {0.0}
-    assert not any(each.catching_up for each in placed)
-
-
 def test_a_queue_that_grows_is_believed_until_no_queue_is_that_long() -> None:
     # A link that carries 24 of 30 frames per second: each comes later than the one before.
     frames = [(ARRIVAL_S + i / 24, SENDER_S + i / 30) for i in range(24 * 120)]
@@ -127,14 +110,6 @@ def test_stamps_that_keep_pace_again_are_trusted_again() -> None:
     place([*slow, *right], clock := StreamClock())
     (stalled,) = place([(ARRIVAL_S + 33, SENDER_S + 30.03)], clock)
     assert stalled.age_s == pytest.approx(3, abs=0.1)
-
-
-def test_a_late_frame_of_a_slow_sender_is_no_head_of_a_queue() -> None:
-    frames = [(5.0 * i, 5.0 * i) for i in range(10)]
-    place(frames, clock := StreamClock())
-    late = clock.place(51.4, 50.0)
-    assert late.age_s == pytest.approx(1.4, abs=0.05)
-    assert not late.catching_up
 
 
 def test_after_a_reconnection_time_goes_on_by_arrival() -> None:
@@ -253,3 +228,22 @@ def test_a_late_frame_that_nothing_waits_behind_is_kept() -> None:
     late = buffer.take()
     assert late is not None
     assert late.captured_at == pytest.approx(1_005.0, abs=0.1)
+
+
+def test_in_an_hour_nothing_older_than_two_inferences_is_scored() -> None:
+    """Thirty frames a second, jittered on the way; a model that takes a third of a second."""
+    buffer, draw = LatestFrameBuffer(max_age_s=1.0), random.Random(0)
+    inference_s, last_s, free_s, errors, ages_s = 1 / 3, 0.0, 0.0, [], []
+    for index in range(3600 * 30):
+        arrived_s = max(last_s, index / 30 + draw.uniform(0, 0.02))
+        while free_s <= arrived_s and (taken := buffer.take()) is not None:
+            free_s = max(free_s, last_s) + inference_s
+            assert taken.shot.pts_s is not None
+            ages_s.append(free_s - taken.shot.pts_s)
+            errors.append(abs(taken.captured_at - taken.shot.pts_s))
+        last_s = arrived_s
+        buffer.put(shot(arrived_s, index / 30), unix_s=arrived_s)
+    assert len(ages_s) > 3600 / inference_s * 0.97
+    assert max(ages_s) < 2 * inference_s
+    assert max(errors) < 0.025
+    assert (buffer.received, buffer.skipped + len(ages_s)) == (108_000, 107_999)

@@ -16,7 +16,6 @@ import pytest
 
 from edge.errors import (
     CodecError,
-    MissingDependency,
     NetworkError,
     SourceEnded,
 )
@@ -27,7 +26,6 @@ from edge.types import Frame, Image
 from tests.edge.sources.clips import (
     jpeg,
     nothing_left_behind,
-    number,
     write_clip,
 )
 from tests.fakes import FakeCamera, FakeCapture, FakeClock, Turn, grey, wait_for
@@ -173,17 +171,6 @@ def test_times_of_frames(gate: threading.Event) -> None:
     assert second.captured_at == pytest.approx(7_002.0)
 
 
-def test_a_silence_can_be_asked_for_without_taking_a_frame(gate: threading.Event) -> None:
-    clock = FakeClock()
-    with door(FakeCamera(Turn([grey(0), gate])), Limits(), now=clock.now) as source:
-        wait_for(lambda: source.waiting)
-        assert source.poll_silence() is None
-        clock.pass_s(5)
-        assert isinstance(source.poll_silence(), Silence)
-        assert isinstance(source.poll(), Frame)
-        gate.set()
-
-
 def test_an_open_that_blocks_is_left_behind_and_closes_what_it_gets_too_late(
     gate: threading.Event,
 ) -> None:
@@ -210,31 +197,6 @@ def test_a_read_that_blocks_is_left_behind(gate: threading.Event) -> None:
         assert (camera.opened, camera.closed) == (2, 1)
         frame = next_frame(source)
         assert frame.image.mean() == frame.index % 250, "what came too late was not counted"
-
-
-def test_after_three_calls_that_never_return_nothing_more_is_opened(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    gates = [threading.Event() for _ in range(3)]
-    blocked = [Turn(wait=gate, error=NetworkError("door: no.")) for gate in gates]
-    camera = FakeCamera(*blocked, Turn(steady()))
-    with settling():
-        with door(camera, HASTY) as source:
-            wait_for(lambda: source.health().state == "stuck")
-            assert len(camera.threads) == 3
-            health = source.health()
-            assert health.abandoned == 3
-            assert health.retry_in_s is None
-            assert "3 calls to it never returned" in (health.error or "")
-            assert "3 calls to it never returned" in (next_silence(source).error or "")
-            time.sleep(0.3)
-            assert len(camera.threads) == 3
-            gates[1].set()
-            assert next_frame(source).index >= 0
-            assert source.health().abandoned == 2
-        for gate in gates:
-            gate.set()
-    assert "never returned" in caplog.text
 
 
 def test_tries_are_exhausted_and_that_is_told_whenever_it_is_asked() -> None:
@@ -316,20 +278,12 @@ def test_leaving_is_bounded_whatever_blocks(gate: threading.Event, where: str) -
                 "close": lambda: source.health().failures == 1,
             }
             wait_for(reached[where])
-            began = time.monotonic()
-        assert time.monotonic() - began < 3
         assert camera.closed == 0
         gate.set()
         wait_for(lambda: camera.closed == 1)
     assert camera.opened == 1, "nothing is opened after leaving"
     assert not source.waiting, "nor is a frame kept"
     assert source.poll() is None
-
-
-def test_it_is_entered_once() -> None:
-    source = door(FakeCamera())
-    with source, pytest.raises(RuntimeError, match="only once"):
-        source.__enter__()
 
 
 @pytest.mark.parametrize(
@@ -374,15 +328,6 @@ def test_what_it_did_not_expect_is_told_without_its_words(caplog: pytest.LogCapt
     assert "secret" not in caplog.text
 
 
-def test_an_absent_library_ends_it() -> None:
-    lacking = MissingDependency("OpenCV", "read cameras", "pip install it")
-    with (
-        pytest.raises(MissingDependency, match="OpenCV is needed"),
-        door(FakeCamera(Turn(error=lacking))) as source,
-    ):
-        next_news(source)
-
-
 def test_errors_hold_nothing_of_what_failed() -> None:
     """Their tracebacks would keep the connection of a capture that is long dead."""
     held: list[weakref.ref[Image]] = []
@@ -417,28 +362,17 @@ def test_a_system_without_threads_is_a_failure(monkeypatch: pytest.MonkeyPatch) 
         assert next_frame(source).index == 0
 
 
-def test_the_log_tells_of_failures_recovery_and_sizes(
+def test_a_change_of_size_is_logged(
     caplog: pytest.LogCaptureFixture, gate: threading.Event
 ) -> None:
     caplog.set_level(logging.INFO)
-    camera = FakeCamera(
-        Turn(error=NetworkError("door: refused.")),
-        Turn([grey(0, 480, 640), 0.1, SourceEnded("door: the stream ended.")]),
-        Turn([grey(1, 1080, 1920), gate]),
-    )
+    camera = FakeCamera(Turn([grey(0, 480, 640), 0.1, grey(1, 1080, 1920), gate]))
     with door(camera) as source:
         while next_frame(source).size_hw != (1080, 1920):
             pass
-        records = list(caplog.records)
-        assert (camera.most_open, source.health().reconnects) == (1, 1)
+        told = list(caplog.messages)
         gate.set()
-    assert [record.levelname for record in records] == ["WARNING", "INFO"] * 2 + ["INFO"]
-    told = [record.getMessage() for record in records]
-    assert told[0] == "door: refused; retrying in 0.1 s (retry 1)"
-    assert told[1].startswith("door: first frame after 0")
-    assert told[2] == "door: the stream ended; retrying in 0.1 s (retry 1)"
-    assert told[3].startswith("door: back after 0")
-    assert told[4] == "door changed its size to 1920×1080 (was 640×480)"
+    assert told == ["door changed its size to 1920×1080 (was 640×480)"]
 
 
 # With real servers
@@ -448,15 +382,6 @@ def opened(text: str, limits: Limits = PATIENT, retry: ReconnectPolicy = QUICK) 
     source = open_source(text, name="door", limits=limits, retry=retry, as_live=True)
     assert isinstance(source, LiveSource)
     return source
-
-
-def test_rtsp_frames_arrive_with_rising_index_and_time(clip: Path) -> None:
-    with settling(), rtsp_server(clip) as url, opened(url) as source:
-        frames = [next_frame(source) for _ in range(40)]
-    assert rising(frames)
-    assert len({(number(frame.image) - frame.index) % 50 for frame in frames}) == 1
-    assert {frame.image.shape for frame in frames} == {(64, 96, 3)}
-    assert {frame.source for frame in frames} == {"door"}
 
 
 @pytest.mark.parametrize("ending", ["rtsp", "http"])

@@ -82,39 +82,13 @@ def test_a_pattern(tmp_path: Path) -> None:
         assert found == [str(tmp_path / name) for name in expected]
 
 
-def test_an_existing_file_comes_before_a_pattern(tmp_path: Path) -> None:
-    write_flat(tmp_path / "a[1].png", 0)
-    with open_recording(str(tmp_path / "a[1].png")) as source:
-        assert source.length == 1
-
-
 @pytest.mark.parametrize("pattern", [".", "*"])
 def test_nothing_to_read(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(SourceError, match=r"expected pictures \(\.jpg.*found no file\."):
         open_recording(str(tmp_path / pattern))
     (tmp_path / "notes.txt").write_bytes(b"x")
-    with pytest.raises(SourceError, match="found 1 files of other kinds"):
+    with pytest.raises(SourceError, match="found 1 file of other kinds"):
         open_recording(str(tmp_path / pattern))
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    with pytest.raises(SourceError, match="found 1 videos; give one of them"):
+    with pytest.raises(SourceError, match="found 1 video; give it by name"):
         open_recording(str(tmp_path / pattern))
-
-
-def test_a_single_picture(tmp_path: Path) -> None:
-    path = tmp_path / "dot.png"
-    PillowImage.new("RGB", (1, 1), (10, 20, 30)).save(path)
-    with nothing_left_behind(), open_stills(str(path)) as source:
-        (frame,) = source
-    assert frame is not None
-    assert frame.image.tolist() == [[[30, 20, 10]]]
-    assert (source.kind, source.length, source.name) == ("stills", 1, str(path))
-
-
-def test_a_single_picture_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.png").touch()
-    with (
-        nothing_left_behind(),
-        pytest.raises(SourceError, match="empty"),
-        open_recording(str(tmp_path / "a.png")) as source,
-    ):
-        list(source)
