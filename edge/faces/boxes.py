@@ -9,15 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.regions import resize_antialiased
-from edge.types import Box, Image
+from edge.types import Batch, Box, Image
 
 CROP_SCALE = 1.3
 """Side of a face's crop, in sides of its box: what detectors of face swaps are trained on."""
+
+FACE_SIDE = 3.6
+"""Side of an aligned crop, in eye distances: brow, chin and jaw, and so the edge of a swap, lie
+inside, and captions beside a head seldom do."""
+
+_DOWN = 0.3
+"""Where its centre lies on the way from between the eyes to the mouth."""
+
+_MOST_SAMPLES = 4
 
 Floats = npt.NDArray[np.float64]
 
 Boxes = Floats
 """Boxes as rows: [n, 4], xyxy."""
+
+Points = Floats
+"""Points of a face in pixels of its frame, [5, 2] xy: the eye at the left of the picture (in an
+upright face, the person's right one), the other, the tip of the nose, and the corners of the mouth
+in the same order."""
 
 
 def square_box(xyxy: Box, frame_hw: tuple[int, int], scale: float = CROP_SCALE) -> Box:
@@ -55,22 +69,78 @@ def crop_face(image: Image, box: Box, size: int) -> Image:
     return resize_antialiased(image[top:bottom, left:right], size, size)
 
 
+def aligned_square(points: Points, side: float = FACE_SIDE) -> Floats:
+    """The turned square around a face that is shown to a model, from the points of the face.
+
+    As FFHQ was aligned (Karras et al., 2019, appendix A), with another centre and side: it is
+    upright to the mean of the eyes' line and of the one across that from eyes to mouth, and its
+    unit is the distance of the eyes, or 0.9 of that from eyes to mouth where this is longer, as it
+    is in a profile.
+
+    Args:
+        points: [5, 2].
+        side: in those units.
+
+    Returns:
+        [3, 2], xy: its centre, and the vectors of a full side to the right and down.
+    """
+    eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
+    across, down = points[1] - points[0], mouth - eyes
+    right = across + np.array([down[1], -down[0]])
+    unit = max(float(np.hypot(*across)), 0.9 * float(np.hypot(*down)), 1.0)
+    right = right / max(float(np.hypot(*right)), 1e-9) * unit * side
+    return np.stack([eyes + _DOWN * down, right, (-right[1], right[0])])
+
+
+def aligned_crops(
+    image: Image, points: Sequence[Points], size: int, side: float = FACE_SIDE
+) -> Batch:
+    """Cut faces out of a frame by their points, each turned upright; the same for every use.
+
+    Bilinear, over a grid as many times finer as the face is larger than its crop, which is then
+    averaged. Beyond the frame's edge the frame is mirrored.
+
+    Args:
+        image: uint8 [H, W, 3] BGR.
+        points: of each face, [5, 2].
+        size: side of the crops in pixels.
+        side: see `aligned_square`.
+
+    Returns:
+        uint8 [n, size, size, 3] BGR.
+    """
+    import cv2
+
+    crops = np.empty((len(points), size, size, 3), np.uint8)
+    for crop, face in zip(crops, points, strict=True):
+        centre, right, down = aligned_square(face, side)
+        finer = math.ceil(min(float(np.hypot(*right)) / size - 1e-3, _MOST_SAMPLES)) or 1
+        # From a pixel of the crop to one of the frame, both by their centres.
+        step = np.stack([right, down], axis=1) / (size * finer)
+        start = centre - step.sum(axis=1) * (size * finer - 1) / 2
+        turned = cv2.warpAffine(
+            image,
+            np.column_stack([step, start]),
+            (size * finer, size * finer),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        cv2.resize(turned, (size, size), dst=crop, interpolation=cv2.INTER_AREA)
+    return crops
+
+
+def box_of_square(square: Floats, frame_hw: tuple[int, int]) -> Box:
+    """The upright square that has the middle and the side of a turned one, inside a frame."""
+    half = float(np.hypot(*square[1])) / 2
+    return clipped((*(square[0] - half), *(square[0] + half)), frame_hw)
+
+
 def clipped(edges: Sequence[float] | Floats, frame_hw: tuple[int, int]) -> Box:
     """A box, xyxy anywhere, in whole pixels and inside a frame; of one pixel at least."""
     left, top, right, bottom = (round(float(edge)) for edge in edges)
     height, width = frame_hw
     x, y = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
     return x, y, min(max(right, x + 1), width), min(max(bottom, y + 1), height)
-
-
-def overlaps(ours: Boxes, theirs: Boxes) -> Floats:
-    """Intersection over union of each of [n, 4] with each of [m, 4], as [n, m] in 0..1."""
-    low = np.maximum(ours[:, None, :2], theirs[None, :, :2])
-    high = np.minimum(ours[:, None, 2:], theirs[None, :, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (ours, theirs)]
-    union = areas[0][:, None] + areas[1][None] - common
-    return np.asarray(common / np.maximum(union, 1e-9))
 
 
 def distances(ours: Boxes, theirs: Boxes) -> Floats:

@@ -15,16 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge.errors import SourceError
-from edge.faces import FaceFinder, crop_face, square_box
+from edge.faces import FACE_SIDE, FaceFinder, aligned_crops
 from edge.files import cache_folder, sha256_of, write_whole
 from training.faces.sampling import DECODER, Sampled, sampled
 from training.faces.sets import FACES, crops_of
 from training.faces.workers import check_wanted, for_each_video
 from training.files import JsonLines, Stamp, folder_whole, save_picture, stamp
-
-SCALE = 1.3
-"""Side of a crop over the longer side of the face, as the system before this one cut it."""
 
 SIZE = 224
 RECIPE, HASHES = "recipe.json", "hashes.jsonl"
@@ -45,7 +44,7 @@ class Recipe:
     size: int = SIZE
     most_faces: int = 1
     png: bool = False
-    scale: float = SCALE
+    side: float = FACE_SIDE
 
     @property
     def format(self) -> str:
@@ -104,7 +103,7 @@ class CropCache:
             known[path] = _kept(self.store, sha256) if sha256 else None
         new = [path for path, cut in known.items() if cut is None]
         work = partial(cut_one, store=self.store, recipe=self.recipe, opener=self._opener)
-        with _finders, closing(for_each_video("cutting faces", new, work, workers)) as results:
+        with finders, closing(for_each_video("cutting faces", new, work, workers)) as results:
             for path, result in results:
                 ended = "the process that worked on it ended; the file may be damaged."
                 known[path] = cut = result or Cut("", fault=ended)
@@ -117,26 +116,28 @@ class CropCache:
 class _Finders:
     """The finder of this process, opened when it is needed and then kept, as that takes long."""
 
+    _key = ""
+    _finder: FaceFinder
+
     def __init__(self) -> None:
-        self._key, self._held = "", ExitStack()
-        self._finder: FaceFinder | None = None
+        self._held = ExitStack()
 
     def __enter__(self) -> None:
         """Nothing is opened yet."""
 
     def __exit__(self, *error: object) -> None:
+        self._key = ""
         self._held.close()
-        self._key, self._finder = "", None
 
     def get(self, key: str, opener: Opener) -> FaceFinder:
         """The finder with this key."""
-        if self._finder is None or key != self._key:
+        if key != self._key:
             self._held.close()
             self._key, self._finder = key, self._held.enter_context(opener())
         return self._finder
 
 
-_finders = _Finders()
+finders = _Finders()
 
 
 def cut_one(path: Path, store: Path, recipe: Recipe, opener: Opener) -> Cut:
@@ -153,7 +154,7 @@ def cut_one(path: Path, store: Path, recipe: Recipe, opener: Opener) -> Cut:
     if kept is not None:
         return kept
     cut = Cut(sha256)
-    finder = _finders.get(recipe.detector_key, opener)
+    finder = finders.get(recipe.detector_key, opener)
     with folder_whole(crops_of(store, sha256)) as folder:
         try:
             for frame in sampled(path, recipe.fps):
@@ -171,17 +172,17 @@ def _cut_frame(frame: Sampled, finder: FaceFinder, recipe: Recipe, folder: Path,
     cut.frames += 1
     cut.without_face += not faces
     cut.further_faces += max(0, len(faces) - recipe.most_faces)
-    height, width = frame.image.shape[:2]
-    for place, face in enumerate(faces[: recipe.most_faces]):
-        box = square_box(face.xyxy, (height, width), recipe.scale)
+    kept = faces[: recipe.most_faces]
+    crops = aligned_crops(frame.image, [face.points for face in kept], recipe.size, recipe.side)
+    for place, (face, crop) in enumerate(zip(kept, crops, strict=True)):
         name = f"{frame.index:06d}_{place}.{recipe.format}"
-        save_picture(folder / name, crop_face(frame.image, box, recipe.size))
+        save_picture(folder / name, crop)
         cut.crops.append(
             {
                 "file": name,
                 "time_s": round(frame.time_s, 6),
                 "face_xyxy": list(face.xyxy),
-                "crop_xyxy": list(box),
+                "points": np.round(face.points, 2).tolist(),
                 "score": round(float(face.score), 4),
             }
         )

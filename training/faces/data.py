@@ -15,7 +15,7 @@ from edge.errors import SourceError, UsageError
 from edge.sources.images import read_image
 from edge.types import Image
 from training.data.crops import resized
-from training.data.samples import PictureCache, Sample, collated, endless
+from training.data.samples import PictureCache, Sample, collated, endless, first_readable
 from training.faces.augment import Augment
 from training.faces.config import FacesConfig
 from training.faces.sets import LABELS, FaceItem, FaceSet, Split
@@ -115,6 +115,9 @@ class FaceSamples(Dataset[Sample]):
         if self._order[0] != epoch:
             rng = np.random.default_rng((self._config.seed, epoch))
             self._order = (epoch, rng.permutation(len(self._faces)))
+        return first_readable(lambda lost: self._sample(index, step + lost))
+
+    def _sample(self, index: int, step: int) -> Sample:
         face = self._faces[int(self._order[1][step % len(self._faces)])]
         image = self._cache.read(face.path)
         if self._augment is not None:

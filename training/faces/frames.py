@@ -29,6 +29,7 @@ from edge.schema import Strict
 from edge.signals import Stopped, stop_signals
 from edge.sources.images import VIDEO_SUFFIXES
 from edge.terminal import console, positive
+from edge.words import counted
 from training.data.folders import walk
 from training.faces.sampling import DECODER, sampled
 from training.faces.workers import check_wanted, for_each_video, processes
@@ -37,24 +38,18 @@ from training.files import JsonLines, folder_whole, save_picture, stamp
 RECORD = "frames.jsonl"
 
 
-class Extraction(Strict):
-    """What pictures are wanted: moments per second, and PNG or JPEG of quality 95."""
-
-    fps: float
-    png: bool
-
-
 class Extracted(Strict):
     """What was written of a video: number and time in seconds of each picture; what is wrong with
-    the file, in a sentence; and its size and time of change, to know it again.
+    the file, in a sentence; its size and time of change, to know it again; and what was wanted.
     """
 
     video: str
     size: int
     changed_ns: int
-    how: Extraction
-    frames: tuple[tuple[int, float], ...]
-    fault: str
+    fps: float
+    png: bool
+    frames: tuple[tuple[int, float], ...] = ()
+    fault: str = ""
     decoder: str = DECODER
 
 
@@ -92,10 +87,10 @@ def run(args: argparse.Namespace) -> int:
         SinkError: the pictures cannot be written.
     """
     paths, others = _found(args.videos)
-    out, how = console(), Extraction(fps=args.fps, png=args.png)
+    out = console()
     try:
         with stop_signals():
-            done = write_all(args.videos, paths, args.output, how, args.workers)
+            done = write_all(args, paths)
     except Stopped as stopped:
         out.print("Stopped. The same command goes on from here.")
         return stopped.exit_code
@@ -105,74 +100,62 @@ def run(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def write_all(
-    videos: Path, paths: Sequence[Path], output: Path, how: Extraction, workers: int
-) -> list[Extracted]:
-    """Write the pictures of videos below a folder, but for those that are done; gives all."""
-    record = JsonLines(output / RECORD)
+def write_all(args: argparse.Namespace, paths: Sequence[Path]) -> list[Extracted]:
+    """Write the pictures of videos, but for those that are done; gives all."""
+    record = JsonLines(args.output / RECORD)
     earlier: dict[str, Extracted] = {}
     for line in record.read():
         with suppress(ValidationError):  # of another version: done again
             earlier[line["video"]] = Extracted.model_validate(line)
     known: dict[Path, Extracted | None] = {}
     for path in paths:
-        done = earlier.get(path.relative_to(videos).as_posix())
-        known[path] = done if done and _serves(done, path, how, output) else None
+        done = earlier.get(path.relative_to(args.videos).as_posix())
+        known[path] = done if done and _serves(done, _blank(path, args), args.output) else None
     new = [path for path, done in known.items() if done is None]
-    work = partial(write_one, videos=videos, output=output, how=how)
-    with closing(for_each_video("writing pictures", new, work, workers)) as results:
+    work = partial(write_one, args=args)
+    with closing(for_each_video("writing pictures", new, work, args.workers)) as results:
         for path, result in results:
-            if result is None:
-                fault = f"{path}: the process that decoded it ended; the file may be damaged."
-                result = _extracted(path, videos, how, (), fault)
-            known[path] = result
-            record.add(result.model_dump())
+            fault = f"{path}: the process that decoded it ended; the file may be damaged."
+            known[path] = done = result or _blank(path, args).model_copy(update={"fault": fault})
+            record.add(done.model_dump())
     return [done for done in known.values() if done is not None]
 
 
-def write_one(path: Path, videos: Path, output: Path, how: Extraction) -> Extracted:
+def write_one(path: Path, args: argparse.Namespace) -> Extracted:
     """Write the pictures of one video; what is wrong with it becomes its fault.
 
     Raises:
         SinkError: a picture cannot be written.
     """
-    name, written, fault = path.relative_to(videos), [], ""
-    suffix = ".png" if how.png else ".jpg"
-    with folder_whole(output / name) as folder:
+    blank, written, fault = _blank(path, args), [], ""
+    place, suffix = args.output / blank.video, ".png" if args.png else ".jpg"
+    with folder_whole(place) as folder:
         try:
-            for frame in sampled(path, how.fps):
+            for frame in sampled(path, args.fps):
                 check_wanted()
                 save_picture(folder / f"{frame.index:06d}{suffix}", frame.image)
                 written.append((frame.index, round(frame.time_s, 6)))
         except SourceError as error:
             fault = str(error)
     if not written:
-        (output / name).rmdir()
-    return _extracted(path, videos, how, tuple(written), fault)
+        place.rmdir()
+    return blank.model_copy(update={"frames": tuple(written), "fault": fault})
 
 
-def _extracted(
-    path: Path, videos: Path, how: Extraction, frames: tuple[tuple[int, float], ...], fault: str
-) -> Extracted:
+def _blank(path: Path, args: argparse.Namespace) -> Extracted:
     _, size, changed_ns = stamp(path)
-    return Extracted(
-        video=path.relative_to(videos).as_posix(),
-        size=size,
-        changed_ns=changed_ns,
-        how=how,
-        frames=frames,
-        fault=fault,
-    )
+    name = path.relative_to(args.videos).as_posix()
+    return Extracted(video=name, size=size, changed_ns=changed_ns, fps=args.fps, png=args.png)
 
 
-def _serves(done: Extracted, path: Path, how: Extraction, output: Path) -> bool:
+def _serves(done: Extracted, wanted: Extracted, output: Path) -> bool:
     """Whether what was written earlier is what is wanted now."""
-    if (done.size, done.changed_ns) != stamp(path)[1:] or done.how != how:
-        return False
+    update = {"frames": (), "fault": "", "decoder": DECODER}
     # A file that gave nothing fails soon again, or was made readable since; and another decoder
     # may get more out of one that this one took for damaged.
     stale = done.fault and (not done.frames or done.decoder != DECODER)
-    return not stale and (output / done.video).is_dir()
+    same = done.model_copy(update=update) == wanted
+    return same and not stale and (output / done.video).is_dir()
 
 
 def _found(folder: Path) -> tuple[list[Path], int]:
@@ -183,18 +166,19 @@ def _found(folder: Path) -> tuple[list[Path], int]:
     for path in files:
         if path.is_dir():
             raise SourceError(f"{path} cannot be read. Check its permissions.")
-    shown = [p for p in files if not any(x[0] == "." for x in p.relative_to(folder).parts)]
-    videos = [path for path in shown if path.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     if not videos:
         raise SourceError(f"{folder} has no file that is named as a video (.mp4, .mkv, .avi, …).")
-    return videos, len(shown) - len(videos)
+    return videos, len(files) - len(videos)
 
 
 def _summary(done: Sequence[Extracted], others: int) -> Iterator[str]:
     pictures = sum(len(video.frames) for video in done)
-    yield f"{len(done)} videos, {pictures} pictures."
+    yield f"{counted(len(done), 'video')}, {counted(pictures, 'picture')}."
     if others:
-        yield f"{others} other files were passed by: their names are not those of videos."
+        files = counted(others, "other file was", "other files were")
+        yield f"{files} passed by, not named as a video."
     faults = sum(bool(video.fault) for video in done)
     if faults:
-        yield f"{faults} files are damaged or no videos; what could be decoded of them was kept:"
+        files = counted(faults, "file is", "files are")
+        yield f"{files} damaged or no video; what could be decoded was kept:"

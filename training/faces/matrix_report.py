@@ -1,9 +1,10 @@
 """The record of a matrix of models and test sets, and its tables, Markdown and picture.
 
-Faces of one video resemble each other, so that an interval from single faces would be far too
-narrow. Whole videos are drawn with replacement, real ones and fakes apart (Davison and Hinkley,
-Bootstrap Methods and their Application, 1997, section 3.2). Videos that share a person are drawn
-apart, which this does not correct.
+Faces of one person resemble each other, so that an interval from single faces would be far too
+narrow. Whole people are drawn with replacement, with all their videos, real ones and fakes apart
+(Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.2); where a set does
+not say who is to be seen, whole videos are. Who is in two videos of one label under two names is
+drawn apart, which this does not correct.
 """
 
 from __future__ import annotations
@@ -14,11 +15,20 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from edge.manifest import Calibration
 from edge.schema import Strict
-from training.evaluation.metrics import AUC, CONFIDENCE_PERCENT, Estimate, clustered
+from training.evaluation.metrics import (
+    AUC,
+    CONFIDENCE_PERCENT,
+    Estimate,
+    Flags,
+    called,
+    clustered,
+    share_estimate,
+)
 from training.evaluation.plots import INK, rendered
 from training.evaluation.record import Logits
 from training.evaluation.report import NOT_DEFINED, Grid, interval_text
@@ -38,7 +48,15 @@ PAGE = "matrix.md"
 PLOT = "matrix"
 HEADING = "# Patchwatch faces: train set × test set"
 ALL = "all fakes"
-_METRICS = (AUC, "balanced accuracy")
+_METRICS = {
+    AUC: "auc",
+    "balanced accuracy": "balanced_accuracy",
+    "real called fake": "false_alarms",
+    "fake called fake": "found",
+    "fake above its own original": "pairs",
+}
+"""Title of a table → field of a cell."""
+
 _TITLES: dict[Unit, str] = {
     "video": "AUC per video (mean logit of its faces)",
     "frame": "AUC per face of a frame",
@@ -79,6 +97,13 @@ class Cell(Strict):
     balanced_accuracy: Estimate | None = Field(
         description="Mean of the shares of both sides that are on the right side of the threshold."
     )
+    false_alarms: Estimate | None = Field(default=None, description="Reals above the threshold.")
+    found: Estimate | None = Field(default=None, description="Fakes above the threshold.")
+    pairs: Estimate | None = Field(
+        default=None,
+        description="Of the fake videos with a real one of the same person in the set: those "
+        "whose mean logit is above its. For videos alone.",
+    )
 
 
 class Matrix(Strict):
@@ -114,25 +139,50 @@ def cells_of(
     There is a finite logit for each face; the draws are the same for each model on the same faces.
     """
     kinds = np.array([kind_of(item) for item in items], dtype=str)
-    videos = np.array([item.video for item in items], dtype=str)
+    videos, place = np.unique([item.video for item in items], return_inverse=True)
+    first = np.unique(place, return_index=True)[1]
+    people = np.unique([item.person for item in items], return_inverse=True)[1]
+    means = np.bincount(place, logits, len(videos)) / np.bincount(place, minlength=len(videos))
+    units = {"video": (kinds[first], means, people[first]), "frame": (kinds, logits, people)}
     named = sorted({*kinds.tolist()} - {REAL})
     for kind in (None, *(named if named != [UNNAMED] else [])):
-        sides = (kinds == REAL, kinds != REAL if kind is None else kinds == kind)
-        faces = [logits[side] for side in sides]
-        numbers = [np.unique(videos[side], return_inverse=True)[1] for side in sides]
-        means = [np.bincount(n, x) / np.bincount(n) for n, x in zip(numbers, faces, strict=True)]
-        for unit, judged, clusters in zip(UNITS, (means, faces), (None, numbers), strict=True):
-            auc, balanced = clustered(judged, facts.calibration, seed, clusters)
+        for unit in UNITS:
+            of, values, who = units[unit]
+            chosen = (of == REAL, of != REAL if kind is None else of == kind)
+            sides, whose = [values[side] for side in chosen], [who[side] for side in chosen]
+            clusters = [np.unique(side, return_inverse=True)[1] for side in whose]
+            auc, balanced = clustered(sides, facts.calibration, seed, clusters)
+            above = [
+                share_estimate(_by(side, called(x, facts.calibration)), seed)
+                for x, side in zip(sides, whose, strict=True)
+            ]
             yield Cell(
                 model=facts.name,
                 test=test,
                 manipulation=kind,
                 unit=unit,
-                reals=len(judged[0]),
-                fakes=len(judged[1]),
+                reals=len(sides[0]),
+                fakes=len(sides[1]),
                 auc=auc,
                 balanced_accuracy=balanced,
+                false_alarms=above[0],
+                found=above[1],
+                pairs=_pairs(sides, whose, seed) if unit == "video" else None,
             )
+
+
+def _pairs(
+    sides: Sequence[Logits], whose: Sequence[npt.NDArray[np.intp]], seed: int
+) -> Estimate | None:
+    originals = dict(zip(whose[0].tolist(), sides[0].tolist(), strict=True))
+    known = np.array([person in originals for person in whose[1].tolist()], dtype=bool)
+    people, fakes = whose[1][known], sides[1][known]
+    above = fakes > [originals[person] for person in people.tolist()]
+    return share_estimate(_by(people, above), seed)
+
+
+def _by(people: npt.NDArray[np.intp], flags: Flags) -> dict[str, Flags]:
+    return {str(person): flags[people == person] for person in np.unique(people)}
 
 
 def kind_of(item: FaceItem) -> str:
@@ -167,13 +217,14 @@ def missing_of(tests: Sequence[SetFacts]) -> Iterator[str]:
 def grids(matrix: Matrix) -> Iterator[Grid]:
     """The tables: train set by test set first, then each manipulation."""
     names = tuple(test.name for test in matrix.tests)
-    kinds = tuple(product(UNITS, _METRICS))
-    for unit, metric in kinds:
+    for metric, unit in product(_METRICS, UNITS):
         rows = tuple(
             (m.name, *(_text(matrix.cell(m.name, name, None, unit), metric) for name in names))
             for m in matrix.models
         )
-        yield Grid(f"{metric} per {unit}", ("trained on ＼ tested on", *names), rows, 1)
+        if any(text != NOT_DEFINED for row in rows for text in row[1:]):
+            yield Grid(f"{metric} per {unit}", ("trained on ＼ tested on", *names), rows, 1)
+    kinds = [("video", AUC), ("frame", AUC), *(("video", x) for x in [*_METRICS][3:])]
     head = ("manipulation", "trained on", *(f"{metric} per {unit}" for unit, metric in kinds))
     for name in names:
         rows = tuple(
@@ -186,16 +237,14 @@ def grids(matrix: Matrix) -> Iterator[Grid]:
 
 
 def _text(cell: Cell | None, metric: str) -> str:
-    if cell is None:
-        return NOT_DEFINED
-    return interval_text(cell.auc if metric == AUC else cell.balanced_accuracy, metric)
+    return interval_text(getattr(cell, _METRICS[metric], None), metric)
 
 
 def notes(matrix: Matrix) -> Iterator[str]:
     """Sentences that belong to the figures."""
     yield from matrix.missing
     yield (
-        f"Intervals are {CONFIDENCE_PERCENT:g} % and resample whole videos, real ones and fakes "
+        f"Intervals are {CONFIDENCE_PERCENT:g} % and resample whole people, real ones and fakes "
         f"apart ({matrix.draws} draws, seed {matrix.seed})."
     )
     for test in matrix.tests:

@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 from edge.errors import ModelError, UsageError
 from edge.files import cache_folder
 from training.checkpoint import SUFFIX, load_resnet18, read_state_dict
-from training.data.get.download import OnBytes, download
-from training.data.get.errors import AddressError, disk_error
+from training.data.get.download import AddressError, OnBytes, disk_error, download
 from training.data.get.published import Part
 from training.data.samples import collated
 from training.evaluation import Logits
@@ -23,7 +22,7 @@ from training.faces.config import FacesConfig
 from training.faces.data import ValidationFaces
 from training.loading_process import leave_signals_to_parent
 from training.methods.base import model_input
-from training.models.resnet18 import ResNet18
+from training.models import Model, ResNet18
 
 if TYPE_CHECKING:
     from training.faces.sets import FaceItem
@@ -52,12 +51,8 @@ def first_model(
     part: Part = PUBLISHED,
     on_bytes: OnBytes = lambda done, total: None,
 ) -> ResNet18:
-    """The model with the weights that the training starts from.
-
-    Args:
-        config: of the training.
-        part: what is fetched for `imagenet`, once; it is kept in the cache.
-        on_bytes: called with the bytes done and in all.
+    """The model with the weights that the training starts from; `part` is fetched for `imagenet`,
+    once, and kept in the cache.
 
     Raises:
         FetchError: the published weights cannot be had.
@@ -137,7 +132,7 @@ def load_imagenet(model: ResNet18, path: Path) -> None:
 
 
 def score_faces(
-    model: ResNet18,
+    model: Model,
     items: Sequence[FaceItem],
     size: int = 224,
     *,
@@ -145,18 +140,10 @@ def score_faces(
     workers: int = 0,
     on_faces: Callable[[int], None] = lambda count: None,
 ) -> Logits:
-    """The logit of each face: of fake less that of real.
+    """The logit of each face, float64 [items]: of fake less that of real.
 
-    Args:
-        model: on any device; judged in evaluation mode, and left in the mode that it came in.
-        items: prepared faces.
-        size: side that each is brought to, in pixels.
-        batch: faces that are judged at once.
-        workers: processes that read faces; 0 for none.
-        on_faces: called with how many more were judged.
-
-    Returns:
-        float64 [items].
+    The model may be on any device; it is judged in evaluation mode, and left in the mode that it
+    came in. Faces are brought to `size` pixels; `on_faces` gets how many more were judged.
 
     Raises:
         SourceError: a face cannot be read.

@@ -48,15 +48,8 @@ def title(logit: float, label: int) -> str:
 
 
 def draw_grid(faces: Sequence[Image], logits: Logits, labels: Sequence[int]) -> Image:
-    """Faces in rows of `ACROSS`, a title above each, red where the prediction is wrong.
-
-    Args:
-        faces: uint8 [H, W, 3] BGR, at least one.
-        logits: [faces].
-        labels: real 0, fake 1.
-
-    Returns:
-        uint8 [H, W, 3] BGR.
+    """Faces in rows of `ACROSS`, a title above each, red where the prediction is wrong; at least
+    one; pictures are uint8 [H, W, 3] BGR.
     """
     columns, rows = min(max(len(faces), _LEAST), ACROSS), -(-len(faces) // ACROSS)
     wide, high = _SIDE + _GAP, _SIDE + _TITLE
@@ -80,11 +73,8 @@ def as_png(image: Image) -> bytes:
 
 
 def metrics_plot(rows: Sequence[Mapping[str, float]], steps_per_epoch: int) -> Figure:
-    """Loss, AUC and balanced accuracy over epochs, a line for each validation set.
-
-    Args:
-        rows: of the log, one for each validation.
-        steps_per_epoch: to count epochs.
+    """Loss, AUC and balanced accuracy over epochs, a line for each validation set; rows are of the
+    log, one for each validation.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -1,11 +1,13 @@
 """Prepare a set of face crops from a data set of videos that you have; nothing is downloaded.
 
-Frames are taken at moments of presentation time, faces are found in them, and a square of 1.3
-times the face is cut. Crops are kept in a cache folder that sets share, so that the same command
+Frames are taken at moments of presentation time, faces are found in them, and cut out upright, as
+the device does. Crops are kept in a cache folder that sets share, so that the same command
 goes on where it was stopped, and a video that is known is not decoded again.
 
     patchwatch data prepare faceforensics FF++/ --output sets/base
+    patchwatch data prepare faceforensics FF++/ --output sets/base --script download_v4.py
     patchwatch data prepare youtube augment_deepfake/ --output sets/augment
+    patchwatch data prepare clips clips/ --output sets/clips --fps 6
     patchwatch data prepare combine sets/base sets/augment --output sets/both
 
 Exit codes: 0 done (what is missing is said), 1 nothing is there (with --strict also damaged
@@ -15,6 +17,8 @@ files), 2 wrong usage, 130 Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,9 +31,11 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.errors import PatchwatchError, SinkError, SourceError, UsageError
-from edge.faces import open_finder
+from edge.faces import FaceFinder
+from edge.labels import add_label_folders
 from edge.signals import Stopped, stop_signals
 from edge.terminal import console, positive
+from edge.words import counted
 from training.faces import trees
 from training.faces.crops import SIZE, CropCache, Opener, Recipe, default_cache
 from training.faces.frames import rate
@@ -88,6 +94,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with the published train.json, val.json and test.json (default: the "
         "validation people of the first model, and everybody else dealt out)",
     )
+    tree.add_argument(
+        "--script",
+        type=Path,
+        metavar="PY",
+        help="the authors' download script, with which ROOT is filled first; whoever gives it "
+        "accepts their terms, which it asks for",
+    )
+    tree.add_argument(
+        "--videos", type=positive, metavar="N", help="of each kind that are downloaded (all)"
+    )
+    tree.add_argument(
+        "--server", default="EU2", help="that the script downloads from (default: EU2)"
+    )
     tree.set_defaults(prepare=prepare_faceforensics)
     films = kinds.add_parser(
         "youtube",
@@ -97,6 +116,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_cutting(films)
     films.set_defaults(prepare=prepare_youtube)
+    clips = kinds.add_parser(
+        "clips", help="clips by split, label and source", description=trees.__doc__, **shape
+    )
+    _add_cutting(clips)
+    add_label_folders(clips)
+    clips.set_defaults(prepare=prepare_clips)
     both = kinds.add_parser(
         "combine", help="prepared sets as one", description=combined.__doc__, **shape
     )
@@ -122,15 +147,11 @@ def _add_cutting(parser: argparse.ArgumentParser) -> None:
         help="frames looked at per second (default: 1)",
     )
     parser.add_argument(
-        "--finder", type=Path, metavar="ONNX", help="a YuNet that finds faces (default: dlib)"
-    )
-    parser.add_argument(
         "--longest-side",
         type=positive,
         default=LONGEST_SIDE,
         metavar="PX",
-        help="frames are shrunk to it before faces are looked for; dlib finds those that then have "
-        f"80 px or more (default: {LONGEST_SIDE})",
+        help=f"frames are shrunk to it before faces are looked for (default: {LONGEST_SIDE})",
     )
     parser.add_argument(
         "--faces",
@@ -159,7 +180,6 @@ def run(args: argparse.Namespace) -> int:
         UsageError: a flag is wrong.
         SourceError: nothing is there.
         SinkError: the set cannot be written, or the folder holds something else.
-        MissingDependency: the face finder is not installed.
     """
     if args.output.exists() and not args.output.is_dir():
         raise SinkError(f"{args.output} is a file. Name a folder for the set.")
@@ -183,6 +203,8 @@ def run(args: argparse.Namespace) -> int:
 
 def prepare_faceforensics(args: argparse.Namespace) -> FaceSet:
     """Find the videos of the tree, deal people out, cut the faces."""
+    if args.script:
+        _download(args)
     tree = trees.find_faceforensics(args.root, args.compression)
     official = read_official(args.splits) if args.splits else {}
     # Whom the first model's validation holds; with the published lists, its actors alone.
@@ -198,10 +220,36 @@ def prepare_faceforensics(args: argparse.Namespace) -> FaceSet:
     return write_set(args.output, made.model_copy(update={"notes": (*notes, *made.notes)}))
 
 
+def _download(args: argparse.Namespace) -> None:
+    """Let the authors' script fill the tree, one kind of video after the other."""
+    if not args.script.is_file():
+        raise UsageError(f"--script {args.script}: no such file. {trees.FACEFORENSICS_ACCESS}")
+    number = ["-n", str(args.videos)] if args.videos else []
+    for kind in ("original", "DeepFakeDetection_original", *trees.MANIPULATIONS):
+        console().print(f"downloading {kind}", markup=False)
+        words = [str(args.root), "-d", kind, "-c", args.compression, "-t", "videos", *number]
+        # It waits for a key as a sign that the terms are accepted.
+        done = subprocess.run(
+            [sys.executable, str(args.script), *words, "--server", args.server],
+            input="\n", text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise SourceError(
+                f"{args.script} ended with exit code {done.returncode} at {kind}; what it said is "
+                "above. The same command goes on; --server names another server."
+            )
+
+
 def prepare_youtube(args: argparse.Namespace) -> FaceSet:
     """Find the videos of the folders, cut the faces."""
     tree = trees.find_youtube(args.root)
     return write_set(args.output, _cut(args, "youtube", trees.YOUTUBE_ACCESS, tree))
+
+
+def prepare_clips(args: argparse.Namespace) -> FaceSet:
+    """Find the videos of the sources, cut the faces."""
+    tree = trees.find_clips(args.root, args.label_folders)
+    return write_set(args.output, _cut(args, "clips", trees.CLIPS_ACCESS, tree))
 
 
 def combine(args: argparse.Namespace) -> FaceSet:
@@ -244,7 +292,7 @@ def _counts(videos: Sequence[Video]) -> list[str]:
 
 def _cut(args: argparse.Namespace, source: Source, access: str, tree: Tree) -> SetManifest:
     """Cut the faces of all clips, which must have their splits."""
-    opener: Opener = partial(open_finder, args.finder, longest_side=args.longest_side)
+    opener: Opener = partial(FaceFinder, args.longest_side)
     with opener() as finder:
         recipe = Recipe(finder.name, finder.key, args.fps, args.size, args.faces, args.png)
     cache = CropCache(args.cache or default_cache(), recipe, opener)
@@ -254,7 +302,7 @@ def _cut(args: argparse.Namespace, source: Source, access: str, tree: Tree) -> S
             path=clip.path.relative_to(tree.root).as_posix(),
             split=clip.split or "train",
             label=clip.label,
-            source=source,
+            source=clip.source or source,
             manipulation=clip.manipulation,
             compression=clip.compression,
             people=clip.people,
@@ -266,13 +314,14 @@ def _cut(args: argparse.Namespace, source: Source, access: str, tree: Tree) -> S
     damaged = list(_damage_notes(videos))
     if not kept:
         raise SourceError(
-            f"{tree.root}: none of {len(videos)} videos can be decoded. {' '.join(damaged)}"
+            f"{tree.root}: none of {counted(len(videos), 'video')} can be decoded. "
+            + " ".join(damaged)
         )
     store = Store(
         folder=shown_from(args.output, cache.store),
         detector=recipe.detector,
         detector_key=recipe.detector_key,
-        crop_scale=recipe.scale,
+        face_side=recipe.side,
         size=recipe.size,
         fps=recipe.fps,
         most_faces=recipe.most_faces,
@@ -317,7 +366,8 @@ def _dealing_notes(
         )
     across = [clip.path.relative_to(tree.root) for clip in placed if clip.split is None]
     if across:
-        yield named(f"Left out are {len(across)} videos whose people are on two sides", across)
+        videos = counted(len(across), "video")
+        yield named(f"Left out: {videos} whose people are on two sides", across)
     empty = [split for split in SPLITS if split not in {clip.split for clip in placed}]
     if empty:
         yield f"Nobody is left for {' and '.join(empty)}: there are too few groups of people."
@@ -331,23 +381,30 @@ def _people_note(videos: Sequence[Video]) -> str:
             named("These people are in two splits; nothing was written", [*shared])
         )
     people = {name for video in videos for name in video.people}
-    return f"Checked: none of {len(people)} people in {len(videos)} videos is in two splits."
+    shown = counted(len(videos), "video")
+    return f"Checked: none of {len(people)} people in {shown} is in two splits."
 
 
 def _damage_notes(videos: Sequence[Video]) -> Iterator[str]:
     for video in videos:
         if video.fault:
-            left = f"{video.frames} frames of it are used" if video.frames else "it is left out"
+            left = (
+                f"{counted(video.frames, 'frame of it is', 'frames of it are')} used"
+                if video.frames
+                else "it is left out"
+            )
             yield f"{video.path}: {video.fault.rstrip('.')}; {left}."
 
 
 def _face_notes(videos: Sequence[Video]) -> Iterator[str]:
     without = [video.path for video in videos if not video.faces]
     if without:
-        yield named(f"No face was found in {len(without)} of {len(videos)} videos", without)
+        yield named(
+            f"No face was found in {len(without)} of {counted(len(videos), 'video')}", without
+        )
     further = sum(video.further_faces for video in videos)
     if further:
-        yield f"{further} smaller faces beside the largest ones were not kept; --faces keeps more."
+        yield f"{counted(further, 'smaller face')} beside the largest not kept; --faces keeps more."
 
 
 def _say(out: Console, lines: Iterable[str]) -> None:

@@ -19,7 +19,8 @@ from pydantic import Field, ValidationError
 
 from edge.errors import SourceError
 from edge.files import write_whole
-from edge.schema import Strict
+from edge.schema import Strict, fault
+from edge.words import counted
 
 MANIFEST = "manifest.json"
 FACES = "faces.json"
@@ -29,7 +30,7 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 LabelWord = Literal["real", "fake"]
 LABELS: dict[LabelWord, int] = {"real": 0, "fake": 1}
-Source = Literal["faceforensics", "youtube"]
+Source = Literal["faceforensics", "youtube", "clips"]
 SHOWN = 10
 """Names that a note lists; the manifest holds all."""
 
@@ -48,7 +49,7 @@ class Store(Strict):
     folder: str = Field(description="Absolute, or from the set's folder on.")
     detector: str = Field(description="Its name.")
     detector_key: str = Field(description="Its name, version and settings.")
-    crop_scale: float = Field(description="Side of the crop over the longer side of the face.")
+    face_side: float = Field(description="Side of the aligned crop in eye distances.")
     size: int = Field(description="Side of a crop in pixels.")
     fps: float = Field(description="Moments per second of a video.")
     most_faces: int = Field(description="Faces kept of a frame, the largest first.")
@@ -80,6 +81,12 @@ class Video(Strict):
     origin: int = Field(default=0, description="Place in `origins`.")
     store: int = Field(default=0, description="Place in `stores`.")
 
+    @property
+    def folder(self) -> str:
+        """What figures are balanced over: the folder of a clip, else the manipulation or set."""
+        clip = self.source == "clips"
+        return Path(self.path).parts[2] if clip else self.manipulation or self.source
+
 
 class SetManifest(Strict):
     """What a set's `manifest.json` holds."""
@@ -96,7 +103,7 @@ class SetManifest(Strict):
 @dataclass(frozen=True, slots=True)
 class FaceItem:
     """One crop of a face: its label (real 0, fake 1), what tells its video from the others, how a
-    fake was made (None where it is not known), and the data set.
+    fake was made (None where it is not known), the data set, and whose video it is or was made of.
     """
 
     path: Path
@@ -104,6 +111,7 @@ class FaceItem:
     video: str
     manipulation: str | None
     source: str
+    person: str
 
 
 class FaceSet:
@@ -140,7 +148,8 @@ class FaceSet:
         folder, label = self.store_of(video), LABELS[video.label]
         identity = f"{video.source}/{video.path}#{video.sha256[:8]}"
         for name in self._names(folder, video):
-            yield FaceItem(folder / name, label, identity, video.manipulation, video.source)
+            who = video.people[0] if video.people else identity
+            yield FaceItem(folder / name, label, identity, video.manipulation, video.source, who)
 
     def _names(self, folder: Path, video: Video) -> Sequence[str]:
         try:
@@ -173,10 +182,8 @@ def load_set(path: Path) -> FaceSet:
             "'patchwatch data prepare'."
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or MANIFEST
         raise SourceError(
-            f"{file}: expected a set's manifest of schema {SCHEMA}; {where}: {first['msg']}. "
+            f"{file}: expected a set's manifest of schema {SCHEMA}; {fault(error, MANIFEST)}. "
             "Prepare the set again."
         ) from error
 
@@ -227,7 +234,7 @@ def without_copies(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
                 else f"One file is labelled both real and fake, and left out: {paths}."
             )
     if len(notes) > SHOWN:
-        more = f"{len(notes) - SHOWN} more files are there more than once; each counts once."
+        more = f"{counted(len(notes) - SHOWN, 'more file')} there more than once; each counts once."
         notes = [*notes[:SHOWN], more]
     return [video for video in everything if id(video) in kept], notes
 

@@ -9,11 +9,13 @@ people are dealt out one by one, and a fake of two sides is left out.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from edge.errors import ConfigError
 from training.faces.sets import SPLITS, Split
@@ -23,6 +25,8 @@ VAL_SHARE = TEST_SHARE = 0.14
 
 _LARGEST = 8
 """A group of more people is cut if it also holds more than half of the people of its kind."""
+
+Digits = Annotated[str, StringConstraints(pattern=r"^\d+$")]
 
 YOUTUBE, ACTOR = "youtube", "actor"
 
@@ -76,11 +80,7 @@ def deal_out(casts: Iterable[Sequence[str]], fixed: Mapping[str, Split]) -> Side
 
 
 def shared_people(videos: Iterable[tuple[Sequence[str], Split]]) -> dict[str, set[Split]]:
-    """Whoever is on more than one side, with the sides; looks at nothing but the outcome.
-
-    Args:
-        videos: people and split of each.
-    """
+    """Whoever is on more than one side, with the sides, by people and split of each video."""
     seen: dict[str, set[Split]] = defaultdict(set)
     for people, split in videos:
         for name in people:
@@ -109,25 +109,15 @@ def read_official(folder: Path) -> dict[str, Split]:
 
 def _numbers(path: Path) -> list[str]:
     try:
-        pairs = json.loads(path.read_bytes())
-        return [number for pair in pairs for number in _pair(pair)]
-    except (OSError, ValueError, TypeError) as error:
+        pairs = TypeAdapter(list[tuple[Digits, Digits]]).validate_json(path.read_bytes())
+        return [number for pair in pairs for number in pair]
+    except (OSError, ValidationError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is of another form"
         raise ConfigError(
             f'--splits: expected {path} with pairs of numbers, [["720", "672"], …], and cannot '
             f"take it ({reason}). The three lists are in the dataset folder of "
             "github.com/ondyari/FaceForensics."
         ) from error
-
-
-def _pair(pair: object) -> list[str]:
-    if not (
-        isinstance(pair, list)
-        and len(pair) == 2
-        and all(isinstance(number, str) and number.isdigit() for number in pair)
-    ):
-        raise ValueError
-    return pair
 
 
 def _groups(casts: Iterable[Sequence[str]]) -> list[list[str]]:

@@ -19,10 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.errors import ModelError, UsageError
+from edge.faces import FACE_SIDE
 from edge.files import write_whole
 from edge.manifest import Calibration, Figure, Training
 from edge.schema import code_commit
 from edge.terminal import console
+from edge.words import counted
 from training.calibration import alarm_share, calibrate
 from training.checkpoint import SUFFIX, Card, card_path, load_resnet18, save_checkpoint
 from training.config import load_config
@@ -35,7 +37,7 @@ from training.faces.model import first_model, score_faces
 from training.faces.pictures import PLOTS, as_png, draw_grid, draw_metrics
 from training.methods.faces import AUC, BALANCED, LOSS, FaceTraining, SetFigures, measured
 from training.models.resnet18 import ResNet18
-from training.progress import progress_bar
+from training.progress import print_rejected, progress_bar
 from training.run_folder import CONFIG, begin, require_usable
 from training.settings import Machine
 from training.trainer import LOG, Validated, fit, is_main_process
@@ -53,14 +55,8 @@ _COLUMN = "untouched"
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What one epoch came to.
-
-    Attributes:
-        epoch: counted from 1.
-        epochs: of the whole training.
-        score: mean AUC over the validation sets; higher is better.
-        figures: validation set → `auc`, `balanced_accuracy` and `loss`.
-        best: whether no epoch before had such a score.
+    """What one epoch, counted from 1, came to: the mean AUC over the validation sets, the figures
+    of each of them, and whether no epoch before had such a score.
     """
 
     epoch: int
@@ -72,14 +68,9 @@ class EpochReport:
 
 @dataclass(frozen=True, slots=True)
 class TrainedFaces:
-    """What a training gave.
-
-    Attributes:
-        checkpoint: the best model, with its card; absent where there was no validation yet.
-        score: its mean AUC over the validation sets.
-        figures: its figures, as of `EpochReport`; empty where the training was stopped.
-        code: 0, or 128 + signal where it was stopped; its state is saved.
-        failure: why it could not be calibrated, in a sentence; None where it was.
+    """What a training gave: the best model's file, absent where there was no validation yet; its
+    score and figures, as of `EpochReport`; 0, or 128 + signal where it was stopped and can go on;
+    and why it could not be calibrated, in a sentence.
     """
 
     checkpoint: Path
@@ -108,22 +99,19 @@ def train_faces(
     Args:
         config: of the training.
         sets: any of `base`, `augment` and `both`, prepared.
-        run: folder for the results; new or empty, unless a run is resumed.
+        run: folder for the results; new or empty, unless `resume` goes on with its checkpoint.
         licence: of the weights, for the card.
         out: where people read; the usual console if None.
         machine: device and processes.
         resume: go on from the folder's last checkpoint.
         fit_first: else only calibrate the best model so far, of a run that is resumed.
-        experiments: as of `training.experiments.Experiment`.
-        study: experiment that the run belongs to.
+        experiments: with `study` as of `training.experiments.Experiment`.
         on_epoch: called after each epoch; what it raises ends the training and passes on.
 
     Raises:
-        FetchError: the first weights cannot be had.
-        ModelError: the first weights or the checkpoint cannot be used, or the loss is no finite
-            number any more.
-        SinkError: the folder cannot be used or written to.
-        SourceError: faces are missing or cannot be read.
+        FetchError, ModelError: the first weights or the checkpoint cannot be had or used, or the
+            loss is no finite number any more.
+        SinkError, SourceError: the folder cannot be written to, or faces cannot be read.
         UsageError: sets, device or precision do not fit the configuration.
     """
     main, machine = is_main_process(), machine or Machine()
@@ -133,7 +121,7 @@ def train_faces(
     data = FaceData(config, sets, machine.workers)
     torch.manual_seed(config.seed)
     model = ResNet18(config.dropout, config.hidden) if resume else _first_model(config, out)
-    if main and not resume:
+    if main and fit_first:
         begin(run, config)
     card = make_card(config, data, model, licence)
     method = FaceTraining(model, config.loop(len(data.train)), data.val, card)
@@ -141,13 +129,14 @@ def train_faces(
     if fit_first:
         experiment = Experiment(experiments if main else NONE, run, study, config)
         val = ", ".join(f"{name} {len(faces)}" for name, faces in data.val.items())
-        out.print(f"{len(data.train)} faces to learn from, to validate on: {val}. "
+        out.print(f"{counted(len(data.train), 'face')} to learn from, to validate on: {val}. "
                   f"{method.settings.steps} steps.")  # fmt: skip
         fitted = fit(
             method, data, run, machine, out,
             resume=resume, loggers=experiment.loggers,
             on_validation=partial(_end_epoch, config, data, method, run, on_epoch),
         )  # fmt: skip
+        print_rejected(out, list(method.lost))
         if fitted.code or not main:
             return TrainedFaces(path, fitted.best_score, code=fitted.code)
         out.print(f"Epoch {fitted.best_step // data.steps_per_epoch} was the best.")
@@ -220,14 +209,8 @@ def _finished(
 
 
 def spread(val: Mapping[str, Sequence[FaceItem]], count: int) -> list[tuple[str, int]]:
-    """Which faces are shown each epoch: evenly of every set and label, always the same.
-
-    Args:
-        val: validation set → faces.
-        count: how many at most.
-
-    Returns:
-        Names of sets with the place of a face in them.
+    """Which faces are shown each epoch, at most `count`: evenly of every set and label, always the
+    same; names of sets with the place of a face in them.
     """
     groups = [
         [(name, i) for i, face in enumerate(faces) if face.label == label]
@@ -254,6 +237,7 @@ def make_card(config: FacesConfig, data: FaceData, model: ResNet18, licence: str
         architecture=model.architecture,
         preprocessing=model.preprocessing,
         region=f"faces:{config.size}",
+        face_side=FACE_SIDE,
         training=Training(data=f"{note}. {config.note}".rstrip(), commit=code_commit()),
         licence=licence,
     )
@@ -265,8 +249,9 @@ def _describe(faces: Sequence[FaceItem]) -> str:
     for label, word in enumerate(("real", "fake")):
         those = [face for face in faces if face.label == label]
         names = Counter(face.manipulation or face.source for face in those)
-        videos = len({face.video for face in those})
-        kinds.append(f"{len(those)} {word} faces of {videos} videos ({', '.join(sorted(names))})")
+        videos = counted(len({face.video for face in those}), "video")
+        faces_of = counted(len(those), f"{word} face")
+        kinds.append(f"{faces_of} of {videos} ({', '.join(sorted(names))})")
     return " and ".join(kinds)
 
 

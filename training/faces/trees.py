@@ -15,7 +15,16 @@ The set of YouTube videos that was published beside the first model trained on b
     ROOT/val/{real,fake}/*.mp4          val
 
 Also train/ and test/ are taken where they are. Pictures that were extracted into frames/ folders
-are not needed: frames are taken from the videos.
+are not needed: frames are taken from the videos. base_deepfake/ and both_deepfake/, which the
+scripts of that model made beside it, lie in the same way; their names still say which fakes are of
+FaceForensics++ (face2face_033_097.mp4), and T_deepfake/ is FaceForensics++ as above.
+
+Clips by their source:
+
+    ROOT/{train,val,test}/{0_real,1_fake}/SOURCE/*.mp4
+
+A fake source NAME-anything beside a real one NAME-person holds pairs: files of one name are the two
+halves of one video.
 """
 
 from __future__ import annotations
@@ -23,13 +32,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from edge.errors import SourceError
+from edge.labels import FORM, LabelFolders
 from edge.sources.images import VIDEO_SUFFIXES
-from training.faces.sets import LABELS, SHOWN, SPLITS, LabelWord, Split
+from training.data.folders import named_files
+from training.faces.sets import LABELS, SHOWN, SPLITS, LabelWord, Source, Split
 from training.faces.split import ACTOR, YOUTUBE, person
 
 COMPRESSIONS: Final = ("raw", "c0", "c23", "c40")
@@ -48,6 +60,7 @@ YOUTUBE_ACCESS: Final = (
     "augment_deepfake.tar.gz, which answers 403 (forbidden) by now; it can be used where you have "
     "a copy. Nobody states a licence: the videos are their makers'."
 )
+CLIPS_ACCESS: Final = "The clips are your own; their sources' terms hold for what is made of them."
 _NO_PEOPLE: Final = (
     "The YouTube set does not say who is to be seen: whether a person is in two of its splits "
     "cannot be checked. Its splits are those of its folders."
@@ -60,6 +73,8 @@ _FILM: _Names = (YOUTUBE, re.compile(r"(\d+)"))
 _FILMS: _Names = (YOUTUBE, re.compile(r"(\d+)_(\d+)"))
 _ACTOR: _Names = (ACTOR, re.compile(r"(\d+)__.+"))
 _ACTORS: _Names = (ACTOR, re.compile(r"(\d+)_(\d+)__.+"))
+
+_COPIED = re.compile(r"(deepfake|face2face|faceswap|neuraltextures|deepfakedetection)_(.+)")
 
 _FOLDERS: Mapping[str, tuple[LabelWord, str | None, _Names]] = MappingProxyType(
     {
@@ -89,6 +104,7 @@ class Clip:
     manipulation: str | None = None
     compression: str | None = None
     people: tuple[str, ...] = ()
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +160,19 @@ def find_faceforensics(root: Path, compression: str) -> Tree:
 def find_youtube(root: Path) -> Tree:
     """The videos of the folders; what is missing becomes a note, a SourceError if it is all."""
     places: list[tuple[Split, Path]] = [("train", root), *((name, root / name) for name in SPLITS)]
-    clips = [
-        Clip(path, label, split)
+    found = [
+        (split, label, path)
         for split, folder in places
         for label in LABELS
         for path in _videos(folder / label)
     ]
+    copied = any(_COPIED.fullmatch(path.stem) for _, _, path in found)
+    clips = [_copied(*one) if copied else Clip(one[2], one[1], one[0]) for one in found]
     if not clips:
         extracted = any((place / x / "frames").is_dir() for _, place in places for x in LABELS)
         frames = " There are frames/ folders, but frames are taken from videos." * extracted
+        if any(root.rglob("*.np[yz]")):  # precomputed/ of the scripts of that model
+            frames += " There are arrays, which say of no face whether it is real: give the videos."
         raise SourceError(
             f"{root}: expected videos in real/, fake/, val/real/ and val/fake/, found none."
             f"{frames} {YOUTUBE_ACCESS}"
@@ -169,11 +189,46 @@ def find_youtube(root: Path) -> Tree:
     return Tree(root, tuple(clips), (_NO_PEOPLE, *notes))
 
 
+def _copied(split: Split, label: LabelWord, path: Path) -> Clip:
+    """A video of FaceForensics++ that was renamed and copied; any other is of the YouTube set."""
+    match = _COPIED.fullmatch(path.stem)
+    word, name = match.groups() if match else ("", path.stem)
+    made = next((m for m in MANIPULATIONS if m.lower().rstrip("s") == word.rstrip("s")), None)
+    forms = (_FILMS, _ACTORS) if made else (_FILM, _ACTOR)
+    for kind, form in forms if (label == "fake") == bool(made) else ():
+        if people := form.fullmatch(name):
+            who = tuple(person(kind, number) for number in people.groups())
+            return Clip(path, label, split, made, "raw", who, "faceforensics")
+    return Clip(path, label, split)
+
+
+def find_clips(root: Path, names: LabelFolders) -> Tree:
+    """The videos of folders by split, label and source; a SourceError if there is none."""
+    clips: list[Clip] = []
+    for split, (number, label) in product(SPLITS, enumerate(LABELS)):
+        folders = [root / split / name for name in names.names(number)]
+        reals = [root / split / name for name in names.names(0)]
+        for folder, path in ((f, path) for f in folders for path in _videos(f, deep=True)):
+            source = path.relative_to(folder).parts[0]
+            name = source.rpartition("-")[0]
+            paired = any((real / f"{name}-person").is_dir() for real in reals)
+            who = f"{name if name and paired else source}/{path.stem}"
+            made = source if label == "fake" else None
+            clips.append(Clip(path, label, split, made, None, (who,)))
+    if not clips:
+        raise SourceError(
+            f"{root}: expected videos in train/{names.names(0)[0]}/SOURCE/, "
+            f"train/{names.names(1)[0]}/SOURCE/ and the same in val/ or test/, found none. If "
+            f"folders of other names say the label, give --label-folders {FORM}."
+        )
+    return Tree(root, tuple(clips), ())
+
+
 def _compressed(folder: Path, compression: str) -> Iterator[Path]:
     for name in ("raw", "c0") if compression in ("raw", "c0") else (compression,):
         yield from _videos(folder / name / "videos")
 
 
-def _videos(folder: Path) -> list[Path]:
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in found if path.suffix.lower() in VIDEO_SUFFIXES)
+def _videos(folder: Path, deep: bool = False) -> list[Path]:
+    found = named_files(folder, VIDEO_SUFFIXES)
+    return [path for path in found if (path.parent != folder) == deep]

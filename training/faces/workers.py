@@ -6,7 +6,6 @@ A video that brings its process down (a decoder may) is found out; the others go
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -17,6 +16,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TypeVar
 
+from edge.cpus import find_cpus
 from edge.signals import uninterrupted
 from training.files import stamp
 from training.loading_process import leave_signals_to_parent
@@ -44,9 +44,7 @@ def check_wanted() -> None:
 
 def processes() -> int:
     """How many processes there is a core for."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return find_cpus().usable
 
 
 def for_each_video(
@@ -97,13 +95,11 @@ def _pooled(
                     broken = True
                 else:
                     yield running.pop(future), future.result()
-            if broken and all(_is_lost(future) for future in running):
+            if broken and all(
+                f.done() and isinstance(f.exception(), BrokenProcessPool) for f in running
+            ):
                 return list(running.values())
     return []
-
-
-def _is_lost(future: Future[R]) -> bool:
-    return future.done() and isinstance(future.exception(), BrokenProcessPool)
 
 
 def _hand_out(

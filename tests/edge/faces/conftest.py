@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from edge.faces import FaceFinder, open_finder
+from edge.faces import FaceFinder
 
 
 @pytest.fixture(scope="session")
-def finder() -> Iterator[FaceFinder]:
-    """dlib's, which takes a while to open."""
-    with open_finder() as opened:
-        yield opened
+def finder() -> FaceFinder:
+    return FaceFinder()

@@ -11,8 +11,11 @@ from skimage import data
 
 from edge.types import Box, Image
 
-FACE_XYXY: Box = (179, 83, 267, 171)
-"""Where dlib finds the face in the photograph."""
+FACE_XYXY: Box = (178, 65, 270, 177)
+"""The face in the photograph, from brow to chin."""
+
+POINTS = np.array([(203, 101), (246, 103), (224, 126), (203, 140), (244, 140)], np.float64)
+"""Eyes, nose and corners of the mouth."""
 
 HEAD_XYXY: Box = (123, 27, 323, 227)
 """A square about the head."""

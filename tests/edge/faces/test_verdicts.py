@@ -3,9 +3,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 from edge.decision.verdict import STILL, VerdictSettings
-from edge.faces.verdicts import FaceVerdicts, evidence_of_faces, leading
+from edge.faces.verdicts import FaceVerdicts, combined, evidence_of_faces, leading
 from edge.manifest import Calibration
 from edge.types import Evidence, Frame, Region, Result, Verdict
 
@@ -41,7 +42,8 @@ def test_a_face_that_is_gone_for_as_long_as_evidence_lasts_is_dropped() -> None:
     for number in range(200):
         verdicts.judge(number / 4, [face(number, 1.0)])
     assert len(verdicts) <= 5
-    verdicts.judge(60.0, [])
+    for time_s in (60.0, 60.5, 61.0):
+        verdicts.judge(time_s, [])
     assert len(verdicts) == 0
 
 
@@ -89,3 +91,29 @@ def test_the_highest_score_leads_and_a_fake_face_before_all() -> None:
 def test_evidence_of_faces_leans_to_fake_and_prefers_what_is_finite() -> None:
     assert evidence_of_faces([face(1, -2.0), face(2, 3.0), face(3, math.nan)]).logit == 3.0
     assert math.isnan(evidence_of_faces([face(1, math.nan)]).logit)
+
+
+@pytest.mark.parametrize(
+    ("picture", "faces", "expected"),
+    [
+        (Verdict("real", 0.1), [Verdict("uncertain", 0.6)], Verdict("real", 0.1)),
+        (Verdict("uncertain", 0.6), [Verdict("real", 0.2)], Verdict("uncertain", 0.6)),
+        (
+            Verdict("real", 0.1),
+            [Verdict("fake", 0.8), Verdict("uncertain", 0.6)],
+            Verdict("fake", 0.8, "face 1 looks swapped"),
+        ),
+        (
+            Verdict("fake", 0.9),
+            [Verdict("fake", 0.8), Verdict("fake", 0.95)],
+            Verdict("fake", 0.95, "picture looks generated, faces 1 and 2 look swapped"),
+        ),
+        (None, [Verdict("uncertain", 0.6)], Verdict("uncertain", 0.6, "face 1 is unclear")),
+        (None, [], Verdict("uncertain")),
+    ],
+)
+def test_a_face_makes_a_source_fake_and_never_undecided(
+    picture: Verdict | None, faces: list[Verdict], expected: Verdict
+) -> None:
+    regions = [face(number, 0.0, verdict) for number, verdict in enumerate(faces, 1)]
+    assert combined(picture, regions) == expected

@@ -72,7 +72,7 @@ def write_faces(
         folder=".",
         detector="none",
         detector_key="none",
-        crop_scale=1.3,
+        face_side=1.3,
         size=SIDE,
         fps=1.0,
         most_faces=1,

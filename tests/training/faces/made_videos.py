@@ -1,13 +1,14 @@
-"""Short videos of a real face, fakes of it, and whole data sets of them, made on the spot.
+"""Short videos of real faces, fakes of them, and whole data sets of them, made on the spot.
 
-The face is the astronaut Eileen Collins's, a public photograph of NASA's that scikit-image ships.
-It moves about and turns; each person is a tint of it, so that no two files are alike.
+The faces are the astronaut Eileen Collins's and the admiral Grace Hopper's, public photographs that
+scikit-image and matplotlib ship. They move about and turn; people with even numbers are tints of
+the one, those with odd numbers of the other. `clip_faces` takes the people of real clips instead.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+from matplotlib.cbook import get_sample_data
 from skimage import data
 
+from edge.faces import FaceFinder
 from edge.types import Image
+from training.faces.sampling import sampled
 
 FPS = 8
 SIZE_WH = (240, 240)
@@ -29,24 +33,59 @@ _LOOKS_XYXY = (105, 0, 345, 240)
 """What the camera sees of it."""
 
 
+_POINTS = np.array([(203, 104), (248, 104), (224, 128), (204, 143), (243, 144)], np.float64)
+"""Of the face in it."""
+
+
 @functools.cache
-def photograph() -> Image:
-    """The photograph, uint8 [512, 512, 3] BGR."""
-    astronaut: Image = data.astronaut()  # type: ignore[no-untyped-call]
-    return np.ascontiguousarray(astronaut[:, :, ::-1])
+def photograph(person: int, index: int = 0) -> Image:
+    """A person in the frame of that index, uint8 [512, 512, 3] BGR; the face is at `_FACE_XYXY`."""
+    if person % 2 == 0:
+        astronaut: Image = data.astronaut()  # type: ignore[no-untyped-call]
+        return np.ascontiguousarray(astronaut[:, :, ::-1])
+    admiral = cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    assert admiral is not None
+    place = np.array([[0.51, 0, 88], [0, 0.51, 3]])
+    return _placed(admiral.astype(np.uint8), place)
+
+
+def clip_faces(clips: Sequence[Path]) -> Callable[[int, int], Image]:
+    """In place of `photograph`: the people of clips, as many as there are."""
+
+    @functools.cache
+    def frames(number: int) -> list[Image]:
+        with FaceFinder(threads=1) as finder:
+            shown = [frame.image for frame in sampled(clips[number], 100)]
+            points = next(found[0].points for frame in shown if (found := finder.find(frame)))
+        place = np.array(cv2.estimateAffinePartial2D(points, _POINTS)[0], np.float64)
+        return [_placed(frame, place) for frame in shown]
+
+    def face(person: int, index: int = 0) -> Image:
+        those = frames(person % len(clips))
+        return those[index % len(those)]
+
+    return face
+
+
+def _placed(image: Image, place: npt.NDArray[np.float64]) -> Image:
+    return cv2.warpAffine(image, place, (512, 512), borderMode=cv2.BORDER_REFLECT).astype(np.uint8)
 
 
 def person_frames(person: int, count: int, size_wh: tuple[int, int] = SIZE_WH) -> Iterator[Image]:
     """A person who moves about: `count` frames, uint8 [h, w, 3] BGR."""
-    yield from _filmed(_tinted(photograph(), person), person, count, size_wh)
+    faces = (_tinted(photograph(person, index), person) for index in range(count))
+    yield from _filmed(faces, person, size_wh)
 
 
 def fake_frames(
     target: int, source: int, count: int, size_wh: tuple[int, int] = SIZE_WH
 ) -> Iterator[Image]:
     """The film of one person with the other's face, re-made coarsely and blended in."""
-    swapped = _swapped(_tinted(photograph(), target), _tinted(photograph(), source))
-    yield from _filmed(swapped, target, count, size_wh)
+    faces = (
+        _swapped(_tinted(photograph(target, i), target), _tinted(photograph(source, i), source))
+        for i in range(count)
+    )
+    yield from _filmed(faces, target, size_wh)
 
 
 def empty_frames(count: int, size_wh: tuple[int, int] = SIZE_WH) -> Iterator[Image]:
@@ -58,7 +97,7 @@ def empty_frames(count: int, size_wh: tuple[int, int] = SIZE_WH) -> Iterator[Ima
 
 def crowd_frames(count: int) -> Iterator[Image]:
     """The face fifty times in a frame of 1280 × 800, ten beside and five above each other."""
-    face = cv2.resize(photograph()[25:225, 145:305], (128, 160))
+    face = cv2.resize(photograph(0)[25:225, 145:305], (128, 160))
     crowd = np.tile(face, (5, 10, 1)).astype(np.uint8)
     for index in range(count):
         yield np.clip(crowd.astype(np.int16) + index, 0, 255).astype(np.uint8)
@@ -67,7 +106,7 @@ def crowd_frames(count: int) -> Iterator[Image]:
 def border_frames(count: int, size_wh: tuple[int, int] = SIZE_WH) -> Iterator[Image]:
     """The face in the upper left corner, its crop larger than what is left of the frame there."""
     left, top = _FACE_XYXY[0] - 8, _FACE_XYXY[1] + 4
-    view = photograph()[top : top + size_wh[1], left : left + size_wh[0]]
+    view = photograph(0)[top : top + size_wh[1], left : left + size_wh[0]]
     for index in range(count):
         yield np.clip(view.astype(np.int16) + index, 0, 255).astype(np.uint8)
 
@@ -190,12 +229,12 @@ def _tinted(image: Image, person: int) -> Image:
     return np.clip(image * gains + rng.uniform(-8, 8), 0, 255).astype(np.uint8)
 
 
-def _filmed(image: Image, person: int, count: int, size_wh: tuple[int, int]) -> Iterator[Image]:
+def _filmed(images: Iterable[Image], person: int, size_wh: tuple[int, int]) -> Iterator[Image]:
     """A hand-held camera on the face."""
     left, top, right, bottom = _LOOKS_XYXY
     scale = size_wh[0] / (right - left), size_wh[1] / (bottom - top)
     centre = (right + left) / 2, (bottom + top) / 2
-    for index in range(count):
+    for index, image in enumerate(images):
         phase = 0.7 * person + 0.4 * index
         turn = cv2.getRotationMatrix2D(centre, 3 * np.sin(phase), 1 + 0.03 * np.cos(phase))
         move: npt.NDArray[np.float64] = np.diag([*scale, 1.0]) @ np.array(

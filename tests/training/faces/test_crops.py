@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from edge.faces import Face, crop_face, square_box
+from edge.faces import Face, aligned_crops
 from edge.files import sha256_of
 from edge.types import Box
 from tests.training.faces import made_videos
-from tests.training.faces.fake_finder import FakeFinder
+from tests.training.faces.fake_finder import FakeFinder, points_in
 from tests.training.faces.made_videos import person_frames, truncated, write_video
 from training.faces import crops
 from training.faces.crops import HASHES, CropCache, Cut, Recipe
@@ -41,14 +41,16 @@ def video(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "face", [(60, 60, 160, 160), (0, 0, 90, 110), (170, 150, 240, 240), (0, 40, 240, 200)]
 )
-def test_a_crop_is_the_square_about_the_face(tmp_path: Path, video: Path, face: Box) -> None:
+def test_a_crop_is_the_face_upright_as_the_device_sees_it(
+    tmp_path: Path, video: Path, face: Box
+) -> None:
     found, folder = cut(tmp_path / "cache", video, FakeFinder([face]))
     assert (found.sha256, found.frames, found.faces, found.fault) == (sha256_of(video), 4, 4, "")
     frames = {frame.index: frame.image for frame in sampled(video, 4)}
     assert {path.name for path in folder.glob("*.png")} == {f"{n:06d}_0.png" for n in frames}
     for index, image in frames.items():
         saved = np.asarray(PillowImage.open(folder / f"{index:06d}_0.png"))[:, :, ::-1]
-        expected = crop_face(image, square_box(face, (240, 240), 1.3), 96)
+        (expected,) = aligned_crops(image, [points_in(face)], 96)
         np.testing.assert_array_equal(saved, expected)
         assert saved.shape == (96, 96, 3)
 

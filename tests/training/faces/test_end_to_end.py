@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from mlflow.artifacts import download_artifacts
 
 from patchwatch import main
-from tests.training.faces.made_videos import FPS, faceforensics_tree, person_frames, write_video
+from tests.shared_data import shared
+from tests.training.faces import made_videos
+from tests.training.faces.made_videos import (
+    FPS,
+    clip_faces,
+    faceforensics_tree,
+    person_frames,
+    write_video,
+)
 from tests.training.faces.made_videos import youtube_tree as make_youtube_tree
+from training.experiments import RUN_ID
+from training.faces.matrix_report import Matrix
 from training.models import resnet18
 
 TRAINING = {
@@ -46,31 +57,43 @@ def call(*words: object) -> None:
 
 
 @pytest.mark.slow
-def test_from_videos_to_the_matrix_and_to_a_live_verdict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("people", ["photographs", "clips"])
+def test_the_three_questions_are_answered_from_videos_to_a_live_verdict(
+    people: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    if people == "clips":
+        found = sorted(shared("faces/train/0_real").glob("*-person/*.mp4"))[::4]
+        monkeypatch.setattr(made_videos, "photograph", clip_faces(found))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     # The fixed validation people of the original: films 339 and 878 are theirs.
-    faceforensics_tree(Path("ff"), ((339, 878), (1, 5), (2, 6)), ("Deepfakes",))
-    make_youtube_tree(Path("yt"))
+    faceforensics_tree(Path("T_deepfake"), ((339, 878), (1, 6)), ("Deepfakes",), compression="c0")
+    make_youtube_tree(Path("augment_deepfake"))
     common = ("--cache", "sets/cache", "--workers", "1")
-    call("data", "prepare", "faceforensics", "ff", "--output", "sets/base", *common)
-    call("data", "prepare", "youtube", "yt", "--output", "sets/augment", *common)
-    call("data", "prepare", "combine", "sets/base", "sets/augment", "--output", "sets/both")
+    words = ("T_deepfake", "--compression", "raw", "--output", "sets/base")
+    call("data", "prepare", "faceforensics", *words, *common)
+    call("data", "prepare", "youtube", "augment_deepfake", "--output", "sets/augment", *common)
 
-    Path("faces.yaml").write_text(yaml.safe_dump({**TRAINING, "train_set": "both"}))
-    sets = ("--base", "sets/base", "--augment", "sets/augment")
+    Path("faces.yaml").write_text(yaml.safe_dump(TRAINING))
+    tests = ("base=sets/base", "augment=sets/augment", "--split", "val")
     machine = ("--device", "cpu", "--workers", "0", "--licence", "none")
-    call("train", "faces.yaml", *sets, "--output", "run", *machine)
-    assert (Path("run") / "faces" / "epoch-002.png").stat().st_size > 1000
-    call("export", "run/faces.safetensors", "-o", "faces.onnx")
-
-    models, tests = ("both=run/faces.safetensors",), ("base=sets/base", "augment=sets/augment")
-    call("matrix", "--models", *models, "--tests", *tests, "-o", "matrix")
-    assert {"base", "augment"} <= set(
-        re.findall(r"base|augment", Path("matrix/matrix.md").read_text())
-    )
-    assert Path("matrix/matrix.png").stat().st_size > 5000
+    call("matrix", "--train", "faces.yaml", "--tests", *tests, "-o", "out", *machine)
+    matrix = Matrix.model_validate_json(Path("out/matrix.json").read_bytes())
+    worlds = {(cell.model, cell.test) for cell in matrix.cells if cell.auc}
+    assert worlds == {*product(("base", "augment", "both"), ("base", "augment"))}
+    store = {"tracking_uri": "sqlite:///out/models/mlflow.db", "dst_path": "kept"}
+    for name in ("base", "augment", "both", "matrix"):
+        run = (Path("out/models") / name / RUN_ID).read_text().strip()
+        kept = Path(download_artifacts(run_id=run, **store))
+        model = "both" if name == "matrix" else name
+        file = f"faces-{model}.safetensors"
+        assert (kept / file).read_bytes() == Path(f"out/models/{model}/{file}").read_bytes()
+    assert (Path("kept") / "epoch-002.png").stat().st_size > 1000
+    assert (Path("kept") / "matrix.png").stat().st_size > 5000
+    call("export", "kept/faces-both.safetensors", "-o", "faces.onnx")
 
     write_video(Path("call.mp4"), person_frames(9, 2 * FPS))
     capsys.readouterr()

@@ -96,7 +96,7 @@ def test_pictures_mirror_the_folders(tmp_path: Path, capsys: pytest.CaptureFixtu
         *(f"two/deep/b.MP4/{n:06d}.jpg" for n in (0, 4, 8)),
     ]
     told = capsys.readouterr().err
-    assert "3 videos, 9 pictures." in told and "1 other files were passed by" in told
+    assert "3 videos, 9 pictures." in told and "1 other file was passed by" in told
 
 
 def test_jpegs_are_of_quality_95_and_pngs_lossless(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_files_that_are_no_whole_videos_are_a_sentence_each(
         assert patchwatch.main(arguments) == 1
         told = capsys.readouterr().err.splitlines()
         assert told[0].startswith("6 videos, ")
-        assert told[1].startswith("5 files are damaged or no videos")
+        assert told[1].startswith("5 files are damaged or no video")
         assert f"{videos / 'sound.mp4'}: expected video, found no video track." in told
         assert (
             f"{videos / 'text.mp4'}: expected a video that can be decoded, found a text file."

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image as PillowImage
 from sklearn.metrics import (  # type: ignore[import-untyped]
     balanced_accuracy_score,
@@ -51,20 +50,11 @@ FACTS = ModelFacts(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other take a loaded machine many times as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def faces(label: int, kind: str | None, videos: int, frames: int, name: str) -> list[FaceItem]:
     return [
-        FaceItem(Path(f"{frame}.png"), label, f"{name}{video}", kind, "faceforensics")
+        FaceItem(Path("x.png"), label, f"{name}{video}", kind, "faceforensics", str(video))
         for video in range(videos)
-        for frame in range(frames)
+        for _ in range(frames)
     ]
 
 
@@ -99,6 +89,20 @@ def test_a_cell_holds_what_scikit_learn_gives_of_frames_and_of_videos() -> None:
             np.mean([logits[i] for i in chosen if items[i].video == video]) for video in videos
         ]
         check(cells[kind, "video"], [int(video[0] != "r") for video in videos], np.array(means))
+
+
+def test_a_swap_is_set_against_its_own_original_and_shares_are_of_the_threshold() -> None:
+    items = [*faces(0, None, 4, 2, "r"), *faces(1, "swap", 5, 2, "s")]
+    real, fake = [-2.0, 0.0, 2.0, -1.0], [-1.0, -0.5, 3.0, 0.5, 9.0]
+    logits = np.repeat([*real, *fake], 2) + np.tile([-0.1, 0.1], 9)
+    facts = FACTS.model_copy(update={"calibration": Calibration(bias=0.7)})
+    cells = {c.unit: c for c in cells_of(facts, "t", items, logits, 0) if c.manipulation is None}
+    video = cells["video"]
+    assert video.pairs and video.false_alarms and video.found
+    # The fifth has no original; the second is below its own.
+    assert video.pairs[0] == pytest.approx(3 / 4) and video.pairs[1] < 3 / 4 < video.pairs[2]
+    assert video.false_alarms[0] == pytest.approx(1 / 4)
+    assert video.found[0] == pytest.approx(2 / 5) and cells["frame"].pairs is None
 
 
 def check(cell: Cell, labels: Sequence[int], logits: np.ndarray) -> None:
@@ -330,3 +334,34 @@ def test_the_command_trains_first_and_not_again(
     assert (model.name, model.file) == ("base", "f-base.safetensors")
     assert load_set(tmp_path / "base").name == "base"
     assert "(base)" in model.trained_on
+
+
+def test_a_set_is_divided_into_kinds_that_are_learned_from_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = write_faces(tmp_path / "set", "faceforensics", ["train", "val"], videos=4, faces=2)
+    kinds = iter(["swap-a", "swap-b", "a", "other"] * 2)
+    fakes = (v.model_copy(update={"manipulation": next(kinds)}) if v.label == "fake" else v
+             for v in made.videos())  # fmt: skip
+    write_set(made.folder, made.manifest.model_copy(update={"videos": tuple(fakes)}))
+    config = tmp_path / "probe.yaml"
+    config.write_text(
+        "{name: p, architecture: tiny_ladeda, preprocessing: NPR, region: 'faces:48', folds: 0, "
+        "views: [{region: 'faces:48'}], policy: null, strengths: [1], whitenings: [0], "
+        "data: {layout: faces, first_compression: false, crop: 40}, "
+        "validation: {columns: [untouched], calibration: [untouched], report: [untouched]}}"
+    )
+    words = ["matrix", "--train", str(config), "--licence", "none", "--workers", "0"]
+    words += ["--tests", f"t={made.folder}", "--split", "val", "-o", str(tmp_path / "out")]
+    groups = ["--groups", "swaps=swap", "lip-sync=a,mouth", "rest=*"]
+    assert main([*words, *groups, "--experiments", "none"]) == 0
+    matrix = Matrix.model_validate_json((tmp_path / "out" / "matrix.json").read_bytes())
+    names = ["swaps", "lip-sync", "rest", "all"]
+    assert [m.name for m in matrix.models] == [t.name for t in matrix.tests] == names
+    assert [sum(t.videos.values()) - t.videos["real"] for t in matrix.tests] == [2, 1, 1, 4]
+    # Another group gives another head, of the same features.
+    assert len({m.sha256 for m in matrix.models}) == 4
+    assert len([*(tmp_path / "out" / "features").glob("*.rows")]) == 1
+    for wrong, message in (("a=none", "found a"), ("all=*", "found all"), ("x", "NAME=PATH")):
+        assert main([*words, "--groups", wrong]) == 2
+        assert message in capsys.readouterr().err

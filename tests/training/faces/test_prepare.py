@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import signal
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 import patchwatch
+from edge.faces import FaceFinder
 from edge.sources.images import read_image
 from tests.training.faces import made_videos
 from tests.training.faces.fake_finder import FakeFinder
@@ -61,9 +61,9 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def finder(monkeypatch: pytest.MonkeyPatch) -> FakeFinder:
-    """In place of dlib, where faces are not what is tested."""
+    """In place of the true one, where faces are not what is tested."""
     made = FakeFinder()
-    monkeypatch.setattr(prepare, "open_finder", lambda model, longest_side: made)
+    monkeypatch.setattr(prepare, "FaceFinder", lambda longest_side: made)
     return made
 
 
@@ -74,7 +74,6 @@ def hashed(path: Path) -> str:
 def test_both_data_sets_from_videos_to_what_a_training_reads(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("dlib", reason="dlib finds the faces")
     home = Home(tmp_path)
     tree = faceforensics_tree(tmp_path / "ff", manipulations=MANIPULATIONS[:4], actors=[(11, 12)])
     films = youtube_tree(tmp_path / "yt")
@@ -115,7 +114,7 @@ def test_the_manifest_says_what_is_known_of_a_video(home: Home, finder: FakeFind
     actors = [v for path, v in videos.items() if "DeepFakeDetection" in path]
     assert [v.people for v in actors] == [("actor-11", "actor-12")]
     store, origin = made.manifest.stores[0], made.manifest.origins[0]
-    assert (store.detector_key, store.crop_scale, store.size) == ("fake-1", 1.3, 224)
+    assert (store.detector_key, store.face_side, store.size) == ("fake-1", 3.6, 224)
     assert origin.root == str(tree) and "Terms of Use" in origin.access
     raw = json.loads((made.folder / "manifest.json").read_bytes())
     assert raw["schema"] == 1 and raw["stores"][0]["folder"].startswith("../cache/")
@@ -135,7 +134,7 @@ def test_nobody_is_on_two_sides_in_the_published_lists_either(
     sides = {v.people[0]: v.split for v in made.videos() if v.label == "real"}
     listed = {"000": "train", "003": "train", "001": "val", "005": "val", "002": "test"}
     assert listed.items() <= {name.removeprefix("youtube-"): s for name, s in sides.items()}.items()
-    assert f"Left out are 1 videos whose people are on two sides: {SWAPS}/000_001.mp4." in told
+    assert f"Left out: 1 video whose people are on two sides: {SWAPS}/000_001.mp4." in told
     assert "dealt out like actors: youtube-008, youtube-009." in told
     assert len(made.videos()) == 16 and sides["youtube-008"] == sides["youtube-009"]
 
@@ -234,14 +233,13 @@ def test_nothing_that_can_be_decoded_is_an_error(
     audio_only(home.path / "yt" / "real" / "a.mp4")
     home.refused("youtube", home.path / "yt")
     told = capsys.readouterr().err
-    assert "none of 1 videos can be decoded. real/a.mp4: expected video" in told
+    assert "none of 1 video can be decoded. real/a.mp4: expected video" in told
     assert not (home.path / "none").exists()
 
 
 def test_a_video_without_any_face_is_counted_and_gives_no_items(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("dlib", reason="dlib finds the faces")
     films = youtube_tree(home.path / "yt", train=1)
     write_video(films / "real" / "wall.mp4", made_videos.empty_frames(8))
     write_video(films / "fake" / "corner.mp4", made_videos.border_frames(8))
@@ -296,16 +294,6 @@ def test_sets_that_share_a_file_or_were_cut_otherwise_are_told(
     home.refused("combine", base.folder, code=2)
 
 
-def test_dlib_that_is_absent_is_told_before_any_work(
-    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    films = youtube_tree(home.path / "yt", train=1)
-    monkeypatch.setitem(sys.modules, "dlib", None)
-    home.refused("youtube", films)
-    assert "Run: pip install" in (told := capsys.readouterr().err) and "dlib" in told
-    assert not (home.path / "cache").exists() and not (home.path / "none").exists()
-
-
 def test_a_folder_with_something_else_is_not_touched(
     home: Home, finder: FakeFinder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -318,14 +306,13 @@ def test_a_folder_with_something_else_is_not_touched(
 def test_fifty_faces_are_found_and_kept_where_that_is_wanted(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("dlib", reason="dlib finds the faces")
     for label in ("real", "fake"):
         frames = made_videos.crowd_frames(1 + (label == "fake"))
         write_video(home.path / "yt" / label / "crowd.mp4", frames)
     one = home.prepare("youtube", home.path / "yt", output="one")
     told = capsys.readouterr().out
     assert [(video.faces, video.further_faces) for video in one.videos()] == [(1, 49), (1, 49)]
-    assert "98 smaller faces beside the largest ones were not kept; --faces keeps more." in told
+    assert "98 smaller faces beside the largest not kept; --faces keeps more." in told
     many = home.prepare("youtube", home.path / "yt", "--faces", 60, output="many")
     assert [video.faces for video in many.videos()] == [50, 50]
     assert len({item.path for item in many.items("train")}) == 100
@@ -351,7 +338,6 @@ def test_a_stopped_run_goes_on_from_there(
 
 
 def test_processes_find_the_same(home: Home) -> None:
-    pytest.importorskip("dlib", reason="dlib finds the faces")
     films = youtube_tree(home.path / "yt", train=1)
     one = home.prepare("youtube", films, output="one")
     arguments = ["data", "prepare", "youtube", films, "--output", home.path / "two"]
@@ -367,8 +353,76 @@ def test_processes_find_the_same(home: Home) -> None:
     "frames", [person_frames(3, 1), fake_frames(3, 5, 1)], ids=["real", "fake"]
 )
 def test_the_made_faces_are_faces(frames: Sequence[np.ndarray]) -> None:
-    pytest.importorskip("dlib", reason="dlib finds the faces")
-    from edge.faces import open_finder
-
-    with open_finder() as found:
+    with FaceFinder() as found:
         assert all(len(found.find(frame)) == 1 for frame in frames)
+
+
+def test_the_trees_that_the_earlier_scripts_copied_are_read_as_they_stand(
+    home: Home, finder: FakeFinder
+) -> None:
+    root = home.path / "both_deepfake"
+    for name, person in {
+        "real/033.mp4": 1,
+        "fake/face2face_033_097.mp4": 2,
+        "fake/deepfake_033_097.mp4": 3,
+        "val/real/07__talking_against_wall.mp4": 4,
+        "val/fake/deepfakedetection_09_03__kitchen_pan__8DTEGQ54.mp4": 5,
+        "fake/a_film.mp4": 6,
+        "val/real/another.mp4": 7,
+    }.items():
+        write_video(root / name, person_frames(person, 2))
+    (root / "real" / "frames").mkdir()
+    found = home.prepare("youtube", root, output="both").videos()
+    assert {(v.split, v.label, v.source, v.manipulation, v.people) for v in found} == {
+        ("train", "real", "faceforensics", None, ("youtube-033",)),
+        ("train", "fake", "faceforensics", "Face2Face", ("youtube-033", "youtube-097")),
+        ("train", "fake", "faceforensics", "Deepfakes", ("youtube-033", "youtube-097")),
+        ("val", "real", "faceforensics", None, ("actor-07",)),
+        ("val", "fake", "faceforensics", "DeepFakeDetection", ("actor-09", "actor-03")),
+        ("train", "fake", "youtube", None, ()),
+        ("val", "real", "youtube", None, ()),
+    }
+
+
+def test_precomputed_arrays_are_explained(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    (home.path / "precomputed").mkdir()
+    np.save(home.path / "precomputed" / "faces.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    home.refused("youtube", home.path / "precomputed", output="set")
+    assert "There are arrays, which say of no face whether it is real" in capsys.readouterr().err
+
+
+SCRIPT = """
+import argparse, pathlib, shutil
+p = argparse.ArgumentParser()
+p.add_argument("output", type=pathlib.Path)
+for flag in ("-d", "-c", "-t", "--server"):
+    p.add_argument(flag, required=True)
+p.add_argument("-n", type=int)
+a = p.parse_args()
+input("Press any key to accept the terms")
+if a.server == "CA":
+    raise SystemExit("The server is down.")
+here = pathlib.Path(__file__).parent / "whole"
+for folder in {"original": ["original_sequences/youtube"],
+               "DeepFakeDetection_original": []}.get(a.d, [f"manipulated_sequences/{a.d}"]):
+    place = pathlib.Path(folder) / a.c / a.t
+    for path in sorted((here / place).glob("*.mp4"))[:a.n]:
+        (a.output / place).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, a.output / place)
+"""
+
+
+def test_the_authors_script_fills_the_tree_first(
+    home: Home, finder: FakeFinder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A script with the flags and the question of the authors' own, which may not be passed on."""
+    faceforensics_tree(home.path / "whole", ((1, 2),), ("Deepfakes",))
+    script = home.path / "download.py"
+    script.write_text(SCRIPT)
+    words = (home.path / "ff", "--script", script, "--videos", 1)
+    found = home.prepare("faceforensics", *words, output="set").videos()
+    assert sorted(video.path for video in found) == [f"{SWAPS}/001_002.mp4", f"{FILMS}/001.mp4"]
+    home.refused("faceforensics", *words, "--server", "CA")
+    assert "download.py ended with exit code 1 at original" in capfd.readouterr().err
+    home.refused("faceforensics", home.path, "--script", home.path / "absent", code=2)
+    assert "absent: no such file" in capfd.readouterr().err

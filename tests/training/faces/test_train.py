@@ -49,13 +49,10 @@ QUICK: dict[str, object] = {
 
 @pytest.fixture(autouse=True, scope="module")
 def small() -> Iterator[None]:
-    """An eighth of the channels on one thread: faces here are small, and so is the time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """An eighth of the channels: faces here are small, and so is the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resnet18, "PLANES", (8, 16, 32, 64))
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +203,9 @@ def test_loading_processes_give_the_same(sets: dict[str, FaceSet], tmp_path: Pat
 
 def test_figures_are_those_of_the_usual_library() -> None:
     rng = np.random.default_rng(0)
-    items = [FaceItem(Path("x"), int(label), "v", None, "s") for label in rng.integers(0, 2, 60)]
+    items = [
+        FaceItem(Path("x"), int(label), "v", None, "s", "p") for label in rng.integers(0, 2, 60)
+    ]
     labels = [item.label for item in items]
     logits: Logits = rng.normal(labels, 1.5) - 0.4
     found = measured(items, logits)
