@@ -10,7 +10,7 @@ from edge.errors import GpuError, MissingDependency
 if TYPE_CHECKING:
     from edge.cuda.pycuda import Cuda
 
-INSTALL = "pip install 'pycuda>=2024.1.2', with CUDA's nvcc on the PATH and a C++ compiler"
+INSTALL = "pip install 'pycuda>=2025.1.2', with CUDA's nvcc on the PATH and a C++ compiler"
 
 NO_DRIVER = (
     "No NVIDIA driver found: libcuda.so.1 cannot be loaded. Install the driver, or give the "
@@ -27,6 +27,7 @@ class Gpu:
         compute_capability: major and minor, for instance (8, 7).
         integrated: whether it shares the CPU's memory.
         can_map: whether page-locked memory can be given an address of its own on the GPU.
+        reads_pageable: whether it reads any memory of the process, without any copy (Thor).
         total_bytes: of its memory.
         driver: the CUDA version that the driver supports, major and minor.
     """
@@ -35,6 +36,7 @@ class Gpu:
     compute_capability: tuple[int, int]
     integrated: bool
     can_map: bool
+    reads_pageable: bool
     total_bytes: int
     driver: tuple[int, int]
 

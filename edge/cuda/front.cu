@@ -3,8 +3,8 @@
 // The arithmetic is the CPU's, to the bit, and all in integers:
 // - Resizing is Pillow's BILINEAR (src/libImaging/Resample.c): one axis first, to 8 bits, then the
 //   other, with weights of 22 fractional bits that the host has worked out.
-// - NV12 becomes BGR as OpenCV does it (color_yuv.simd.hpp): BT.601, limited range, 20 fractional
-//   bits, each U and V for the four pixels above it.
+// - NV12 becomes BGR as OpenCV does it (color_yuv.simd.hpp): limited range, 20 fractional bits, each
+//   U and V for the four pixels above it; by BT.601 (format 1), or BT.709 (2) in the same way.
 //
 // Why two passes with a picture between them, and not one that recomputes the rows under each
 // pixel: where a picture is made smaller, each of its rows lies under two rows of the output, so
@@ -31,27 +31,30 @@ static __device__ __forceinline__ u8 clip(int level)
 
 // One channel (0 blue, 1 green, 2 red) of a pixel of NV12.
 static __device__ __forceinline__ u8 nv12_level(
-    const u8 *__restrict__ frame, int height, int width, int row, int column, int channel)
+    const u8 *__restrict__ frame, int height, int width, int is_709, int row, int column,
+    int channel)
 {
     const u8 *chroma = frame + (height + row / 2) * width + column / 2 * 2;
-    const int of_u = channel == 0 ? 2116026 : channel == 1 ? -409993 : 0;
-    const int of_v = channel == 0 ? 0 : channel == 1 ? -852492 : 1673527;
+    const int blue = is_709 ? 2215014 : 2116026, red = is_709 ? 1879825 : 1673527;
+    const int green_u = is_709 ? -223607 : -409993, green_v = is_709 ? -558796 : -852492;
+    const int of_u = channel == 0 ? blue : channel == 1 ? green_u : 0;
+    const int of_v = channel == 0 ? 0 : channel == 1 ? green_v : red;
     const int bright = frame[row * width + column] - 16;
     const int colour = (1 << 19) + of_u * (chroma[0] - 128) + of_v * (chroma[1] - 128);
     return clip(((bright < 0 ? 0 : bright) * 1220542 + colour) >> 20);
 }
 
 static __device__ __forceinline__ u8 level_at(
-    const u8 *__restrict__ frame, int height, int width, int is_nv12, int row, int column,
+    const u8 *__restrict__ frame, int height, int width, int format, int row, int column,
     int channel)
 {
-    return is_nv12 ? nv12_level(frame, height, width, row, column, channel)
-                   : frame[(row * width + column) * 3 + channel];
+    return format ? nv12_level(frame, height, width, format == 2, row, column, channel)
+                  : frame[(row * width + column) * 3 + channel];
 }
 
 // Boxes as they are. x: column of the output, y: row, z: box.
 extern "C" __global__ void cut(
-    const u8 *__restrict__ frame, int height, int width, int is_nv12,
+    const u8 *__restrict__ frame, int height, int width, int format,
     const int *__restrict__ plan, u8 *__restrict__ out, int out_height, int out_width)
 {
     const int x = blockIdx.x * blockDim.x + threadIdx.x;
@@ -62,7 +65,7 @@ extern "C" __global__ void cut(
     u8 *pixel = out + (((size_t)blockIdx.z * out_height + y) * out_width + x) * 3;
     for (int channel = 0; channel < 3; channel++)
         pixel[channel] =
-            level_at(frame, height, width, is_nv12, box[TOP] + y, box[LEFT] + x, channel);
+            level_at(frame, height, width, format, box[TOP] + y, box[LEFT] + x, channel);
 }
 
 // The picture between the passes of a box is that of its place among the boxes: slot bytes for each.
@@ -70,7 +73,7 @@ extern "C" __global__ void cut(
 // One axis of the boxes for which this is the first pass, or the second.
 // x: level of a row of the output, y: row of the box or of what lies between, z: box.
 extern "C" __global__ void squeeze_across(
-    const u8 *__restrict__ frame, int height, int width, int is_nv12,
+    const u8 *__restrict__ frame, int height, int width, int format,
     const int *__restrict__ plan, int is_second, u8 *between, long long slot,
     u8 *__restrict__ out, int out_height, int out_width)
 {
@@ -93,13 +96,13 @@ extern "C" __global__ void squeeze_across(
     int sum = 1 << 21;
     for (int tap = 0; tap < *count; tap++)
         sum += weight[tap * out_width]
-             * level_at(source, height, pitch, is_nv12 && !is_second, row, column + tap, channel);
+             * level_at(source, height, pitch, is_second ? 0 : format, row, column + tap, channel);
     target[(size_t)y * out_width * 3 + x] = clip(sum >> 22);
 }
 
 // The other axis. x: level of a row of the box or of what lies between, y: row of the output, z: box.
 extern "C" __global__ void squeeze_down(
-    const u8 *__restrict__ frame, int height, int width, int is_nv12,
+    const u8 *__restrict__ frame, int height, int width, int format,
     const int *__restrict__ plan, int is_second, u8 *between, long long slot,
     u8 *__restrict__ out, int out_height, int out_width)
 {
@@ -122,6 +125,6 @@ extern "C" __global__ void squeeze_down(
     int sum = 1 << 21;
     for (int tap = 0; tap < *count; tap++)
         sum += weight[tap * out_height]
-             * level_at(source, height, pitch, is_nv12 && !is_second, row + tap, column, channel);
+             * level_at(source, height, pitch, is_second ? 0 : format, row + tap, column, channel);
     target[(size_t)y * columns * 3 + x] = clip(sum >> 22);
 }

@@ -7,7 +7,6 @@ worked out here, once for each geometry; `front.cu` does the rest.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -28,8 +27,8 @@ FRACTION_BITS = 22
 
 _RECORD = 7  # ints of a box in a plan
 
-MOST_PLACEMENTS = 32
-"""That are kept: one for each size and format of frames and region."""
+_FORMATS: tuple[PixelFormat, ...] = ("bgr", "nv12", "nv12_709")
+"""In the order of their numbers in `front.cu`."""
 
 # A warp reads 32 levels side by side; both blocks are whole warps.
 _PIXELS: Dim3 = (32, 8, 1)
@@ -38,14 +37,8 @@ _LEVELS: Dim3 = (96, 4, 1)
 Ints = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class _Launch:
-    """A launch with all but the addresses of the frame, before these arguments, and the output."""
-
-    kernel: Kernel
-    grid: Dim3
-    block: Dim3
-    arguments: Sequence[np.generic]
+_Launch = tuple["Kernel", "Dim3", "Dim3", Sequence[np.generic]]
+"""Grid, block and arguments; the address of the frame goes before these, the output's behind."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,9 +49,17 @@ class Placement:
     _memory: Sequence[DeviceMemory | MirroredArray]
     _launches: Sequence[_Launch]
 
+    def run(self, frame_pointer: int, out_pointer: int) -> None:
+        """Put into the stream what makes the pictures, uint8 [N, H, W, 3] BGR in the order of the
+        boxes, from a frame; addresses on the GPU.
+        """
+        frame, out = np.uint64(frame_pointer), np.uint64(out_pointer)
+        height, width = (np.int32(side) for side in self.input_hw)
+        for kernel, grid, block, given in self._launches:
+            kernel.launch(grid, block, (frame, *given, out, height, width))
+
     def free(self) -> None:
         """Give back its memory, which nothing in the stream may need any more."""
-        self._launches = ()
         for memory in self._memory:
             memory.free()
 
@@ -76,7 +77,6 @@ class Front:
         self._cut, self._across, self._down = (
             cuda.kernel(source, name) for name in ("cut", "squeeze_across", "squeeze_down")
         )
-        self._kept: OrderedDict[object, Placement] = OrderedDict()
 
     def place(
         self,
@@ -85,11 +85,11 @@ class Front:
         boxes: Sequence[Box],
         input_hw: tuple[int, int],
     ) -> Placement:
-        """The tables for a geometry, from the last few or made and put into the stream.
+        """The tables for a geometry, made and put into the stream; the caller frees them.
 
         Args:
             frame_hw: height and width of the frame in pixels.
-            pixel_format: "bgr": uint8 [H, W, 3]; "nv12": uint8 [H·3/2, W], without gaps.
+            pixel_format: as of `edge.types.PixelFormat`, without gaps.
             boxes: one or more of one size, xyxy in pixels of the frame, inside it and not empty.
             input_hw: height and width that each is resized to.
 
@@ -97,50 +97,7 @@ class Front:
             RegionError: NV12 with an odd height or width.
             GpuError: no memory.
         """
-        key = (frame_hw, pixel_format, tuple(boxes), input_hw)
-        placement = self._kept.get(key)
-        if placement is None:
-            _check(frame_hw, pixel_format, boxes, input_hw)
-            placement = self._kept[key] = self._new(*key)
-            if len(self._kept) > MOST_PLACEMENTS:
-                self._cuda.synchronize()
-                self._kept.popitem(last=False)[1].free()
-        self._kept.move_to_end(key)
-        return placement
-
-    def run(self, placement: Placement, frame_pointer: int, out_pointer: int) -> None:
-        """Put into the stream what makes the pictures of a placement.
-
-        Args:
-            placement: of `place`.
-            frame_pointer: address of the frame on the GPU.
-            out_pointer: address for uint8 [N, H, W, 3] BGR on the GPU, in the order of the boxes.
-
-        Raises:
-            RuntimeError: the placement was dropped; ask `place` for it again.
-        """
-        if not placement._launches:
-            raise RuntimeError("this placement was dropped: ask Front.place() for it again")
-        height, width = placement.input_hw
-        frame, out = np.uint64(frame_pointer), np.uint64(out_pointer)
-        for step in placement._launches:
-            arguments = (frame, *step.arguments, out, np.int32(height), np.int32(width))
-            step.kernel.launch(step.grid, step.block, arguments)
-
-    def free(self) -> None:
-        """Wait for the stream and give back all memory; twice is once."""
-        if self._kept:
-            self._cuda.synchronize()
-        while self._kept:
-            self._kept.popitem()[1].free()
-
-    def _new(
-        self,
-        frame_hw: tuple[int, int],
-        pixel_format: PixelFormat,
-        boxes: tuple[Box, ...],
-        input_hw: tuple[int, int],
-    ) -> Placement:
+        _check(frame_hw, pixel_format, boxes, input_hw)
         (height, width), (out_height, out_width) = _size_of(boxes[0]), input_hw
         down_first = _goes_down_first((height, width), input_hw)
         between_hw = (out_height, width) if down_first else (height, out_width)
@@ -158,23 +115,23 @@ class Front:
             for block in memory:
                 block.free()
             raise
-        is_nv12 = np.int32(pixel_format == "nv12")
-        size = np.int32(frame_hw[0]), np.int32(frame_hw[1])
-        given: tuple[np.generic, ...] = (*size, is_nv12, np.uint64(tables.pointer))
+        numbers = (*frame_hw, _FORMATS.index(pixel_format))
+        given: list[np.generic] = [np.int32(number) for number in numbers]
+        given.append(np.uint64(tables.pointer))
         if not slot:
             grid = _grid(out_width, out_height, len(boxes), _PIXELS)
-            return Placement(input_hw, memory, [_Launch(self._cut, grid, _PIXELS, given)])
+            return Placement(input_hw, memory, [(self._cut, grid, _PIXELS, given)])
         across = (self._across, out_width, out_height if down_first else height)
         down = (self._down, width if down_first else out_width, out_height)
         middle = np.uint64(memory[1].pointer), np.int64(slot)
         launches = [
-            _Launch(
+            (
                 kernel,
                 _grid(columns * 3, rows, len(boxes), _LEVELS),
                 _LEVELS,
-                (*given, np.int32(is_second), *middle),
+                (*given, np.int32(nth), *middle),
             )
-            for is_second, (kernel, columns, rows) in enumerate(
+            for nth, (kernel, columns, rows) in enumerate(
                 (down, across) if down_first else (across, down)
             )
         ]
@@ -251,9 +208,9 @@ def _check(
     input_hw: tuple[int, int],
 ) -> None:
     height, width = frame_hw
-    if pixel_format not in ("bgr", "nv12"):
-        raise ValueError(f"pixel_format is 'bgr' or 'nv12', not {pixel_format!r}")
-    if pixel_format == "nv12" and (height % 2 or width % 2):
+    if pixel_format not in _FORMATS:
+        raise ValueError(f"pixel_format is one of {', '.join(_FORMATS)}, not {pixel_format!r}")
+    if pixel_format != "bgr" and (height % 2 or width % 2):
         raise RegionError(
             f"Expected an NV12 frame of even height and width, found {height}×{width} pixels. "
             "Choose another size, or BGR."

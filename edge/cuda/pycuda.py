@@ -1,4 +1,4 @@
-"""CUDA by pycuda, 2024.1.2 or newer: one GPU's primary context, one stream, one thread.
+"""CUDA by pycuda, 2025.1.2 or newer: one GPU's primary context, one stream, one thread.
 
 pycuda destroys streams, events and modules with the last reference to them. The only one is here,
 or in a list of one that is emptied, since a traceback keeps the list alive.
@@ -13,7 +13,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,10 +30,13 @@ from edge.errors import GpuError
 VERSION: str = pycuda.VERSION_TEXT
 
 OLDEST_DRIVER = (11, 4)
-"""The CUDA of JetPack 5, the oldest that engines are run on."""
+"""The first CUDA with `cuGraphInstantiateWithFlags`."""
 
 USUAL_CUDA = "/usr/local/cuda"
 """Where JetPack puts CUDA, and not on the PATH."""
+
+_OF_THIS_THREAD = 1
+"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do meanwhile is their own affair."""
 
 Array = npt.NDArray[Any]
 
@@ -68,7 +71,6 @@ class Cuda:
         self._leaving = ExitStack()
         self._failures: list[GpuError] = []
         self._owned: dict[int, Owned] = {}
-        self._locked: dict[int, HostMemory] = {}
         self._modules: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -125,46 +127,34 @@ class Cuda:
 
     def allocate(self, nbytes: int) -> DeviceMemory:
         """A block on the GPU, aligned to 256 bytes or more; not cleared."""
-        self.check_thread()
-        try:
-            return DeviceMemory(self, _ask(driver.mem_alloc, nbytes), nbytes)
-        except OutOfGpuMemory as error:
-            raise self._no_room(nbytes, "of the GPU's memory") from error
-
-    def page_locked(
-        self, shape: Sequence[int], dtype: npt.DTypeLike, mapped: bool = False
-    ) -> HostMemory:
-        """A page-locked array, C-contiguous, not cleared."""
-        self.check_thread()
-        flags = driver.host_alloc_flags.DEVICEMAP if mapped else 0
-        try:
-            array = _ask(driver.pagelocked_empty, tuple(shape), np.dtype(dtype), mem_flags=flags)
-        except OutOfGpuMemory as error:
-            nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-            raise self._no_room(nbytes, "of page-locked memory") from error
-        return HostMemory(self, array, mapped)
+        raw = self._taken(nbytes, "of the GPU's memory", driver.mem_alloc, nbytes)
+        return DeviceMemory(self, raw, _free)
 
     def mirrored(
         self, shape: Sequence[int], dtype: npt.DTypeLike, mapped: bool = False
     ) -> MirroredArray:
-        """A page-locked array with its place on the GPU; not cleared."""
-        host = self.page_locked(shape, dtype, mapped)
+        """A page-locked array, C-contiguous, with its place on the GPU; not cleared."""
+        flags = driver.host_alloc_flags.DEVICEMAP if mapped else 0
+        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        array = self._taken(
+            nbytes,
+            "of page-locked memory",
+            driver.pagelocked_empty,
+            tuple(shape),
+            np.dtype(dtype),
+            mem_flags=flags,
+        )
+        made = MirroredArray(self, array.base, _free)
+        made.array = array
         try:
-            device = None if mapped else self.allocate(host.array.nbytes)
+            made.device = None if mapped else self.allocate(nbytes)
+            made.pointer = (
+                made.device.pointer if made.device else int(_ask(array.base.get_device_pointer))
+            )
         except GpuError:
-            host.free()
+            made.free()
             raise
-        return MirroredArray(self, host, device)
-
-    def copy_in(self, pointer: int, array: Array) -> None:
-        """Put a copy from page-locked memory of this object, without gaps, into the stream."""
-        self._check_locked(array)
-        _ask(driver.memcpy_htod_async, pointer, array, self._stream)
-
-    def copy_out(self, array: Array, pointer: int) -> None:
-        """Put a copy to page-locked memory of this object, without gaps, into the stream."""
-        self._check_locked(array)
-        _ask(driver.memcpy_dtoh_async, array, pointer, self._stream)
+        return made
 
     def event(self, timing: bool = False) -> Event:
         """A new event of the stream; `timing` costs a little and allows `elapsed_ms`.
@@ -182,12 +172,33 @@ class Cuda:
         self.check_thread()
         _ask(self._stream.synchronize)
 
-    def kernel(self, source: str, name: str) -> Kernel:
-        """A function of CUDA C, compiled for this GPU by nvcc or taken from pycuda's cache on disk.
+    def capture(self, put: Callable[[], object]) -> Graph:
+        """A CUDA graph of what a call puts into the stream, none of which is done by that.
 
-        Args:
-            source: compiled and loaded once for all functions in it.
-            name: of the function, which is `extern "C"`.
+        Raises:
+            GpuError: something in it cannot be captured. The stream is as it was.
+        """
+        self.check_thread()
+        stream, graph, made = ctypes.c_void_p(self.stream), ctypes.c_void_p(), ctypes.c_void_p()
+        _ask_driver("cuStreamBeginCapture_v2", stream, _OF_THIS_THREAD)
+        try:
+            try:
+                put()
+            finally:
+                # Also after a failure: the stream must leave the capture.
+                code = _libcuda().cuStreamEndCapture(stream, ctypes.byref(graph))
+            if code:
+                raise GpuError(f"CUDA refused cuStreamEndCapture with error {code}.")
+            no_flags = ctypes.c_ulonglong()
+            _ask_driver("cuGraphInstantiateWithFlags", ctypes.byref(made), graph, no_flags)
+        finally:
+            if graph:
+                _libcuda().cuGraphDestroy(graph)
+        return Graph(self, made, partial(_ask_driver, "cuGraphExecDestroy"))
+
+    def kernel(self, source: str, name: str) -> Kernel:
+        """A function of CUDA C, `extern "C"`, compiled for this GPU by nvcc or taken from pycuda's
+        cache on disk; a source is compiled and loaded once for all functions in it.
         """
         self.check_thread()
         if source not in self._modules:
@@ -221,6 +232,7 @@ class Cuda:
             compute_capability=_ask(found.compute_capability),
             integrated=bool(_ask(found.get_attribute, attribute.INTEGRATED)),
             can_map=bool(_ask(found.get_attribute, attribute.CAN_MAP_HOST_MEMORY)),
+            reads_pageable=bool(_ask(found.get_attribute, attribute.PAGEABLE_MEMORY_ACCESS)),
             total_bytes=int(_ask(found.total_memory)),
             driver=known,
         )
@@ -234,7 +246,7 @@ class Cuda:
         should not be touched.
         """
         context, self._context = self._context, None
-        cuda = ctypes.CDLL("libcuda.so.1")
+        cuda = _libcuda()
         held, current, device = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_int()
         cuda.cuDeviceGet(ctypes.byref(device), self._device)
         cuda.cuDevicePrimaryCtxRetain(ctypes.byref(held), device)
@@ -256,25 +268,22 @@ class Cuda:
         except GpuError as error:
             self._failures.append(error)
 
-    def _no_room(self, nbytes: int, kind: str) -> GpuError:
-        free = "an unknown part"
-        with suppress(GpuError):
-            free = _mebibytes(self.free_bytes())
-        return GpuError(
-            f"Out of GPU memory (CUDA_ERROR_OUT_OF_MEMORY): requested {_mebibytes(nbytes)} {kind}, "
-            f"{free} of {_mebibytes(self.gpu.total_bytes)} is free. Close other programs, or "
-            "choose a smaller region."
-        )
-
-    def _check_locked(self, array: Array) -> None:
+    def _taken(
+        self, nbytes: int, kind: str, call: Callable[..., Any], *given: Any, **more: Any
+    ) -> Any:
+        """What an allocation gives; where there is no room the error says how much was free."""
         self.check_thread()
-        start = int(array.__array_interface__["data"][0])
-        inside = (memory.holds(start, array.nbytes) for memory in self._locked.values())
-        if not array.flags.c_contiguous or not any(inside):
-            raise ValueError(
-                "copies take page-locked memory of this Cuda object, without gaps: write into the "
-                "array that page_locked() gave, and pass it or a contiguous view of it"
-            )
+        try:
+            return _ask(call, *given, **more)
+        except OutOfGpuMemory as error:
+            free = "an unknown part"
+            with suppress(GpuError):
+                free = _mebibytes(self.free_bytes())
+            raise GpuError(
+                f"Out of GPU memory (CUDA_ERROR_OUT_OF_MEMORY): requested {_mebibytes(nbytes)} "
+                f"{kind}, {free} of {_mebibytes(self.gpu.total_bytes)} is free by its count. Close "
+                "other programs, or choose a smaller region."
+            ) from error
 
 
 class Owned:
@@ -303,7 +312,6 @@ class Owned:
         # Even if this fails: what CUDA refused to free once is not tried a second time.
         self._give_back = self._raw = None
         self._owner._owned.pop(id(self), None)
-        self._owner._locked.pop(id(self), None)
         give_back(raw)
 
     def _alive(self) -> Any:
@@ -314,66 +322,42 @@ class Owned:
 
 
 class DeviceMemory(Owned):
-    """A block on the GPU: its address and its size."""
+    """A block on the GPU."""
 
-    def __init__(self, owner: Cuda, raw: Any, nbytes: int) -> None:
-        super().__init__(owner, raw, _free)
-        self.pointer = int(raw)
-        self.nbytes = nbytes
+    @property
+    def pointer(self) -> int:
+        """Its address."""
+        return int(self._alive())
 
 
-class HostMemory(Owned):
-    """A page-locked array.
-
-    Attributes:
-        array: the memory itself; must not be touched once it is freed.
-        pointer: its address on the GPU where it is mapped, else None.
+class MirroredArray(Owned):
+    """A page-locked `array`, not to be touched once freed, and its `pointer` on the GPU: its own
+    if it is mapped, else that of a block.
     """
 
-    def __init__(self, owner: Cuda, array: Array, mapped: bool) -> None:
-        memory: Any = array.base
-        super().__init__(owner, memory, _free)
-        self.array = array
-        self.pointer: int | None = None
-        self._start = int(array.__array_interface__["data"][0])
-        owner._locked[id(self)] = self
-        if mapped:
-            try:
-                self.pointer = int(_ask(memory.get_device_pointer))
-            except GpuError:
-                self.free()
-                raise
-
-    def holds(self, start: int, nbytes: int) -> bool:
-        """Whether a range of addresses lies in it."""
-        return self._start <= start and start + nbytes <= self._start + self.array.nbytes
-
-
-class MirroredArray:
-    """A page-locked `array`, and its `pointer` on the GPU: its own if mapped, else a block's."""
-
-    def __init__(self, cuda: Cuda, host: HostMemory, device: DeviceMemory | None) -> None:
-        self._cuda, self._host, self._device = cuda, host, device
-        self.array = host.array
-        pointer = host.pointer if device is None else device.pointer
-        assert pointer is not None  # it is mapped where there is no block
-        self.pointer = pointer
+    array: Array
+    pointer: int
+    device: DeviceMemory | None = None
 
     def copy_in(self, count: int | None = None) -> None:
         """Put the copy of the first rows to the GPU into the stream; nothing if mapped."""
-        if self._device is not None:
-            self._cuda.copy_in(self.pointer, self.array[:count])
+        self._alive()
+        if self.device is not None:
+            rows = self.array[:count]
+            _ask(driver.memcpy_htod_async, self.pointer, rows, self._owner._stream)
 
     def copy_out(self, count: int | None = None) -> None:
         """Put the copy of the first rows from the GPU into the stream; nothing if mapped."""
-        if self._device is not None:
-            self._cuda.copy_out(self.array[:count], self.pointer)
+        self._alive()
+        if self.device is not None:
+            rows = self.array[:count]
+            _ask(driver.memcpy_dtoh_async, rows, self.pointer, self._owner._stream)
 
     def free(self) -> None:
         """Give both sides back; twice is once."""
-        self._host.free()
-        if self._device is not None:
-            self._device.free()
+        super().free()
+        if self.device is not None:
+            self.device.free()
 
 
 class Event(Owned):
@@ -392,19 +376,22 @@ class Event(Owned):
         return float(_ask(self._alive()[0].time_since, since._alive()[0]))
 
 
+class Graph(Owned):
+    """What was captured, to be put into the stream again and again as one."""
+
+    def launch(self) -> None:
+        """Put all of it into the stream."""
+        _ask_driver("cuGraphLaunch", self._alive(), ctypes.c_void_p(self._owner.stream))
+
+
 class Kernel(Owned):
     """A function on the GPU. Owned, as it keeps its module from being unloaded."""
 
     _types = ""
 
     def launch(self, grid: Dim3, block: Dim3, arguments: Sequence[np.generic]) -> None:
-        """Put a launch into the stream.
-
-        Args:
-            grid: blocks.
-            block: threads of a block.
-            arguments: NumPy scalars of exactly the sizes that the function takes; a pointer is an
-                `np.uint64`.
+        """Put a launch into the stream; the arguments are NumPy scalars of exactly the sizes that
+        the function takes, and a pointer is an `np.uint64`.
         """
         types = "".join(argument.dtype.char for argument in arguments)
         if types != self._types:
@@ -455,21 +442,81 @@ def _ask(call: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
 def _refusal(text: str) -> GpuError:
     routine, _, words = text.partition(" failed: ")
     words, _, more = words.partition(" - ")
-    name = _error_names().get(words, words)
+    return _error(routine, _error_names().get(words, words), more or words)
+
+
+def _error(routine: str, name: str, words: str) -> GpuError:
     if name == "CUDA_ERROR_NO_DEVICE":
         return GpuError(_no_device(name))
     kind = OutOfGpuMemory if name == "CUDA_ERROR_OUT_OF_MEMORY" else GpuError
-    return kind(f"CUDA refused {routine} with {name}: {more or words}.")
+    mend = _NOT_ALLOWED if (routine, name) == ("cuInit", "CUDA_ERROR_UNKNOWN") else _MENDS.get(name)
+    return kind(f"CUDA refused {routine} with {name}: {mend or words}.")
 
 
+_NOT_ALLOWED = (
+    "this user may most likely not use the GPU. Run: sudo usermod -aG video,render $USER, and log "
+    "in again (in a container --group-add); on a PC: sudo modprobe nvidia_uvm, or restart it"
+)
+_MENDS = {
+    "CUDA_ERROR_STUB_LIBRARY": "the libcuda.so.1 that was found is CUDA's stub for linking, and no "
+    "driver. Take the folder stubs out of LD_LIBRARY_PATH",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE": "another process holds the GPU for itself. End it, or allow "
+    "several: sudo nvidia-smi -c DEFAULT",
+    "CUDA_ERROR_INVALID_IMAGE": "the compiled kernel is damaged. Remove ~/.cache/pycuda",
+    "CUDA_ERROR_NO_BINARY_FOR_GPU": "the kernel was compiled for another GPU. Remove "
+    "~/.cache/pycuda, and let no other nvcc come first on the PATH",
+    "CUDA_ERROR_ECC_UNCORRECTABLE": "the GPU's memory is damaged. Restart the machine",
+    "CUDA_ERROR_OPERATING_SYSTEM": "the system refused it, mostly for want of a permission or of "
+    "memory. Check the groups video and render, and free some memory",
+    "CUDA_ERROR_LAUNCH_TIMEOUT": "the desktop's watchdog stopped a kernel. Leave the desktop: "
+    "sudo systemctl isolate multi-user.target",
+    "CUDA_ERROR_SYSTEM_NOT_READY": "the system is not ready yet. Start nvidia-fabricmanager",
+    "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "the kernel's driver and libcuda.so.1 are of different "
+    "versions, as after an update. Restart the machine (a container: restart it)",
+    "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": "this GPU takes no cuda-compat, whose library "
+    "comes first. Take it out of LD_LIBRARY_PATH",
+    **dict.fromkeys(
+        (
+            "CUDA_ERROR_INSUFFICIENT_DRIVER",
+            "CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER",
+            "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+        ),
+        "the NVIDIA driver is older than this CUDA. Update it, or rebuild pycuda with its CUDA",
+    ),
+    "CUDA_ERROR_UNKNOWN": "the driver failed for a reason of its own. Restart the machine; "
+    "'sudo dmesg' may say why",
+}
+"""What the owner of a machine can do about an error of CUDA."""
+
+
+@cache
+def _libcuda() -> ctypes.CDLL:
+    """The driver itself, for what pycuda has not."""
+    return ctypes.CDLL("libcuda.so.1")
+
+
+def _ask_driver(routine: str, *arguments: Any) -> None:
+    """Call a routine of the driver."""
+    code, name, words = (
+        getattr(_libcuda(), routine)(*arguments),
+        ctypes.c_char_p(),
+        ctypes.c_char_p(),
+    )
+    if code:
+        _libcuda().cuGetErrorName(code, ctypes.byref(name))
+        _libcuda().cuGetErrorString(code, ctypes.byref(words))
+        known = (name.value or b"error %d" % code).decode()
+        raise _error(routine, known, (words.value or b"unknown").decode())
+
+
+@cache
 def _error_names() -> dict[str, str]:
     """CUDA's name of each error, by the description that is all that pycuda gives."""
-    cuda = ctypes.CDLL("libcuda.so.1")
     words, name = ctypes.c_char_p(), ctypes.c_char_p()
     names = {}
     for code in range(1, 1000):
-        if cuda.cuGetErrorString(code, ctypes.byref(words)) == 0 and words.value:
-            cuda.cuGetErrorName(code, ctypes.byref(name))
+        if _libcuda().cuGetErrorString(code, ctypes.byref(words)) == 0 and words.value:
+            _libcuda().cuGetErrorName(code, ctypes.byref(name))
             names[words.value.decode()] = (name.value or words.value).decode()
     return names
 

@@ -22,12 +22,8 @@ _JETPACK = {
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What the system says of the machine; every part may be unknown.
-
-    Attributes:
-        model: for instance "NVIDIA Jetson Orin Nano Developer Kit".
-        l4t: release of Linux for Tegra, for instance "36.4.3"; None on what is no Jetson.
-        jetpack: the JetPack that carries it, as far as that is known.
+    """What the system says of the machine; every part may be unknown: the board, for instance
+    "NVIDIA Jetson Orin Nano Developer Kit", the release of Linux for Tegra, "36.4.3", and JetPack.
     """
 
     model: str | None = None
@@ -44,6 +40,17 @@ def read_board(root: Path = Path("/")) -> Board:
     jetpack = _JETPACK.get(numbers[:2]) or _JETPACK.get(numbers[:1])
     model = _read(root / "proc/device-tree/model")
     return Board(model.strip("\0 \n") if model else None, l4t, jetpack)
+
+
+def available_bytes(root: Path = Path("/")) -> int:
+    """Memory that programs can have, with what the system would give back for it; 0 if unknown.
+
+    Where CPU and GPU share their memory CUDA reports as free only what nothing uses at all.
+    """
+    match = re.search(
+        r"^MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo") or "", re.MULTILINE
+    )
+    return int(match[1]) << 10 if match else 0
 
 
 def _read(path: Path) -> str | None:

@@ -36,9 +36,7 @@ class Engine:
 def default_folder() -> Path:
     """`$PATCHWATCH_ENGINES`, else `patchwatch/engines` in `$XDG_CACHE_HOME` or `~/.cache`."""
     given = os.environ.get(FOLDER_VARIABLE)
-    if given:
-        return Path(given).expanduser()
-    return cache_folder() / "engines"
+    return Path(given).expanduser() if given else cache_folder() / "engines"
 
 
 def sidecar_path(engine: Path) -> Path:
@@ -122,10 +120,9 @@ class EngineCache:
     def discard(self, engine: Engine) -> None:
         """Remove an engine that TensorRT refused although its bytes are right."""
         if engine.path is not None:
-            with suppress(OSError):
-                sidecar_path(engine.path).unlink()
-            with suppress(OSError):
-                engine.path.unlink()
+            for path in (sidecar_path(engine.path), engine.path):
+                with suppress(OSError):
+                    path.unlink()
 
     @contextmanager
     def building(self, key: EngineKey, waiting: Callable[[], None]) -> Iterator[None]:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
+import re
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import Self
 
 from edge.errors import ContractError, EngineError, MissingDependency, StaleEngine
-from edge.tensorrt.log_lines import Doing, LogLines, Problem, explain
+from edge.tensorrt.log_lines import Doing, Line, Problem, explain
 from edge.tensorrt.record import Shape
 from edge.types import Batch, Evidence
 
@@ -31,7 +35,7 @@ try:
 except (ImportError, OSError) as error:
     raise MissingDependency(
         f"TensorRT ({error})",
-        "run an engine",
+        "build or run an engine",
         "sudo apt install python3-libnvinfer on a Jetson, in a virtual environment made with "
         "--system-site-packages; elsewhere pip install tensorrt-cu12",
     ) from error
@@ -40,16 +44,19 @@ INPUT, LOGIT, PATCH_LOGITS = "frames", "logit", "patch_logits"
 
 
 class Logger(trt.ILogger):  # type: ignore[misc]  # the bindings have no types
-    """Keeps TensorRT's warnings and errors, to explain the None that it returns."""
+    """Keeps TensorRT's newest warnings and errors, to explain the None that it returns."""
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
-        self.lines = LogLines()
+        self.lines: deque[Line] = deque(maxlen=256)
+        self.echo: TextIO | None = None
 
     def log(self, severity: Any, msg: str) -> None:
         """Called by TensorRT, from any thread."""
         if severity in (self.INTERNAL_ERROR, self.ERROR, self.WARNING):
-            self.lines.add(severity.name, msg)
+            self.lines.append(Line(severity.name, msg))
+        if self.echo is not None and severity != self.VERBOSE:
+            print(f"{severity.name}: {msg}", file=self.echo, flush=True)
 
 
 @functools.cache
@@ -61,80 +68,6 @@ def logger() -> Logger:
 def version() -> str:
     """Of TensorRT, all its parts."""
     return str(trt.__version__)
-
-
-class Memory:
-    """Where one batch lies: a page-locked side for the CPU, and addresses for the GPU.
-
-    Args:
-        cuda: entered.
-        shape: largest batch.
-        patches: height and width of the patch map; None without one.
-        mapped: whether the GPU reads and writes the page-locked side itself (zero-copy).
-        made_on_gpu: whether the frames are written by a kernel: they then have no side for the
-            CPU, and lie in the GPU's own memory even where the evidence is mapped.
-    """
-
-    def __init__(
-        self,
-        cuda: Cuda,
-        shape: Shape,
-        patches: tuple[int, int] | None,
-        mapped: bool,
-        made_on_gpu: bool = False,
-    ) -> None:
-        self._arrays: dict[str, MirroredArray] = {}
-        self._frames_on_gpu: DeviceMemory | None = None
-        frames = (shape.batch, shape.height, shape.width, 3)
-        try:
-            if made_on_gpu:
-                self._frames_on_gpu = cuda.allocate(math.prod(frames))
-            else:
-                self._arrays[INPUT] = cuda.mirrored(frames, np.uint8, mapped)
-            self._arrays[LOGIT] = cuda.mirrored((shape.batch,), np.float32, mapped)
-            if patches is not None:
-                size = (shape.batch, *patches)
-                self._arrays[PATCH_LOGITS] = cuda.mirrored(size, np.float32, mapped)
-        except BaseException:
-            self.free()
-            raise
-
-    @property
-    def frames(self) -> Batch:
-        """The page-locked input, uint8 [N, H, W, 3] BGR."""
-        array: Batch = self._arrays[INPUT].array
-        return array
-
-    def addresses(self) -> dict[str, int]:
-        """Each tensor's name and its address on the GPU."""
-        made = {} if self._frames_on_gpu is None else {INPUT: self._frames_on_gpu.pointer}
-        return made | {name: array.pointer for name, array in self._arrays.items()}
-
-    def copy_in(self, count: int) -> None:
-        """Put the copy of the first frames into the stream; nothing where none is needed."""
-        if INPUT in self._arrays:
-            self._arrays[INPUT].copy_in(count)
-
-    def copy_out(self, count: int) -> None:
-        """Put the copies of the evidence into the stream; nothing where it is mapped."""
-        for name in self._arrays.keys() - {INPUT}:
-            self._arrays[name].copy_out(count)
-
-    def evidence(self, count: int) -> list[Evidence]:
-        """Copies of what the GPU wrote for the first frames, once the stream has reached it."""
-        logits = self._arrays[LOGIT].array
-        maps = self._arrays.get(PATCH_LOGITS)
-        return [
-            Evidence(float(logits[i]), None if maps is None else maps.array[i].copy())
-            for i in range(count)
-        ]
-
-    def free(self) -> None:
-        """Give all of it back."""
-        for array in self._arrays.values():
-            array.free()
-        if self._frames_on_gpu is not None:
-            self._frames_on_gpu.free()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +90,7 @@ class Spans:
 
 
 class LoadedEngine:
-    """A deserialised engine with its execution context.
-
-    Args:
-        cuda: entered by this thread.
-        plan: TensorRT's bytes, built for frames of `shape`.
-        where: its name in messages.
+    """An engine, deserialised for frames of `shape`; `where` names it in messages.
 
     Raises:
         EngineError: TensorRT refuses the plan; the message carries its own words.
@@ -170,48 +98,109 @@ class LoadedEngine:
     """
 
     def __init__(self, cuda: Cuda, plan: bytes, shape: Shape, where: str) -> None:
-        self.shape = shape
-        self._cuda = cuda
-        self._where = where
-        log = logger()
-        with _explained(where, "load"):
-            self._runtime = _given(trt.Runtime(log))
-            self._engine = _given(self._runtime.deserialize_cuda_engine(plan))
-            self._has_patches = _check_contract(self._engine, where)
-            self._context = _given(self._engine.create_execution_context())
-        self._bound: Memory | None = None
+        self.shape, self.where, self.cuda = shape, where, cuda
+        with explained(where, "load"):
+            self._runtime = given(trt.Runtime(logger()))
+            self.engine = given(self._runtime.deserialize_cuda_engine(plan))
+            self.has_patches = _check_contract(self.engine, where)
+
+    def free(self) -> None:
+        """Drop the engine before the runtime; contexts go before both."""
+        self.engine = self._runtime = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
+
+class EngineContext:
+    """An execution context of an engine, bound for as long as it lives to its own memory, which is
+    for one batch of the largest size.
+
+    Args:
+        loaded: the engine.
+        mapped: whether the GPU reads and writes the page-locked side itself (zero-copy).
+        made_on_gpu: whether the frames are written by a kernel: they then have no side for the
+            CPU, and lie in the GPU's own memory even where the evidence is mapped.
+    """
+
+    def __init__(self, loaded: LoadedEngine, mapped: bool, made_on_gpu: bool = False) -> None:
+        self._loaded, self._cuda, self.shape = loaded, loaded.cuda, loaded.shape
+        self._arrays: dict[str, MirroredArray] = {}
+        self._frames_on_gpu: DeviceMemory | None = None
         self._count = 0
-        self.patches_hw = self._patches_hw(shape.batch)
+        shape = loaded.shape
+        size = (shape.batch, shape.height, shape.width, 3)
+        with explained(loaded.where, "load"):
+            self._context = given(loaded.engine.create_execution_context())
+        try:
+            if made_on_gpu:
+                self._frames_on_gpu = self._cuda.allocate(math.prod(size))
+                self._bind(INPUT, self._frames_on_gpu.pointer)
+            else:
+                self._mirror(INPUT, size, np.uint8, mapped)
+            self._mirror(LOGIT, (shape.batch,), np.float32, mapped)
+            if loaded.has_patches:
+                hw = self._patches_hw()
+                self._mirror(PATCH_LOGITS, (shape.batch, *hw), np.float32, mapped)
+        except BaseException:
+            self.free()
+            raise
 
-    def memory(self, mapped: bool, made_on_gpu: bool = False) -> Memory:
-        """Memory for one batch of the largest size; see `Memory`."""
-        return Memory(self._cuda, self.shape, self.patches_hw, mapped, made_on_gpu)
+    @property
+    def frames(self) -> Batch:
+        """The page-locked input, uint8 [N, H, W, 3] BGR."""
+        array: Batch = self._arrays[INPUT].array
+        return array
 
-    def enqueue(self, memory: Memory, count: int) -> None:
-        """Put a run over the first `count` frames of a memory into the stream, without copies."""
-        with _explained(self._where, "run"):
-            if memory is not self._bound:
-                for name, address in memory.addresses().items():
-                    _accepted(self._context.set_tensor_address(name, address), f"{name}'s address")
-                self._bound = memory
+    @property
+    def frames_pointer(self) -> int:
+        """The input's address on the GPU, where a kernel makes it."""
+        assert self._frames_on_gpu is not None  # asked of no other
+        return self._frames_on_gpu.pointer
+
+    def copy_in(self, count: int) -> None:
+        """Put the copy of the first frames into the stream; nothing where none is needed."""
+        if INPUT in self._arrays:
+            self._arrays[INPUT].copy_in(count)
+
+    def enqueue(self, count: int) -> None:
+        """Put a run over the first `count` frames into the stream, without copies."""
+        with explained(self._loaded.where, "run"):
             self._resize(count)
-            _accepted(self._context.execute_async_v3(self._cuda.stream), "to start")
+            accepted(self._context.execute_async_v3(self._cuda.stream), "to start")
 
-    def run(self, memory: Memory, count: int) -> None:
+    def copy_out(self, count: int) -> None:
+        """Put the copies of the evidence into the stream; nothing where it is mapped."""
+        for name in self._arrays.keys() - {INPUT}:
+            self._arrays[name].copy_out(count)
+
+    def run(self, count: int) -> None:
         """Copy in, run, copy out; all put into the stream and not waited for."""
-        memory.copy_in(count)
-        self.enqueue(memory, count)
-        memory.copy_out(count)
+        self.copy_in(count)
+        self.enqueue(count)
+        self.copy_out(count)
 
-    def infer(self, memory: Memory, frames: Batch) -> list[Evidence]:
+    def evidence(self, count: int) -> list[Evidence]:
+        """Copies of what the GPU wrote for the first frames, once the stream has reached it."""
+        logits = self._arrays[LOGIT].array
+        maps = self._arrays.get(PATCH_LOGITS)
+        return [
+            Evidence(float(logits[i]), None if maps is None else maps.array[i].copy())
+            for i in range(count)
+        ]
+
+    def infer(self, frames: Batch) -> list[Evidence]:
         """Score a batch that fits, uint8 [N, H, W, 3] BGR, and wait for it."""
         count = len(frames)
-        memory.frames[:count] = frames
-        self.run(memory, count)
+        self.frames[:count] = frames
+        self.run(count)
         self._cuda.synchronize()
-        return memory.evidence(count)
+        return self.evidence(count)
 
-    def measure(self, memory: Memory, rounds: int = 50, longest_s: float = 3.0) -> Spans:
+    def measure(self, rounds: int = 50, longest_s: float = 3.0) -> Spans:
         """Time the parts of at most that many frames, for at most that many seconds.
 
         The GPU's parts are timed by its events, the rest by the CPU's clock.
@@ -222,13 +211,13 @@ class LoadedEngine:
         while len(rows) < rounds and (not rows or time.perf_counter() < deadline):
             start = time.perf_counter()
             events[0].record()
-            memory.copy_in(1)
+            self.copy_in(1)
             events[1].record()
             before = time.perf_counter()
-            self.enqueue(memory, 1)
+            self.enqueue(1)
             enqueue = (time.perf_counter() - before) * 1e3
             events[2].record()
-            memory.copy_out(1)
+            self.copy_out(1)
             events[3].record()
             events[3].wait()
             whole = (time.perf_counter() - start) * 1e3
@@ -236,38 +225,61 @@ class LoadedEngine:
             rows.append((*spans, enqueue, whole))
         return Spans(*(float(value) for value in np.median(np.array(rows), axis=0)))
 
+    def layer_types(self) -> dict[str, str]:
+        """Each layer of the engine → type of its results ("Half", "FP32", …), "unknown" where the
+        inspector does not say; empty for an engine that was built without details.
+        """
+        inspector = self._loaded.engine.create_engine_inspector()
+        inspector.execution_context = self._context  # else shapes, and types with them, are unknown
+        text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+        found = json.loads(text).get("Layers", [])
+        return {layer["Name"]: _type_of(layer) for layer in found if isinstance(layer, dict)}
+
     def free(self) -> None:
-        """Drop the context before the engine, and the engine before the runtime."""
-        self._bound = None
+        """Drop the context, and give its memory back."""
         self._context = None
-        self._engine = None
-        self._runtime = None
+        for array in self._arrays.values():
+            array.free()
+        if self._frames_on_gpu is not None:
+            self._frames_on_gpu.free()
 
-    def __enter__(self) -> Self:
-        return self
+    def _mirror(self, name: str, size: Sequence[int], dtype: npt.DTypeLike, mapped: bool) -> None:
+        self._arrays[name] = self._cuda.mirrored(size, dtype, mapped)
+        self._bind(name, self._arrays[name].pointer)
 
-    def __exit__(self, *_: object) -> None:
-        self.free()
+    def _bind(self, name: str, pointer: int) -> None:
+        with explained(self._loaded.where, "load"):
+            accepted(self._context.set_tensor_address(name, pointer), f"{name}'s address")
 
     def _resize(self, count: int) -> None:
-        if count == self._count:
-            return
-        size = (count, self.shape.height, self.shape.width, 3)
-        _accepted(self._context.set_input_shape(INPUT, size), f"frames of shape {size}")
-        self._count = count
+        if count != self._count:
+            shape = self._loaded.shape
+            size = (count, shape.height, shape.width, 3)
+            accepted(self._context.set_input_shape(INPUT, size), f"frames of shape {size}")
+            self._count = count
 
-    def _patches_hw(self, batch: int) -> tuple[int, int] | None:
-        with _explained(self._where, "run"):
-            self._resize(batch)
-        if not self._has_patches:
-            return None
+    def _patches_hw(self) -> tuple[int, int]:
+        shape = self._loaded.shape
+        with explained(self._loaded.where, "run"):
+            self._resize(shape.batch)
         size = tuple(self._context.get_tensor_shape(PATCH_LOGITS))
         if len(size) != 3 or min(size) < 1:
             raise ContractError(
-                f"{self._where}: expected a patch map of a known size for frames of {self.shape}, "
-                f"found {size}. Export the model with 'patchwatch export'."
+                f"{self._loaded.where}: expected a patch map of a known size for frames of "
+                f"{shape}, found {size}. Export the model with 'patchwatch export'."
             )
         return int(size[1]), int(size[2])
+
+
+def _type_of(layer: Mapping[str, Any]) -> str:
+    """As `Row major linear FP16 format` (8.6) or `Half` (10) of an output, else of the weights."""
+    texts = [str(output.get("Format/Datatype", "")) for output in layer.get("Outputs", [])]
+    weights = layer.get("Weights")
+    texts.append(str(weights.get("Type", "")) if isinstance(weights, dict) else "")
+    return next((match[0] for text in texts if (match := _TYPE.search(text))), "unknown")
+
+
+_TYPE = re.compile(r"\b(?:FP32|Float|FP16|Half|BF16|BFloat16|U?INT8|U?Int8|Int32|Int64|Bool)\b")
 
 
 def _check_contract(engine: Any, where: str) -> bool:
@@ -302,13 +314,15 @@ class _Refused(Exception):
     """TensorRT returned None, False or nothing of use."""
 
 
-def _given(value: Any) -> Any:
+def given(value: Any, what: str = "TensorRT returned nothing") -> Any:
+    """A value that is not None; what is refused is told by `explained`, around the call."""
     if value is None:
-        raise _Refused("TensorRT returned nothing")
+        raise _Refused(what)
     return value
 
 
-def _accepted(value: object, what: str) -> None:
+def accepted(value: object, what: str) -> None:
+    """Refuse a False, as `given` does a None."""
     if not value:
         raise _Refused(f"TensorRT refused {what}")
 
@@ -324,13 +338,13 @@ _STALE = (
 
 
 @contextmanager
-def _explained(where: str, doing: Doing) -> Iterator[None]:
-    """Turn what TensorRT refuses into an error that carries what it wrote about it."""
+def explained(where: str, doing: Doing) -> Iterator[None]:
+    """Turn what TensorRT refuses into an EngineError that carries what it wrote about it."""
     lines = logger().lines
     lines.clear()
     try:
         yield
     except (_Refused, RuntimeError, TypeError) as error:
-        problem = explain(lines, doing, str(error))
+        problem = explain(lines.copy(), doing, str(error))
         stale = doing == "load" and problem.kind in _STALE
         raise (StaleEngine if stale else EngineError)(f"{where}: {problem}") from error

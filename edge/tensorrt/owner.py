@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge.errors import PatchwatchError
 
@@ -20,32 +20,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class _Work(Generic[T]):
-    def __init__(self, call: Callable[[Cuda], T]) -> None:
-        self.future: Future[T] = Future()
-        self._call = call
-
-    def run(self, cuda: Cuda) -> None:
-        try:
-            result = self._call(cuda)
-        except BaseException as error:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(result)
-
-
 class GpuOwner:
-    """Enters a `Cuda` object on a thread of its own, runs calls there in order, and leaves it.
-
-    CUDA's contexts belong to threads: the one that pushed a context must pop it.
-
-    Args:
-        open_cuda: makes the object; called on the thread.
+    """Enters a `Cuda` object, which `open_cuda` makes, on a thread of its own, runs calls there in
+    order, and leaves it: the thread that pushed a context must pop it.
     """
 
     def __init__(self, open_cuda: Callable[[], Cuda]) -> None:
         self._open_cuda = open_cuda
-        self._work: queue.SimpleQueue[_Work[object] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[Cuda], Any]] | None] = (
+            queue.SimpleQueue()
+        )
         self._ready: Future[Gpu] = Future()
         self._lock = threading.Lock()
         self._closed = False
@@ -64,12 +48,12 @@ class GpuOwner:
 
     def post(self, call: Callable[[Cuda], T]) -> Future[T]:
         """Queue a call; what it returns or raises is in the future."""
-        work = _Work(call)
+        future: Future[T] = Future()
         with self._lock:
             if self._closed:
                 raise RuntimeError("the GPU was given back already")
-            self._work.put(work)  # type: ignore[arg-type]  # the queue holds work of every type
-        return work.future
+            self._work.put((future, call))
+        return future
 
     def call(self, call: Callable[[Cuda], T]) -> T:
         """Run a call on the thread and wait for it."""
@@ -82,23 +66,26 @@ class GpuOwner:
             PatchwatchError: the last call failed; the context was left all the same.
         """
         with self._lock:
-            if self._closed or not self._thread.is_alive():
-                self._closed = True
-                return
-            self._closed = True
-            work = _Work(last or (lambda cuda: None))
-            self._work.put(work)
-            self._work.put(None)
+            over, self._closed = self._closed or not self._thread.is_alive(), True
+        if over:
+            return
+        future: Future[object] = Future()
+        self._work.put((future, last or (lambda cuda: None)))
+        self._work.put(None)
         self._thread.join()
-        work.future.result()
+        future.result()
 
     def _run(self) -> None:
         try:
             with self._open_cuda() as cuda:
                 self._ready.set_result(cuda.gpu)
                 while (work := self._work.get()) is not None:
-                    work.run(cuda)
-                    del work  # its result must not outlive the wait for the next
+                    future, call = work
+                    try:
+                        future.set_result(call(cuda))
+                    except BaseException as error:
+                        future.set_exception(error)
+                    del work, future, call  # a result must not outlive the wait for the next
         except PatchwatchError as error:
             if not self._ready.done():
                 self._ready.set_exception(error)

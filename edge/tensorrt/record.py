@@ -8,10 +8,11 @@ from typing import Literal, get_args
 
 from pydantic import Field, ValidationError
 
+from edge.cuda import Gpu
 from edge.errors import EngineError
 from edge.manifest import Manifest, Precision
-from edge.schema import Strict
-from edge.tensorrt.board import Board
+from edge.schema import Strict, fault
+from edge.tensorrt.board import Board, read_board
 
 SCHEMA_VERSION = 1
 
@@ -40,19 +41,14 @@ class Machine(Strict):
         return ", ".join([*parts, f"CUDA {self.driver[0]}.{self.driver[1]}"])
 
 
-def machine_of(
-    tensorrt: str,
-    gpu: str,
-    compute_capability: tuple[int, int],
-    driver: tuple[int, int],
-    board: Board,
-) -> Machine:
-    """The machine of a TensorRT, a GPU and a board."""
+def machine_of(tensorrt: str, gpu: Gpu, board: Board | None = None) -> Machine:
+    """The machine of a TensorRT, a GPU and a board, this one if None."""
+    board = board or read_board()
     return Machine(
         tensorrt=tensorrt,
-        compute_capability=compute_capability,
-        gpu=gpu,
-        driver=driver,
+        compute_capability=gpu.compute_capability,
+        gpu=gpu.name,
+        driver=gpu.driver,
         board=board.model,
         l4t=board.l4t,
         jetpack=board.jetpack,
@@ -119,9 +115,11 @@ class Proof(Strict):
     max_patch: float | None = Field(description="Of a patch logit; null without patches.")
     logit_scaled: float = Field(description="The first, relative to a logit above 1.")
     patch_scaled: float | None = Field(description="The second, relative to the map's largest.")
+    mean_logit: float | None = Field(default=None, description="Mean difference of a logit.")
     agreement: float = Field(ge=0, le=1, description="Share of frames with the same verdict.")
     logit_bound: float
     patch_bound: float
+    shift: float = Field(default=0.0, description="Taken off every logit before.")
     loss: Loss | None = Field(default=None, description="On labelled pictures, if any were given.")
 
     @property
@@ -140,6 +138,9 @@ class Build(Strict):
     network_flags: tuple[str, ...]
     builder_flags: tuple[str, ...]
     pinned: tuple[str, ...] = Field(default=(), description="Layers that were held to float32.")
+    layers: dict[str, str] = Field(
+        default={}, description="Layer of the engine → type of its results, as TensorRT reports it."
+    )
     workspace_bytes: int
     seconds: float
     warnings: tuple[str, ...] = Field(default=(), description="TensorRT's, the last few.")
@@ -173,9 +174,8 @@ def parse_sidecar(text: str, where: str) -> Sidecar:
     try:
         return Sidecar.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise EngineError(
-            f"{where}: not the record of an engine that this patchwatch reads ({field}: "
-            f"{first['msg']}). Build the engine again: patchwatch export MODEL.onnx --engine."
+            f"{where}: not the record of an engine that this patchwatch reads "
+            f"({fault(error, 'the file')}). Build the engine again: "
+            "patchwatch export MODEL.onnx --engine."
         ) from error

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from edge.errors import EngineError, ModelError
 from edge.files import sha256_of
+from edge.labels import STANDARD, LabelFolders
 from edge.manifest import Manifest, Precision
 from edge.tensorrt.cache import Engine, EngineCache, default_folder, read_engine
 from edge.tensorrt.record import EngineKey, Machine, Shape, Sidecar
@@ -18,19 +19,18 @@ from edge.weights import variant
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
-"""Called with the progress of a build, in a few words."""
+"""Hears the progress of a build, in a few words."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """What is to be built.
+    """What is to be built, from a model file (.onnx) with its variants beside it.
 
     Attributes:
-        model: the model file, `.onnx`; its variants lie beside it.
-        key: of the engine.
         folder: for the timing cache of kernels; may be unwritable.
         labelled: pictures to measure the loss on, `0_real/…` and `1_fake/…`; None for none.
         workspace_bytes: that a build may use; None to let the builder choose.
+        label_folders: further names of the folders of the labels.
     """
 
     model: Path
@@ -38,13 +38,12 @@ class EngineRequest:
     folder: Path
     labelled: Path | None = None
     workspace_bytes: int | None = None
+    label_folders: LabelFolders = STANDARD
 
 
 class BuildEngine(Protocol):
-    """Builds an engine and proves it; passed in from outside, as edge cannot build.
-
-    Raises:
-        EngineError: it cannot be built, or differs too much from the model file.
+    """Builds an engine and proves it; passed in from outside, as edge cannot build. EngineError
+    where it cannot be built, or differs too much from the model file.
     """
 
     def __call__(self, request: EngineRequest, progress: Progress) -> tuple[bytes, Sidecar]: ...
@@ -63,12 +62,8 @@ class Engines(Protocol):
 
 
 class EngineStore:
-    """Engines of one model file (.onnx) at one precision, built when they are first needed.
-
-    Args:
-        build: None if nothing can be built here.
-        cache: where engines are kept.
-        progress: see `Progress`.
+    """Engines of one model file (.onnx) at one precision, built when they are first needed; without
+    `build` none can be.
     """
 
     def __init__(
@@ -88,9 +83,12 @@ class EngineStore:
         self._progress = progress
         self._refused: set[str] = set()
         own = variant(model, precision) if precision != "fp32" else None
+        twin = variant(model, f"{precision}.fp16")
         try:
             self._onnx_sha256 = sha256_of(model)
-            self._variant_sha256 = sha256_of(own) if own else None
+            # Which of both an engine comes from, TensorRT's version decides.
+            hashes = [sha256_of(path) for path in (own, twin) if path is not None]
+            self._variant_sha256 = "+".join(hashes) or None
         except OSError as error:
             raise ModelError(f"{model}: cannot be read ({error}).") from error
 
@@ -145,13 +143,8 @@ class EngineStore:
 
 
 class OneEngine:
-    """An engine file named by its path: it fits, or it is refused with the reason.
-
-    Args:
-        path: of the engine; its sidecar lies beside it.
-
-    Raises:
-        EngineError: missing, damaged, or without a sidecar.
+    """An engine file named by its path, its sidecar beside it: it fits, or it is refused with the
+    reason. EngineError where it is missing, damaged, or without a sidecar.
     """
 
     def __init__(self, path: Path) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorrt as trt
 
-from edge.errors import EngineError
-from edge.tensorrt.engine import INPUT, logger
-from edge.tensorrt.log_lines import explain
+from edge.tensorrt.engine import INPUT, accepted, explained, given, logger
 from edge.tensorrt.record import Shape
 from export.engine.plan import Capabilities, Plan
 
@@ -45,20 +42,27 @@ def build(
     ignored; `tell` hears what TensorRT is at. EngineError carries TensorRT's own words.
     """
     log = logger()
-    with _explained(plan):
+    with explained(f"{plan.source}: no engine ({plan.route})", "build"):
         builder = trt.Builder(log)
-        network = _given(builder.create_network(_mask(plan)), "a network")
+        network = given(builder.create_network(_mask(plan)), "no network")
         _parse(network, plan.source)
         pinned = tuple(_pin(network, plan.float_layers)) if capabilities.layer_types else ()
-        config = _given(builder.create_builder_config(), "a configuration")
+        config = given(builder.create_builder_config(), "no configuration")
         _configure(config, plan, workspace_bytes)
         # Some releases do not keep what they are given alive, so that these names must.
         profile = _add_profile(builder, config, network, shape)
         cache = _take_timings(config, timing_cache)
         monitor = _watch(config, tell) if capabilities.progress else None
-        serialized = _given(builder.build_serialized_network(network, config), "an engine")
+        serialized = given(
+            builder.build_serialized_network(network, config), "TensorRT gave no engine"
+        )
         del profile, monitor
-        return Built(bytes(serialized), pinned, _timings(config, cache), tuple(log.lines.tail()))
+        return Built(
+            bytes(serialized),
+            pinned,
+            _timings(config, cache),
+            tuple(line.text for line in log.lines.copy())[-5:],
+        )
 
 
 def _mask(plan: Plan) -> int:
@@ -72,7 +76,7 @@ def _parse(network: Any, source: Path) -> None:
     if parser.parse(source.read_bytes()):
         return
     errors = [str(parser.get_error(i)) for i in range(parser.num_errors)]
-    raise _Refused("; ".join(errors) or "the parser refused the file and said nothing")
+    given(None, "; ".join(errors) or "the parser refused the file and said nothing")
 
 
 def _pin(network: Any, prefixes: tuple[str, ...]) -> Iterator[str]:
@@ -95,17 +99,18 @@ def _configure(config: Any, plan: Plan, workspace_bytes: int) -> None:
         config.set_flag(getattr(trt.BuilderFlag, name))
     for name in plan.clear_flags:
         config.clear_flag(getattr(trt.BuilderFlag, name))
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # names and types of its layers
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
 
 
 def _add_profile(builder: Any, config: Any, network: Any, shape: Shape) -> Any:
     if network.num_inputs != 1 or network.get_input(0).name != INPUT:
-        raise _Refused(f"expected one input, {INPUT}")
+        given(None, f"expected one input, {INPUT}")
     size = (shape.height, shape.width, 3)
-    profile = _given(builder.create_optimization_profile(), "a profile")
+    profile = given(builder.create_optimization_profile(), "no profile")
     profile.set_shape(INPUT, (1, *size), (shape.batch, *size), (shape.batch, *size))
-    if config.add_optimization_profile(profile) < 0:
-        raise _Refused(f"the profile for frames of {shape} is not valid")
+    index = config.add_optimization_profile(profile)
+    accepted(index >= 0, f"the profile for frames of {shape}")
     return profile
 
 
@@ -147,25 +152,3 @@ def _watch(config: Any, tell: Tell) -> Any:
     monitor = Monitor()
     config.progress_monitor = monitor
     return monitor
-
-
-class _Refused(Exception):
-    """TensorRT returned None, False or -1."""
-
-
-def _given(value: Any, what: str) -> Any:
-    if value is None:
-        raise _Refused(f"TensorRT gave no {what.partition(' ')[2]}")
-    return value
-
-
-@contextmanager
-def _explained(plan: Plan) -> Iterator[None]:
-    lines = logger().lines
-    lines.clear()
-    try:
-        yield
-    except (_Refused, RuntimeError, TypeError) as error:
-        raise EngineError(
-            f"{plan.source}: no engine ({plan.route}): {explain(lines, 'build', str(error))}"
-        ) from error

@@ -13,7 +13,6 @@ from edge.cuda import open_cuda
 from edge.errors import SinkError, UsageError
 from edge.manifest import Manifest, Precision, read_manifest
 from edge.regions import parse_region, place
-from edge.tensorrt.board import read_board
 from edge.tensorrt.cache import EngineCache, default_folder, write_engine
 from edge.tensorrt.record import DEFAULT_PRECISION, Machine, Shape, Sidecar, machine_of
 from edge.tensorrt.store import EngineRequest, EngineStore
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             f"patchwatch export {model.name} -o {model.stem}.onnx."
         )
     if args.labelled is not None:
-        find_labelled(args.labelled)  # refused before minutes are spent
+        find_labelled(args.labelled, args.label_folders)  # refused before minutes are spent
     manifest = read_manifest(model)
     shape = shape_of(manifest, args.static)
     machine = this_machine()
@@ -64,10 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def shape_of(manifest: Manifest, static: tuple[int, int, int] | None) -> Shape:
-    """The frames that an engine shall take: what was asked for, else the model's own region.
-
-    Of the region `fit:N` that is what it makes of a frame of 16:9.
-    Raises UsageError: nothing was asked for, and the model looks at frames of any size.
+    """The frames that an engine shall take: what was asked for, else the model's own region, of
+    `fit:N` what it makes of a frame of 16:9; UsageError for a model of any size.
     """
     if static is not None:
         return Shape(batch=static[0], height=static[1], width=static[2])
@@ -83,16 +80,11 @@ def shape_of(manifest: Manifest, static: tuple[int, int, int] | None) -> Shape:
 
 
 def this_machine() -> Machine:
-    """What an engine that is built here will depend on; raises as the imports of TensorRT and CUDA
-    do, and GpuError where no GPU answers.
-    """
-    from export.engine.worker import import_tensorrt
+    """What an engine depends on here; raises as `open_cuda` and the import of TensorRT do."""
+    from edge.tensorrt.engine import version
 
-    trt = import_tensorrt()
     with open_cuda() as cuda:
-        gpu = cuda.gpu
-    version = str(trt.__version__)
-    return machine_of(version, gpu.name, gpu.compute_capability, gpu.driver, read_board())
+        return machine_of(version(), cuda.gpu)
 
 
 def _build(
@@ -106,7 +98,9 @@ def _build(
 ) -> tuple[bytes, Sidecar]:
     key = EngineStore(model, manifest, precision).key(machine, shape)
     workspace = args.workspace and args.workspace << 20
-    request = EngineRequest(model, key, default_folder(), args.labelled, workspace)
+    request = EngineRequest(
+        model, key, default_folder(), args.labelled, workspace, args.label_folders
+    )
     with err.status(f"building ({precision}, {shape}); this takes minutes") as status:
         return build_engine(request, lambda text: status.update(f"{precision}, {shape}: {text}"))
 

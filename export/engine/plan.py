@@ -3,11 +3,14 @@
 | TensorRT | float32 | half | int8 |
 | --- | --- | --- | --- |
 | 8.6 | as parsed | flag | Q/DQ file and flags |
-| 10 | as parsed | flag; strongly typed if that fails | Q/DQ file and flags; then strongly typed |
-| 11 | as parsed | typed file | Q/DQ file |
+| 10 | as parsed | typed file; flag if that fails | typed Q/DQ files; then with flags |
+| 11 | as parsed | typed file | typed Q/DQ files |
 
-The flag for half precision is set on the typed file too where there is one: its weights were
-rounded with care for the sums of their kernels, which a runtime that rounds them does not take.
+Of int8 there are two, and the twin, with half precision between, comes first.
+
+Strong types come first: weakly typed builders are known to ignore what layers are pinned to, and
+their documentation forbids the flags beside explicit quantisation. The flag for half precision is
+set on the typed file too: its weights were rounded with care for the sums of their kernels.
 
 Decisions follow what the module has and never its version: names vanish and appear between minor
 releases, and vendors ship builds of their own.
@@ -72,19 +75,21 @@ class Plan:
     float_layers: tuple[str, ...] = ()
 
 
+Find = Callable[[Path, str], Path | None]
+"""Gives the variant of a model file in a precision, or None."""
+
+
 def plans(
     capabilities: Capabilities,
     model: Path,
     precision: Precision,
-    find: Callable[[Path, Precision], Path | None] = variant,
+    find: Find = variant,
 ) -> tuple[Plan, ...]:
     """The ways to an engine, the one to be tried first at the front; at least one.
 
-    `find` gives the variant of a model file in a precision, or None. Where there is no way,
-    EngineError says which file is missing.
+    Where there is no way, EngineError says which file is missing.
     """
-    own = None if precision == "fp32" else find(model, precision)
-    found = tuple(_ways(capabilities, model, precision, own))
+    found = tuple(_ways(capabilities, model, precision, find))
     if not found:
         raise EngineError(
             f"{model}: this TensorRT takes {precision} from a file of its own types, and there is "
@@ -105,7 +110,8 @@ def _of(flags: frozenset[str], *names: str) -> tuple[str, ...]:
     return tuple(name for name in names if name in flags)
 
 
-def _ways(has: Capabilities, model: Path, precision: Precision, own: Path | None) -> Iterable[Plan]:
+def _ways(has: Capabilities, model: Path, precision: Precision, find: Find) -> Iterable[Plan]:
+    own = find(model, precision)
     # TF32 rounds the products of convolutions to 10 bits, and is on by default.
     exact = _of(has.builder_flags, "TF32")
     obey = _of(has.builder_flags, "OBEY_PRECISION_CONSTRAINTS")
@@ -118,17 +124,19 @@ def _ways(has: Capabilities, model: Path, precision: Precision, own: Path | None
     def weak(route: str, source: Path, *flags: str) -> Plan:
         return Plan(route, source, batch, (*flags, *obey), exact, FLOAT_LAYERS)
 
+    def by_types(*ways: tuple[str, Path | None]) -> Iterable[Plan]:
+        for route, source in ways:
+            if strong and source is not None:
+                yield Plan(route, source, typed, clear_flags=exact)
+
     if precision == "fp32":
         yield Plan("float32", model, batch, clear_flags=exact)
     elif precision == "fp16":
-        if has.weak_types:
-            yield weak("half by flag", own or model, "FP16")
-        if own is not None and strong:
-            yield Plan("half by type", own, typed, clear_flags=exact)
-        if own is not None and has.weak_types:
-            yield weak("half by flag", model, "FP16")
+        yield from by_types(("half by type", own))
+        for source in dict.fromkeys((own or model, model)) if has.weak_types else ():
+            yield weak("half by flag", source, "FP16")
     elif own is not None:
+        twin = find(model, "int8.fp16")
+        yield from by_types(("int8 by scales, else half", twin), ("int8 by scales", own))
         if has.weak_types and "INT8" in has.builder_flags:
             yield weak("int8 by scales and flags", own, "INT8", "FP16")
-        if strong:
-            yield Plan("int8 by scales", own, typed, clear_flags=exact)

@@ -12,6 +12,7 @@ import json
 import platform
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -24,20 +25,20 @@ import numpy as np
 
 from edge.backends.base import Backend
 from edge.backends.onnxruntime import OnnxRuntimeBackend
-from edge.detector import Detector, Stopwatch
+from edge.detector import Detector, Stopwatch, finish_jobs
 from edge.errors import PatchwatchError
 from edge.manifest import Manifest, Precision, read_manifest
 from edge.pixels import to_bgr
+from edge.proof import proof_frames
 from edge.regions import RegionSpec, cut, parse_region
 from edge.tensorrt.board import read_board
 from edge.tensorrt.cache import Engine
 from edge.tensorrt.record import PRECISIONS, Machine, Shape
 from edge.tensorrt.store import EngineRequest, EngineStore
-from edge.types import Image, PixelFormat
+from edge.types import Frame, Image, PixelFormat
 from edge.weights import DEFAULT, find_model
 from export.engine.command import shape_of, this_machine
-from export.engine.process import build_engine
-from export.engine.proof import proof_frames
+from export.engine.process import BuildError, build_engine
 
 SCHEMA_VERSION = 1
 FRAME_HW = (720, 1280)
@@ -74,8 +75,8 @@ def selftest(path: Path, tell: Tell, longest_s: float = 3.0) -> tuple[str, ...]:
         report["engines"] = {}
         for precision in PRECISIONS:
             with _noted(report["engines"], precision) as engine:
-                trial = _Trial(model, manifest, machine, longest_s, tell)
-                trial.run(engine, precision)
+                save = functools.partial(_write, path, report)
+                _Trial(model, manifest, machine, longest_s, tell, save).run(engine, precision)
             _write(path, report)
     _write(path, report)
     parts = {"machine": report["machine"], **report.get("engines", {})}
@@ -120,8 +121,14 @@ def _noted(report: Report, name: str) -> Iterator[Report]:
     report[name] = part
     try:
         yield part
-    except (PatchwatchError, ImportError) as error:
-        part["error"] = str(error)
+    except Exception as error:
+        known = isinstance(error, (PatchwatchError, ImportError))
+        part["error"] = str(error) if known else f"{type(error).__name__}: {error}"
+        for one in (error, error.__cause__):
+            if isinstance(one, BuildError):
+                part["builder_stderr"] = one.log
+        if not known:
+            part["traceback"] = traceback.format_exc()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,7 @@ class _Trial:
     machine: Machine
     longest_s: float
     tell: Tell
+    save: Callable[[], None]
 
     def run(self, part: Report, precision: Precision) -> None:
         """Build again, whatever the cache holds: seconds and proof are of this board, today."""
@@ -144,6 +152,7 @@ class _Trial:
         part["build"] = sidecar.build.model_dump(mode="json")
         part["proof"] = sidecar.proof.model_dump(mode="json")
         part["engine_bytes"] = sidecar.engine_bytes
+        self.save()  # what runs in this process may end it
         self.tell(f"{precision}: timing")
         self._time(part, store.cache.install(plan, sidecar), shape)
 
@@ -159,7 +168,9 @@ class _Trial:
                     "latency_nv12_ms": _latency(backend, region, "nv12", self.longest_s),
                 }
         with TensorRTBackend(_One(engine), self.manifest) as backend:
-            part["zero_copy_chosen"] = backend.chose_zero_copy(shape)
+            for pixel_format in ("bgr", "nv12"):
+                _latency(backend, region, pixel_format, self.longest_s / 10)
+            part["reach_chosen"] = backend.reaches()
             part["front_max_difference"] = {
                 f"{pixel_format} {text}": _front_difference(backend, pixel_format, text)
                 for pixel_format, text in FRONTS
@@ -184,15 +195,14 @@ def _latency(
 ) -> Report:
     """Percentiles of one frame after the other, from the frame to its evidence."""
     detector = Detector(backend, region)
-    image = _frame(pixel_format)
+    frame = Frame(_frame(pixel_format), 0, 0.0, "self-test", pixel_format=pixel_format)
     times: list[float] = []
     deadline = time.perf_counter() + longest_s
     while len(times) < WARM_UP + ROUNDS and (
         len(times) <= WARM_UP or time.perf_counter() < deadline
     ):
-        watch = Stopwatch()
         began = time.perf_counter()
-        detector.finish(detector.begin(image, watch, pixel_format), watch)
+        finish_jobs([detector.start(frame, Stopwatch())])
         times.append((time.perf_counter() - began) * 1e3)
     times = times[WARM_UP:]
     p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))

@@ -13,15 +13,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edge.errors import EngineError, MissingDependency, PatchwatchError
+from edge.errors import EngineError, PatchwatchError
 from edge.files import write_whole
+from edge.labels import STANDARD, LabelFolders
 from edge.manifest import read_manifest
 from edge.schema import Strict
 from edge.tensorrt.record import Build, EngineKey, Machine, Proof, Sidecar
@@ -38,43 +39,49 @@ class Order(Strict):
     output: Path
     timings: Path
     labelled: Path | None = None
+    label_folders: LabelFolders = STANDARD
     workspace_bytes: int | None = None
+    refused: tuple[str, ...] = ()
 
 
-def carry_out(order: Order, tell: Tell) -> Sidecar:
-    """Build, prove, and write plan and record into the order's output folder.
+def carry_out(order: Order, say: Callable[..., None]) -> Sidecar:
+    """Take the first way to the engine that was not refused yet, of those that are said as
+    `routes`: build, prove, and write plan and record into the order's output folder.
 
-    EngineError says why each way to the engine failed; GpuError: no GPU answers.
+    EngineError says why it failed; GpuError: no GPU answers.
     """
-    trt = import_tensorrt()
+    from edge.tensorrt.engine import logger  # says what to install where TensorRT is absent
+
+    logger().echo = sys.stderr
+    import tensorrt
+
     from edge.cuda import open_cuda
     from export.engine.plan import plans, read_capabilities
 
-    capabilities = read_capabilities(trt)
-    refused: list[str] = []
+    capabilities = read_capabilities(tensorrt)
+    found = plans(capabilities, order.model, order.key.precision)
+    say(routes=[plan.route for plan in found])
     with open_cuda() as cuda:
-        for plan in plans(capabilities, order.model, order.key.precision):
-            try:
-                return _attempt(order, plan, capabilities, cuda, refused, tell)
-            except EngineError as error:
-                refused.append(f"{plan.route}: {error}")
-    raise EngineError(" Then: ".join(refused))
+        plan = found[len(order.refused)]
+        return _attempt(order, plan, capabilities, cuda, lambda text: say(at=text))
 
 
-def _attempt(
-    order: Order, plan: Any, capabilities: Any, cuda: Any, refused: Sequence[str], tell: Tell
-) -> Sidecar:
+def _attempt(order: Order, plan: Any, capabilities: Any, cuda: Any, tell: Tell) -> Sidecar:
+    from edge.tensorrt.board import available_bytes
     from export.engine.build import build
     from export.engine.plan import workspace
 
     began = time.monotonic()
-    memory = workspace(cuda.free_bytes(), order.workspace_bytes)
+    free = cuda.free_bytes()
+    if cuda.gpu.integrated:
+        free = max(free, min(available_bytes(), cuda.gpu.total_bytes))
+    memory = workspace(free, order.workspace_bytes)
     timings = b""
     with suppress(OSError):  # none yet
         timings = order.timings.read_bytes()
     built = build(plan, capabilities, order.key.shape, memory, timings, tell)
     seconds = time.monotonic() - began
-    proof = _prove(order, cuda, built.plan, tell)
+    layers, proof = _prove(order, cuda, built.plan, tell)
     _require(proof)
     if built.timing_cache is not None:
         with suppress(PatchwatchError):  # it costs the next build a minute, and nothing else
@@ -85,10 +92,11 @@ def _attempt(
         network_flags=plan.network_flags,
         builder_flags=plan.set_flags,
         pinned=built.pinned,
+        layers=layers,
         workspace_bytes=memory,
         seconds=round(seconds, 3),
         warnings=built.warnings,
-        refused=tuple(refused),
+        refused=order.refused,
     )
     sidecar = Sidecar(
         key=order.key,
@@ -105,25 +113,25 @@ def _attempt(
     return sidecar
 
 
-def _prove(order: Order, cuda: Any, plan: bytes, tell: Tell) -> Proof:
-    from edge.tensorrt.engine import LoadedEngine
-    from export.engine.proof import measure_loss, prove
+def _prove(order: Order, cuda: Any, plan: bytes, tell: Tell) -> tuple[dict[str, str], Proof]:
+    from edge.proof import prove
+    from edge.tensorrt.engine import EngineContext, LoadedEngine
+    from export.engine.proof import measure_loss
 
     shape = order.key.shape
-    with LoadedEngine(cuda, plan, shape, f"engine of {order.model.name}") as session:
-        memory = session.memory(mapped=False)
-
-        def infer(frames: Any) -> Any:
-            return session.infer(memory, frames)
-
+    with LoadedEngine(cuda, plan, shape, f"engine of {order.model.name}") as engine:
+        context = EngineContext(engine, mapped=False)
         try:
-            proof = prove(infer, order.model, order.key.precision, shape, tell)
+            layers = context.layer_types()
+            proof = prove(context.infer, order.model, order.key.precision, shape, tell)
             if order.labelled is None or not proof.ok:
-                return proof
-            loss = measure_loss(order.labelled, order.model, infer, shape, tell)
-            return proof.model_copy(update={"loss": loss})
+                return layers, proof
+            loss = measure_loss(
+                order.labelled, order.model, context.infer, shape, tell, order.label_folders
+            )
+            return layers, proof.model_copy(update={"loss": loss})
         finally:
-            memory.free()
+            context.free()
 
 
 def _require(proof: Proof) -> None:
@@ -144,20 +152,6 @@ def _require(proof: Proof) -> None:
         )
 
 
-def import_tensorrt() -> Any:
-    """The module `tensorrt`; MissingDependency where it, or one of its libraries, is absent."""
-    try:
-        import tensorrt
-    except (ImportError, OSError) as error:
-        raise MissingDependency(
-            f"TensorRT ({error})",
-            "build an engine",
-            "sudo apt install python3-libnvinfer on a Jetson, in a virtual environment made with "
-            "--system-site-packages; elsewhere pip install tensorrt-cu12",
-        ) from error
-    return tensorrt
-
-
 def timing_cache_path(folder: Path, machine: Machine) -> Path:
     """Where the timings of kernels of a machine are kept."""
     major, minor = machine.compute_capability
@@ -175,7 +169,7 @@ def main() -> int:
         lines.write(json.dumps(message) + "\n")
 
     try:
-        carry_out(Order.model_validate_json(sys.stdin.read()), lambda text: say(at=text))
+        carry_out(Order.model_validate_json(sys.stdin.read()), say)
     except PatchwatchError as error:
         say(error=str(error), kind=type(error).__name__)
         return 1

@@ -11,6 +11,9 @@ what the real one refuses, in its words. Its plans hold the ONNX itself, which O
 the CPU. Where a CUDA driver is loaded the work is put into its stream, addresses are taken for the
 host's, and the primary context must be current on the calling thread; without a driver it runs at
 once.
+
+`test_fake` lists what it models of a board, and what it does not; what the driver lacks stands in
+`tests/software_cuda/test_driver.py`.
 """
 
 from tests.fake_tensorrt.faults import Faults
@@ -19,10 +22,4 @@ from tests.fake_tensorrt.releases import RELEASES
 
 VERSIONS = tuple(RELEASES)
 
-__all__ = [
-    "VERSIONS",
-    "Faults",
-    "Installed",
-    "installed",
-    "site_environment",
-]
+__all__ = ["VERSIONS", "Faults", "Installed", "installed", "site_environment"]

@@ -74,7 +74,6 @@ class Dims:
     """A shape; -1 stands for what is not known yet."""
 
     __module__ = MODULE
-    MAX_DIMS = 8
 
     def __init__(self, shape: Any = ()) -> None:
         self._shape: tuple[int, ...] | None = tuple(int(size) for size in shape)
@@ -84,14 +83,6 @@ class Dims:
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._shape or ())
-
-    def __getitem__(self, index: Any) -> Any:
-        shape = self._shape or ()
-        if isinstance(index, slice):
-            return shape[index]
-        if not -len(shape) <= index < len(shape):
-            raise IndexError("Out of bounds")
-        return shape[index]
 
     def __eq__(self, other: object) -> bool:
         shape = other._shape if isinstance(other, Dims) else other

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -112,6 +111,7 @@ class IBuilderConfig(Strict):
     _cache: Any
     _monitor: Any
     _builder: Any
+    _verbosity: Any
 
     def set_flag(self, flag: Any) -> None:
         expect(flag, self._api.BuilderFlag, "set_flag")
@@ -159,6 +159,15 @@ class IBuilderConfig(Strict):
         expect(monitor, IProgressMonitor, "progress_monitor")
         self._monitor = monitor
 
+    @property
+    def profiling_verbosity(self) -> Any:
+        return self._verbosity
+
+    @profiling_verbosity.setter
+    def profiling_verbosity(self, verbosity: Any) -> None:
+        expect(verbosity, self._api.ProfilingVerbosity, "profiling_verbosity")
+        self._verbosity = verbosity
+
     def _machine(self) -> str:
         gpu = driver.device()
         return f"{self._api._release.library} {gpu.name} {gpu.compute_capability}"
@@ -198,6 +207,7 @@ class Builder(Strict):
             profiles=[],
             cache=None,
             monitor=None,
+            verbosity=api.ProfilingVerbosity.LAYER_NAMES_ONLY,
         )
 
     def create_optimization_profile(self) -> Any:
@@ -217,10 +227,10 @@ class Builder(Strict):
 
     def _fails(self, network: Any) -> bool:
         faults = self._api._faults
-        if faults.build_dies:
-            os.kill(os.getpid(), signal.SIGKILL)
-        kind = faults.build_fails_typed if network._strongly_typed() else faults.build_fails_weak
-        line = faults.build_fails or kind
+        kind = "typed" if network._strongly_typed() else "weak"
+        if faults.build_dies in ("any", kind):
+            os.kill(os.getpid(), faults.build_signal)
+        line = faults.build_fails or getattr(faults, f"build_fails_{kind}")
         if line:
             self._api._log.say("ERROR", line)
         return bool(line)
@@ -269,7 +279,30 @@ class Builder(Strict):
                 for profile in config._profiles
             ),
             onnx=graph.onnx,
+            layers=tuple(_layers(network, config)),
+            pins_ignored=_pins_ignored(network, config),
         )
+
+
+def _pins_ignored(network: Any, config: Any) -> bool:
+    half = "FP16" in config._named_flags() and not network._strongly_typed()
+    pinned = any(layer._precision is not None for layer in network._layers)
+    return half and pinned and network._api._faults.ignores_pins
+
+
+def _layers(network: Any, config: Any) -> Iterator[tuple[str, str]]:
+    """What the inspector says of each layer: its name, and the type of its results if asked for."""
+    detailed = config._verbosity == network._api.ProfilingVerbosity.DETAILED
+    weak = not network._strongly_typed() and "FP16" in config._named_flags()
+    for layer in network._layers:
+        kind = layer._layer.outputs[0].dtype
+        if (
+            weak
+            and kind == "FLOAT"
+            and (layer._precision is None or _pins_ignored(network, config))
+        ):
+            kind = "HALF"
+        yield layer.name, kind if detailed else ""
 
 
 def refuse_without_cuda(api: Any, function: str) -> None:

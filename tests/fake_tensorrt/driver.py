@@ -115,16 +115,34 @@ def enqueue(stream: int, work: Callable[[], None]) -> bool:
         work()
         return True
     number = next(_numbers)
+    captured = is_capturing(stream)
 
     def call(_: object) -> None:
         try:
             work()
         finally:
-            # It is running, and cannot be let go of yet.
-            _done.append(_pending.pop(number))
+            # It is running, and cannot be let go of yet; a graph calls it again and again.
+            if not captured:
+                _done.append(_pending.pop(number))
 
     _pending[number] = callback = _HOST_FUNCTION(call)
     taken = not driver.cuLaunchHostFunc(ctypes.c_void_p(stream), callback, None)
     if not taken:
         del _pending[number]
     return taken
+
+
+def knows(address: int) -> bool:
+    """Whether the GPU reaches an address, or no driver is loaded; pageable memory it does not."""
+    driver, kind = loaded(), ctypes.c_uint()
+    return driver is None or not driver.cuPointerGetAttribute(
+        ctypes.byref(kind), 2, ctypes.c_uint64(address)
+    )
+
+
+def is_capturing(stream: int) -> bool:
+    """Whether a stream is captured into a graph."""
+    driver, status = loaded(), ctypes.c_int()
+    if driver is None or driver.cuStreamIsCapturing(ctypes.c_void_p(stream), ctypes.byref(status)):
+        return False
+    return bool(status.value)

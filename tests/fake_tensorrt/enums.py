@@ -65,9 +65,3 @@ def make_enum(name: str, members: Members) -> type[PybindEnum]:
     for member, number in members.items():
         setattr(enum, member, enum(number))
     return enum
-
-
-def with_name_as_method(enum: type[PybindEnum]) -> type[PybindEnum]:
-    """ErrorCode before 11: it redefines `__str__`, with which pybind11 of that time gave names."""
-    enum.name = enum.__str__  # type: ignore[assignment, method-assign]
-    return enum

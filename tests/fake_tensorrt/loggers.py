@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
 import weakref
 from typing import Any
 
-from tests.fake_tensorrt.base import MODULE, MustInit, Strict, expect
+from tests.fake_tensorrt.base import MODULE, MustInit, Strict
 from tests.fake_tensorrt.enums import make_enum
 from tests.fake_tensorrt.releases import SEVERITIES
 
 Severity = make_enum("Severity", SEVERITIES)
-_WARNING = Severity(2)
 
 
 class ILogger(Strict, metaclass=MustInit):
@@ -31,33 +28,6 @@ class ILogger(Strict, metaclass=MustInit):
 
     def log(self, severity: Any, msg: str) -> None:
         """Take a message; the base takes none."""
-
-
-class Logger(ILogger):
-    """Writes to stderr what is severe enough."""
-
-    __module__ = MODULE
-
-    def __init__(self, min_severity: Any = _WARNING) -> None:
-        expect(min_severity, Severity, "__init__")
-        self._initialised = True
-        self._min_severity = min_severity
-
-    @property
-    def min_severity(self) -> Any:
-        """Anything less severe is left out."""
-        return self._min_severity
-
-    @min_severity.setter
-    def min_severity(self, severity: Any) -> None:
-        self._min_severity = severity
-
-    def log(self, severity: Any, msg: str) -> None:
-        """Write a message."""
-        if int(severity) <= int(self._min_severity):
-            letter = "FEWIV"[int(severity)]
-            now = time.strftime("%m/%d/%Y-%H:%M:%S")
-            sys.stderr.write(f"[{now}] [TRT] [{letter}] {msg}\n")
 
 
 class Log:

@@ -9,10 +9,10 @@ from typing import Any
 from tests.fake_tensorrt import building, network, running
 from tests.fake_tensorrt.base import MODULE, Dims, Strict
 from tests.fake_tensorrt.building import IHostMemory, IProgressMonitor
-from tests.fake_tensorrt.enums import make_enum, with_name_as_method
+from tests.fake_tensorrt.enums import make_enum
 from tests.fake_tensorrt.faults import Faults
-from tests.fake_tensorrt.loggers import ILogger, Log, Logger
-from tests.fake_tensorrt.releases import ALIASES, RELEASES, Release
+from tests.fake_tensorrt.loggers import ILogger, Log
+from tests.fake_tensorrt.releases import RELEASES, Release
 
 _STRUCTURE: Any = type(ctypes.Structure)
 
@@ -28,6 +28,7 @@ _TEMPLATES: tuple[type[Any], ...] = (
     building.Builder,
     running.Runtime,
     running.ICudaEngine,
+    running.EngineInspector,
     running.IExecutionContext,
 )
 
@@ -40,16 +41,11 @@ def make_module(version: str, faults: Faults | None = None) -> types.ModuleType:
     module._release = release
     module._faults = faults or Faults()
     module._log = Log(release.major)
-    module.Dims, module.ILogger, module.Logger = Dims, ILogger, Logger
+    module.Dims, module.ILogger = Dims, ILogger
     if release.major >= 10:
         module.IProgressMonitor = IProgressMonitor
     for name, members in release.enums.items():
         setattr(module, name, make_enum(name, members))
-    if release.major < 11:
-        with_name_as_method(module.ErrorCode)
-    for alias, member in ALIASES.items():
-        if member in release.enums["DataType"]:
-            setattr(module, alias, module.DataType(release.enums["DataType"][member]))
     for template in _TEMPLATES:
         setattr(module, template.__name__, _specialised(template, release, module))
     module.IHostMemory = _STRUCTURE(

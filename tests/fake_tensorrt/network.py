@@ -8,6 +8,13 @@ from tests.fake_tensorrt.base import Dims, Spans, Strict, as_int, expect, make
 from tests.fake_tensorrt.loggers import ILogger
 from tests.fake_tensorrt.onnx_graph import Graph, Layer, Refused, Value, parse
 
+_ERRORS = {
+    "MODEL_DESERIALIZE_FAILED": 3,
+    "INVALID_VALUE": 4,
+    "INVALID_NODE": 6,
+    "UNSUPPORTED_NODE": 8,
+}
+
 
 class ITensor(Strict):
     """A tensor of a network."""
@@ -165,8 +172,7 @@ class OnnxParser(Strict):
             self._network._take(parse(data, major, self._network._explicit_batch()))
         except Refused as refused:
             self._errors.append(make(self._api.ParserError, refused=refused))
-            number = int(getattr(self._api.ErrorCode, refused.code))
-            self._say(f"In function {refused.func}: [{number}] {refused.desc}")
+            self._say(f"In function {refused.func}: [{_ERRORS[refused.code]}] {refused.desc}")
             return False
         return True
 

@@ -1,4 +1,10 @@
-"""What TensorRT's ONNX parser makes of a file: layers, or the reason why not."""
+"""What TensorRT's ONNX parser makes of a file: layers, or the reason why not.
+
+Its rules, each of the versions that have it: operators that it knows; uint8 only as an input or
+output, and only cast to floats; operands of one type; two-dimensional convolutions with pads that
+are not negative; pools without dilation; the coordinates of Resize; Pad without axes (8); axes that
+8 does not read; scales that are positive, of float32 (8), and without zero points.
+"""
 
 from __future__ import annotations
 
@@ -174,6 +180,50 @@ def _check(node: Any, number: int, model: Any, values: Mapping[str, Value], majo
         raise Refused("UNSUPPORTED_NODE", text, "importCast", **where)
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
         _check_scales(node, model, values, where)
+        if major < 10 and values[node.input[1]].dtype != "FLOAT":
+            text = "Assertion failed: scale.getType() == DataType::kFLOAT"
+            raise Refused("INVALID_NODE", text, "QuantDequantLinearHelper", **where)
+    if node.op_type in _SAME_TYPES:
+        kinds = {values[name].dtype for name in node.input if name in values}
+        if len(kinds) > 1:
+            text = f"Assertion failed: inputs of {node.name} have types {', '.join(sorted(kinds))}"
+            raise Refused("INVALID_NODE", text, "parseNode", **where)
+    if node.op_type == "Conv":
+        _check_conv(node, values, where)
+    _check_options(node, values, major, where)
+
+
+def _check_conv(node: Any, values: Mapping[str, Value], where: dict[str, Any]) -> None:
+    pads = next((list(entry.ints) for entry in node.attribute if entry.name == "pads"), [0] * 4)
+    if len(values[node.input[1]].shape) != 4 or len(pads) != 4 or min(pads) < 0:
+        text = "Assertion failed: nbSpatialDims == 2 && pads.nbDims == 2"
+        raise Refused("UNSUPPORTED_NODE", text, "importConv", **where)
+
+
+def _check_options(
+    node: Any, values: Mapping[str, Value], major: int, where: dict[str, Any]
+) -> None:
+    has = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    mode = has.get("coordinate_transformation_mode", b"half_pixel").decode()
+    rules = {
+        "AveragePool": set(has.get("dilations", [1])) == {1},
+        "Pad": major >= 10 or len(node.input) < 4,
+        "Resize": mode in _COORDINATES
+        and (major < 10 or not has.get("antialias"))
+        and (major < 10 or has.get("keep_aspect_ratio_policy", b"stretch") == b"stretch"),
+    }
+    first = values.get(node.input[0]) if node.input else None
+    bytes_in = first is not None and first.dtype == "UINT8" and node.op_type != "Cast"
+    if bytes_in or not rules.get(node.op_type, True):
+        text = f"Assertion failed: {node.op_type} with these inputs and attributes"
+        raise Refused("UNSUPPORTED_NODE", text, f"import{node.op_type}", **where)
+
+
+_COORDINATES = frozenset(
+    ("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners")
+)
+
+_SAME_TYPES = frozenset(("Conv", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Concat"))
 
 
 def _casts_bytes(node: Any, values: Mapping[str, Value]) -> bool:
@@ -222,6 +272,10 @@ def _check_scales(
             **where,
         )
     points = {item.name: item for item in model.graph.initializer}
+    scale = points.get(node.input[1])
+    if scale is not None and not (onnx.numpy_helper.to_array(scale) > 0).all():
+        text = "Assertion failed: Scale coefficients must all be positive"
+        raise Refused("INVALID_NODE", text, "QuantDequantLinearHelper", **where)
     point = points.get(node.input[2]) if len(node.input) > 2 else None
     if point is not None and onnx.numpy_helper.to_array(point).any():
         raise Refused(

@@ -35,6 +35,8 @@ class Plan:
     tensors: tuple[Tensor, ...]
     profiles: tuple[dict[str, tuple[Shape, Shape, Shape]], ...]
     onnx: bytes
+    layers: tuple[tuple[str, str], ...] = ()
+    pins_ignored: bool = False
 
     def tensor(self, name: str) -> Tensor | None:
         """The input or output of that name."""
@@ -82,6 +84,7 @@ def read_plan(data: bytes, archive: int) -> Plan:
 
 def _from_fields(fields: dict[str, Any], onnx: bytes) -> Plan:
     fields["compute_capability"] = tuple(fields["compute_capability"])
+    fields["layers"] = tuple(map(tuple, fields["layers"]))
     fields["tensors"] = tuple(
         Tensor(t["name"], t["is_input"], t["dtype"], tuple(t["shape"])) for t in fields["tensors"]
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import json
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx as onnx_module
 import onnxruntime as ort
 
 from tests.fake_tensorrt import driver
@@ -132,18 +134,68 @@ class ICudaEngine(Strict):
         tensor = self._plan.tensor(name)
         return getattr(self._api.DataType, tensor.dtype if tensor else "FLOAT")
 
+    def create_engine_inspector(self) -> Any:
+        return make(self._api.EngineInspector, engine=self, context=None)
+
     def create_execution_context(self) -> Any:
+        if self._api._faults.context_fails:
+            self._log.say("ERROR", self._api._faults.context_fails)
+            return None
         context = make(
             self._api.IExecutionContext,
             engine=self,
             shapes={},
             addresses={},
             log=self._log,
+            state=0,
+            flushed=None,
         )
         for tensor in self._plan.tensors:
             if tensor.is_input and -1 not in tensor.shape:
                 context._shapes[tensor.name] = tensor.shape
         return context
+
+
+class EngineInspector(Strict):
+    """Tells what an engine is made of."""
+
+    _engine: Any
+    _context: Any
+
+    @property
+    def execution_context(self) -> Any:
+        return self._context
+
+    @execution_context.setter
+    def execution_context(self, context: Any) -> None:
+        expect(context, self._api.IExecutionContext, "execution_context")
+        self._context = context
+
+    def get_engine_information(self, format: Any) -> str:
+        expect(format, self._api.LayerInformationFormat, "get_engine_information")
+        words = _TYPES_8 if self._api._release.major < 10 else _TYPES_10
+        known = self._context is not None and not self._context.infer_shapes()
+        layers = [
+            {
+                "Name": name,
+                "LayerType": "Fake",
+                "Outputs": [
+                    {"Format/Datatype": words[kind] if known else "N/A due to dynamic shapes"}
+                ],
+            }
+            if kind
+            else name
+            for name, kind in self._engine._plan.layers
+        ]
+        return json.dumps({"Layers": layers, "Bindings": []})
+
+
+_TYPES_10 = {"FLOAT": "Float", "HALF": "Half", "INT8": "Int8", "INT32": "Int32", "UINT8": "UInt8"}
+_TYPES_10 |= {"INT64": "Int64", "BOOL": "Bool"}
+_TYPES_8 = {
+    kind: f"Row major linear {word} format"
+    for kind, word in {**_TYPES_10, "FLOAT": "FP32", "HALF": "FP16", "INT8": "INT8"}.items()
+}
 
 
 def _range(plan: Plan, name: str) -> tuple[Shape, Shape, Shape]:
@@ -162,6 +214,8 @@ class IExecutionContext(Strict):
     _shapes: dict[str, Shape]
     _addresses: dict[str, int]
     _log: Any
+    _state: int
+    _flushed: dict[str, Shape] | None
 
     def infer_shapes(self) -> list[str]:
         tensors = self._engine._plan.tensors
@@ -184,6 +238,7 @@ class IExecutionContext(Strict):
                 f"Valid range for profile 0: {text_of(low)}..{text_of(high)}.",
             )
             return False
+        self._state += self._shapes.get(name) != sizes
         self._shapes[name] = sizes
         return True
 
@@ -205,24 +260,46 @@ class IExecutionContext(Strict):
             # That much is documented; how it is refused is not.
             self._complain("setTensorAddress", f"The address of {name} is not 256-byte aligned.")
             return False
+        self._state += self._addresses.get(name) != address
         self._addresses[name] = address
         return True
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         stream = as_int(stream_handle, "execute_async_v3")
-        if not self._ready():
+        if not self._ready() or not self._capturable(stream):
             return False
         run = functools.partial(
-            _run,
+            self._run,
+            self._state if driver.is_capturing(stream) else None,
             self._engine._plan,
             dict(self._shapes),
             dict(self._addresses),
-            self._engine._api._faults.logit_offset,
+            self._engine._api._faults.logit_offset + self._engine._plan.pins_ignored,
         )
         if not driver.enqueue(stream, run):
             self._bad_handle()
             return False
+        if not driver.is_capturing(stream):
+            self._flushed = dict(self._shapes)
         return True
+
+    def _capturable(self, stream: int) -> bool:
+        """A graph is of a context that was run as it is, and of an engine that can be captured."""
+        captures = self._engine._api._faults.captures and self._flushed == self._shapes
+        if driver.is_capturing(stream) and not captures:
+            where = "checkMacros.cpp::catchCudaError::271"
+            text = "operation not permitted when stream is capturing"
+            self._log.error(1, "Cuda Runtime", text, _ENQUEUE, where)
+            return False
+        return True
+
+    def _run(self, state: int | None, plan: Plan, *given: Any) -> None:
+        """In a graph, one of a context that was changed since writes nonsense."""
+        _run(plan, *given)
+        if state is not None and state != self._state:
+            shapes = _output_shapes(plan.onnx, tuple(sorted(given[0].items())))
+            for name, shape in shapes.items():
+                _memory(given[1][name], shape, np.float32)[...] = np.nan
 
     def _ready(self) -> bool:
         missing = self.infer_shapes()
@@ -245,7 +322,16 @@ class IExecutionContext(Strict):
                     "setInputTensorAddress or setTensorAddress before enqueue/execute.",
                 )
                 return False
-        return self._in_the_right_context()
+        return self._in_the_right_context() and self._reached()
+
+    def _reached(self) -> bool:
+        """Whether the GPU reaches the memory; that is found out by running, and so told."""
+        if all(map(driver.knows, self._addresses.values())):
+            return True
+        where = "checkMacros.cpp::catchCudaError::271"
+        text = "an illegal memory access was encountered"
+        self._log.error(1, "Cuda Runtime", text, _ENQUEUE, where)
+        return False
 
     def _in_the_right_context(self) -> bool:
         fault = self._engine._api._faults.run_fails
@@ -272,6 +358,9 @@ def _session(onnx: bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
+    if onnx_module.load_from_string(onnx).opset_import[0].version >= 19:
+        # ONNX Runtime's optimisers break quantisers in half precision.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
 

@@ -5,6 +5,8 @@ libcuda.so.1. A process finds it once a `SoftwareGpu` is made, before anything h
 one, or by LD_LIBRARY_PATH. The top of `driver.c` says what it checks; tests take it from the
 fixture `software_gpu` in `fixtures.py`.
 
+`test_driver` lists what is not modelled.
+
 What can be set, by `SoftwareGpu.set` or, for a process of its own, by variables SOFTWARE_CUDA_…:
 
     DEVICES      number of GPUs (1)          TOTAL_BYTES  memory of each (1 GiB)
@@ -12,15 +14,18 @@ What can be set, by `SoftwareGpu.set` or, for a process of its own, by variables
     INTEGRATED   shares the CPU's memory (1) INIT_ERROR   what cuInit fails with (0: it works)
     CAN_MAP      page-locked memory can be   DELAY_US     microseconds that each wait for queued
                  mapped (1)                               work takes longer (0)
+    PAGEABLE     reads any memory of the     HIDDEN_BYTES free ones that it does not report (0)
+                 process (0)
     NAME         of the GPU ("Orin (software)"; as a variable only)
 
 What can be counted, by `SoftwareGpu.count`:
 
-    device_blocks, host_blocks, streams, events, modules    alive now
+    device_blocks, host_blocks, streams, events, modules, graphs    alive now
     references   that are held on primary contexts
     depth        of this thread's context stack
     queued       1 where a stream has work that nothing has waited for yet
-    allocations, pushes, pops, copies, launches, host_functions    done since the reset
+    allocations, pushes, pops, copies, bytes_copied, graph_launches, and outside of graphs launches
+    and host_functions    done since the reset
     waits        for a stream or an event that had not come to its turn
     lost         things that were alive when their context went
     overruns     blocks that were written outside of
@@ -46,7 +51,10 @@ INVALID_VALUE, OUT_OF_MEMORY, NO_DEVICE = 1, 2, 100
 INVALID_IMAGE, INVALID_CONTEXT, ILLEGAL_ADDRESS = 200, 201, 700
 
 _SONAME = "libcuda.so.1"
-_ALIVE = ("device_blocks", "host_blocks", "streams", "events", "modules", "references", "depth")
+_ALIVE = (
+    *("device_blocks", "host_blocks", "streams", "events", "modules", "graphs"),
+    *("references", "depth"),
+)
 _WRONG = ("queued", "lost", "overruns", "refused")
 
 

@@ -8,6 +8,11 @@
 //   are done. Asynchronous ones take page-locked memory only, and no work takes the default stream.
 // - Blocks come filled with 0xA5, lie between guards that are looked at when they are freed, and
 //   are filled with 0xDD then.
+// - While a stream is captured its thread may do nothing that waits or takes memory; that spoils the
+//   capture. A graph keeps what it was made of, and reads and writes where that did.
+// - Kernels are given addresses of blocks of the GPU or of mapped memory only, unless the GPU reads
+//   pageable memory; compiled images of another architecture are refused.
+// - Free memory is reported without what the system could give back (HIDDEN_BYTES), as on Tegra.
 // - A handle is a number that is used once, so that one that is gone is never taken for another.
 //
 // Addresses on the "GPU" are addresses of this process. A launch runs the kernel of that name that
@@ -34,6 +39,8 @@ enum {
     SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100,
     INVALID_DEVICE = 101, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500,
     NOT_READY = 600, ILLEGAL_ADDRESS = 700, CONTEXT_IS_DESTROYED = 709, NOT_PERMITTED = 800,
+    NO_BINARY_FOR_GPU = 209, CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901,
+    ILLEGAL_STATE = 401,
 };
 
 static const struct { int code; const char *name, *words; } ERRORS[] = {
@@ -43,21 +50,30 @@ static const struct { int code; const char *name, *words; } ERRORS[] = {
     {3, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
     {4, "CUDA_ERROR_DEINITIALIZED", "driver shutting down"},
     {34, "CUDA_ERROR_STUB_LIBRARY", "CUDA driver is a stub library"},
+    {35, "CUDA_ERROR_INSUFFICIENT_DRIVER", "CUDA driver version is insufficient for CUDA runtime version"},
+    {46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable"},
     {100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
     {101, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {200, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
     {201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
     {209, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device"},
+    {214, "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"},
     {222, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "the provided PTX was compiled with an unsupported toolchain."},
+    {304, "CUDA_ERROR_OPERATING_SYSTEM", "OS call failed or operation not supported on this OS"},
     {400, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {500, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {600, "CUDA_ERROR_NOT_READY", "device not ready"},
     {700, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+    {702, "CUDA_ERROR_LAUNCH_TIMEOUT", "the launch timed out and was terminated"},
     {709, "CUDA_ERROR_CONTEXT_IS_DESTROYED", "context is destroyed"},
     {719, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
     {800, "CUDA_ERROR_NOT_PERMITTED", "operation not permitted"},
     {801, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
+    {802, "CUDA_ERROR_SYSTEM_NOT_READY", "system not yet initialized"},
     {803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver / cuda driver combination"},
+    {804, "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE", "forward compatibility was attempted on non supported HW"},
+    {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
+    {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"},
     {999, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 
@@ -67,12 +83,13 @@ struct kernel {
     void (*run)(const unsigned *grid, const unsigned *block, void **arguments);
     int count;
     const size_t *sizes, *alignments;
+    const int *pointers;
 };
 extern const struct kernel software_kernels[];
 
-enum kind { BLOCK, STREAM, EVENT, MODULE, FUNCTION, KINDS };
+enum kind { BLOCK, STREAM, EVENT, MODULE, FUNCTION, GRAPH, KINDS };
 
-enum work { COPY, LAUNCH, CALL, RECORD, WAIT };
+enum work { COPY, LAUNCH, CALL, RECORD, WAIT, REPLAY };
 
 struct operation {
     enum work work;
@@ -87,6 +104,7 @@ struct operation {
     void *data;
     uintptr_t event;
     long turn;
+    int in_graph;
 };
 
 // One type for all that has a handle keeps the book-keeping short.
@@ -101,7 +119,9 @@ struct thing {
     int host;
     unsigned flags;  // of events too
     // STREAM
-    struct operation *first, *last;
+    struct operation *first, *last;  // of a graph too
+    struct operation *captured, *last_captured;
+    int capturing, spoilt;
     pthread_mutex_t running;
     // EVENT
     uintptr_t stream;
@@ -126,22 +146,24 @@ static char refusal[160];
 
 enum count {
     PUSHES, POPS, LAUNCHES, COPIES, HOST_FUNCTIONS, ALLOCATIONS, LOST, OVERRUNS, REFUSED, WAITS,
-    COUNTS
+    BYTES, GRAPH_LAUNCHES, COUNTS
 };
 static const char *const COUNT_NAMES[COUNTS] = {
     "pushes", "pops", "launches", "copies", "host_functions", "allocations", "lost", "overruns",
-    "refused", "waits",
+    "refused", "waits", "bytes_copied", "graph_launches",
 };
 static long long counts[COUNTS];
 
 static struct {
     long long devices, major, minor, integrated, can_map, total_bytes, driver, init_error, delay_us;
+    long long pageable, hidden_bytes;
     char name[64];
 } gpu;
 
 static __thread unsigned my_generation;
 static __thread int depth, in_host_function;
 static __thread int stack[DEPTH];  // devices, whose primary contexts these are
+static __thread uintptr_t my_capture;  // stream that this thread captures
 
 // --- book-keeping ---------------------------------------------------------------------------
 
@@ -285,6 +307,11 @@ static void drop(struct thing *thing)
         free_operation(thing->first);
         thing->first = next;
     }
+    while (thing->captured) {
+        struct operation *next = thing->captured->next;
+        free_operation(thing->captured);
+        thing->captured = next;
+    }
     if (thing->kind == BLOCK)
         memset(thing->start, 0xDD, thing->bytes);
     bury(thing);
@@ -309,6 +336,14 @@ static long long used_bytes(void)
         if (t->kind == BLOCK && (!t->host || gpu.integrated))
             used += (long long)t->bytes;
     return used;
+}
+
+static int spoils_capture(void)
+{
+    struct thing *stream = my_capture ? find(STREAM, (void *)my_capture) : NULL;
+    if (stream && stream->capturing)
+        stream->spoilt = 1;
+    return stream && stream->capturing;
 }
 
 static struct thing *new_block(size_t bytes, int host, unsigned flags)
@@ -357,11 +392,29 @@ API int cuMemAlloc_v2(Address *pointer, size_t bytes)
     ENTER(CONTEXT)
     if (!pointer || !bytes)
         FAIL(INVALID_VALUE);
+    if (spoils_capture())
+        FAIL(CAPTURE_UNSUPPORTED);
     struct thing *block = new_block(bytes, 0, 0);
     if (!block)
         FAIL(OUT_OF_MEMORY);
     *pointer = (Address)block->start;
     LEAVE
+}
+
+static int run_until(uintptr_t stream, uintptr_t event, long turn);
+
+static int finish_streams(void)
+{
+    int code = SUCCESS;
+    for (struct thing *thing = things; thing && !code; thing = thing->next)
+        if (thing->kind == STREAM && thing->first) {
+            uintptr_t handle = thing->handle;
+            pthread_mutex_unlock(&lock);
+            code = run_until(handle, 0, 0);
+            pthread_mutex_lock(&lock);
+            thing = things;
+        }
+    return code;
 }
 
 API int cuMemFree_v2(Address pointer)
@@ -376,6 +429,8 @@ API int cuMemHostAlloc(void **pointer, size_t bytes, unsigned flags)
     ENTER(CONTEXT)
     if (!pointer || !bytes || flags > 7 || (flags & 2 && !gpu.can_map))
         FAIL(INVALID_VALUE);
+    if (spoils_capture())
+        FAIL(CAPTURE_UNSUPPORTED);
     struct thing *block = new_block(bytes, 1, flags);
     if (!block)
         FAIL(OUT_OF_MEMORY);
@@ -404,7 +459,8 @@ API int cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 {
     ENTER(CONTEXT)
     *total = (size_t)gpu.total_bytes;
-    *free_bytes = (size_t)(gpu.total_bytes - used_bytes());
+    long long left = gpu.total_bytes - used_bytes() - gpu.hidden_bytes;
+    *free_bytes = (size_t)(left > 0 ? left : 0);
     LEAVE
 }
 
@@ -414,11 +470,14 @@ static struct operation *queue(struct thing *stream, enum work work)
 {
     struct operation *operation = calloc(1, sizeof *operation);
     operation->work = work;
-    if (stream->first)
-        stream->last->next = operation;
+    struct operation **first = stream->capturing ? &stream->captured : &stream->first;
+    struct operation **last = stream->capturing ? &stream->last_captured : &stream->last;
+    operation->in_graph = stream->capturing;
+    if (*first)
+        (*last)->next = operation;
     else
-        stream->first = operation;
-    return stream->last = operation;
+        *first = operation;
+    return *last = operation;
 }
 
 static double now(void)
@@ -438,6 +497,7 @@ static int copy(const struct operation *operation)
     int known = (to_host || block_at(operation->to, operation->bytes, 0))
              && (from_host || block_at(operation->from, operation->bytes, 0));
     counts[COPIES]++;
+    counts[BYTES] += (long long)operation->bytes;
     pthread_mutex_unlock(&lock);
     if (known)
         memmove((void *)operation->to, (const void *)operation->from, operation->bytes);
@@ -448,7 +508,7 @@ static int launch(struct operation *operation)
 {
     pthread_mutex_lock(&lock);
     int code = injection("kernel");
-    counts[LAUNCHES]++;
+    counts[LAUNCHES] += !operation->in_graph;
     pthread_mutex_unlock(&lock);
     if (code)
         return code;
@@ -460,7 +520,7 @@ static int launch(struct operation *operation)
 
 static int call(const struct operation *operation)
 {
-    counts[HOST_FUNCTIONS]++;
+    counts[HOST_FUNCTIONS] += !operation->in_graph;
     in_host_function = 1;
     operation->function(operation->data);
     in_host_function = 0;
@@ -488,15 +548,31 @@ static int wait_for(const struct operation *operation)
     return stream ? run_until(stream, operation->event, operation->turn) : SUCCESS;
 }
 
+static int replay(const struct operation *operation);
+
 static int execute(struct operation *operation)
 {
     switch (operation->work) {
+    case REPLAY: return replay(operation);
     case COPY: return copy(operation);
     case LAUNCH: return launch(operation);
     case CALL: return call(operation);
     case RECORD: return record(operation);
     default: return wait_for(operation);
     }
+}
+
+// What a graph was made of, once more. One that was destroyed meanwhile is gone for the GPU too.
+static int replay(const struct operation *operation)
+{
+    pthread_mutex_lock(&lock);
+    struct thing *graph = find(GRAPH, (void *)operation->event);
+    counts[GRAPH_LAUNCHES]++;
+    pthread_mutex_unlock(&lock);
+    int code = graph ? SUCCESS : ILLEGAL_ADDRESS;
+    for (struct operation *each = graph ? graph->first : NULL; each && !code; each = each->next)
+        code = execute(each);
+    return code;
 }
 
 // The next operation of a stream; NULL when it is empty or the event has come to its turn.
@@ -587,6 +663,8 @@ API int cuStreamSynchronize(void *handle)
     ENTER(CONTEXT)
     if (!find(STREAM, handle))
         FAIL(INVALID_HANDLE);
+    if (spoils_capture())
+        FAIL(CAPTURE_UNSUPPORTED);
     pthread_mutex_unlock(&lock);
     code = run_until((uintptr_t)handle, 0, 0);
     pthread_mutex_lock(&lock);
@@ -629,14 +707,7 @@ API int cuStreamWaitEvent(void *handle, void *event_handle, unsigned flags)
 API int cuCtxSynchronize(void)
 {
     ENTER(CONTEXT)
-    for (struct thing *thing = things; thing && !code; thing = thing->next)
-        if (thing->kind == STREAM && thing->first) {
-            uintptr_t handle = thing->handle;
-            pthread_mutex_unlock(&lock);
-            code = run_until(handle, 0, 0);
-            pthread_mutex_lock(&lock);
-            thing = things;
-        }
+    code = finish_streams();
     LEAVE
 }
 
@@ -689,6 +760,104 @@ API int cuLaunchHostFunc(void *handle, void (*function)(void *), void *data)
     LEAVE
 }
 
+// Of the attributes the kind of memory alone: 1 the CPU's, 2 the GPU's.
+API int cuPointerGetAttribute(unsigned *value, int attribute, Address pointer)
+{
+    ENTER(CONTEXT)
+    if (attribute != 2 || !block_at(pointer, 1, 0))
+        FAIL(INVALID_VALUE);
+    *value = block_at(pointer, 1, 1) ? 1 : 2;
+    LEAVE
+}
+
+// --- graphs ---------------------------------------------------------------------------------
+
+API int cuStreamBeginCapture_v2(void *handle, int mode)
+{
+    ENTER(CONTEXT)
+    struct thing *stream = find(STREAM, handle);
+    if (!stream || mode < 0 || mode > 2)
+        FAIL(INVALID_HANDLE);
+    if (stream->capturing)
+        FAIL(ILLEGAL_STATE);
+    stream->capturing = 1;
+    stream->spoilt = 0;
+    my_capture = stream->handle;
+    LEAVE
+}
+
+API int cuStreamIsCapturing(void *handle, int *status)
+{
+    ENTER(CONTEXT)
+    struct thing *stream = find(STREAM, handle);
+    if (!stream)
+        FAIL(INVALID_HANDLE);
+    *status = stream->capturing ? 1 + stream->spoilt : 0;
+    LEAVE
+}
+
+API int cuStreamEndCapture(void *handle, void **graph)
+{
+    ENTER(CONTEXT)
+    struct thing *stream = find(STREAM, handle);
+    *graph = NULL;
+    if (!stream || !stream->capturing || my_capture != stream->handle)
+        FAIL(ILLEGAL_STATE);
+    stream->capturing = 0;
+    my_capture = 0;
+    struct thing *made = add(GRAPH);
+    made->first = stream->captured;
+    stream->captured = NULL;
+    if (stream->spoilt) {
+        drop(made);
+        FAIL(CAPTURE_INVALIDATED);
+    }
+    *graph = (void *)made->handle;
+    LEAVE
+}
+
+// Takes over what the graph was made of, which is then only good to be destroyed.
+API int cuGraphInstantiateWithFlags(void **handle, void *graph_handle, unsigned long long flags)
+{
+    ENTER(CONTEXT)
+    struct thing *graph = find(GRAPH, graph_handle);
+    if (!handle || !graph || flags)
+        FAIL(INVALID_VALUE);
+    struct thing *made = add(GRAPH);
+    made->first = graph->first;
+    graph->first = NULL;
+    *handle = (void *)made->handle;
+    LEAVE
+}
+
+API int cuGraphLaunch(void *handle, void *stream_handle)
+{
+    ENTER(CONTEXT)
+    struct thing *graph = find(GRAPH, handle), *stream = find(STREAM, stream_handle);
+    if (!graph || !stream || stream->capturing)
+        FAIL(INVALID_HANDLE);
+    queue(stream, REPLAY)->event = graph->handle;
+    LEAVE
+}
+
+static int destroy_graph(const char *routine, void *handle)
+{
+    pthread_mutex_lock(&lock);
+    int code = check(routine, DRIVER);
+    struct thing *graph = find(GRAPH, handle);
+    if (!code && !graph)
+        code = INVALID_VALUE;
+    if (!code)
+        drop(graph);
+    code = refuse(routine, code);
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+API int cuGraphDestroy(void *handle) { return destroy_graph(__func__, handle); }
+
+API int cuGraphExecDestroy(void *handle) { return destroy_graph(__func__, handle); }
+
 // --- events ---------------------------------------------------------------------------------
 
 API int cuEventCreate(void **handle, unsigned flags)
@@ -733,6 +902,8 @@ API int cuEventSynchronize(void *handle)
         FAIL(INVALID_HANDLE);
     if (event->reached >= event->recorded)
         FAIL(SUCCESS);
+    if (spoils_capture())
+        FAIL(CAPTURE_UNSUPPORTED);
     uintptr_t stream = event->stream;
     long turn = event->recorded;
     pthread_mutex_unlock(&lock);
@@ -773,12 +944,24 @@ API int cuEventElapsedTime(float *milliseconds, void *since, void *until)
 
 // --- modules and launches -------------------------------------------------------------------
 
+// The architecture of a cubin is in the flags of its ELF header: in the lowest byte, or since CUDA 13
+// (ABI 8) in the second. 0 for what is no ELF.
+static long long architecture(const unsigned char *image)
+{
+    if (memcmp(image, "\177ELF", 4))
+        return 0;
+    return image[8] >= 8 ? image[49] : image[48];
+}
+
 static int load_module(const char *routine, void **handle, const void *image)
 {
     pthread_mutex_lock(&lock);
     int code = check(routine, CONTEXT);
     if (!code && (!handle || !image))
         code = INVALID_VALUE;
+    long long made_for = code ? 0 : architecture(image);
+    if (made_for && made_for != gpu.major * 10 + gpu.minor)
+        code = NO_BINARY_FOR_GPU;
     if (!code)
         *handle = (void *)add(MODULE)->handle;
     code = refuse(routine, code);
@@ -868,6 +1051,9 @@ static int take_arguments(struct operation *operation, void **each, void **extra
         if (buffer && at + size > given)
             return INVALID_VALUE;
         memcpy(operation->room + at, buffer ? buffer + at : each[i], size);
+        if (kernel->pointers[i] && !gpu.pageable
+            && !block_at(*(Address *)(operation->room + at), 1, 0))
+            return ILLEGAL_ADDRESS;
         operation->arguments[i] = operation->room + at;
         at += size;
     }
@@ -904,6 +1090,7 @@ API int cuLaunchKernel(
     }
     queued = queue(stream, LAUNCH);
     operation->work = LAUNCH;
+    operation->in_graph = queued->in_graph;
     memcpy(operation->grid, grid, sizeof grid);
     memcpy(operation->block, block, sizeof block);
     *queued = *operation;
@@ -982,6 +1169,7 @@ API int cuDeviceGetAttribute(int *value, int attribute, int device)
     switch (attribute) {
     case 18: *value = (int)gpu.integrated; break;
     case 19: *value = (int)gpu.can_map; break;
+    case 88: *value = (int)gpu.pageable; break;
     case 75: *value = (int)gpu.major; break;
     case 76: *value = (int)gpu.minor; break;
     default: *value = 0;
@@ -1147,6 +1335,8 @@ static const struct { const char *name; long long *value; long long otherwise; }
     {"DRIVER", &gpu.driver, 13000},
     {"INIT_ERROR", &gpu.init_error, 0},
     {"DELAY_US", &gpu.delay_us, 0},
+    {"PAGEABLE", &gpu.pageable, 0},
+    {"HIDDEN_BYTES", &gpu.hidden_bytes, 0},
 };
 enum { PROPERTY_COUNT = sizeof PROPERTIES / sizeof *PROPERTIES };
 
@@ -1172,6 +1362,7 @@ API void __attribute__((constructor)) software_reset(void)
     refusal[0] = 0;
     initialised = 0;
     generation++;
+    my_capture = 0;
     for (int i = 0; i < PROPERTY_COUNT; i++)
         *PROPERTIES[i].value = from_environment(PROPERTIES[i].name, PROPERTIES[i].otherwise);
     const char *name = getenv("SOFTWARE_CUDA_NAME");
@@ -1206,6 +1397,8 @@ static long long count_things(enum kind kind, int host)
 static long long count_of(const char *what)
 {
     static const char *const kinds[] = {"device_blocks", "streams", "events", "modules"};
+    if (!strcmp(what, "graphs"))
+        return count_things(GRAPH, 0);
     for (int i = 0; i < COUNTS; i++)
         if (!strcmp(COUNT_NAMES[i], what))
             return counts[i];

@@ -29,6 +29,8 @@ cp "$source" "${source%.cu}.cubin"
 def software_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The libcuda.so.1, built once; skips where there is no compiler."""
     reason = missing_tool()
+    if os.environ.get("PATCHWATCH_REAL_GPU") == "1":
+        reason = "a real GPU is used instead"
     if reason is None and importlib.util.find_spec("pycuda") is None:
         reason = "needs pycuda: 'make test' installs it where nvcc is"
     if reason is not None:

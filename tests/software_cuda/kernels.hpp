@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 #include <utility>
 
 struct Index {
@@ -24,6 +25,7 @@ struct Kernel {
     void (*run)(const unsigned *grid, const unsigned *block, void **arguments);
     int count;
     const size_t *sizes, *alignments;
+    const int *pointers;
 };
 
 template <typename Function, Function kernel> struct Launcher;
@@ -31,6 +33,7 @@ template <typename Function, Function kernel> struct Launcher;
 template <typename... Types, void (*kernel)(Types...)> struct Launcher<void (*)(Types...), kernel> {
     static constexpr int count = sizeof...(Types);
     static constexpr size_t sizes[] = {sizeof(Types)..., 0}, alignments[] = {alignof(Types)..., 0};
+    static constexpr int pointers[] = {std::is_pointer_v<Types>..., 0};
 
     template <size_t... place>
     static void call(void **arguments, std::index_sequence<place...>)
@@ -62,5 +65,6 @@ template <typename... Types, void (*kernel)(Types...)> struct Launcher<void (*)(
         #name, Launcher<decltype(&space::name), &space::name>::run,                                \
             Launcher<decltype(&space::name), &space::name>::count,                                 \
             Launcher<decltype(&space::name), &space::name>::sizes,                                 \
-            Launcher<decltype(&space::name), &space::name>::alignments                             \
+            Launcher<decltype(&space::name), &space::name>::alignments,                            \
+            Launcher<decltype(&space::name), &space::name>::pointers                               \
     }

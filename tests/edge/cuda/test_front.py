@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import cv2
 import numpy as np
 import pytest
 
-import edge.cuda.front as front_module
 from edge.cuda import open_cuda
 from edge.cuda.front import Front
 from edge.errors import GpuError, RegionError
@@ -25,18 +26,22 @@ from tests.software_cuda import FRONT, OUT_OF_MEMORY, SoftwareGpu
 if TYPE_CHECKING:
     from edge.cuda.pycuda import Cuda
 
-FORMATS: tuple[PixelFormat, ...] = ("bgr", "nv12")
+FORMATS: tuple[PixelFormat, ...] = ("bgr", "nv12", "nv12_709")
 
 
 @pytest.fixture
-def cuda(software_gpu: SoftwareGpu, compiler: None) -> Iterator[Cuda]:
+def cuda(request: pytest.FixtureRequest) -> Iterator[Cuda]:
+    """The GPU where PATCHWATCH_REAL_GPU=1 says so, else the driver in software."""
+    if os.environ.get("PATCHWATCH_REAL_GPU") != "1":
+        request.getfixturevalue("software_gpu")
+        request.getfixturevalue("compiler")
     with open_cuda() as cuda:
         yield cuda
 
 
 def noise(height: int, width: int, pixel_format: PixelFormat, seed: int = 0) -> Image:
     """Every level anywhere, in NV12 also those that no camera gives."""
-    shape = (height * 3 // 2, width) if pixel_format == "nv12" else (height, width, 3)
+    shape = (height, width, 3) if pixel_format == "bgr" else (height * 3 // 2, width)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
@@ -64,21 +69,20 @@ def on_gpu(
 ) -> Image:
     """What the GPU makes of it: [N, H, W, 3]."""
     rows, width = image.shape[:2]
-    frame_hw = (rows * 2 // 3 if pixel_format == "nv12" else rows, width)
-    frame, frame_on_gpu = cuda.page_locked(image.shape, np.uint8), cuda.allocate(image.nbytes)
-    pictures = cuda.page_locked((len(boxes), *input_hw, 3), np.uint8)
-    pictures_on_gpu = cuda.allocate(pictures.array.nbytes)
+    frame_hw = (rows if pixel_format == "bgr" else rows * 2 // 3, width)
+    frame = cuda.mirrored(image.shape, np.uint8)
+    pictures = cuda.mirrored((len(boxes), *input_hw, 3), np.uint8)
+    placement = front.place(frame_hw, pixel_format, boxes, input_hw)
     try:
         frame.array[:] = image
-        cuda.copy_in(frame_on_gpu.pointer, frame.array)
-        placement = front.place(frame_hw, pixel_format, boxes, input_hw)
-        front.run(placement, frame_on_gpu.pointer, pictures_on_gpu.pointer)
-        cuda.copy_out(pictures.array, pictures_on_gpu.pointer)
+        frame.copy_in()
+        placement.run(frame.pointer, pictures.pointer)
+        pictures.copy_out()
         cuda.synchronize()
         return pictures.array.copy()
     finally:
-        for memory in (frame, frame_on_gpu, pictures, pictures_on_gpu):
-            memory.free()
+        for owned in (frame, pictures, placement):
+            owned.free()
 
 
 def on_cpu(
@@ -105,17 +109,13 @@ def test_it_gives_what_the_regions_give(cuda: Cuda, region: str, pixel_format: P
 
 
 @pytest.mark.parametrize("pixel_format", FORMATS)
-@pytest.mark.parametrize("size", [224, 256, 512])
 @pytest.mark.parametrize("make", [scene, noise])
 def test_1080p_is_resized_to_the_bit(
-    cuda: Cuda,
-    make: Callable[[int, int, PixelFormat], Image],
-    size: int,
-    pixel_format: PixelFormat,
+    cuda: Cuda, make: Callable[[int, int, PixelFormat], Image], pixel_format: PixelFormat
 ) -> None:
     image, whole = make(1080, 1920, pixel_format), [(0, 0, 1920, 1080)]
-    pictures = on_gpu(cuda, Front(cuda), image, pixel_format, whole, (size, size))
-    assert difference(pictures, on_cpu(image, pixel_format, whole, (size, size))) == 0
+    pictures = on_gpu(cuda, Front(cuda), image, pixel_format, whole, (224, 224))
+    assert difference(pictures, on_cpu(image, pixel_format, whole, (224, 224))) == 0
 
 
 @pytest.mark.parametrize("pixel_format", FORMATS)
@@ -126,13 +126,8 @@ def test_1080p_is_resized_to_the_bit(
         ([(0, 0, 90, 62)], (1, 1)),
         ([(3, 5, 4, 6)], (7, 9)),
         ([(13, 7, 47, 40)], (33, 34)),
-        ([(13, 7, 46, 40)], (33, 34)),
-        ([(13, 7, 47, 40)], (34, 34)),
         ([(89, 0, 90, 62)], (31, 5)),
-        ([(0, 61, 90, 62)], (5, 31)),
-        ([(0, 0, 90, 62)], (124, 180)),
         ([(0, 0, 90, 62)], (200, 30)),
-        ([(1, 1, 21, 31), (69, 31, 89, 61), (0, 0, 20, 30)], (30, 20)),
         ([(1, 1, 20, 31), (50, 2, 69, 32), (71, 9, 90, 39), (0, 0, 19, 30)], (16, 16)),
     ],
 )
@@ -148,7 +143,7 @@ def test_hundreds_of_geometries(cuda: Cuda) -> None:
     random, front = np.random.default_rng(7), Front(cuda)
     for seed in range(300):
         height, width = (int(n) * 2 for n in random.integers(1, 60, 2))
-        pixel_format = FORMATS[seed % 2]
+        pixel_format = FORMATS[seed % 3]
         image = noise(height, width, pixel_format, seed)
         left, top, right, bottom = random_box(random, height, width)
         boxes = [(left, top, right, bottom), (0, 0, right - left, bottom - top)]
@@ -193,80 +188,54 @@ def test_every_colour_of_nv12_is_opencvs(cuda: Cuda) -> None:
         assert np.array_equal(pictures[0], cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12))
 
 
-@pytest.mark.parametrize("frame_hw", [(61, 90), (62, 91)])
-def test_nv12_of_an_odd_side_is_refused(cuda: Cuda, frame_hw: tuple[int, int]) -> None:
-    with pytest.raises(RegionError, match=f"even height and width, found {frame_hw[0]}×"):
-        Front(cuda).place(frame_hw, "nv12", [(0, 0, 8, 8)], (8, 8))
+@pytest.mark.parametrize(("pixel_format", "space"), [("nv12", "itu601"), ("nv12_709", "itu709")])
+def test_nv12_by_either_matrix_is_ffmpegs_within_rounding(
+    pixel_format: PixelFormat, space: str
+) -> None:
+    """At the middle of flat tiles, as FFmpeg's swscale interpolates colours between pixels."""
+    y, u, v = np.random.default_rng(0).integers(40, 216, (3, 6, 8), np.uint8)
+    planes = np.stack([u, v], axis=-1).repeat(8, 0).repeat(8, 1).reshape(48, 128)
+    nv12 = np.concatenate([y.repeat(16, 0).repeat(16, 1), planes])
+    frame = av.VideoFrame.from_ndarray(nv12, format="nv12")
+    expected = frame.reformat(format="bgr24", src_colorspace=space).to_ndarray().astype(np.uint8)
+    found = to_bgr(nv12, pixel_format)
+    assert difference(found[8::16, 8::16], expected[8::16, 8::16]) <= 3
 
 
 @pytest.mark.parametrize(
-    ("boxes", "input_hw"),
+    ("frame_hw", "pixel_format", "boxes", "input_hw", "error"),
     [
-        ([], (8, 8)),
-        ([(0, 0, 9, 8)], (8, 8)),
-        ([(0, -1, 8, 8)], (8, 8)),
-        ([(4, 0, 4, 8)], (8, 8)),
-        ([(0, 0, 8, 8), (0, 0, 4, 8)], (8, 8)),
-        ([(0, 0, 8, 8)], (0, 8)),
+        ((61, 90), "nv12", [(0, 0, 8, 8)], (8, 8), "even height and width, found 61×90"),
+        ((62, 91), "nv12", [(0, 0, 8, 8)], (8, 8), "even height and width, found 62×91"),
+        ((8, 8), "bgr", [], (8, 8), "boxes lie inside the frame of 8×8 pixels"),
+        ((8, 8), "bgr", [(0, 0, 9, 8)], (8, 8), "boxes lie"),
+        ((8, 8), "bgr", [(0, -1, 8, 8)], (8, 8), "boxes lie"),
+        ((8, 8), "bgr", [(4, 0, 4, 8)], (8, 8), "boxes lie"),
+        ((8, 8), "bgr", [(0, 0, 8, 8), (0, 0, 4, 8)], (8, 8), "boxes lie"),
+        ((8, 8), "bgr", [(0, 0, 8, 8)], (0, 8), "boxes lie"),
     ],
 )
-def test_boxes_outside_of_the_frame_are_refused(
-    cuda: Cuda, boxes: list[Box], input_hw: tuple[int, int]
+def test_what_cannot_be_placed_is_refused(
+    cuda: Cuda,
+    frame_hw: tuple[int, int],
+    pixel_format: PixelFormat,
+    boxes: list[Box],
+    input_hw: tuple[int, int],
+    error: str,
 ) -> None:
-    with pytest.raises(ValueError, match="boxes lie inside the frame of 8×8 pixels"):
-        Front(cuda).place((8, 8), "bgr", boxes, input_hw)
+    with pytest.raises((RegionError, ValueError), match=error):
+        Front(cuda).place(frame_hw, pixel_format, boxes, input_hw)
 
 
-def test_a_geometry_is_placed_once(cuda: Cuda, software_gpu: SoftwareGpu) -> None:
-    front = Front(cuda)
-    first = front.place((40, 60), "bgr", [(0, 0, 60, 40)], (20, 20))
-    made = software_gpu.count("allocations")
-    assert front.place((40, 60), "bgr", [(0, 0, 60, 40)], (20, 20)) is first
-    assert software_gpu.count("allocations") == made
-    assert front.place((40, 60), "nv12", [(0, 0, 60, 40)], (20, 20)) is not first
-
-
-def test_tables_are_uploaded_without_waiting_and_all_is_given_back(
+def test_a_geometry_is_placed_without_waiting_and_given_back(
     cuda: Cuda, software_gpu: SoftwareGpu
 ) -> None:
-    front = Front(cuda)
-    for height in range(30, 40):
-        front.place((height, 60), "bgr", [(0, 0, 60, height)], (20, 20))
+    placement = Front(cuda).place((40, 60), "bgr", [(0, 0, 60, 40)], (20, 20))
     assert software_gpu.count("waits") == 0
+    cuda.synchronize()  # as whoever frees a placement has waited for its last frame
     for _ in range(2):
-        front.free()
+        placement.free()
         assert software_gpu.count("device_blocks") == software_gpu.count("host_blocks") == 0
-
-
-def test_the_oldest_placements_go(
-    cuda: Cuda, software_gpu: SoftwareGpu, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(front_module, "MOST_PLACEMENTS", 3)
-    front, boxes = Front(cuda), [(0, 0, 6, 6)]
-    kept = [front.place((side, 8), "bgr", boxes, (3, 3)) for side in (8, 10, 12)]
-    front.place((8, 8), "bgr", boxes, (3, 3))  # used again, so that it is not the oldest
-    front.place((14, 8), "bgr", boxes, (3, 3))
-    assert software_gpu.count("device_blocks") == 6
-    with pytest.raises(RuntimeError, match=r"ask Front\.place\(\) for it again"):
-        front.run(kept[1], 0, 0)
-    assert front.place((8, 8), "bgr", boxes, (3, 3)) is kept[0]
-
-
-def test_one_that_goes_while_it_is_in_the_stream_is_waited_for(
-    cuda: Cuda, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(front_module, "MOST_PLACEMENTS", 1)
-    front, image = Front(cuda), noise(40, 60, "bgr")
-    frame, block = cuda.page_locked(image.shape, np.uint8), cuda.allocate(image.nbytes)
-    frame.array[:] = image
-    cuda.copy_in(block.pointer, frame.array)
-    whole: list[Box] = [(0, 0, 60, 40)]
-    out, pictures = cuda.allocate(20 * 20 * 3), cuda.page_locked((1, 20, 20, 3), np.uint8)
-    front.run(front.place((40, 60), "bgr", whole, (20, 20)), block.pointer, out.pointer)
-    front.place((40, 60), "bgr", whole, (10, 10))
-    cuda.copy_out(pictures.array, out.pointer)
-    cuda.synchronize()
-    assert difference(pictures.array, on_cpu(image, "bgr", whole, (20, 20))) == 0
 
 
 @pytest.mark.parametrize("skip", [0, 1])

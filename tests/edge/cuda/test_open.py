@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -31,7 +33,7 @@ def test_the_gpu_and_the_binding_are_described(software_gpu: SoftwareGpu) -> Non
     with open_cuda() as cuda:
         gpu = cuda.gpu
     assert (gpu.name, gpu.compute_capability) == ("Orin (software)", (7, 2))
-    assert (gpu.integrated, gpu.can_map) == (False, False)
+    assert (gpu.integrated, gpu.can_map, gpu.reads_pageable) == (False, False, False)
     assert (gpu.total_bytes, gpu.driver) == (8 << 30, (13, 1))
 
 
@@ -45,24 +47,43 @@ def test_another_gpu_can_be_chosen_and_one_that_is_not_there_is_refused(
         open_cuda(2).__enter__()
 
 
-@pytest.mark.parametrize("settings", [{"devices": 0}, {"init_error": NO_DEVICE}])
-def test_no_gpu_is_one_sentence(refusing_gpu: SoftwareGpu, settings: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"devices": 0}, "Expected an NVIDIA GPU, and the driver finds none"),
+        ({"init_error": NO_DEVICE}, "Expected an NVIDIA GPU, and the driver finds none"),
+        ({"driver": 11020}, r"pycuda needs a driver for CUDA .* found one for 11\.2"),
+        ({"init_error": 803}, "cuInit with CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: .* Restart the mach"),
+        ({"init_error": 999}, r"sudo usermod -aG video,render \$USER, and log in again"),
+        ({"init_error": 804}, "no cuda-compat"),
+        ({"init_error": 46}, "another process holds the GPU"),
+    ],
+)
+def test_what_cannot_start_is_one_sentence(
+    refusing_gpu: SoftwareGpu, settings: dict[str, int], message: str
+) -> None:
     refusing_gpu.set(**settings)
-    with pytest.raises(GpuError, match="Expected an NVIDIA GPU, and the driver finds none"):
+    with pytest.raises(GpuError, match=message) as caught:
         open_cuda().__enter__()
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("driver", [11020, 10020])
-def test_an_old_driver_is_refused(software_gpu: SoftwareGpu, driver: int) -> None:
-    software_gpu.set(driver=driver)
-    with pytest.raises(GpuError, match=r"pycuda needs a driver for CUDA .* found one for 1"):
-        open_cuda().__enter__()
+def test_every_error_that_a_machines_owner_can_mend_says_how(refusing_gpu: SoftwareGpu) -> None:
+    import edge.cuda.pycuda as module
 
-
-def test_another_failure_of_the_start_has_cudas_name(refusing_gpu: SoftwareGpu) -> None:
-    refusing_gpu.set(init_error=803)
-    with pytest.raises(GpuError, match="cuInit with CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"):
-        open_cuda().__enter__()
+    codes: dict[str, int] = {}
+    for code in range(1, 1000):
+        name = ctypes.c_char_p()
+        if refusing_gpu.library.cuGetErrorName(code, ctypes.byref(name)) == 0:
+            codes[(name.value or b"").decode()] = code
+    # The driver in software has no error 36.
+    assert module._MENDS.keys() - codes.keys() == {"CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER"}
+    for known, mend in module._MENDS.items():
+        if known in codes:
+            refusing_gpu.reset()
+            refusing_gpu.fail("cuStreamCreate", codes[known], times=1)
+            with pytest.raises(GpuError, match=re.escape(f"{known}: {mend}.")):
+                open_cuda().__enter__()
 
 
 def run(script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

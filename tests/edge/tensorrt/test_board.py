@@ -48,8 +48,4 @@ def test_names_the_jetpack_of_a_release(
 
 def test_what_is_no_jetson_says_so(tmp_path: Path) -> None:
     assert board(tmp_path, None, None) == Board()
-    assert read_board().l4t is None or read_board().l4t
-
-
-def test_a_release_file_of_another_form_is_no_release(tmp_path: Path) -> None:
     assert board(tmp_path, "something else", b"Board").l4t is None

@@ -34,6 +34,8 @@ def test_what_is_installed_is_found_and_verified(tmp_path: Path) -> None:
     assert (found.plan, found.path) == (PLAN, path)
     assert found.sidecar == make_sidecar(PLAN)
     assert path.stat().st_mode & 0o777 == 0o644
+    cache.discard(found)
+    assert not list(cache.folder.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "no record", "other record", "no json"])
@@ -84,12 +86,6 @@ def test_a_write_that_fails_leaves_the_old_engine_and_no_rest(
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         [path.name, sidecar_path(path).name]
     )
-
-
-def test_a_discarded_engine_is_gone(tmp_path: Path) -> None:
-    cache = EngineCache(tmp_path)
-    cache.discard(cache.install(PLAN, make_sidecar(PLAN)))
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 
-from edge.tensorrt.log_lines import Doing, Line, LogLines, Problem, explain
+from edge.tensorrt.log_lines import Doing, Line, Problem, explain
 
 GOLDEN = Path(__file__).with_name("log_lines.tsv").read_text(encoding="utf-8")
 """A line each: what was tried, the kind of problem, part of our sentence, what TensorRT wrote."""
@@ -27,21 +26,32 @@ def test_every_kind_but_the_unknown_was_seen() -> None:
     assert {Problem[kind] for _, kind, _, _ in LINES} == set(Problem) - {Problem.UNKNOWN}
 
 
-def test_of_several_errors_the_first_counts() -> None:
-    # What 8.6 writes of a plan of another version: the second line follows from the first.
-    lines = LogLines()
-    lines.add("ERROR", "6: The engine plan file is not compatible with this version of TensorRT")
-    lines.add("ERROR", "2: [engine.cpp::deserializeEngine::1148] Error Code 2: Internal Error")
-    assert explain(lines, "load").kind is Problem.OTHER_VERSION
-
-
-def test_what_precedes_the_cause_is_passed_over() -> None:
-    lines = [
-        "1: [convolutionRunner.cpp::execute::211] Error Code 1: Cask (Cask convolution execution)",
-        "1: [checkMacros.cpp::catchCudaError::271] Error Code 1: Cuda Runtime (invalid resource "
-        "handle)",
-    ]
-    assert explain(lines, "run").kind is Problem.WRONG_CONTEXT
+@pytest.mark.parametrize(
+    ("doing", "lines", "kind"),
+    [
+        (  # what 8.6 writes of a plan of another version: the second line follows from the first
+            "load",
+            (
+                "6: The engine plan file is not compatible with this version of TensorRT",
+                "2: [engine.cpp::deserializeEngine::1148] Error Code 2: Internal Error",
+            ),
+            Problem.OTHER_VERSION,
+        ),
+        (  # what precedes the cause is passed over
+            "run",
+            (
+                "1: [convolutionRunner.cpp::execute::211] Error Code 1: Cask (Cask convolution)",
+                "1: [checkMacros.cpp::catchCudaError::271] Error Code 1: Cuda Runtime (invalid "
+                "resource handle)",
+            ),
+            Problem.WRONG_CONTEXT,
+        ),
+    ],
+)
+def test_of_several_errors_the_first_that_is_known_counts(
+    doing: Doing, lines: tuple[str, ...], kind: Problem
+) -> None:
+    assert explain([Line("ERROR", line) for line in lines], doing).kind is kind
 
 
 TACTIC = Line(
@@ -80,33 +90,3 @@ def test_without_lines_python_is_quoted() -> None:
     nullptr = explain([], "build", "pybind11::init(): factory function returned nullptr")
     assert nullptr.kind is Problem.NO_GPU
     assert str(explain([], "run")) == "TensorRT could not run the engine."
-
-
-def test_the_newest_lines_are_kept_on_one_line_each() -> None:
-    lines = LogLines()
-    for number in range(1000):
-        lines.add("INFO", f"line\n  {number}")
-    lines.add("ERROR", "x" * 10_000)
-    assert lines.tail(3)[:2] == ("line 998", "line 999")
-    assert len(lines.tail(1)[0]) == 2_000
-    assert len(lines.tail(10_000)) == 256
-    assert lines.tail(0) == ()
-    assert len(explain(lines, "build").line) == 300
-    lines.clear()
-    assert lines.tail() == ()
-
-
-def test_lines_may_come_from_several_threads() -> None:
-    lines = LogLines()
-
-    def write() -> None:
-        for number in range(200):
-            lines.add("INFO", str(number))
-            assert list(lines)
-
-    threads = [threading.Thread(target=write) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(lines.tail(10_000)) == 256

@@ -81,18 +81,11 @@ def test_a_model_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
         EngineStore(tmp_path / "none.onnx", make_manifest(), "fp32")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"tensorrt": "10.7.0"}, "tensorrt: 10.7.0, not 10.3.0"),
-        ({"gpu": "Thor", "compute_capability": (11, 0)}, "gpu: Thor, not Orin"),
-    ],
-)
-def test_an_engine_file_of_another_machine_says_in_what_they_differ(
-    tmp_path: Path, changes: dict[str, object], message: str
-) -> None:
+def test_an_engine_file_of_another_machine_says_in_what_they_differ(tmp_path: Path) -> None:
     write_engine(tmp_path / "mine.engine", b"plan", make_sidecar(b"plan", make_key()))
+    other = make_machine(tensorrt="10.7.0", gpu="Thor", compute_capability=(11, 0))
     with pytest.raises(EngineError, match="built for another machine") as caught:
-        OneEngine(tmp_path / "mine.engine").get(make_machine(**changes), SHAPE)
-    assert message in str(caught.value)
+        OneEngine(tmp_path / "mine.engine").get(other, SHAPE)
+    for message in ("tensorrt: 10.7.0, not 10.3.0", "gpu: Thor, not Orin"):
+        assert message in str(caught.value)
     assert "\n" not in str(caught.value)

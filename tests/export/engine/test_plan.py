@@ -11,7 +11,7 @@ from edge.manifest import Precision
 from export.engine.plan import FLOAT_LAYERS, Capabilities, Plan, plans, workspace
 
 MODEL = Path("model.onnx")
-OWN = Path("model.own.onnx")
+OWN, TWIN = Path("model.own.onnx"), Path("model.twin.onnx")
 
 _WEAK = {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}
 _ALWAYS = {"TF32", "REFIT", "GPU_FALLBACK"}
@@ -34,6 +34,20 @@ def by_flag(source: Path) -> Plan:
     return Plan("half by flag", source, BATCH, ("FP16", OBEY), TF32, FLOAT_LAYERS)
 
 
+def by_scales(flags: tuple[str, ...]) -> list[Plan]:
+    routes = (("int8 by scales, else half", TWIN), ("int8 by scales", OWN))
+    return [Plan(route, source, flags, (), TF32) for route, source in routes]
+
+
+def both(path: Path, kind: str) -> Path:
+    return TWIN if kind == "int8.fp16" else OWN
+
+
+SCALES_AND_FLAGS = Plan(
+    "int8 by scales and flags", OWN, BATCH, ("INT8", "FP16", OBEY), TF32, FLOAT_LAYERS
+)
+
+
 @pytest.mark.parametrize(
     ("has", "precision", "expected"),
     [
@@ -45,45 +59,18 @@ def by_flag(source: Path) -> Plan:
         (
             TRT_10,
             "fp16",
-            [by_flag(OWN), Plan("half by type", OWN, TYPED, (), TF32), by_flag(MODEL)],
+            [Plan("half by type", OWN, TYPED, (), TF32), by_flag(OWN), by_flag(MODEL)],
         ),
         (TRT_11, "fp16", [Plan("half by type", OWN, ("STRONGLY_TYPED",), (), TF32)]),
         (TRT_12, "fp16", [Plan("half by type", OWN, (), (), TF32)]),
-        (
-            TRT_86,
-            "int8",
-            [
-                Plan(
-                    "int8 by scales and flags",
-                    OWN,
-                    BATCH,
-                    ("INT8", "FP16", OBEY),
-                    TF32,
-                    FLOAT_LAYERS,
-                )
-            ],
-        ),
-        (
-            TRT_10,
-            "int8",
-            [
-                Plan(
-                    "int8 by scales and flags",
-                    OWN,
-                    BATCH,
-                    ("INT8", "FP16", OBEY),
-                    TF32,
-                    FLOAT_LAYERS,
-                ),
-                Plan("int8 by scales", OWN, TYPED, (), TF32),
-            ],
-        ),
-        (TRT_11, "int8", [Plan("int8 by scales", OWN, ("STRONGLY_TYPED",), (), TF32)]),
+        (TRT_86, "int8", [SCALES_AND_FLAGS]),
+        (TRT_10, "int8", [*by_scales(TYPED), SCALES_AND_FLAGS]),
+        (TRT_11, "int8", by_scales(("STRONGLY_TYPED",))),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_decides(has: Capabilities, precision: Precision, expected: list[Plan]) -> None:
-    assert list(plans(has, MODEL, precision, lambda path, kind: OWN)) == expected
+    assert list(plans(has, MODEL, precision, both)) == expected
 
 
 def test_half_by_flag_needs_no_file_of_its_own() -> None:
@@ -107,12 +94,6 @@ def test_never_combines_flags_of_precision_with_strong_types() -> None:
             for plan in plans(has, MODEL, precision, lambda path, kind: OWN):
                 if "STRONGLY_TYPED" in plan.network_flags:
                     assert not plan.set_flags and not plan.float_layers
-
-
-def test_half_by_flag_holds_the_differences_to_float() -> None:
-    (plan, *_) = plans(TRT_86, MODEL, "fp16", lambda path, kind: OWN)
-    assert "/pixels/" in plan.float_layers
-    assert OBEY in plan.set_flags, "without it TensorRT may ignore the types of layers"
 
 
 @pytest.mark.parametrize(

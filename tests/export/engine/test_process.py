@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from edge.manifest import Precision
 from edge.tensorrt.record import EngineKey, Shape, Sidecar
 from edge.tensorrt.store import EngineRequest
 from edge.weights import find_model, variant
-from export.engine.process import build_engine
+from export.engine.process import LOGS, BuildError, build_engine
 from tests.edge.tensorrt.made import make_machine
 from tests.fake_tensorrt import VERSIONS, Faults, site_environment
 from tests.onnx_files import write_model
@@ -83,6 +85,15 @@ def test_builds_proves_and_records(version: str, machine_has: Set, model: Path) 
     assert "Orin" in timings.name and "sm87" in timings.name
 
 
+def test_memory_that_cuda_does_not_report_is_counted_where_it_is_shared(
+    machine_has: Set, model: Path
+) -> None:
+    machine_has(hidden_bytes=1 << 30)
+    assert build(request(model))[1].build.workspace_bytes > 64 << 20
+    machine_has(hidden_bytes=1 << 30, integrated=0)
+    assert build(request(model))[1].build.workspace_bytes == 64 << 20
+
+
 def test_full_batches_are_proven_beside_single_frames(machine_has: Set, model: Path) -> None:
     machine_has()
     _, sidecar, _ = build(request(model, shape=Shape(batch=8, height=32, width=40)))
@@ -98,8 +109,12 @@ def test_the_shipped_model_passes_in_every_precision(
     wanted = request(find_model("lite0-levels"), precision, Shape(batch=1, height=128, width=128))
     _, sidecar, _ = build(EngineRequest(wanted.model, wanted.key, tmp_path))
     assert sidecar.proof.ok
-    own = "" if precision == "fp32" else f".{precision}"
+    twin = precision == "int8" and version != "8.6.1"
+    own = "" if precision == "fp32" else ".int8.fp16" if twin else f".{precision}"
     assert sidecar.build.source == f"lite0-levels{own}.onnx"
+    assert sidecar.build.refused == ()
+    if twin:
+        assert {sidecar.build.layers[name] for name in HALF_IN_THE_TWIN} == {"Half"}
 
 
 def test_the_loss_on_labelled_pictures_is_measured_by_the_engine(
@@ -127,31 +142,79 @@ def test_what_differs_is_not_installed_and_the_figures_are_told(
     assert "not installed" in str(e.value) and "verdicts agree" in str(e.value)
 
 
-def test_the_next_way_is_tried_where_one_fails(machine_has: Set, tmp_path: Path) -> None:
-    machine_has(faults=Faults(build_fails_weak="Error Code 10: Could not find any implementation"))
-    wanted = request(find_model("lite0-levels"), "fp16", Shape(batch=1, height=64, width=64))
-    _, sidecar, _ = build(EngineRequest(wanted.model, wanted.key, tmp_path))
-    assert sidecar.build.route == "half by type"
-    assert len(sidecar.build.refused) == 1 and "half by flag" in sidecar.build.refused[0]
+HALF_IN_THE_TWIN = ("/trunk/stem/stem.0/Conv", "/trunk/blocks.2/Add")
+LITE = Shape(batch=1, height=64, width=64)
 
 
-def test_a_builder_that_is_killed_is_a_sentence(machine_has: Set, model: Path) -> None:
-    machine_has(faults=Faults(build_dies=True))
+def built_half(folder: Path) -> Sidecar:
+    wanted = request(find_model("lite0-levels"), "fp16", LITE)
+    return build(EngineRequest(wanted.model, wanted.key, folder))[1]
+
+
+@pytest.mark.parametrize(
+    ("faults", "why"),
+    [
+        (
+            Faults(build_fails_typed="Error Code 10: Could not find any implementation"),
+            "half by typ",
+        ),
+        (
+            Faults(build_dies="typed", build_signal=signal.SIGSEGV),
+            r"half by type: TensorRT's builder crashed \(SIGSEGV\)\.",
+        ),
+    ],
+)
+def test_the_next_way_is_tried_where_one_fails_or_crashes(
+    machine_has: Set, tmp_path: Path, faults: Faults, why: str
+) -> None:
+    machine_has(faults=faults)
+    sidecar = built_half(tmp_path)
+    assert sidecar.build.route == "half by flag"
+    (refused,) = sidecar.build.refused
+    assert re.match(why, refused)
+    if faults.build_fails_typed:
+        (log,) = (tmp_path / LOGS).glob("*-1.log")
+        assert faults.build_fails_typed in log.read_text() and str(log) in refused
+
+
+def test_strong_types_are_taken_first_as_pins_may_be_ignored(
+    machine_has: Set, tmp_path: Path
+) -> None:
+    machine_has(faults=Faults(ignores_pins=True))
+    sidecar = built_half(tmp_path)
+    assert (sidecar.build.route, sidecar.build.refused) == ("half by type", ())
+    layers = sidecar.build.layers
+    assert layers["/pixels/Sub"] == "Float" and "Half" in layers.values()
+    machine_has("8.6.1", Faults(ignores_pins=True))
+    with pytest.raises(EngineError, match=r"differs from the model file by 1 in a logit"):
+        built_half(tmp_path)
+
+
+def test_a_crash_says_why_and_its_log_is_kept(machine_has: Set, model: Path) -> None:
+    line = "Error Code 2: OutOfMemory (Requested size was 9 bytes.)"
+    machine_has(faults=Faults(build_fails=line))
+    with pytest.raises(BuildError, match=r"too little free memory.* Its log: (.*)\.$") as caught:
+        build(request(model))
+    (log,) = (model.parent / LOGS).iterdir()
+    assert str(log) in str(caught.value) and "\n" not in str(caught.value)
+    assert caught.value.log == log.read_text() == f"ERROR: {line}\n"
+    machine_has(faults=Faults(build_dies="any"))
     with pytest.raises(EngineError, match=r"ended by SIGKILL.*want of memory.*--workspace"):
         build(request(model))
 
 
 def test_no_gpu_is_a_sentence(machine_has: Set, model: Path) -> None:
     machine_has(devices=0)
-    with pytest.raises(GpuError, match="driver finds none"):
+    with pytest.raises(GpuError, match="driver finds none") as caught:
         build(request(model))
+    assert isinstance(caught.value.__cause__, BuildError)
 
 
 def test_without_tensorrt_it_says_where_it_comes_from(
     software_cuda: Path, monkeypatch: pytest.MonkeyPatch, model: Path
 ) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", str(software_cuda.parent))
-    with pytest.raises(EngineError, match=r"TensorRT .* is needed to build an engine"):
+    with pytest.raises(EngineError, match=r"TensorRT .* is needed to build or run an engine"):
         build(request(model))
 
 
@@ -175,7 +238,6 @@ def test_an_interrupted_build_leaves_no_process_and_no_file(
 
     with pytest.raises(KeyboardInterrupt):
         build_engine(request(model), interrupt)
-    assert time.monotonic() - began < 10
     assert started[0].returncode is not None
     assert not list(model.parent.glob("*.engine"))
 
@@ -200,7 +262,7 @@ def test_an_order_for_frames_too_small_for_the_model_is_a_sentence(
 def test_frames_of_the_proof_differ_in_their_verdicts() -> None:
     """Else an engine that always says the same would agree."""
     from edge.backends.onnxruntime import OnnxRuntimeBackend
-    from export.engine.proof import proof_frames
+    from edge.proof import proof_frames
 
     with OnnxRuntimeBackend(find_model("lite0-levels")) as backend:
         logits = [e.logit for f in proof_frames(256, 256) for e in backend.infer(f[None])]
