@@ -1,7 +1,8 @@
 """Checkpoints: weights as safetensors with a card beside them, and the published `.pth` files.
 
 Our own checkpoint is two files, `NAME.safetensors` and `NAME.json` (the card). A published file
-holds weights alone, so its architecture and preprocessing are always stated, never guessed.
+holds weights alone, so its architecture and preprocessing are always stated, never guessed. No code
+that a file may hold is run.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from torch import Tensor
 from edge.errors import ModelError
 from edge.files import written_whole
 from edge.manifest import Calibration, Figure, Preprocessing, RegionText, Training
-from edge.schema import Strict
+from edge.schema import Strict, fault
 from training.models import Model, PatchModel, ResNet18, build, build_any
+from training.shipped import find_checkpoint, shipped_checkpoints
 
-SUFFIX = ".safetensors"
-_WRAPPERS = ("model", "state_dict")
-_PARALLEL_PREFIX = "module."
+SUFFIX, PUBLISHED = ".safetensors", (".pth", ".pt")
 
 AnyModel = TypeVar("AnyModel", PatchModel, ResNet18, Model)
 
@@ -41,6 +41,7 @@ class Card(Strict):
     region: RegionText = Field(
         default="native", description="Input region that it was trained for."
     )
+    face_side: float | None = Field(default=None, description="As of a manifest.")
     calibration: Calibration = Calibration()
     training: Training
     validation: tuple[Figure, ...] = ()
@@ -53,12 +54,7 @@ def card_path(checkpoint: Path) -> Path:
 
 
 def save_checkpoint(path: Path, model: Model, card: Card) -> None:
-    """Write a checkpoint and its card, each whole or not at all.
-
-    Args:
-        path: `NAME.safetensors`; its folder is made where it is absent.
-        model: the weights.
-        card: goes to `NAME.json`.
+    """Write `NAME.safetensors` and its card, each whole or not at all.
 
     Raises:
         ModelError: the path has another suffix, or the card describes another model.
@@ -81,11 +77,7 @@ def save_checkpoint(path: Path, model: Model, card: Card) -> None:
 
 
 def load_checkpoint(path: Path) -> tuple[PatchModel, Card]:
-    """As `load_any`, of a patch model.
-
-    Raises:
-        ModelError: also where it is no patch model.
-    """
+    """As `load_any`, of a patch model; a ModelError also where it is none."""
     model, card = load_any(path)
     if isinstance(model, PatchModel):
         return model, card
@@ -96,11 +88,7 @@ def load_checkpoint(path: Path) -> tuple[PatchModel, Card]:
 
 
 def load_resnet18(path: Path) -> tuple[ResNet18, Card]:
-    """As `load_any`, of a ResNet-18; its dropout, which is no weight, is 0.
-
-    Raises:
-        ModelError: also where it is a patch model.
-    """
+    """As `load_any`, of a ResNet-18 with a dropout of 0; a ModelError also where it is none."""
     model, card = load_any(path)
     if isinstance(model, ResNet18):
         return model, card
@@ -111,29 +99,25 @@ def load_resnet18(path: Path) -> tuple[ResNet18, Card]:
 
 
 def load_any(path: Path) -> tuple[Model, Card]:
-    """Read a checkpoint of our own, of either kind.
+    """Read `NAME.safetensors` with `NAME.json`: the model in evaluation mode, and its card.
 
-    Args:
-        path: `NAME.safetensors`, with `NAME.json` beside it.
-
-    Returns:
-        The model in evaluation mode, and its card.
+    `path` may be the name of one that ships.
 
     Raises:
         ModelError: a file is missing or broken, or a weight has a wrong name, shape or value.
     """
+    path = find_checkpoint(path)
     _require_suffix(path)
-    data = _read(path)
     try:
-        card = Card.model_validate_json(_read(card_path(path)))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the card"
-        raise ModelError(
-            f"{card_path(path)}: {field}: {first['msg']}. Correct the card."
-        ) from error
-    try:
+        data = path.read_bytes()
+        card = Card.model_validate_json(card_path(path).read_bytes())
         state = parse_safetensors(data)
+    except OSError as error:
+        raise _unreadable(Path(error.filename), error) from error
+    except ValidationError as error:
+        raise ModelError(
+            f"{card_path(path)}: {fault(error, 'the card')}. Correct the card."
+        ) from error
     except SafetensorError as error:
         raise ModelError(
             f"{path}: expected safetensors, found something else ({error}). Is it a checkpoint?"
@@ -142,16 +126,12 @@ def load_any(path: Path) -> tuple[Model, Card]:
 
 
 def load_published(path: Path, architecture: str, preprocessing: str) -> PatchModel:
-    """Read a published `.pth` file, without running any code that it may hold.
+    """A published `.pth` file as a model in evaluation mode.
 
     Args:
-        path: a state dict, bare or under `model` or `state_dict`, with or without the prefix
-            `module.` of a parallel wrapper.
+        path: see `read_state_dict`.
         architecture: one of `ARCHITECTURES`.
         preprocessing: one of `PREPROCESSINGS`; the file does not say it.
-
-    Returns:
-        The model in evaluation mode.
 
     Raises:
         ModelError: not such a file, or a weight has a wrong name, shape or value.
@@ -161,10 +141,10 @@ def load_published(path: Path, architecture: str, preprocessing: str) -> PatchMo
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The weights of a published `.pth` file by name, without running any code that it may hold.
+    """The weights of a published `.pth` file by name, else a ModelError.
 
-    Raises:
-        ModelError: not such a file; see `load_published`.
+    It holds a state dict, bare or under `model` or `state_dict`, with or without the prefix
+    `module.` of a parallel wrapper.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -174,13 +154,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             "state dict saved with torch.save."
         ) from error
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise _unreadable(path, error) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"{path} is not a whole PyTorch file ({reason}). Fetch it again."
         ) from error
-    for wrapper in _WRAPPERS:
+    for wrapper in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
@@ -189,43 +169,39 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             found = type(value).__name__
             raise ModelError(f"{path}: expected a tensor under {key!r}, found {found}.")
-    parallel = all(str(key).startswith(_PARALLEL_PREFIX) for key in content)
-    cut = len(_PARALLEL_PREFIX) if parallel else 0
-    return {str(key)[cut:]: value for key, value in content.items()}
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
 def _require_suffix(path: Path) -> None:
     if path.suffix != SUFFIX:
-        raise ModelError(f"{path}: a checkpoint's name ends in {SUFFIX}; found {path.suffix!r}.")
+        known = ", ".join(shipped_checkpoints())
+        raise ModelError(
+            f"{path}: expected a checkpoint, whose name ends in {SUFFIX}, or one that ships "
+            f"({known}); found {path.suffix!r}."
+        )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError(f"{path} cannot be read: {error.strerror or error}.")
 
 
-def _filled(model: AnyModel, state: dict[str, Tensor], path: Path) -> AnyModel:
-    problem = _first_problem(model.state_dict(), state)
+def _filled(model: AnyModel, found: dict[str, Tensor], path: Path) -> AnyModel:
+    problem = _first_problem(model.state_dict(), found)
     if problem:
         raise ModelError(f"{path} is no checkpoint of {model.architecture}: {problem}.")
-    model.load_state_dict(state)
+    model.load_state_dict(found)
     model.eval()
     return model
 
 
 def _first_problem(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    shapes = {key: list(value.shape) for key, value in found.items()}
     for key, value in expected.items():
-        if key not in found:
-            return f"expected {key} of shape {list(value.shape)}, found no such key"
-        if found[key].shape != value.shape:
-            return (
-                f"expected {key} of shape {list(value.shape)}, found shape {list(found[key].shape)}"
-            )
+        shape = list(value.shape)
+        if shapes.get(key) != shape:
+            said = f"shape {shapes[key]}" if key in shapes else "no such key"
+            return f"expected {key} of shape {shape}, found {said}"
         if not bool(torch.isfinite(found[key]).all()):
             return f"expected finite numbers in {key}, found NaN or infinity"
-    for key in found:
-        if key not in expected:
-            return f"expected no key {key}, found one of shape {list(found[key].shape)}"
-    return None
+    extra = next((key for key in found if key not in expected), None)
+    return extra and f"expected no key {extra}, found one of shape {shapes[extra]}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 from typing_extensions import Self
 
 from edge.config import checked, read_yaml
@@ -23,20 +23,33 @@ from training.validation import View
 Config = TypeVar("Config", bound=BaseModel)
 
 
+def _one_of(known: Collection[str]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"{name!r} is not known; expected one of {', '.join(known)}.")
+        return name
+
+    return AfterValidator(check)
+
+
+Architecture = Annotated[str, _one_of(ARCHITECTURES)]
+Column = Annotated[str, _one_of(COLUMNS)]
+
+
 class ValidationConfig(Strict):
     """How the best step is chosen, and the card measured."""
 
-    columns: tuple[str, ...] = Field(
+    columns: tuple[Column, ...] = Field(
         default=(UNTOUCHED, JPEG_90, JPEG_75),
         min_length=1,
         description="Degradations whose mean AUC chooses the best step.",
     )
-    calibration: tuple[str, ...] = Field(
+    calibration: tuple[Column, ...] = Field(
         default=(JPEG_90, JPEG_75, H264_23),
         min_length=1,
         description="Degradations under which score and threshold are fitted.",
     )
-    report: tuple[str, ...] = Field(
+    report: tuple[Column, ...] = Field(
         default=(UNTOUCHED, JPEG_90, JPEG_75, H264_23),
         min_length=1,
         description="Degradations whose figures go on the card, besides those of calibration.",
@@ -50,15 +63,6 @@ class ValidationConfig(Strict):
         default=None, gt=0, description="Pictures of each source at most; null for all."
     )
 
-    @field_validator("columns", "calibration", "report")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in COLUMNS]
-        if unknown:
-            known = ", ".join(COLUMNS)
-            raise ValueError(f"{unknown[0]!r} is no degradation; expected some of {known}.")
-        return names
-
     def reported(self) -> tuple[str, ...]:
         """All columns of the card, in their usual order."""
         return tuple(name for name in COLUMNS if name in {*self.report, *self.calibration})
@@ -68,7 +72,7 @@ class ModelConfig(Strict):
     """What is learned, from which pictures, and how it is judged; whatever the way of learning."""
 
     name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
-    architecture: str = Field(default="tiny_ladeda", description="Of the model.")
+    architecture: Architecture = Field(default="tiny_ladeda", description="Of the model.")
     preprocessing: Preprocessing = Field(
         default="x_grad", description="What the model sees of a picture."
     )
@@ -81,6 +85,9 @@ class ModelConfig(Strict):
         default=None,
         description="Of a frame that the device looks at; null: all of it, or resize:N as data is.",
     )
+    face_side: float | None = Field(
+        default=None, gt=0, description="For aligned faces: side of a crop in eye distances."
+    )
     note: str = Field(default="", description="On the training data, for the card.")
     data: DataConfig = DataConfig()
     policy: Policy | None = Field(
@@ -88,13 +95,6 @@ class ModelConfig(Strict):
     )
     validation: ValidationConfig = ValidationConfig()
     seed: int = Field(default=0, ge=0, description="Of the first weights and of every sample.")
-
-    @field_validator("architecture")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in ARCHITECTURES:
-            raise ValueError(f"{name!r} is not known; expected one of {', '.join(ARCHITECTURES)}.")
-        return name
 
     def view(self) -> View:
         """What of a validation picture is scored."""
@@ -121,7 +121,7 @@ class TeachingConfig(Strict):
     teachers: tuple[Path, ...] = Field(
         default=(), description="Checkpoints; several are averaged. --teacher goes before them."
     )
-    architecture: str = Field(default="ladeda9", description="Of teachers in .pth files.")
+    architecture: Architecture = Field(default="ladeda9", description="Of teachers in .pth files.")
     preprocessing: Preprocessing = Field(default="NPR", description="Of teachers in .pth files.")
     sha256: tuple[str, ...] = Field(
         default=(), description="Of the teachers' files, to be sure of them; empty takes any."
@@ -151,18 +151,16 @@ class TeachingConfig(Strict):
     patches: int | None = Field(
         default=729, gt=0, description="patches: drawn for each step; null for all of the batch."
     )
+    kept: Path | None = Field(
+        default=None,
+        description="patches: a file of 'patchwatch patches' that is learned from; --patches goes "
+        "before it. Null: patches are cut as they are needed.",
+    )
     agreement: int = Field(
         default=16,
         ge=0,
         description="Validation pictures on which student and teacher are correlated.",
     )
-
-    @field_validator("architecture")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in ARCHITECTURES:
-            raise ValueError(f"{name!r} is not known; expected one of {', '.join(ARCHITECTURES)}.")
-        return name
 
     @model_validator(mode="after")
     def _labels_have_a_picture(self) -> TeachingConfig:
@@ -171,6 +169,8 @@ class TeachingConfig(Strict):
                 f"way patches has no labels to learn from, so its weight is 1; found "
                 f"{self.weight:g}. Use way: dense."
             )
+        if self.kept and (self.way != "patches" or self.patches is None):
+            raise ValueError("kept is for way: patches, with a number of patches for each step.")
         return self
 
 

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 NONE = "none"
 INSTALL = "pip install 'patchwatch[experiments]'"
 RUN_ID = "mlflow-run.txt"
-HELP = (
-    "MLflow's tracking URI, or none (default: $MLFLOW_TRACKING_URI, else mlflow.db beside the run; "
-    "without MLflow there is log.csv alone)"
-)
 
 
 class Experiment:
@@ -39,7 +35,7 @@ class Experiment:
         uri: of the tracking store; None for the default, `none` for no MLflow.
         folder: of the run.
         name: of the experiment that the run belongs to.
-        config: its values become parameters.
+        config: its values become parameters; None for none.
 
     Attributes:
         loggers: for Lightning's Trainer; empty without MLflow.
@@ -49,7 +45,7 @@ class Experiment:
         SinkError: the store cannot be reached.
     """
 
-    def __init__(self, uri: str | None, folder: Path, name: str, config: BaseModel) -> None:
+    def __init__(self, uri: str | None, folder: Path, name: str, config: BaseModel | None) -> None:
         self.loggers: list[MLFlowLogger] = []
         if uri == NONE:
             return
@@ -60,10 +56,12 @@ class Experiment:
         local = folder.absolute().parent
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{local / 'mlflow.db'}"
         artifacts = (local / "mlruns").as_uri() if uri.startswith("sqlite:") else None
+        known = (folder / RUN_ID).is_file()
         try:
             logger = _logger(uri, folder, name, artifacts)
             write_whole(folder / RUN_ID, f"{logger.run_id}\n")
-            logger.log_hyperparams(config.model_dump(mode="json"))
+            if config and not known:  # MLflow lets no parameter change, and steps may be added
+                logger.log_hyperparams(config.model_dump(mode="json"))
         except Exception as error:  # MLflow, SQLAlchemy and requests have no common error
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             reason = reason.replace(uri, redact(uri)).rstrip(".")

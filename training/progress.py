@@ -17,7 +17,6 @@ from rich.progress import (
 from rich.table import Table
 
 from edge.terminal import console
-from training.data.pictures import Rejected
 
 _SHOWN = 5
 _MOST_WIDTH = 10_000
@@ -54,11 +53,11 @@ def print_table(out: Console, table: Table) -> None:
     out.print(table)
 
 
-def print_rejected(out: Console, rejected: Sequence[Rejected]) -> None:
-    """List the files that are left out, the first of them if there are many."""
-    if rejected:
-        out.print(f"{len(rejected)} pictures are left out:")
-    for one in rejected[:_SHOWN]:
-        out.print(f"  {one.reason}", markup=False)
-    if len(rejected) > _SHOWN:
-        out.print(f"  and {len(rejected) - _SHOWN} more")
+def print_rejected(out: Console, reasons: Sequence[str]) -> None:
+    """List why files are left out, the first of them if there are many."""
+    if reasons:
+        out.print(f"{len(reasons)} files are left out:")
+    for reason in reasons[:_SHOWN]:
+        out.print(f"  {reason}", markup=False, soft_wrap=True)
+    if len(reasons) > _SHOWN:
+        out.print(f"  and {len(reasons) - _SHOWN} more")

@@ -11,8 +11,13 @@ from pydantic import BaseModel, ValidationError
 
 from edge.errors import ConfigError, SinkError
 from edge.files import write_whole
+from edge.schema import fault
 
 CONFIG = "config.json"
+
+_LENGTHS = ("steps", "epochs")
+_WITHOUT_END = ("constant", "plateau")
+"""Schedules whose rate does not depend on how many steps there are."""
 
 
 def require_usable(folder: Path, config: BaseModel, resume: bool) -> None:
@@ -21,7 +26,8 @@ def require_usable(folder: Path, config: BaseModel, resume: bool) -> None:
     Args:
         folder: of the run.
         config: of this training.
-        resume: it was started with the same configuration; else it must be new or empty.
+        resume: it was started with the same configuration, but for more steps where the schedule
+            allows it; else it must be new or empty.
 
     Raises:
         SinkError: it is not empty.
@@ -37,11 +43,7 @@ def require_usable(folder: Path, config: BaseModel, resume: bool) -> None:
 
 
 def begin(folder: Path, config: BaseModel) -> None:
-    """Make the folder and write the configuration into it.
-
-    Raises:
-        SinkError: it cannot be written.
-    """
+    """Make the folder and write the configuration into it, else a SinkError."""
     write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
 
 
@@ -61,20 +63,27 @@ def _require_same(path: Path, config: BaseModel) -> None:
     try:  # fills in keys that are newer than the run
         before = json.loads(type(config).model_validate(before).model_dump_json())
     except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
         raise ConfigError(
-            f"--resume: {path} is of an earlier version: {key}: {error.errors()[0]['msg']}. Train "
-            "again into a new folder."
+            f"--resume: {path} is of an earlier version: {fault(error, CONFIG)}. "
+            "Train again into a new folder."
         ) from error
     now = json.loads(config.model_dump_json())
+    schedule = now.get("schedule")
     for key, old, new in _differences(before, now, ""):
+        advice = "Resume with its own configuration, or name a new folder."
+        if schedule and key in _LENGTHS and new > old:
+            if schedule in _WITHOUT_END:
+                continue
+            advice = (
+                f"The schedule {schedule} falls to its last step and has no more. Name a new "
+                f"folder and start from {path.parent / now['name']}.safetensors with init."
+            )
         raise ConfigError(
-            f"--resume: {path.parent} was started with {key} {old!r}, found {new!r}. Resume with "
-            "its own configuration, or name a new folder."
+            f"--resume: {path.parent} was started with {key} {old!r}, found {new!r}. {advice}"
         )
 
 
-def _differences(before: Any, after: Any, key: str) -> Iterator[tuple[str, object, object]]:
+def _differences(before: Any, after: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
         for name in {**before, **after}:
             inner = f"{key}.{name}" if key else name

@@ -12,12 +12,11 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
 
 import optuna
 from optuna.distributions import (
@@ -27,20 +26,21 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import Field, field_validator, model_validator
 from rich.console import Console
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Self
 
 from edge.config import checked, read_yaml
-from edge.errors import ConfigError, MissingDependency, ModelError, SinkError, UsageError
+from edge.errors import HIDDEN, ConfigError, MissingDependency, ModelError, SinkError, UsageError
 from edge.schema import Strict
 from edge.signals import Stopped
-from edge.sources.address import HIDDEN, redact
+from edge.sources.address import redact
 from training.config import overridden
 from training.faces.config import FacesConfig
 from training.faces.sets import FaceSet, load_set
@@ -48,7 +48,6 @@ from training.faces.train import EpochReport, train_faces
 from training.run_folder import is_resumable
 from training.settings import Machine
 
-Value = bool | int | float | str | None
 STARTED = "patchwatch:started"
 """User attribute of a study: what it was started with."""
 
@@ -59,52 +58,28 @@ HOPELESS = 3
 """Failures before anything was finished that end the search."""
 
 _DRIVERS = {
+    "sqlite": ("sqlite", "sqlite3", ""),
     "postgresql": ("postgresql+psycopg", "psycopg", "pip install 'psycopg[binary]'"),
     "postgres": ("postgresql+psycopg", "psycopg", "pip install 'psycopg[binary]'"),
     "mysql": ("mysql+pymysql", "pymysql", "pip install pymysql"),
 }
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-@contextmanager
-def _experimental() -> Iterator[None]:
-    """Heartbeats have been called experimental since 2021; nobody here needs to hear it."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
-
-
-def parse_range(key: str, item: object) -> BaseDistribution:
+def parse_range(key: str, item: Any) -> BaseDistribution:
     """What Optuna draws a key's value from: of choices, or between two numbers.
 
-    Whole numbers are drawn where both ends (and the step) are whole.
-
-    Raises:
-        ValueError: neither.
+    Whole numbers are drawn where both ends (and the step) are whole. A ValueError: neither.
     """
-    keys = item.keys() if isinstance(item, dict) else set()
-    if isinstance(item, dict) and keys == {"choices"}:
-        return CategoricalDistribution(item["choices"])
-    if not isinstance(item, dict) or not {"low", "high"} <= keys <= {"low", "high", "step", "log"}:
-        raise ValueError(
-            f"{key}: expected choices, or low and high, and with these step or log; found {item!r}."
-        )
-    ends = item["low"], item["high"], item.get("step", 1)
     try:
-        if all(type(end) is int for end in ends):
-            return IntDistribution(**item)
-        return FloatDistribution(**item)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{key}: {error}") from error
-
-
-def ends_of(range_: BaseDistribution) -> tuple[Value, Value]:
-    """The first and the last value, which stand for all where a range is checked."""
-    if isinstance(range_, CategoricalDistribution):
-        return range_.choices[0], range_.choices[-1]
-    assert isinstance(range_, IntDistribution | FloatDistribution)
-    return range_.low, range_.high
+        if set(item) == {"choices"}:
+            return CategoricalDistribution(item["choices"])
+        whole = all(type(item.get(end, 1)) is int for end in ("low", "high", "step"))
+        return IntDistribution(**item) if whole else FloatDistribution(**item)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{key}: expected choices, or low and high, and with these step or log; found {item!r} "
+            f"({error})."
+        ) from error
 
 
 class SearchConfig(Strict):
@@ -156,29 +131,14 @@ class SearchConfig(Strict):
         """Key → what its values are drawn from."""
         return {key: parse_range(key, item) for key, item in self.space.items()}
 
-    def make_pruner(self) -> BasePruner:
-        """What ends a trial that falls behind."""
-        if self.pruner == "median":
-            return MedianPruner(self.first_trials, n_warmup_steps=self.first_epochs)
-        if self.pruner == "hyperband":
-            return HyperbandPruner(min_resource=self.first_epochs)
-        return NopPruner()
-
 
 def load_search_config(path: Path) -> SearchConfig:
-    """Read and check a configuration file of `patchwatch search`.
-
-    Returns:
-        What it says; `training` is found from here.
-
-    Raises:
-        ConfigError: unreadable, an unknown key or a wrong value.
-    """
+    """Read and check a configuration file; `training` is found from here. Else a ConfigError."""
     config = checked(SearchConfig, read_yaml(path), str(path))
     return config.model_copy(update={"training": path.parent / config.training})
 
 
-def with_values(settings: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A training's configuration with a trial's values, by dotted key, in place of its own."""
     found: Any = settings
     for key, value in values.items():
@@ -191,11 +151,14 @@ def corners(config: SearchConfig, settings: Mapping[str, Any]) -> Iterator[dict[
 
     They find a mistyped key and a range that the training does not take before a trial meets it.
     """
-    ends = {key: ends_of(item) for key, item in config.ranges().items()}
-    first = {key: both[0] for key, both in ends.items()}
+    ends = {
+        key: item.get("choices") or [item["low"], item["high"]]
+        for key, item in config.space.items()
+    }
+    first = {key: values[0] for key, values in ends.items()}
     yield with_values(settings, first)
-    for key, both in ends.items():
-        yield with_values(settings, {**first, key: both[1]})
+    for key, values in ends.items():
+        yield with_values(settings, {**first, key: values[-1]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +195,8 @@ class Objective:
         """
         frozen = trial.study._storage.get_trial(trial._trial_id)
         known = set(frozen.intermediate_values)  # of the process that was killed
-        folder = self.output / f"trial-{first_number(frozen):04d}"
+        first = frozen.system_attrs.get("failed_trial", trial.number)
+        folder = self.output / f"trial-{first:04d}"
         values = {key: trial._suggest(key, item) for key, item in self.space.items()}
         config = checked(FacesConfig, with_values(self.settings, values), "a trial")
 
@@ -261,8 +225,8 @@ class Objective:
         except (ModelError, RuntimeError) as error:
             trial.set_user_attr(ERROR, (str(error).splitlines() or [type(error).__name__])[0])
             raise
-        if trained.code:
-            queue_again(trial.study, trial.study._storage.get_trial(trial._trial_id))
+        if trained.code:  # stopped, which is no failure of its process
+            retry()(trial.study, trial.study._storage.get_trial(trial._trial_id))
             raise Stopped(trained.code - 128)
         for name, figures in trained.figures.items():
             for measure, value in figures.items():
@@ -270,40 +234,12 @@ class Objective:
         return trained.score
 
 
-@_experimental()
-def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue a trial that was stopped, which is no failure of its process."""
-    RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, trial)
-
-
-@_experimental()
-def first_number(trial: FrozenTrial) -> int:
-    """The number of a trial, or of the one that it continues."""
-    first = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
-    return trial.number if first is None else first
-
-
-def stop_when_done(wanted: int) -> Callable[[optuna.Study, FrozenTrial], None]:
-    """A callback that ends the search: enough trials are finished, or nothing but failures.
-
-    Raises:
-        UsageError: by the callback, where the first trials have all failed.
-    """
-
-    def look(study: optuna.Study, trial: FrozenTrial) -> None:
-        trials = study.get_trials(deepcopy=False)
-        failed = [one for one in trials if has_failed(one)]
-        ended = sum(one.state in _ENDED for one in trials)
-        if len(failed) >= HOPELESS and not ended:
-            raise UsageError(
-                f"the first {len(failed)} trials failed, the last one with: "
-                f"{failed[-1].user_attrs[ERROR]} Correct the configuration, and name a new study: "
-                "--study."
-            )
-        if ended + len(failed) >= wanted:
-            study.stop()
-
-    return look
+def retry(most: int | None = None) -> RetryHeartbeatStaleTrialCallback:
+    """What queues a trial again; called experimental since 2021, of which nobody needs to hear."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RetryHeartbeatStaleTrialCallback(most, inherit_intermediate_values=True)
 
 
 def has_failed(trial: FrozenTrial) -> bool:
@@ -311,38 +247,24 @@ def has_failed(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and ERROR in trial.user_attrs
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Address:
-    """The URL of a storage, which may hold a password.
-
-    Attributes:
-        url: with its driver, as SQLAlchemy takes it.
-        shown: fit to be shown.
-    """
-
-    url: str
-    shown: str
-
-    def __repr__(self) -> str:
-        return f"Address({self.shown!r})"
-
-    def hide(self, text: str) -> str:
-        """A message of a library without what the URL hides."""
-        match = re.match(r"[a-z0-9+]+://([^/]*)@", self.url, re.IGNORECASE)
-        user, _, password = match[1].partition(":") if match else ("", "", "")
-        quoted = {f'"{name}"' for name in (user, unquote(user)) if name}
-        secrets = {x for x in {self.url, password, unquote(password), *quoted} if x}
-        for secret in sorted(secrets, key=len, reverse=True):
-            text = text.replace(secret, HIDDEN)
-        return text
+def is_done(study: optuna.Study, wanted: int) -> bool:
+    """Whether enough trials are finished; a UsageError where the first of them have all failed."""
+    trials = study.get_trials(deepcopy=False)
+    failed = [trial for trial in trials if has_failed(trial)]
+    ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    if len(failed) >= HOPELESS and not ended:
+        raise UsageError(
+            f"the first {len(failed)} trials failed, the last one with: "
+            f"{failed[-1].user_attrs[ERROR]} Correct the configuration, and name a new study: "
+            "--study."
+        )
+    return ended + len(failed) >= wanted
 
 
-def parse_address(text: str) -> Address:
-    """Understand the address of a storage.
+def parse_address(text: str) -> URL:
+    """The address of a storage: `sqlite:///FILE`, `postgresql://…` or `mysql://…`.
 
-    Args:
-        text: `sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST/NAME` or `mysql://…`; `${NAME}`
-            stands for a variable of the environment.
+    `${NAME}` stands for a variable of the environment.
 
     Raises:
         UsageError: another scheme, or none, or a variable that is not set.
@@ -355,58 +277,61 @@ def parse_address(text: str) -> Address:
         return os.environ[match[1]]
 
     text = re.sub(r"\$\{([A-Za-z_]\w*)\}", from_environment, text)
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in {"sqlite", *_DRIVERS} or not rest.strip("/"):
+    try:
+        url = make_url(text)
+    except SQLAlchemyError:
+        url = URL.create("")
+    if url.drivername not in _DRIVERS or not (url.database or url.host):
         raise UsageError(
             f"--storage: expected sqlite:///FILE, postgresql://… or mysql://…, found {redact(text)}"
         )
-    if scheme == "sqlite":
-        return Address(text, text)
-    dialect, module, command = _DRIVERS[scheme]
+    dialect, module, command = _DRIVERS[url.drivername]
     try:
         __import__(module)
     except ImportError as error:
-        raise MissingDependency(module, f"keep a search in {scheme}", command) from error
-    return Address(f"{dialect}://{rest}", redact(text))
+        raise MissingDependency(module, f"keep a search in {url.drivername}", command) from error
+    return url.set(drivername=dialect)
 
 
 @contextmanager
-def open_storage(address: Address, config: SearchConfig | None = None) -> Iterator[RDBStorage]:
+def open_storage(url: URL, config: SearchConfig | None = None) -> Iterator[RDBStorage]:
     """Open a storage; absent tables are made, and connections closed at the end.
 
     Args:
-        address: of it.
+        url: of it.
         config: with the marks that running trials leave; None for one who only reads.
 
     Raises:
-        SinkError: it cannot be opened, read or written; without credentials.
+        SinkError: it cannot be opened, read or written; without the password.
     """
-    options: dict[str, Any] = {"connect_args": {"timeout": 60}}
-    if not address.url.startswith("sqlite"):
-        options = {"pool_pre_ping": True}
-    if address.url.startswith("postgresql"):
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.drivername == "sqlite":
+        options = {"connect_args": {"timeout": 60}}
+    elif url.drivername.startswith("postgresql"):
         # Of a database without an encoding the driver would give bytes.
         options["connect_args"] = {"client_encoding": "utf8"}
+    full = url.render_as_string(hide_password=False)
     storage = None
+    marks: dict[str, Any] = {}
+    if config is not None:
+        marks = {"heartbeat_interval": config.heartbeat_s, "grace_period": config.silence_s}
+        marks["heartbeat_stale_trial_callback"] = retry(config.retries)
     try:
-        with _experimental():
-            marks: dict[str, Any] = {}
-            if config is not None:
-                again = RetryHeartbeatStaleTrialCallback(
-                    config.retries, inherit_intermediate_values=True
-                )
-                marks = {"heartbeat_interval": config.heartbeat_s, "grace_period": config.silence_s}
-                marks["heartbeat_stale_trial_callback"] = again
-            storage = RDBStorage(address.url, engine_kwargs=options, **marks)
-            yield storage
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            storage = RDBStorage(full, engine_kwargs=options, **marks)
+        yield storage
     except (StorageInternalError, SQLAlchemyError) as error:
         root: BaseException = error
         while isinstance(root, StorageInternalError | SQLAlchemyError) and root.__cause__:
             root = root.__cause__
-        lines = address.hide(str(root)).strip().splitlines() or [type(root).__name__]
+        said = str(root).replace(full, HIDDEN)
+        if url.password:
+            said = said.replace(str(url.password), HIDDEN)
+        lines = said.strip().splitlines() or [type(root).__name__]
         # The cause would show the URL in a traceback.
         raise SinkError(
-            f"the trials in {address.shown} cannot be read or written ({lines[0].rstrip('.')}). "
+            f"the trials in {redact(full)} cannot be read or written ({lines[0].rstrip('.')}). "
             "Check the address and that the database is up."
         ) from None
     finally:
@@ -420,14 +345,7 @@ def open_study(
 ) -> optuna.Study:
     """Make a study, or go on with the one of that name.
 
-    Args:
-        storage: of it.
-        name: of it.
-        config: of the search.
-        started: what must be the same when it goes on; as JSON has it.
-
-    Raises:
-        ConfigError: it was started with something else.
+    `started` is what must be the same when it goes on, as JSON has it; else a ConfigError.
     """
     study = optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True
@@ -444,7 +362,12 @@ def open_study(
     # Another seed for each process that joins, as two would else draw the same.
     seed = hash((config.seed, len(study.get_trials(deepcopy=False)), os.getpid())) % 2**32
     study.sampler = TPESampler(n_startup_trials=config.first_trials, seed=seed, constant_liar=True)
-    study.pruner = config.make_pruner()
+    if config.pruner == "median":
+        study.pruner = MedianPruner(config.first_trials, n_warmup_steps=config.first_epochs)
+    elif config.pruner == "hyperband":
+        study.pruner = HyperbandPruner(min_resource=config.first_epochs)
+    else:
+        study.pruner = NopPruner()
     return study
 
 
@@ -452,5 +375,5 @@ def set_digest(prepared: FaceSet) -> str:
     """A hash of which videos a set holds, how they are split and cut, wherever it lies."""
     manifest = prepared.manifest
     rows = sorted((v.sha256, v.split, v.label, v.faces) for v in manifest.videos)
-    cuts = [(s.detector_key, s.crop_scale, s.size, s.fps) for s in manifest.stores]
+    cuts = [(s.detector_key, s.face_side, s.size, s.fps) for s in manifest.stores]
     return hashlib.sha256(json.dumps([rows, cuts]).encode()).hexdigest()

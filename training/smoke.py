@@ -10,30 +10,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
-from rich.console import Console
-from rich.table import Table
+import cv2
+import numpy as np
+import numpy.typing as npt
 
 from edge.errors import PatchwatchError, SinkError
-from edge.signals import Stopped, stop_signals
-from edge.terminal import console
+from edge.labels import LABEL_FOLDERS
+from edge.types import Image
 from training.degrade import UNTOUCHED
 from training.evaluation.metrics import AUC
 from training.evaluation.summary import read_summary
-from training.made_pictures import write_split
+from training.files import save_picture
 from training.program import run_program
-from training.progress import progress_bar
 
 LEAST_AUC = 0.75
 SIDE, PER_CAMERA, PER_CAMERA_VAL = 96, 12, 8
-PATIENCE_S = 20.0
 ENDING_LINES = 5
 
 _COMMON = """
@@ -47,13 +44,74 @@ data: {crop: 64, first_compression: false}
 validation: {columns: [untouched, JPEG 90], calibration: [untouched, JPEG 90], report: [untouched]}
 """
 # A small teacher: LaDeDa learns nothing in the seconds that there are.
-CONFIGS = MappingProxyType(
-    {
-        "teacher": "name: teacher\npreprocessing: NPR" + _COMMON,
-        "student": "name: student\npreprocessing: right_diag\n"
-        "teaching: {loss: bce, temperature: 2, weight: 0.7, agreement: 8}" + _COMMON,
-    }
-)
+CONFIGS = {
+    "teacher": "name: teacher\npreprocessing: NPR" + _COMMON,
+    "student": "name: student\npreprocessing: right_diag\n"
+    "teaching: {loss: bce, temperature: 2, weight: 0.7, agreement: 8}" + _COMMON,
+}
+
+
+def textured(rng: np.random.Generator, side: int) -> Image:
+    """Noise smoothed to several scales, with straight edges and a sensor's grain.
+
+    Returns:
+        uint8 [side, side, 3] BGR.
+    """
+    image = np.zeros((side, side, 3), np.float32)
+    for sigma in (2.0, 6.0, 20.0):
+        noise = rng.standard_normal((side, side, 3), dtype=np.float32)
+        image += cv2.GaussianBlur(noise, (0, 0), sigma) * sigma * rng.uniform(15, 40)
+    places = np.indices((side, side)).transpose(1, 2, 0) - rng.uniform(0, side, 2)
+    for _ in range(6):
+        angle = rng.uniform(0, np.pi)
+        beyond = places @ (np.cos(angle), np.sin(angle)) > rng.uniform(-side, side) / 2
+        image += np.where(beyond[..., None], rng.uniform(-45, 45, 3), 0)
+    return _rounded(image + 128 + rng.normal(0, 2, image.shape))
+
+
+def grainy(rng: np.random.Generator, side: int) -> Image:
+    """As `textured`, softened and with coarser grain: another camera."""
+    soft = cv2.GaussianBlur(textured(rng, side), (0, 0), 0.7).astype(np.float32)
+    return _rounded(soft + rng.normal(0, 4, soft.shape))
+
+
+def nearest_decoder(image: Image) -> Image:
+    """Halve by 2×2 means, double by repetition, and convolve with a fixed 3×3 filter."""
+    filter_ = np.array([[0, -0.1, 0], [-0.1, 1.4, -0.1], [0, -0.1, 0]], np.float32)
+    return _rounded(cv2.filter2D(_halved(image).repeat(2, axis=0).repeat(2, axis=1), -1, filter_))
+
+
+def transposed_decoder(image: Image) -> Image:
+    """Halve by 2×2 means, and double by a transposed convolution of 3×3 with stride 2.
+
+    Its four phases have unequal weights, so that it leaves a chequerboard: Odena et al.,
+    Deconvolution and Checkerboard Artifacts, 2016.
+    """
+    half = _halved(image)
+    spaced = np.zeros((2 * half.shape[0], 2 * half.shape[1], 3), np.float32)
+    spaced[::2, ::2] = half
+    taps = np.array([0.53, 0.96, 0.53], np.float32)  # linear interpolation has 0.5, 1, 0.5
+    return _rounded(cv2.sepFilter2D(spaced, -1, taps, taps))
+
+
+CAMERAS = {"textured": textured, "grainy": grainy}
+GENERATORS = {"nearest": nearest_decoder, "transposed": transposed_decoder}
+
+
+def write_split(split: Path, per_camera: int, side: int, seed: int) -> None:
+    """Write SPLIT/0_real/CAMERA/N.png, and others through each generator; else a SinkError."""
+    rng = np.random.default_rng(seed)
+    real, fake = (split / name for name in LABEL_FOLDERS)
+    for folder in (*(real / name for name in CAMERAS), *(fake / name for name in GENERATORS)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    for camera, take in CAMERAS.items():
+        for index in range(per_camera):
+            save_picture(real / camera / f"{index}.png", take(rng, side))
+            for generator, decode in GENERATORS.items():
+                save_picture(fake / generator / f"{camera}-{index}.png", decode(take(rng, side)))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,10 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Go the way; prints one table.
-
-    Returns:
-        The exit code: 0 learned, 1 not, 128 + signal when stopped before.
+    """Go the way, a line for each step; 0 learned, 1 not.
 
     Raises:
         PatchwatchError: a command failed.
@@ -74,27 +129,24 @@ def run(args: argparse.Namespace) -> int:
     out: Path = args.out
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SinkError(f"{out} exists and is not empty. Name a new folder.")
-    table = Table("Step", "Seconds", "Left", title="The whole way, on made-up pictures")
-    start = time.monotonic()
     write_split(out / "data" / "train", PER_CAMERA, SIDE, seed=1)
     write_split(out / "data" / "val", PER_CAMERA_VAL, SIDE, seed=2)
     for name, text in CONFIGS.items():
         (out / f"{name}.yaml").write_text(text, encoding="utf-8")
-    commands = _commands(out)
-    try:
-        with stop_signals(), progress_bar() as progress:
-            task = progress.add_task("", total=len(commands), note="")
-            for words in commands:
-                progress.update(task, description=f"patchwatch {words[0]}")
-                started = time.monotonic()
-                log = _run(words, out)
-                table.add_row(f"patchwatch {words[0]}", f"{time.monotonic() - started:.1f}", log)
-                progress.advance(task)
-    except Stopped as stopped:
-        console().print("Stopped; what was done so far is kept.")
-        return stopped.exit_code
-    table.add_row("in all", f"{time.monotonic() - start:.1f}", "", style="bold")
-    return _judged(out, table)
+    for words in _commands(out):
+        started = time.monotonic()
+        _run(words, out)
+        seconds = time.monotonic() - started
+        sys.stdout.write(f"patchwatch {words[0]}: {seconds:.1f} s, {out / words[0]}.log\n")
+        sys.stdout.flush()
+    student = 0.0
+    for model in read_summary(out / "figures.json")[0].models:
+        auc = (model.columns[UNTOUCHED].mean[AUC] or (0.0,))[0]
+        student = auc if "student" in model.name else student
+        sys.stdout.write(f"mean AUC of {model.name}: {auc:.3f}\n")
+    if student < LEAST_AUC:
+        sys.stderr.write(f"expected {LEAST_AUC} or more of the student, found {student:.3f}.\n")
+    return 0 if student >= LEAST_AUC else 1
 
 
 def _commands(out: Path) -> list[list[str]]:
@@ -113,49 +165,29 @@ def _commands(out: Path) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _run(words: Sequence[str], out: Path) -> str:
+def _run(words: Sequence[str], out: Path) -> None:
     """Run a command of patchwatch; its messages go to a file, and on failure to the person."""
     log = out / f"{words[0]}.log"
     with log.open("wb") as file:
-        # In a session of its own, so that Ctrl-C reaches it once, from here.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "patchwatch", *words],
-            stdout=file,
-            stderr=file,
-            env={**os.environ, "COLUMNS": "120"},
-            start_new_session=True,
-        )
-        try:
-            code = process.wait()
-        except Stopped:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            raise
+        line = [sys.executable, "-m", "patchwatch", *words]
+        # Ctrl-C reaches it too, and it ends by itself; then so do we.
+        code = subprocess.call(line, stdout=file, stderr=file, env={**os.environ, "COLUMNS": "120"})
     if code:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-ENDING_LINES:]
         ending = "\n".join(lines)
         raise PatchwatchError(f"patchwatch {words[0]} gave exit code {code}; {log} ends:\n{ending}")
-    return str(log)
 
 
-def _judged(out: Path, table: Table) -> int:
-    summary = read_summary(out / "figures.json")[0]
-    aucs = {model.name: model.columns[UNTOUCHED].mean[AUC] for model in summary.models}
-    found = {name: auc[0] for name, auc in aucs.items() if auc}
-    for name, auc in found.items():
-        table.add_row(f"mean AUC of {name}", "", f"{auc:.3f}", style="bold")
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
-    student = next((auc for name, auc in found.items() if "student" in name), 0.0)
-    if student >= LEAST_AUC:
-        return 0
-    console().print(
-        f"Expected the student's mean AUC to be {LEAST_AUC} or more; found {student:.3f}."
-    )
-    return 1
+def _halved(image: Image) -> npt.NDArray[np.float32]:
+    height, width, channels = image.shape
+    blocks = image.reshape(height // 2, 2, width // 2, 2, channels)
+    half: npt.NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
+    return half
+
+
+def _rounded(levels: npt.ArrayLike) -> Image:
+    whole: Image = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return whole
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import pickle
+import re
 import signal
 import time
 import warnings
@@ -31,14 +32,14 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from rich.console import Console
 
-from edge.errors import ModelError, SinkError
+from edge.errors import ModelError, SourceError
 from edge.files import write_whole
 from training.checkpoint import SUFFIX
+from training.files import writing
 from training.methods.base import Method
 from training.settings import LoopSettings, Machine, require_precision
 
 LAST, LOG = "last.ckpt", "log.csv"
-_OLD_STATE = "state.safetensors"
 _LOG_EVERY = 50
 """Steps between points of the loss curve."""
 
@@ -243,12 +244,8 @@ class StateSaver(Checkpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         self._record.share_losses(trainer)
-        try:
+        with writing(self._path):
             trainer.save_checkpoint(self._path)
-        except OSError as error:
-            raise SinkError(
-                f"{self._path} cannot be written: {error.strerror or error}."
-            ) from error
         self._saved_at = time.monotonic()
 
     def _stop_if(self, stop: bool) -> None:
@@ -337,11 +334,7 @@ def make_trainer(
     callbacks: list[Callback],
     loggers: Sequence[Logger] = (),
 ) -> pl.Trainer:
-    """The Lightning Trainer of every training.
-
-    Raises:
-        UsageError: the device is absent, or cannot train in the precision.
-    """
+    """The Lightning Trainer of every training; a UsageError where the device does not allow it."""
     device = machine.torch_device()
     require_precision(settings.precision, device)
     several = machine.devices * machine.nodes > 1
@@ -375,19 +368,10 @@ def is_main_process() -> bool:
 
 
 def require_checkpoint(folder: Path) -> Path:
-    """The last checkpoint of a run.
-
-    Raises:
-        ModelError: there is none.
-    """
+    """The last checkpoint of a run; a ModelError where there is none."""
     path = folder / LAST
     if path.is_file():
         return path
-    if (folder / _OLD_STATE).is_file():
-        raise ModelError(
-            f"{folder} holds {_OLD_STATE} of an earlier version, whose training cannot be resumed: "
-            f"states are {LAST} now. Use its best model with --resume --finish, or train again."
-        )
     raise ModelError(
         f"{folder} has no {LAST} to go on from. Name the folder of a run that was stopped, or "
         "leave out --resume."
@@ -429,6 +413,9 @@ def _quiet() -> Iterator[None]:
 def _as_sentence(trainer: pl.Trainer, start: Path | None) -> Iterator[None]:
     try:
         yield
+    except SourceError as error:  # a loading process gives its traceback as the message
+        reason = str(error).rstrip().splitlines()[-1]
+        raise SourceError(re.sub(r"^edge\.errors\.\w+: ", "", reason)) from error
     except (pickle.UnpicklingError, EOFError, KeyError, RuntimeError) as error:
         if trainer.world_size > 1 and "peer" in str(error):
             raise ModelError(

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
+from edge.labels import STANDARD
 from edge.types import Image
+from training.data.folders import PictureFolder, find_pictures, index_pictures, label_parts
+from training.data.ledger import Ledger
 
 SIDE = 64
 
@@ -26,14 +29,21 @@ def with_trace(image: Image, height: int = 25) -> Image:
     return traced
 
 
-def write_split(split: Path, per_source: int, seed: int) -> None:
+def write_split(split: Path, per_source: int, seed: int, side: int = SIDE) -> None:
     """Write SPLIT/0_real/{camera-a,camera-b} and SPLIT/1_fake/{made-a,made-b}, as PNG and JPEG."""
     rng = np.random.default_rng(seed)
     for folder, sources in (("0_real", ("camera-a", "camera-b")), ("1_fake", ("made-a", "made-b"))):
         for source in sources:
             (split / folder / source).mkdir(parents=True)
             for index in range(per_source):
-                image = smooth_noise(rng)
+                image = smooth_noise(rng, side)
                 image = with_trace(image) if folder == "1_fake" else image
                 path = split / folder / source / f"{index}.{'jpg' if index % 2 else 'png'}"
                 PillowImage.fromarray(image).save(path, quality=98, subsampling=0)
+
+
+def index_folder(split: Path, smallest: int = 1) -> PictureFolder:
+    """The pictures of a folder that holds `0_real` and `1_fake`."""
+    parts = label_parts(split, STANDARD)
+    with Ledger(None, split) as ledger:
+        return index_pictures(find_pictures(parts), parts, ledger, smallest)

@@ -24,7 +24,7 @@ def test_a_run_has_its_parameters_curves_and_files_also_after_a_resumption(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "runs" / "first"
     folder.mkdir(parents=True)
-    first = Experiment(None, folder, "study", settings())
+    first = Experiment(None, folder, "study", settings(steps=2))
     train(folder, settings(steps=2), loggers=first.loggers)
     second = Experiment(None, folder, "study", settings())
     train(folder, settings(), resume=True, loggers=second.loggers)

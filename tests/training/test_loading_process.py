@@ -35,7 +35,7 @@ def test_a_loading_process_does_not_outlive_a_parent_that_is_killed() -> None:
         worker = int(parent.stdout.readline())
         assert _lives(worker)
         parent.kill()
-    end = time.monotonic() + 2
+    end = time.monotonic() + 60
     while _lives(worker) and time.monotonic() < end:
         time.sleep(0.02)
     assert not _lives(worker)

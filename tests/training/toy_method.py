@@ -101,7 +101,6 @@ def train(
 
 def main() -> int:
     """Train; prints the number of steps before each loss."""
-    torch.set_num_threads(1)
     settings = LoopSettings.model_validate_json(os.environ["TOY"])
     resume = "--resume" in sys.argv
 

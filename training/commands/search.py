@@ -23,7 +23,7 @@ import argparse
 import math
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -32,9 +32,9 @@ from edge.config import checked, read_yaml
 from edge.errors import MissingDependency, ModelError, SourceError, UsageError
 from edge.signals import Stopped, stop_signals
 from edge.terminal import console, positive
-from training.evaluation.options import results_console
-from training.experiments import HELP
-from training.settings import DEVICES, Machine
+from training.evaluation.material import results_console
+from training.flags import SETS, add_flags
+from training.settings import Machine
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -42,26 +42,22 @@ if TYPE_CHECKING:
 
 BEST = "best"
 STUDY = "faces"
-SETS = ("base", "augment", "both")
 STORAGE = "sqlite:///search.db"
 INSTALL = "pip install 'patchwatch[search]'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument(
-        "what", metavar=f"CONFIG|{BEST}", help="a YAML file to search with, or show the best trial"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("what", metavar=f"CONFIG|{BEST}", help="a YAML file to search with, or show the best trial")
+    add(
         "--storage",
         default=STORAGE,
         metavar="URL",
         help=f"sqlite:///FILE, postgresql://… or mysql://… (default: {STORAGE})",
     )
-    parser.add_argument(
-        "--study", metavar="NAME", help=f"(default: {STUDY}; of {BEST}: the only one)"
-    )
-    parser.add_argument(
+    add("--study", metavar="NAME", help=f"(default: {STUDY}; of {BEST}: the only one)")
+    add(
         "-o",
         "--output",
         type=Path,
@@ -69,26 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"folder of the trials (default: runs/STUDY); of {BEST}: the checkpoint to write",
     )
     group = parser.add_argument_group("searching")
-    for name in SETS:
-        group.add_argument(f"--{name}", type=Path, metavar="SET", help="a prepared set")
-    group.add_argument(
-        "--trials", type=positive, metavar="N", help="finished ones in all, in place of the file's"
-    )
-    group.add_argument("--licence", metavar="TEXT", help="of the weights, for the cards")
-    group.add_argument("--experiments", metavar="URI", help=HELP)
-    group.add_argument(
-        "--device", choices=DEVICES, default="auto", help="auto (default): a GPU if there is one"
-    )
-    group.add_argument(
-        "--loaders",
-        type=int,
-        default=1,
-        metavar="N",
-        help="processes that prepare faces; 0 for none (default: 1)",
-    )
-    group.add_argument(
-        "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
-    )
+    add_flags(group, *SETS, "--licence", "--experiments", "--device", "--threads")
+    add = group.add_argument
+    add("--trials", type=positive, metavar="N", help="finished in all, in place of the file's")
+    add("--loaders", type=int, default=1, metavar="N", help="processes that prepare faces (1)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,89 +86,65 @@ def run(args: argparse.Namespace) -> int:
         import optuna  # noqa: F401
     except ImportError as error:
         raise MissingDependency("optuna", "search", INSTALL) from error
-    if args.what == "dashboard":
-        raise UsageError(
-            "search dashboard is no more. Every trial is a run in MLflow now: mlflow ui "
-            "--backend-store-uri sqlite:///runs/faces/mlflow.db"
-        )
     return _best(args) if args.what == BEST else _search(args)
 
 
 def _search(args: argparse.Namespace) -> int:
+    from training import search
     from training.faces.config import FacesConfig
     from training.faces.sets import load_set
-    from training.search import (
-        Objective,
-        corners,
-        load_search_config,
-        open_storage,
-        open_study,
-        parse_address,
-        set_digest,
-        stop_when_done,
-    )
 
-    address = parse_address(args.storage)
-    config = load_search_config(Path(args.what))
-    sets = {name: getattr(args, name) for name in SETS if getattr(args, name)}
+    address = search.parse_address(args.storage)
+    config = search.load_search_config(Path(args.what))
+    named = {flag[2:]: getattr(args, flag[2:]) for flag in SETS}
+    sets = {name: path for name, path in named.items() if path}
     if not sets:
         raise UsageError("expected --base SET, --augment SET or both of them; found neither.")
     if not args.licence:
         raise UsageError("a search writes cards: give --licence TEXT.")
-    settings = read_yaml(config.training)
-    if not isinstance(settings, dict):
-        raise UsageError(f"{config.training}: expected keys and values.")
-    for corner in corners(config, settings):
+    settings: Any = read_yaml(config.training)
+    for corner in search.corners(config, settings):
         checked(FacesConfig, corner, f"{config.training} with a value of the space")
     if args.threads:
         import torch
 
         torch.set_num_threads(args.threads)
     name = args.study or STUDY
-    started = {
-        "training": settings,
-        "space": config.space,
-        **{f"{key} set": set_digest(load_set(path)) for key, path in sets.items()},
-    }
+    digests = {f"{key} set": search.set_digest(load_set(path)) for key, path in sets.items()}
+    started = {"training": settings, "space": config.space, **digests}
     output = args.output or Path("runs") / name
     machine = Machine(args.device, args.loaders)
-    objective = Objective(
+    objective = search.Objective(
         settings, config.ranges(), sets, output, args.licence, machine, name, args.experiments
     )
-    with open_storage(address, config) as storage:
-        study = open_study(storage, name, config, started)
-        done = stop_when_done(args.trials or config.trials)
+    wanted = args.trials or config.trials
+
+    def tell(study: Study, trial: FrozenTrial) -> None:
+        """One line on a trial that ended; the search ends where it was the last."""
+        score = "" if trial.value is None else f", score {trial.value:.4f}"
+        console().print(
+            f"trial {trial.number}: {_state(trial)} after {len(trial.intermediate_values)} epochs"
+            f"{score}",
+            soft_wrap=True,
+            markup=False,
+        )
+        if search.is_done(study, wanted):
+            study.stop()
+
+    with search.open_storage(address, config) as storage:
+        study = search.open_study(storage, name, config, started)
         before = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
         if before:
             console().print(f"{len(before)} trials were finished before.")
         try:
-            if not _is_done(study, args.trials or config.trials):
+            if not search.is_done(study, wanted):
                 with stop_signals():
-                    study.optimize(
-                        objective, callbacks=[_tell, done], catch=(ModelError, RuntimeError)
-                    )
+                    study.optimize(objective, callbacks=[tell], catch=(ModelError, RuntimeError))
         except Stopped as stopped:
             console().print("Stopped. The same command goes on; what was finished is kept.")
             return stopped.exit_code
         results_console().print(_table(study))
     return 0
-
-
-def _is_done(study: Study, wanted: int) -> bool:
-    from training.search import has_failed
-
-    trials = study.get_trials(deepcopy=False)
-    ended = sum(t.state.name in ("COMPLETE", "PRUNED") or has_failed(t) for t in trials)
-    return ended >= wanted
-
-
-def _tell(study: Study, trial: FrozenTrial) -> None:
-    """One line on a trial that ended."""
-    epochs = f"after {len(trial.intermediate_values)} epochs"
-    score = "" if trial.value is None else f", score {trial.value:.4f}"
-    console().print(
-        f"trial {trial.number}: {_state(trial)} {epochs}{score}", soft_wrap=True, markup=False
-    )
 
 
 def _best(args: argparse.Namespace) -> int:

@@ -19,32 +19,47 @@ picture for each epoch.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.table import Table
+from torch.utils.data import Dataset
 
 from edge.config import read_yaml
 from edge.errors import UsageError
-from edge.manifest import Training
+from edge.labels import STANDARD, add_label_folders
+from edge.manifest import Calibration, Training
 from edge.schema import code_commit
-from edge.terminal import console, positive
-from training.checkpoint import SUFFIX, Card, card_path, load_checkpoint, load_published
+from edge.terminal import console
+from training.calibration import alarm_share, calibrate, figures
+from training.checkpoint import (
+    PUBLISHED,
+    SUFFIX,
+    Card,
+    card_path,
+    load_checkpoint,
+    load_published,
+    save_checkpoint,
+)
 from training.config import ModelConfig, TrainConfig, load_config
 from training.data.dataset import TrainingData
 from training.data.folders import Picture
 from training.data.module import PictureData
-from training.evaluation import evaluate
-from training.experiments import HELP, NONE, Experiment
-from training.finish import finish
+from training.data.samples import Sample
+from training.evaluation import Evaluation, evaluate
+from training.experiments import NONE, Experiment
+from training.flags import SETS, add_flags, label_settings
 from training.methods.labels import LabelTraining
 from training.models import PatchModel, build
 from training.models.pretrained import load_imagenet
-from training.progress import progress_bar
+from training.progress import print_rejected, progress_bar
 from training.run_folder import CONFIG, begin, require_usable
-from training.settings import DEVICES, Machine
+from training.settings import Machine
 from training.trainer import LOG, fit, is_main_process
 from training.validation import limited
 
@@ -61,71 +76,32 @@ a subclass of `LabelTraining` is one."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the training")
-    parser.add_argument(
-        "--data", type=Path, metavar="PATH", help="folder with train/ and val/; before data.path"
-    )
+    add_flags(parser, "--data")
+    add_label_folders(parser)
     parser.add_argument(
         "--output", type=Path, required=True, metavar="RUN", help="folder for the results"
     )
     parser.add_argument(
-        "--licence", required=True, metavar="TEXT", help="of the weights, for the card"
+        "--init",
+        metavar="MODEL",
+        help="checkpoint to go on from, a file or a shipped name such as lite0-levels; before init",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from RUN's last checkpoint")
+    add_flags(parser, "--licence", required=True)
+    add_flags(parser, "--resume")
     parser.add_argument(
         "--finish", action="store_true", help="with --resume: only calibrate the best model so far"
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="overrides the file, the value as YAML: --set steps=500 data.crop=64",
-    )
-    parser.add_argument("--experiments", metavar="URI", help=HELP)
-    group = parser.add_argument_group("prepared sets, for a configuration of kind faces")
-    group.add_argument("--base", type=Path, metavar="SET", help="of FaceForensics++")
-    group.add_argument("--augment", type=Path, metavar="SET", help="of the YouTube videos")
-    group.add_argument("--both", type=Path, metavar="SET", help="of the two together")
-    add_machine_arguments(parser)
-
-
-def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags that say where a training runs."""
-    parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="auto (default): a GPU if there is one"
-    )
-    parser.add_argument(
-        "--devices",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="processes that share each step, each on its own GPU (default: 1)",
-    )
-    parser.add_argument(
-        "--nodes", type=positive, default=1, metavar="N", help="machines that do (default: 1)"
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=1,
-        metavar="N",
-        help="processes that prepare samples; 0 for none (default: 1)",
-    )
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="in place of the file's")
+    add_flags(parser, "--set", "--experiments", "--device", "--devices", "--nodes", "--workers")
+    add_flags(parser, "--threads", "--seed")
+    add_flags(parser.add_argument_group("prepared sets, for a configuration of kind faces"), *SETS)
 
 
 def run(args: argparse.Namespace, make_method: MakeMethod = LabelTraining) -> int:
-    """Train, calibrate, report.
+    """Train, calibrate, report: 0 trained to the end, 128 + signal when stopped before.
 
     Args:
         args: the flags of `add_arguments`.
         make_method: what is trained, where it is no training on faces.
-
-    Returns:
-        The exit code: 0 trained to the end, 128 + signal when stopped before.
 
     Raises:
         UsageError: the flags or the configuration are wrong.
@@ -137,20 +113,24 @@ def run(args: argparse.Namespace, make_method: MakeMethod = LabelTraining) -> in
     if isinstance(content, dict) and content.get("kind") == "faces":
         from training.faces.train import run as train_on_faces
 
+        if args.label_folders != STANDARD:
+            raise UsageError(
+                f"--label-folders: {args.config} is of kind faces. Give it to 'data prepare clips'."
+            )
         machine_of(args)
         return train_on_faces(args)
-    config = load_config(TrainConfig, args.config, args.set, args.seed)
+    config = load_config(TrainConfig, args.config, settings_of(args), args.seed)
     return carry_out(args, config, make_method)
 
 
-def machine_of(args: argparse.Namespace) -> Machine:
-    """Where a training runs; sets torch's threads.
+def settings_of(args: argparse.Namespace) -> list[str]:
+    """What --set, --init and --label-folders say in place of the file."""
+    init = [f"init={json.dumps(args.init)}"] if args.init else []
+    return [*args.set, *init, *label_settings(args.label_folders)]
 
-    Raises:
-        UsageError: a flag is wrong.
-    """
-    if args.workers < 0:
-        raise UsageError(f"--workers: expected 0 or more, found {args.workers}.")
+
+def machine_of(args: argparse.Namespace) -> Machine:
+    """Where a training runs; sets torch's threads. A UsageError: the flags do not go together."""
     if args.finish and not args.resume:
         raise UsageError("--finish calibrates what a stopped run has; give --resume as well.")
     if args.threads:
@@ -163,6 +143,7 @@ def carry_out(
     config: TrainConfig,
     make_method: MakeMethod,
     clean: bool = False,
+    kept: tuple[Dataset[Sample], int] | None = None,
     at_end: Callable[[LabelTraining, Path, Console], None] = lambda method, path, out: None,
 ) -> int:
     """Train, calibrate, report: what every training of a patch model does, whatever its loss.
@@ -172,23 +153,16 @@ def carry_out(
         config: of the training.
         make_method: called once.
         clean: batches hold clean crops too.
+        kept: samples in place of those of the pictures, and how many of them are a batch.
         at_end: called with the best model and its path once it is calibrated.
 
     Returns:
         The exit code, and errors, as of `run`.
     """
-    machine = machine_of(args)
-    for flag in ("base", "augment", "both"):
-        if getattr(args, flag) is not None:
-            raise UsageError(f"--{flag} is for a configuration of kind faces. Give --data.")
-    parts = 2 * config.accumulate * machine.devices * machine.nodes
-    if config.batch % parts:
-        raise UsageError(
-            f"batch: expected a multiple of {parts} (labels × accumulate × processes), found "
-            f"{config.batch}."
-        )
-    out = console() if is_main_process() else Console(quiet=True)
-    if is_main_process():
+    machine, main = machine_of(args), is_main_process()
+    _check_usage(args, config, machine)
+    out = console() if main else Console(quiet=True)
+    if main:
         require_usable(args.output, config, args.resume)
     torch.manual_seed(config.seed)
     model = first_model(config)
@@ -196,43 +170,76 @@ def carry_out(
         config.data,
         config.policy,
         config.seed,
-        config.batch // config.accumulate,
+        kept[1] if kept else config.batch // config.accumulate,
         folder=args.data,
         workers=args.workers,
         clean=clean,
         smallest=model.grid.smallest_input(),
         out=out,
+        kept=kept and kept[0],
     )
     data.setup()
-    pictures = limited(data.val.pictures, config.validation.per_source)
+    pictures = limited(data.found.val.pictures, config.validation.per_source)
     card = make_card(config, data.found, model, args.licence)
     method = make_method(model, config, pictures, card)
     path = args.output / f"{config.name}{SUFFIX}"
-    main = is_main_process()
-    if main and not args.resume:
+    if main and not args.finish:
         begin(args.output, config)
-    experiment = Experiment(
-        args.experiments if main and not args.finish else NONE, args.output, "patchwatch", config
-    )
-    if not args.finish:
-        out.print(f"One loading process prepares {_samples_per_second(data):.0f} samples a second.")
-        fitted = fit(
-            method, data, args.output, machine, out, resume=args.resume, loggers=experiment.loggers
-        )
-        if fitted.code:
-            out.print(
-                "Go on with the same command and --resume, or take the best model so far with "
-                "--resume --finish."
-            )
-        if fitted.code or not main:
-            return fitted.code if main else 0
-        out.print(f"Step {fitted.best_step} was the best.")
+    uri = args.experiments if main and not args.finish else NONE
+    experiment = Experiment(uri, args.output, "patchwatch", config)
     try:
-        if _finished(method, path, machine, out):
-            at_end(method, path, out)
+        if not args.finish:
+            code = _fit(args, method, data, machine, out, experiment)
+            if code or not main:
+                return code
+        try:
+            if _finished(method, path, machine, out):
+                at_end(method, path, out)
+        finally:
+            experiment.keep((path, card_path(path), args.output / CONFIG, args.output / LOG))
     finally:
-        experiment.keep((path, card_path(path), args.output / CONFIG, args.output / LOG))
+        print_rejected(out, list(method.lost))
     return 0
+
+
+def _check_usage(args: argparse.Namespace, config: TrainConfig, machine: Machine) -> None:
+    for flag in SETS:
+        if getattr(args, flag[2:]) is not None:
+            raise UsageError(f"{flag} is for a configuration of kind faces. Give --data.")
+    parts = 2 * config.accumulate * machine.devices * machine.nodes
+    if config.batch % parts:
+        raise UsageError(
+            f"batch: expected a multiple of {parts} (labels × accumulate × processes), found "
+            f"{config.batch}."
+        )
+
+
+def _fit(
+    args: argparse.Namespace,
+    method: LabelTraining,
+    data: PictureData,
+    machine: Machine,
+    out: Console,
+    experiment: Experiment,
+) -> int:
+    prepared, started = 0, time.monotonic()
+    for _ in islice(data.drawn(), TIMED_SAMPLES):
+        prepared += 1
+        if time.monotonic() - started > TIMED_S:
+            break
+    rate = prepared / (time.monotonic() - started)
+    out.print(f"One loading process prepares {rate:.0f} samples a second.")
+    fitted = fit(
+        method, data, args.output, machine, out, resume=args.resume, loggers=experiment.loggers
+    )
+    if fitted.code:
+        out.print(
+            "Go on with the same command and --resume, or take the best model so far with "
+            "--resume --finish."
+        )
+    else:
+        out.print(f"Step {fitted.best_step} was the best.")
+    return fitted.code
 
 
 def first_model(config: ModelConfig) -> PatchModel:
@@ -243,13 +250,12 @@ def first_model(config: ModelConfig) -> PatchModel:
         ModelError: the checkpoint cannot be used, or is of another model.
         UsageError: no such weights were published for the architecture.
     """
-    if config.init is None:
-        return build(config.architecture, config.preprocessing)
-    if config.init == IMAGENET:
+    if config.init is None or config.init == IMAGENET:
         model = build(config.architecture, config.preprocessing)
-        load_imagenet(model)
+        if config.init:
+            load_imagenet(model)
         return model
-    if config.init.suffix != SUFFIX:
+    if config.init.suffix in PUBLISHED:
         return load_published(config.init, config.architecture, config.preprocessing)
     model, _ = load_checkpoint(config.init)
     found = (model.architecture, model.preprocessing)
@@ -259,16 +265,6 @@ def first_model(config: ModelConfig) -> PatchModel:
             f"{found[0]} with {found[1]} in {config.init}. Set both to what it holds."
         )
     return model
-
-
-def _samples_per_second(data: PictureData) -> float:
-    samples, started = data.samples(), time.monotonic()
-    for index in range(TIMED_SAMPLES):
-        samples[index]
-        passed = time.monotonic() - started
-        if passed > TIMED_S:
-            break
-    return (index + 1) / passed
 
 
 def _finished(method: LabelTraining, path: Path, machine: Machine, out: Console) -> bool:
@@ -288,9 +284,51 @@ def _finished(method: LabelTraining, path: Path, machine: Machine, out: Console)
             config.validation.reported(),
             config.view().of,
             lambda: progress.advance(task),
-        )
-    finish(path, evaluation, config.validation.calibration, config.view().describe(), out)
+            method.lose,
+        ).finite()
+    _calibrate(path, evaluation, config.validation.calibration, config.view().describe(), out)
     return True
+
+
+def _calibrate(
+    path: Path, evaluation: Evaluation, columns: Sequence[str], view: str, out: Console
+) -> None:
+    """Calibrate a checkpoint under some of the columns, write what it does on its card, and say it.
+
+    A ModelError says that it cannot be calibrated; the AUCs are printed, and it stays as it is.
+    """
+    _print_aucs(evaluation, view, out)
+    calibration = calibrate(evaluation.restricted_to(columns))
+    model, card = load_checkpoint(path)
+    measured = figures(evaluation, calibration, view=view)
+    update = {"calibration": calibration, "validation": measured}
+    save_checkpoint(path, model, card.model_copy(update=update))
+    _print_alarms(evaluation, calibration, out)
+    out.print(f"Calibrated and kept as {path} and {card_path(path).name}.")
+
+
+def _print_aucs(evaluation: Evaluation, view: str, out: Console) -> None:
+    table = Table("AUC", *evaluation.logits, title=f"Validation pictures, {view}")
+    aucs = {name: evaluation.generator_aucs(name) for name in evaluation.logits}
+    for name in evaluation.source_names(1):
+        table.add_row(name, *(f"{aucs[column][name]:.3f}" for column in aucs))
+    means = [f"{evaluation.mean_auc([column]):.3f}" for column in aucs]
+    table.add_row("mean", *means, style="bold")
+    out.print(table)
+
+
+def _print_alarms(evaluation: Evaluation, calibration: Calibration, out: Console) -> None:
+    table = Table("Above the threshold", *evaluation.logits)
+    for label, kind in enumerate(("photographs", "generated")):
+        for name in evaluation.source_names(label):
+            logits = [evaluation.of_source(column, label, name) for column in evaluation.logits]
+            shares = [f"{alarm_share(x, calibration):.1%}" for x in logits]
+            table.add_row(f"{name} ({kind})", *shares)
+    out.print(table)
+    out.print(
+        f"Temperature {calibration.temperature:.4g}, bias {calibration.bias:.4g}, threshold "
+        f"{calibration.threshold:.3f}, all fitted on these pictures."
+    )
 
 
 def make_card(config: ModelConfig, data: TrainingData, model: PatchModel, licence: str) -> Card:
@@ -306,6 +344,7 @@ def make_card(config: ModelConfig, data: TrainingData, model: PatchModel, licenc
         preprocessing=model.preprocessing,
         region=config.region
         or (f"resize:{config.data.resize}" if config.data.resize else "native"),
+        face_side=config.face_side,
         training=Training(data=f"{note}. {config.note}".rstrip(), commit=code_commit()),
         licence=licence,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from edge.labels import STANDARD, LabelFolders
 from edge.schema import Strict
 from training.data.layouts import AUTO, LAYOUTS
 
@@ -18,8 +19,18 @@ class DataConfig(Strict):
     """Which pictures, under the folder that --data names."""
 
     path: Path | None = Field(default=None, description="The folder; --data goes before it.")
+    more: tuple[Path, ...] = Field(
+        default=(),
+        description="Further folders of labelled pictures, such as those of 'patchwatch label': "
+        "their train/ is learned from and their val/ judged on too, with one label or both.",
+    )
     layout: str = Field(
         default=AUTO, description=f"How the folder is laid out: {AUTO}, {', '.join(LAYOUTS)}."
+    )
+    label_folders: LabelFolders = Field(
+        default=STANDARD,
+        description="Folders that say the label, beside 0_real and 1_fake: {real: [photos], "
+        "fake: [ai]}; --label-folders goes before it.",
     )
     classes: tuple[str, ...] = Field(
         default=(), description="Which to learn from, where the layout has classes; empty for all."
@@ -55,16 +66,11 @@ class DataConfig(Strict):
         default=1024, ge=0, description="Memory for decoded pictures, over all loading processes."
     )
 
-    @field_validator("layout")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in {AUTO, *LAYOUTS}:
-            known = ", ".join([AUTO, *LAYOUTS])
-            raise ValueError(f"{name!r} is not known; expected one of {known}.")
-        return name
-
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.layout not in {AUTO, *LAYOUTS}:
+            known = ", ".join([AUTO, *LAYOUTS])
+            raise ValueError(f"layout {self.layout!r} is not known; expected one of {known}.")
         if not (self.labelled or self.pairs):
             raise ValueError("labelled is false and there are no pairs; give either.")
         if self.resize is not None and self.resize < self.crop:

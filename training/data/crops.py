@@ -11,17 +11,6 @@ from edge.types import Batch, Image
 from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 
-def random_crop(image: Image, size: int, rng: np.random.Generator) -> Image:
-    """A size×size part of an image [H, W, 3] at any offset, before it is compressed again.
-
-    Any, so that neither class keeps the grid of its first compression or of its up-sampling.
-    """
-    height, width = image.shape[:2]
-    top = int(rng.integers(height - size, endpoint=True))
-    left = int(rng.integers(width - size, endpoint=True))
-    return image[top : top + size, left : left + size]
-
-
 def part_at(image: Image, side: int, at: tuple[float, float]) -> Image:
     """A part of an image [H, W, 3], cut off at `side` rows and columns.
 

@@ -5,35 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from edge.errors import SourceError, UsageError
+from edge.labels import STANDARD, LabelFolders
 from training.data.config import DataConfig
-from training.data.folders import LABEL_FOLDERS, PictureFolder, find_pictures, index_pictures
-from training.data.layouts import AUTO, Labels, Plan, plan_splits
+from training.data.folders import (
+    PictureFolder,
+    find_pictures,
+    index_pictures,
+    labelled_parts,
+)
+from training.data.layouts import AUTO, TRAIN, plan_splits
 from training.data.ledger import Ledger
-from training.pairs.folder import read_pairs
+from training.data.shards import ShardSet, find_shards
+from training.pairs.folder import Pair, read_pairs
 from training.progress import print_rejected, progress_bar
-
-if TYPE_CHECKING:
-    from training.data.samples import AlignedPair
-
-OnFile = Callable[[int, int], None]
-"""Called after each file with how many are done, and with how many there are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DataSet:
     """Labelled pictures in splits: `train`, `val`, `test`, `test/<generator or platform>`, or
-    `all`.
-
-    `name` is that of its folder, `layout` one in `training.data.layouts.LAYOUTS`.
+    `all`; `layout` is one in `training.data.layouts.LAYOUTS`.
     """
 
-    name: str
     layout: str
     root: Path
     splits: Mapping[str, PictureFolder]
@@ -43,16 +39,16 @@ def open_dataset(
     path: Path,
     layout: str = AUTO,
     classes: Sequence[str] = (),
-    smallest: int = 1,
     cache: Path | None = None,
-    on_file: OnFile = lambda done, total: None,
-    labels: Labels = LABEL_FOLDERS,
     hashed: bool = False,
+    on_file: Callable[[int], None] = lambda total: None,
+    labels: LabelFolders = STANDARD,
 ) -> DataSet:
     """Find the pictures of a data set; a file is decoded unless it was at an earlier start.
 
-    `smallest` is the least side in pixels; `cache` is for what was found, None for the user's
-    cache folder; `hashed` computes perceptual hashes too, as the search for leaks needs.
+    `cache` is for what was found, None for the user's cache folder; `hashed` computes perceptual
+    hashes too, as the search for leaks needs; `on_file` is called after each file with how many
+    there are.
 
     Raises:
         SourceError: the folder is missing, fits no layout, or a split lacks a label.
@@ -61,76 +57,121 @@ def open_dataset(
     """
     name, plan = plan_splits(path, layout, classes, labels)
     found = {split: find_pictures(parts) for split, parts in plan.items()}
-    total, done = sum(map(len, found.values())), 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        on_file(done, total)
-
-    splits = {}
+    total = sum(map(len, found.values()))
     with Ledger(cache, path) as ledger:
-        for split, parts in plan.items():
-            pictures = found.pop(split)
-            splits[split] = index_pictures(pictures, parts, ledger, smallest, hashed, count)
-    return DataSet(path.resolve().name, name, path, MappingProxyType(splits))
+        splits = {
+            split: index_pictures(
+                found[split], parts, ledger, hashed=hashed, on_file=lambda: on_file(total)
+            )
+            for split, parts in plan.items()
+        }
+    return DataSet(name, path, splits)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What is learned from (`train` is None with pairs alone), and what it is judged on."""
+    """What is learned from (`train` is None with pairs alone, and where `split` is streamed from
+    `shards`), and what it is judged on.
+    """
 
     train: PictureFolder | None
     val: PictureFolder
-    pairs: tuple[AlignedPair, ...]
+    pairs: tuple[Pair, ...]
+    shards: ShardSet | None = None
+    split: str = TRAIN
 
     def describe(self) -> str:
         """What is learned from, in one line."""
         decoders = sorted({pair.decoder for pair in self.pairs})
         pairs = f"{len(self.pairs)} photographs with reconstructions by {', '.join(decoders)}"
         learned = [self.train.describe()] if self.train else []
+        learned += [self.shards.describe(self.split)] if self.shards else []
         return " and ".join(learned + [pairs] * bool(self.pairs))
 
 
+def _joined(first: PictureFolder, data: DataConfig, split: str, least: int) -> PictureFolder:
+    """A split with that of further folders; what has no splits is all to be learned from."""
+    folders = [first]
+    for path in data.more:
+        whole = split == TRAIN and bool(labelled_parts(path, data.label_folders))
+        parts = labelled_parts(path if whole else path / split, data.label_folders)
+        if not parts and split == TRAIN:
+            raise SourceError(
+                f"data.more: expected pictures in {path} or its {TRAIN}/ "
+                f"({data.label_folders.describe()}), found none."
+            )
+        with Ledger(None, path) as ledger:
+            folders.append(index_pictures(find_pictures(parts), parts, ledger, least))
+    return PictureFolder(
+        tuple(one for folder in folders for one in folder.pictures),
+        tuple(one for folder in folders for one in folder.probed),
+        tuple(one for folder in folders for one in folder.rejected),
+    )
+
+
 def open_training_data(
-    data: DataConfig, folder: Path | None, smallest: int, out: Console
+    data: DataConfig, folder: Path | None, smallest: int, out: Console, streams: bool = False
 ) -> TrainingData:
     """Find all pictures of a training; those that are too small or unreadable are listed on `out`.
 
     `folder` goes before the configuration's path; `smallest` is the least side of a validation
-    picture in pixels.
+    picture in pixels; `streams` says that whoever asks can learn from shards.
 
     Raises:
-        UsageError: no folder is named, or the layout has no such class.
+        UsageError: no folder is named, the layout has no such class, or shards do not go with what
+            is wanted.
         SourceError: a folder is missing, has another layout, or has nothing to use.
     """
-    folder = folder or data.path
-    if folder is None:
+    root = folder or data.path
+    if root is None:
         raise UsageError("no pictures are named. Give --data PATH, or data.path in the file.")
-    pairs: list[AlignedPair] = []
+    if (shards := find_shards(root, data.layout)) is not None:
+        return _open_shards(shards, data, smallest, out, streams)
+    pairs: list[Pair] = []
     for path in data.pairs:
         found = read_pairs(path)
         out.print(f"{path}: {len(found)} photographs with their reconstructions")
         pairs += found
-    _, plan = plan_splits(folder, data.layout, data.classes)
-    least = (data.crop, smallest) if data.resize is None else (1, 1)
-    with Ledger(None, folder) as ledger:
-        train = _split(folder, plan, data.train, least[0], ledger, out) if data.labelled else None
-        val = _split(folder, plan, data.val, least[1], ledger, out)
+    _, plan = plan_splits(root, data.layout, data.classes, data.label_folders)
+
+    def split(name: str, least: int) -> PictureFolder:
+        if name not in plan:
+            raise SourceError(f"{root} has no split {name!r}. It has {', '.join(plan)}.")
+        pictures = find_pictures(plan[name])
+        with Ledger(None, root) as ledger, progress_bar(out) as progress:
+            task = progress.add_task(f"looking through {name}", total=len(pictures), note="")
+            done = index_pictures(
+                pictures, plan[name], ledger, least, on_file=lambda: progress.advance(task)
+            )
+        out.print(f"{root / name}: {done.describe()}")
+        print_rejected(out, [one.reason for one in done.rejected])
+        return done
+
+    sides = (data.crop, smallest) if data.resize is None else (1, 1)
+    train = split(data.train, sides[0]) if data.labelled else None
+    if train is not None:
+        train = _joined(train, data, data.train, sides[0])
+    val = _joined(split(data.val, sides[1]), data, data.val, sides[1])
     return TrainingData(train, val, tuple(pairs))
 
 
-def _split(
-    folder: Path, plan: Plan, name: str, smallest: int, ledger: Ledger, out: Console
-) -> PictureFolder:
-    if name not in plan:
-        raise SourceError(f"{folder} has no split {name!r}. It has {', '.join(plan)}.")
-    pictures = find_pictures(plan[name])
-    with progress_bar(out) as progress:
-        task = progress.add_task(f"looking through {name}", total=len(pictures), note="")
-        found = index_pictures(
-            pictures, plan[name], ledger, smallest, on_file=lambda: progress.advance(task)
+def _open_shards(
+    shards: ShardSet, data: DataConfig, smallest: int, out: Console, streams: bool
+) -> TrainingData:
+    if not streams:
+        raise UsageError(
+            f"{shards.shown} has shards, which only 'train' and 'distill' read. Expected a folder."
         )
-    out.print(f"{folder / name}: {found.describe()}")
-    print_rejected(out, found.rejected)
-    return found
+    if data.more or data.pairs or data.classes or not data.labelled:
+        raise UsageError(
+            "data.more, data.pairs, data.classes and data.labelled: false do not go with shards. "
+            "Leave them out, or write them into the shards."
+        )
+    out.print(f"{shards.shown}: {shards.describe(data.train)}", markup=False)
+    parts = shards.unpack(data.val)
+    least = smallest if data.resize is None else 1
+    with Ledger(None, parts[0].folder.parent) as ledger:
+        val = index_pictures(find_pictures(parts), parts, ledger, least)
+    out.print(f"{data.val}: {val.describe()}", markup=False)
+    print_rejected(out, [one.reason for one in val.rejected])
+    return TrainingData(None, val, (), shards, data.train)

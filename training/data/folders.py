@@ -1,90 +1,98 @@
 """Labelled pictures in folders: `SPLIT/0_real/<source>/…` and `SPLIT/1_fake/<source>/…`.
 
-The label comes from the two named folders and from nothing else in a path. The folder below one is
-the source (a camera, a generator); pictures that lie directly in `0_real` or `1_fake` form the
-source `unsorted`.
+The label comes from the two named folders, or from others that --label-folders names, and from
+nothing else in a path. The folder below one is the source (a camera, a generator); pictures that
+lie directly in `0_real` or `1_fake` form the source `unsorted`, those directly in another one of
+its name.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
-import stat
 import warnings
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import overload
 
-import numpy as np
-
+from edge.cpus import find_cpus
 from edge.errors import SourceError
-from edge.sources.images import IMAGE_SUFFIXES
-from training.data.ledger import Ledger, Stamp
-from training.data.pictures import Paths, Picture, Pictures, Rejected
+from edge.labels import LABEL_FOLDERS, LABEL_WORDS, UNSORTED, LabelFolders
+from edge.sources.images import IMAGE_SUFFIXES, readable_suffixes
+from edge.sources.stills import left_out_note
+from edge.sources.walk import walk as files_below
+from training.data.ledger import Ledger
 from training.data.probe import Probed, probe
+from training.files import stamp
 
-__all__ = ["LABEL_FOLDERS", "LABEL_WORDS", "UNSORTED", "Part", "Picture", "PictureFolder"]
-__all__ += ["Rejected", "find_pictures", "index_folder", "index_pictures"]
-
-LABEL_FOLDERS = ("0_real", "1_fake")
-"""Folder names at the index of their label."""
-
-LABEL_WORDS = ("photographs", "generated pictures")
-UNSORTED = "unsorted"
+_log = logging.getLogger(__name__)
 
 _SUFFIXES = frozenset(os.fsencode(suffix) for suffix in IMAGE_SUFFIXES)
 _MOST_THREADS = 32
-_AHEAD = 4 * _MOST_THREADS
-"""Files that are decoded, or wait for it, before who asks has taken those before them."""
+_AT_ONCE = 256
+"""Files that are decoded before what was learnt of them is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A folder whose pictures have one label (real 0, fake 1), searched to the bottom.
 
-    `source` is that of all of them; None for the name of the folder below, or `UNSORTED`.
+    `source` is that of all of them; None for the name of the folder below, and `direct` for what
+    lies in none.
     """
 
     folder: Path
     label: int
     source: str | None = None
+    direct: str = UNSORTED
+
+    def source_of(self, below: Sequence[str]) -> str:
+        """Of a file, by its path below the folder in parts."""
+        return self.source or (below[0] if len(below) > 1 else self.direct)
 
 
-class RejectedPictures(Sequence[Rejected]):
-    """The files that are left out, with the label and source that they would have had.
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One labelled picture (real 0, fake 1) and the camera, set or generator that it comes from."""
 
-    `small` of them are sound, and only have too few pixels.
+    path: Path
+    label: int
+    source: str
+
+
+def identity(picture: Picture, data: Path) -> str:
+    """Twelve hex digits of a picture's path within the data: the same on every machine."""
+    inside = picture.path.relative_to(data).as_posix()
+    return hashlib.blake2b(inside.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file that is left out, and why, in a sentence that names it.
+
+    `small` ones are sound, and only have too few pixels.
     """
 
-    def __init__(self, pictures: Pictures, small: int) -> None:
-        self.pictures, self.small = pictures, small
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    @overload
-    def __getitem__(self, index: int) -> Rejected: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Rejected]: ...
-    def __getitem__(self, index: int | slice) -> Rejected | list[Rejected]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return self.pictures.rejected(index)
+    picture: Picture
+    reason: str
+    small: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureFolder:
-    """The pictures of one split that can be used, by path, and those that are left out."""
+    """The pictures of one split that can be used, what each holds, and what is left out."""
 
-    pictures: Pictures
-    rejected: RejectedPictures
+    pictures: tuple[Picture, ...]
+    probed: tuple[Probed, ...]
+    rejected: tuple[Rejected, ...]
 
     def sources(self, label: int) -> dict[str, int]:
         """Pictures per source of a label, by name."""
-        groups = self.pictures.groups().items()
-        return {name: len(places) for (of, name), places in groups if of == label}
+        return dict(sorted(Counter(p.source for p in self.pictures if p.label == label).items()))
 
     def describe(self) -> str:
         """How many pictures of which sources, in one line."""
@@ -92,35 +100,59 @@ class PictureFolder:
         return " and ".join(f"{sum(c.values())} {word} ({', '.join(c)})" for word, c in counts)
 
 
-def index_folder(split: Path, smallest: int = 1) -> PictureFolder:
-    """The pictures of a split folder that holds `0_real` and `1_fake`, each decoded once.
+def named_files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    """The files below a folder whose names end so; what is hidden is left out, and said."""
+    hidden: list[str] = []
+    for path in files_below(
+        str(folder), lambda name: Path(name).suffix.lower() in suffixes, hidden.append
+    ):
+        yield Path(path)
+    _say_hidden(folder, hidden)
 
-    Raises:
-        SourceError: the folder or one of its classes is missing, or has no picture to use.
+
+def _say_hidden(folder: Path, hidden: Sequence[str]) -> None:
+    if hidden:
+        _log.info("%s: %s", folder, left_out_note(hidden))
+
+
+def find_pictures(parts: Sequence[Part]) -> list[Picture]:
+    """The files named as pictures, none opened, and the folders that cannot be read.
+
+    What is hidden is left out, and said.
     """
-    if not split.is_dir():
-        raise SourceError(
-            f"{split} is no folder. Expected one that holds {LABEL_FOLDERS[0]}/<source>/… with "
-            f"photographs and {LABEL_FOLDERS[1]}/<source>/… with generated pictures."
-        )
-    missing = [name for name in LABEL_FOLDERS if not (split / name).is_dir()]
-    if missing:
-        raise SourceError(
-            f"{split} has no folder {' and none '.join(missing)}. Expected both "
-            f"{' and '.join(LABEL_FOLDERS)}: a detector learns from the difference."
-        )
-    parts = [Part(split / name, label) for label, name in enumerate(LABEL_FOLDERS)]
-    with Ledger(None, split) as ledger:
-        return index_pictures(find_pictures(parts), parts, ledger, smallest)
+    found = []
+    for part in parts:
+        folder = os.path.join(os.fsencode(part.folder), b"")
+        hidden: list[bytes] = []
+        for path in walk(folder, left_out=hidden.append):
+            below = os.fsdecode(path[len(folder) :]).split(os.sep, 1)
+            found.append(Picture(Path(os.fsdecode(path)), part.label, part.source_of(below)))
+        _say_hidden(part.folder, [os.fsdecode(path) for path in hidden])
+    return found
 
 
-def find_pictures(parts: Sequence[Part]) -> Pictures:
-    """The files named as pictures, none opened, and the folders that cannot be read."""
-    return Pictures.collected(found for part in parts for found in _found(part))
+def label_parts(
+    root: Path,
+    names: LabelFolders,
+    usual: tuple[str, str] = LABEL_FOLDERS,
+    sources: tuple[str | None, str | None] = (None, None),
+) -> list[Part]:
+    """The folders of both labels in a folder, in the order of labels; with the sources of each."""
+    return [
+        Part(root / name, label, sources[label], UNSORTED if name == LABEL_FOLDERS[label] else name)
+        for label in (0, 1)
+        for name in names.names(label, usual)
+        if (root / name).is_dir()
+    ]
+
+
+def labelled_parts(root: Path, names: LabelFolders) -> list[Part]:
+    """Those of `label_parts` that hold something."""
+    return [part for part in label_parts(root, names) if find_pictures([part])]
 
 
 def index_pictures(
-    found: Pictures,
+    found: Sequence[Picture],
     parts: Sequence[Part],
     ledger: Ledger,
     smallest: int = 1,
@@ -129,130 +161,75 @@ def index_pictures(
 ) -> PictureFolder:
     """Set apart what can be used: each file is decoded in threads, unless the ledger knows it.
 
-    `found` is as `find_pictures` gave it for `parts`, and is filled with what is learned;
-    `smallest` is the least side in pixels, `hashed` computes perceptual hashes.
+    `found` is as `find_pictures` gave it for `parts`; `smallest` is the least side in pixels,
+    `hashed` computes perceptual hashes.
 
     Raises:
         SourceError: a label among the parts has no picture to use.
     """
-    formats, reasons = {"": 0}, {"": 0}
-    small = 0
-    # Entered before there are threads, as the list of filters belongs to the whole process.
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool,
-    ):
-        warnings.simplefilter("ignore")
-        for place, probed in enumerate(_probed(found.paths, ledger, hashed, pool)):
-            reason = probed.fault
-            if not reason and min(probed.width, probed.height) < smallest:
-                reason = f"{probed.width}×{probed.height} pixels, smaller than {smallest}."
-                small += 1
-            found.rows[place] = (
-                *found.rows[place].item()[:2],
-                probed.width,
-                probed.height,
-                formats.setdefault(probed.format, len(formats)),
-                probed.note,
-                int.from_bytes(probed.phash or b"", "big"),
-                reasons.setdefault(reason, len(reasons)),
-            )
-            on_file()
-    found.format_names, found.reasons = tuple(formats), tuple(reasons)
-    left_out = found.rows["reason"] != 0
-    rejected = RejectedPictures(found.take(np.flatnonzero(left_out)), small)
-    kept = found.take(np.flatnonzero(~left_out)) if len(rejected) else found
-    folder = PictureFolder(kept, rejected)
+    kept, rejected = [], []
+    for picture, probed in zip(found, _probed(found, ledger, hashed), strict=True):
+        reason, small = probed.fault, False
+        if not reason and min(probed.width, probed.height) < smallest:
+            reason = f"{probed.width}×{probed.height} pixels, smaller than {smallest}."
+            small = True
+        if reason:
+            rejected.append(Rejected(picture, f"{picture.path}: {reason}", small))
+        else:
+            kept.append((picture, probed))
+        on_file()
+    pictures, known = zip(*kept, strict=True) if kept else ((), ())
+    folder = PictureFolder(pictures, known, tuple(rejected))
     _require_every_label(parts, folder)
     return folder
 
 
-def is_picture(name: bytes) -> bool:
-    """Whether a file is taken for a picture, by its name."""
-    return os.path.splitext(name)[1].lower() in _SUFFIXES
-
-
 def walk(
     folder: bytes,
-    wanted: Callable[[bytes], bool] = is_picture,
-    above: frozenset[tuple[int, int]] = frozenset(),
+    wanted: Callable[[bytes], bool] = lambda name: os.path.splitext(name)[1].lower() in _SUFFIXES,
+    left_out: Callable[[bytes], object] = lambda path: None,
 ) -> Iterator[bytes]:
-    """Every file below a folder that is wanted, and every folder that cannot be read, by path.
+    """`edge.sources.walk`, and every folder that cannot be read among the files."""
+    unread: list[bytes] = []
+    for path in files_below(folder, wanted, left_out, lambda path, _: unread.append(path)):
+        yield from unread
+        unread.clear()
+        yield path
+    yield from unread
 
-    Links to folders are followed, but not into a folder that is being walked already (`above`). In
-    memory are the names of one folder and of those above it. Paths are the system's bytes.
-    """
-    names = []
+
+def _probed(found: Sequence[Picture], ledger: Ledger, hashed: bool) -> Iterator[Probed]:
+    """What each file holds, some files at a time."""
+    # Entered before there are threads, as the list of filters belongs to the whole process.
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(min(find_cpus().usable, _MOST_THREADS)) as pool,
+    ):
+        warnings.simplefilter("ignore")
+        for start in range(0, len(found), _AT_ONCE):
+            some = [(p.path, stamp(p.path)) for p in found[start : start + _AT_ONCE]]
+            known = {at: ledger.get(at) for _, at in some}
+            todo = {at: path for path, at in some if not _suffices(known[at], hashed)}
+            results = dict(
+                zip(todo, pool.map(partial(_tried, hashed=hashed), todo.values()), strict=True)
+            )
+            # A file that cannot be opened may be, later.
+            ledger.keep((at, x) for at, x in results.items() if isinstance(x, Probed))
+            for _, at in some:
+                new = results.get(at) or known[at]
+                assert new is not None
+                yield new if isinstance(new, Probed) else Probed(fault=new)
+
+
+def _suffices(known: Probed | None, hashed: bool) -> bool:
+    return known is not None and (bool(known.fault) or not hashed or known.phash is not None)
+
+
+def _tried(path: Path, hashed: bool) -> Probed | str:
     try:
-        status = os.stat(folder)
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                is_folder = entry.is_dir()
-                if is_folder or wanted(entry.name):
-                    names.append((entry.name, is_folder))
-    except OSError:
-        yield folder
-        return
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    for name, is_folder in sorted(names):
-        path = os.path.join(folder, name)
-        if is_folder:
-            yield from walk(path, wanted, above | {here})
-        else:
-            yield path
-
-
-def _found(part: Part) -> Iterator[tuple[bytes, int, str]]:
-    folder = os.path.join(os.fsencode(part.folder), b"")
-    for path in walk(folder):
-        first, separator, _ = path[len(folder) :].partition(os.fsencode(os.sep))
-        inside = os.fsdecode(first) if separator else UNSORTED
-        yield path, part.label, part.source or inside
-
-
-def _probed(
-    paths: Paths, ledger: Ledger, hashed: bool, pool: ThreadPoolExecutor
-) -> Iterator[Probed]:
-    """What each file holds, decoded some files ahead of who asks."""
-    waiting: deque[tuple[Stamp, Future[Probed]] | Probed] = deque()
-
-    def next_one() -> Probed:
-        entry = waiting.popleft()
-        if isinstance(entry, Probed):
-            return entry
-        stamp, future = entry
-        try:
-            probed = future.result()
-        except OSError as error:  # a file that cannot be opened may be, later
-            return Probed(fault=f"cannot be read ({error.strerror or error}).")
-        ledger.keep(stamp, probed)
-        return probed
-
-    for path in paths:
-        stamp = _stamp(path)
-        known = stamp if isinstance(stamp, Probed) else ledger.get(stamp)
-        if known and (known.fault or not hashed or known.phash):
-            waiting.append(known)
-        elif not isinstance(stamp, Probed):
-            waiting.append((stamp, pool.submit(probe, os.fsdecode(path), hashed)))
-        if len(waiting) > _AHEAD:
-            yield next_one()
-    while waiting:
-        yield next_one()
-
-
-def _stamp(path: bytes) -> Stamp | Probed:
-    try:
-        status = os.stat(path)
+        return probe(path, hashed)
     except OSError as error:
-        return Probed(fault=f"cannot be read ({error.strerror or error}).")
-    if stat.S_ISDIR(status.st_mode):
-        return Probed(fault="the folder cannot be read. Check its permissions.")
-    if not stat.S_ISREG(status.st_mode):
-        return Probed(fault="no regular file.")
-    return path, status.st_size, status.st_mtime_ns
+        return f"cannot be read ({error.strerror or error})."
 
 
 def _require_every_label(parts: Sequence[Part], folder: PictureFolder) -> None:
@@ -261,8 +238,8 @@ def _require_every_label(parts: Sequence[Part], folder: PictureFolder) -> None:
             continue
         places = [str(part.folder) for part in parts if part.label == label]
         more = f" (nor have {len(places) - 1} folders beside it)" if len(places) > 1 else ""
-        lost = int((folder.rejected.pictures.rows["label"] == label).sum())
+        lost = sum(one.picture.label == label for one in folder.rejected)
         raise SourceError(
             f"{places[0]} has no picture that can be used ({lost} unreadable or too small){more}. "
-            f"Put {LABEL_WORDS[label]} there as {', '.join(sorted(IMAGE_SUFFIXES))}."
+            f"Put {LABEL_WORDS[label]} there as {', '.join(readable_suffixes())}."
         )

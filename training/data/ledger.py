@@ -1,50 +1,39 @@
 """What is known of files from earlier starts, so that each is decoded once and never again.
 
 One SQLite file in the user's cache folder, or in a folder that is given; never in the data. A row
-counts for a file as long as its size and its time of change are those of the row.
+counts for a file as long as its size and its time of change are those of the row. Another version
+of Pillow, which may decode what this one could not, has a file of its own.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sqlite3
-from collections.abc import Callable
-from dataclasses import astuple
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import PIL
 
 from edge.errors import UsageError
 from edge.files import cache_folder
 from training.data.probe import Probed
+from training.files import Stamp
 
-NAME = "pictures.sqlite"
-_LAYOUT = 2
-_TABLE = """
-create table if not exists files (
-    path blob primary key, size integer, changed_ns integer,
-    width integer, height integer, format text, note integer, fault text, phash blob
-) without rowid
-"""
-_INSERT = "insert or replace into files values (?,?,?,?,?,?,?,?,?)"
-_WRITTEN_AT_ONCE = 500
+NAME = f"pictures-3-pillow-{PIL.__version__}.sqlite"
+_TABLE = "create table if not exists files (path blob primary key, stamp text, known text)"
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-Stamp = tuple[bytes, int, int]
-"""Path, size in bytes and time of change in ns of a file."""
 
 
 class Ledger:
-    """The file of what is known, open. Where it cannot be written, it lasts for this run only.
+    """The file of what is known, open. Where it cannot be used, it lasts for this run only.
 
     Raises:
         UsageError: the folder (the user's cache folder if None) lies within the data.
     """
 
     def __init__(self, folder: Path | None, data: Path) -> None:
-        self._fresh: dict[Stamp, Probed] = {}
         place = folder or cache_folder()
         if place.resolve().is_relative_to(data.resolve()):
             raise UsageError(
@@ -53,7 +42,7 @@ class Ledger:
         self._path = place / NAME
         try:
             place.mkdir(parents=True, exist_ok=True)
-            self._connection = _opened(str(self._path))
+            self._sqlite = _opened(str(self._path))
         except (OSError, sqlite3.Error) as error:
             self._forget(error)
 
@@ -61,42 +50,28 @@ class Ledger:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # Also after Ctrl-C: what was decoded until then need not be again.
-        self._write()
-        self._connection.close()
+        self._sqlite.close()
 
     def get(self, stamp: Stamp) -> Probed | None:
         """What is known of a file; None where nothing is, or the file has changed since."""
-        if stamp in self._fresh:
-            return self._fresh[stamp]
-        question = "select * from files where path = ?"
-        row = self._with(lambda sqlite: sqlite.execute(question, stamp[:1]).fetchone())
-        return Probed(*row[3:]) if row and row[:3] == stamp else None
-
-    def keep(self, stamp: Stamp, probed: Probed) -> None:
-        """Keep what was learnt; a run that is killed loses some hundred at most."""
-        self._fresh[stamp] = probed
-        if len(self._fresh) == _WRITTEN_AT_ONCE:
-            self._write()
-
-    def _write(self) -> None:
-        """All at once, as nobody else can write meanwhile."""
-        rows = [(*stamp, *astuple(probed)) for stamp, probed in self._fresh.items()]
-
-        def write(sqlite: sqlite3.Connection) -> None:
-            with sqlite:
-                sqlite.executemany(_INSERT, rows)
-
-        self._with(write)
-        self._fresh.clear()
-
-    def _with(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        question = "select known from files where path = ? and stamp = ?"
         try:
-            return work(self._connection)
+            row = self._sqlite.execute(question, _key(stamp)).fetchone()
         except sqlite3.Error as error:
-            self._connection.close()
             self._forget(error)
-            return work(self._connection)
+            return None
+        return Probed(*json.loads(row[0])) if row else None
+
+    def keep(self, found: Iterable[tuple[Stamp, Probed]]) -> None:
+        """Keep what was learnt of some files."""
+        rows = [(*_key(stamp), json.dumps(probed)) for stamp, probed in found]
+        for _ in range(2):
+            try:
+                with self._sqlite:
+                    self._sqlite.executemany("insert or replace into files values (?,?,?)", rows)
+                return
+            except sqlite3.Error as error:
+                self._forget(error)
 
     def _forget(self, error: Exception) -> None:
         _log.warning(
@@ -105,31 +80,19 @@ class Ledger:
             self._path,
             error,
         )
-        # A nameless database of SQLite: it spills to a temporary file instead of filling memory.
-        self._connection = _opened("")
+        self._sqlite = _opened("")  # nameless: it spills to a temporary file
+
+
+def _key(stamp: Stamp) -> tuple[bytes, str]:
+    return os.fsencode(stamp[0]), f"{stamp[1]} {stamp[2]}"
 
 
 def _opened(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30)
     try:
-        _prepare(connection)
+        connection.execute("pragma synchronous = normal")
+        connection.execute(_TABLE)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute("pragma synchronous = normal")
-    with connection:
-        (layout,) = connection.execute("pragma user_version").fetchone()
-        if layout != _LAYOUT:
-            connection.execute("drop table if exists files")
-            connection.execute(f"pragma user_version = {_LAYOUT}")
-        connection.execute(_TABLE)
-        connection.execute("create table if not exists reader (version text)")
-        # Another reader may decode what this one could not.
-        if connection.execute("select version from reader").fetchone() != (PIL.__version__,):
-            connection.execute("delete from files where fault != ''")
-            connection.execute("delete from reader")
-            connection.execute("insert into reader values (?)", (PIL.__version__,))

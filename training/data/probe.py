@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -20,37 +20,27 @@ MOST_SIDE = 30_000
 MOST_PIXELS = 120_000_000
 """Of a whole picture; the largest sensors of cameras have about 100 million."""
 
-PLAIN, ANIMATED, CMYK, DEEP = range(4)
-NOTES = (
-    "",
-    "animated (the first picture is used)",
-    "CMYK (converted)",
-    "16 bit (the upper 8 are kept)",
-)
-"""What is odd about a file that can be used all the same, at the place of its number."""
-
 _LARGE_PIXELS = 20_000_000
 _one_large_at_a_time = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(NamedTuple):
     """What is known of one file.
 
-    `width` and `height` are as a person sees it, 0 if unknown; `format` is Pillow's, by content;
-    `note` is a place in `NOTES`; `fault` follows the path, and is "" for a sound file; `phash`
-    has 8 bytes.
+    `width` and `height` are 0 if unknown; `format` is Pillow's, by content; `note` says what is odd
+    about a file that can be used all the same; `fault` follows the path, and is "" for a sound
+    file; `phash` is the perceptual hash, 64 bits, where it was asked for.
     """
 
     width: int = 0
     height: int = 0
     format: str = ""
-    note: int = PLAIN
+    note: str = ""
     fault: str = ""
-    phash: bytes | None = None
+    phash: int | None = None
 
 
-def probe(path: str, hashed: bool) -> Probed:
+def probe(path: Path, hashed: bool) -> Probed:
     """Decode a file whole, unless its header already says that it is too large.
 
     Of large pictures one is decoded at a time, so that many threads do not take the memory of many.
@@ -59,22 +49,30 @@ def probe(path: str, hashed: bool) -> Probed:
     Raises:
         OSError: the file cannot be read, which may pass, as opposed to a fault of its content.
     """
-    with open(path, "rb"):
+    if path.is_dir():
+        return Probed(fault="the folder cannot be read. Check its permissions.")
+    if path.exists() and not path.is_file():
+        return Probed(fault="no regular file.")
+    with path.open("rb"):
         header = _header(path)
-    if max(header.width, header.height) > MOST_SIDE or header.width * header.height > MOST_PIXELS:
-        return Probed(
-            header.width,
-            header.height,
-            header.format,
-            fault=f"{header.width}×{header.height} pixels, larger than {MOST_SIDE} on a side or "
-            f"{MOST_PIXELS // 1_000_000} million in all. Crop or shrink it.",
+    pixels = header.width * header.height
+    if max(header.width, header.height) > MOST_SIDE or pixels > MOST_PIXELS:
+        fault = (
+            f"{header.width}×{header.height} pixels, larger than {MOST_SIDE} on a side or "
+            f"{MOST_PIXELS // 1_000_000} million in all. Crop or shrink it."
         )
-    large = header.width * header.height > _LARGE_PIXELS
-    with _one_large_at_a_time if large else nullcontext():
-        return _decoded(path, header, hashed)
+        return header._replace(fault=fault)
+    with _one_large_at_a_time if pixels > _LARGE_PIXELS else nullcontext():
+        try:
+            image = read_image(path)
+        except SourceError as error:
+            return header._replace(fault=str(error).removeprefix(f"{path}: "))
+        height, width = image.shape[:2]  # as a person sees it, turned by its metadata
+        phash = perceptual_hash(image) if hashed else None
+        return header._replace(width=width, height=height, phash=phash)
 
 
-def perceptual_hash(image: Image) -> bytes:
+def perceptual_hash(image: Image) -> int:
     """The 64 bits of pHash, from the low frequencies of uint8 [H, W, 3] BGR shrunk to 32×32.
 
     As the library imagehash computes it, after C. Zauner, Implementation and Benchmarking of
@@ -86,11 +84,12 @@ def perceptual_hash(image: Image) -> bytes:
         raise MissingDependency(
             "imagehash", "find pictures that match", "pip install 'patchwatch[train]'"
         ) from error
-    bits = imagehash.phash(PillowImage.fromarray(np.ascontiguousarray(image[:, :, ::-1]))).hash
-    return np.packbits(bits).tobytes()
+    return int(
+        str(imagehash.phash(PillowImage.fromarray(np.ascontiguousarray(image[:, :, ::-1])))), 16
+    )
 
 
-def _header(path: str) -> Probed:
+def _header(path: Path) -> Probed:
     try:
         with PillowImage.open(path) as image:
             return Probed(*image.size, image.format or "", _note(image))
@@ -98,23 +97,12 @@ def _header(path: str) -> Probed:
         return Probed()
 
 
-def _note(image: PillowImage.Image) -> int:
+def _note(image: PillowImage.Image) -> str:
     # Of these alone: a phone's MPO holds several pictures too, and is no animation.
     if image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False):
-        return ANIMATED
+        return "animated (the first picture is used)"
     if image.mode == "CMYK":
-        return CMYK
+        return "CMYK (converted)"
     # A colour PNG of 16 bits shows it only in how its pixels will be unpacked.
-    unpacked = str(getattr(image, "tile", ""))
-    return DEEP if image.mode.startswith("I") or ";16" in unpacked else PLAIN
-
-
-def _decoded(path: str, header: Probed, hashed: bool) -> Probed:
-    try:
-        image = read_image(path)
-    except SourceError as error:
-        fault = str(error).removeprefix(f"{os.fspath(path)}: ")
-        return Probed(header.width, header.height, header.format, header.note, fault)
-    phash = perceptual_hash(image) if hashed else None
-    height, width = image.shape[:2]
-    return Probed(width, height, header.format, header.note, "", phash)
+    deep = image.mode.startswith("I") or ";16" in str(getattr(image, "tile", ""))
+    return "16 bit (the upper 8 are kept)" if deep else ""

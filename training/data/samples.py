@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -16,68 +14,40 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from typing_extensions import NotRequired
 
+from edge.errors import SourceEnded, SourceError
+from edge.labels import LABEL_FOLDERS
 from edge.regions import resize_antialiased
 from edge.sources.images import read_image
 from edge.types import Image
+from training.data.config import DataConfig
 from training.data.crops import part_at, resized
-from training.data.folders import LABEL_FOLDERS, Picture
-from training.data.pictures import BalancedDraw
+from training.data.folders import Picture
 from training.degrade import Chain, Policy, first_jpeg
 from training.loading_process import leave_signals_to_parent
+from training.pairs.folder import Pair
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
 _LOSSY_FILES = frozenset({".jpg", ".jpeg"})
 _MEBIBYTE = 2**20
+_DRAWS = 10
+"""Files that may be unreadable one after the other; then it is no single file."""
+
 _LABELS = len(LABEL_FOLDERS)
-
-
-class AlignedPair(Protocol):
-    """A photograph and its reconstruction by a decoder: two files, pixel on pixel."""
-
-    @property
-    def real(self) -> Path: ...
-
-    @property
-    def fake(self) -> Path: ...
-
-    @property
-    def decoder(self) -> str: ...
+T = TypeVar("T")
 
 
 class Sample(TypedDict):
-    """One crop, uint8 [size, size, 3] BGR, its label, and the place of its source's name."""
+    """One crop, uint8 [size, size, 3] BGR, its label, and the place of its source's name; where it
+    was judged before, a teacher's logit; why files that were drawn before it could not be read."""
 
     frames: Image
     label: int
     source: int
     clean: NotRequired[Image]
-
-
-@dataclass(frozen=True, slots=True)
-class SampleSettings:
-    """What becomes of a picture on its way to a sample; what is not said here is in `DataConfig`.
-
-    Attributes:
-        policy: of the degradations; None for none.
-        reduced_share: of the samples that show the picture reduced as a whole; it is degraded
-            before, as the device reduces what it receives.
-        clean: give the crop from before its degradations too.
-        cache_mb: mebibytes of decoded pictures that one loading process keeps.
-    """
-
-    crop: int
-    resize: int | None = None
-    flip: bool = True
-    policy: Policy | None = None
-    first_compression: bool = True
-    pairs_share: float = 0.5
-    reduced_share: float = 0.0
-    reduced_rows: tuple[int, int] = (256, 512)
-    clean: bool = False
-    cache_mb: int = 0
-    seed: int = 0
+    logit: NotRequired[float]
+    lost: NotRequired[list[str]]
 
 
 class PictureSamples(Dataset[Sample]):
@@ -86,60 +56,77 @@ class PictureSamples(Dataset[Sample]):
     Sample i has label i mod 2 and depends on the seed and i alone, not on who loads it. Samples
     2j and 2j + 1 are either both sides of a pair, in which crop, flip, degradations and all their
     random numbers agree, or two pictures of their own. Of a label, a source is drawn evenly, then
-    one of its pictures; of the pairs, a decoder is drawn evenly. Pictures are of both labels, or
-    none where there are pairs. `sources` are the names at the place that a sample's `source` says.
+    one of its pictures; of the pairs, a decoder is drawn evenly. `sources` are the names at the
+    place that a sample's `source` says. Where a file cannot be read any more, another is drawn.
+
+    Args:
+        pictures: of both labels, or none where there are pairs.
+        pairs: photographs with their reconstructions.
+        data: how samples are cut and which share comes from pairs; `cache_mb` is for each process.
+        policy: of the degradations; None for none.
+        seed: of everything that is drawn.
+        clean: give the crop from before its degradations too; the policy must not resize.
     """
 
     def __init__(
         self,
         pictures: Sequence[Picture],
-        pairs: Sequence[AlignedPair],
-        settings: SampleSettings,
+        pairs: Sequence[Pair],
+        data: DataConfig,
+        policy: Policy | None = None,
+        seed: int = 0,
+        clean: bool = False,
     ) -> None:
-        self._draw = BalancedDraw(pictures) if pictures else None
-        by_decoder: defaultdict[str, list[AlignedPair]] = defaultdict(list)
-        for pair in pairs:
-            by_decoder[pair.decoder].append(pair)
-        self._decoders = [by_decoder[name] for name in sorted(by_decoder)]
-        names = self._draw.pictures.source_names if self._draw else ()
-        self.sources = (*names, *(n for n in sorted(by_decoder) if n not in names))
+        self._drawn = [
+            list(_grouped([p for p in pictures if p.label == label], lambda p: p.source).values())
+            for label in range(_LABELS)
+        ]
+        decoders = _grouped(pairs, lambda pair: pair.decoder)
+        self._decoders = list(decoders.values())
+        names = sorted({picture.source for picture in pictures})
+        self.sources = (*names, *(name for name in decoders if name not in names))
         self._places = {name: place for place, name in enumerate(self.sources)}
-        share = settings.pairs_share if pictures else 1.0
-        self._share = share if pairs else 0.0
-        self._settings = settings
-        self._cache = PictureCache(settings.cache_mb, self._read)
+        self._share = (data.pairs_share if pictures else 1.0) if pairs else 0.0
+        self._data, self._policy, self._seed, self._clean = data, policy, seed, clean
+        self._cache = PictureCache(
+            data.cache_mb, lambda path: resized(read_image(path), data.resize)
+        )
 
     def __getitem__(self, index: int) -> Sample:
-        slot, label = divmod(index, _LABELS)
-        seed = self._settings.seed
-        common = np.random.default_rng((seed, slot))
-        if common.random() < self._share:
-            pairs = self._decoders[int(common.integers(len(self._decoders)))]
-            pair = pairs[int(common.integers(len(pairs)))]
-            path = pair.fake if label else pair.real
-            return self._sample(path, label, self._places[pair.decoder], common)
-        own = np.random.default_rng((seed, slot, 1 + label))
-        assert self._draw is not None  # the share is 1 without pictures
-        picture = self._draw.draw(label, own)
-        return self._sample(picture.path, label, self._places[picture.source], own)
+        return first_readable(lambda lost: self._draw(index, (lost,) if lost else ()))
 
-    def _sample(self, path: Path, label: int, source: int, rng: Generator) -> Sample:
-        """All that is drawn here is drawn for both sides of a pair in the same order."""
-        settings = self._settings
-        chain = settings.policy.draw(rng) if settings.policy else Chain()
+    def _draw(self, index: int, attempt: tuple[int, ...]) -> Sample:
+        slot, label = divmod(index, _LABELS)
+        common = np.random.default_rng((self._seed, slot, *(0 for _ in attempt), *attempt))
+        if common.random() < self._share:
+            pair = _one(_one(self._decoders, common), common)
+            path = pair.fake if label else pair.real
+            place, rng = self._places[pair.decoder], common
+            return self.cut(self._cache.read(path), path.suffix, label, place, rng)
+        own = np.random.default_rng((self._seed, slot, 1 + label, *attempt))
+        picture = _one(_one(self._drawn[label], own), own)
+        path, place = picture.path, self._places[picture.source]
+        return self.cut(self._cache.read(path), path.suffix, label, place, own)
+
+    def cut(self, picture: Image, suffix: str, label: int, source: int, rng: Generator) -> Sample:
+        """A sample of a picture, whose file's name ends in `suffix`.
+
+        All that is drawn here is drawn for both sides of a pair in the same order.
+        """
+        data = self._data
+        chain = self._policy.draw(rng) if self._policy else Chain()
         at, flip = (rng.random(), rng.random()), rng.random() < 0.5
-        reduced = rng.random() < settings.reduced_share
-        rows = int(rng.integers(*settings.reduced_rows, endpoint=True))
-        picture = self._cache.read(path)
-        shorter = min(picture.shape[:2])
-        size = settings.crop
-        seen = max(size, round(size * shorter / rows)) if reduced else size
+        reduced = rng.random() < data.reduced_share
+        rows = int(rng.integers(*data.reduced_rows, endpoint=True))
+        size = data.crop
+        # A reduced one is degraded before, as the device reduces what it receives.
+        seen = max(size, round(size * min(picture.shape[:2]) / rows)) if reduced else size
         part = part_at(picture, chain.needed(seen), at)
-        if settings.first_compression and path.suffix.lower() not in _LOSSY_FILES:
+        if data.first_compression and suffix.lower() not in _LOSSY_FILES:
             # Else compressed once against twice would be a label of its own. Last of what is
             # drawn, so that a pair of a JPEG and a lossless file still agrees in everything else.
             part = first_jpeg(part, rng)
-        if settings.flip and flip:
+        if data.flip and flip:
             part = part[:, ::-1]
 
         def shown(crop: Image) -> Image:
@@ -150,12 +137,42 @@ class PictureSamples(Dataset[Sample]):
             "label": label,
             "source": source,
         }
-        if settings.clean:
+        if self._clean:
             sample["clean"] = shown(chain.clean_crop(part, seen))
         return sample
 
-    def _read(self, path: Path) -> Image:
-        return resized(read_image(path), self._settings.resize)
+
+def first_readable(draw: Callable[[int], Sample]) -> Sample:
+    """The first of some draws (how many were `lost` before → sample) whose file can be read.
+
+    Raises:
+        SourceError: no draw gives one, so that more than a file is gone.
+        SourceEnded: that what is drawn from has ended.
+    """
+    lost: list[str] = []
+    while True:
+        try:
+            sample = draw(len(lost))
+        except SourceEnded:
+            raise
+        except SourceError as error:
+            lost.append(str(error))
+            if len(lost) == _DRAWS:
+                raise
+        else:
+            return {**sample, "lost": lost} if lost else sample
+
+
+def _grouped(items: Sequence[T], key: Callable[[T], str]) -> Mapping[str, list[T]]:
+    """Items by name, the names in order, so that a draw does not depend on how they were found."""
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return dict(sorted(groups.items()))
+
+
+def _one(items: Sequence[T], rng: Generator) -> T:
+    return items[int(rng.integers(len(items)))]
 
 
 class PictureCache:
@@ -214,7 +231,9 @@ def endless(
 
 
 def collated(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """A batch: frames and clean uint8 [N, H, W, 3] BGR, label float32 [N], source int64 [N]."""
+    """A batch: frames, clean uint8 [N, H, W, 3] BGR; label, logit float32 [N]; source int64 [N];
+    `lost` as of a sample, of all of them.
+    """
     batch = {
         "frames": torch.from_numpy(np.stack([sample["frames"] for sample in samples])),
         "label": torch.tensor([sample["label"] for sample in samples], dtype=torch.float32),
@@ -222,4 +241,8 @@ def collated(samples: Sequence[Sample]) -> dict[str, Tensor]:
     }
     if "clean" in samples[0]:
         batch["clean"] = torch.from_numpy(np.stack([sample["clean"] for sample in samples]))
+    if "logit" in samples[0]:
+        batch["logit"] = torch.tensor([sample["logit"] for sample in samples], dtype=torch.float32)
+    if lost := [reason for sample in samples for reason in sample.get("lost", ())]:
+        batch["lost"] = lost  # type: ignore[assignment]  # the one entry that is no tensor
     return batch

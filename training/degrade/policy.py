@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
@@ -152,72 +150,55 @@ class Policy(Strict):
 
     def step(self, kind: Kind, rng: Generator) -> Step:
         """One degradation with all its numbers."""
-        return _DRAWS[kind](self, rng)
+        match kind:
+            case "jpeg":
+                return Jpeg(
+                    encoder="mjpeg" if rng.random() < self.mjpeg_share else "libjpeg",
+                    chroma="4:4:4" if rng.random() < self.full_chroma_share else "4:2:0",
+                    quality=_whole(self.jpeg_quality, rng),
+                    grid=_grid(rng),
+                )
+            case "webp":
+                return Webp(quality=_whole(self.webp_quality, rng), grid=_grid(rng))
+            case "h264":
+                return self._clip(kind, self.h264_crf, self.h264_presets, self.h264_frames, rng)
+            case "h265":
+                return self._clip(kind, self.h265_crf, self.h265_presets, self.h265_frames, rng)
+            case "resize":
+                return Resize(filter=_evenly(self.filters, rng), scale=rng.uniform(*self.scale))
+            case "blur":
+                return Blur(sigma=rng.uniform(*self.blur_sigma))
+            case "gaussian_noise":
+                return GaussianNoise(seed=_seed(rng), sigma=rng.uniform(*self.noise_sigma))
+            case "poisson_noise":
+                photons = float(np.exp(rng.uniform(*np.log(self.noise_photons))))
+                return PoissonNoise(seed=_seed(rng), photons=photons)
 
-
-def _jpeg(policy: Policy, rng: Generator) -> Jpeg:
-    return Jpeg(
-        encoder="mjpeg" if rng.random() < policy.mjpeg_share else "libjpeg",
-        chroma="4:4:4" if rng.random() < policy.full_chroma_share else "4:2:0",
-        quality=_whole(policy.jpeg_quality, rng),
-        grid=_grid(rng),
-    )
-
-
-def _webp(policy: Policy, rng: Generator) -> Webp:
-    return Webp(quality=_whole(policy.webp_quality, rng), grid=_grid(rng))
-
-
-def _clip(policy: Policy, rng: Generator, *, codec: VideoCodec) -> Clip:
-    h264 = codec == "h264"
-    presets = policy.h264_presets if h264 else policy.h265_presets
-    frames = _whole(policy.h264_frames if h264 else policy.h265_frames, rng)
-    return Clip(
-        codec=codec,
-        crf=round(rng.uniform(*(policy.h264_crf if h264 else policy.h265_crf)), 1),
-        preset=_evenly(presets, rng),
-        moves=_moves(policy, frames, rng),
-        taken=int(rng.integers(1, frames)),
-        grid=_grid(rng),
-    )
-
-
-def _moves(policy: Policy, frames: int, rng: Generator) -> tuple[tuple[int, int], ...]:
-    if rng.random() < policy.pan_share:
-        velocity = rng.integers(-policy.speed, policy.speed, 2, endpoint=True)
-        places = np.arange(frames)[:, None] * velocity
-    else:
-        places = rng.integers(0, policy.speed, (frames, 2), endpoint=True)
-    places = places - places.min(axis=0)
-    return tuple((int(top), int(left)) for top, left in places)
-
-
-def _resize(policy: Policy, rng: Generator) -> Resize:
-    return Resize(filter=_evenly(policy.filters, rng), scale=rng.uniform(*policy.scale))
-
-
-def _gaussian_noise(policy: Policy, rng: Generator) -> GaussianNoise:
-    return GaussianNoise(seed=_seed(rng), sigma=rng.uniform(*policy.noise_sigma))
-
-
-def _poisson_noise(policy: Policy, rng: Generator) -> PoissonNoise:
-    photons = float(np.exp(rng.uniform(*np.log(policy.noise_photons))))
-    return PoissonNoise(seed=_seed(rng), photons=photons)
-
-
-_DRAWS: Mapping[Kind, Callable[[Policy, Generator], Step]] = MappingProxyType(
-    {
-        "jpeg": _jpeg,
-        "webp": _webp,
-        "h264": partial(_clip, codec="h264"),
-        "h265": partial(_clip, codec="h265"),
-        "resize": _resize,
-        "blur": lambda policy, rng: Blur(sigma=rng.uniform(*policy.blur_sigma)),
-        "gaussian_noise": _gaussian_noise,
-        "poisson_noise": _poisson_noise,
-    }
-)
-"""How the numbers of each kind are drawn."""
+    def _clip(
+        self,
+        codec: VideoCodec,
+        crf: tuple[float, float],
+        presets: Sequence[str],
+        frames: tuple[int, int],
+        rng: Generator,
+    ) -> Clip:
+        count = _whole(frames, rng)
+        drawn = round(rng.uniform(*crf), 1)
+        preset = _evenly(presets, rng)
+        if rng.random() < self.pan_share:
+            velocity = rng.integers(-self.speed, self.speed, 2, endpoint=True)
+            places = np.arange(count)[:, None] * velocity
+        else:
+            places = rng.integers(0, self.speed, (count, 2), endpoint=True)
+        places = places - places.min(axis=0)
+        return Clip(
+            codec=codec,
+            crf=drawn,
+            preset=preset,
+            moves=tuple((int(top), int(left)) for top, left in places),
+            taken=int(rng.integers(1, count)),
+            grid=_grid(rng),
+        )
 
 
 def _grid(rng: Generator) -> Grid:

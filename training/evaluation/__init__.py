@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from training.evaluation.record import Evaluation, Logits, auc
-from training.evaluation.trained import evaluate
+from training.evaluation.record import Evaluation, Logits, auc, evaluate
 
 __all__ = ["Evaluation", "Logits", "auc", "evaluate"]

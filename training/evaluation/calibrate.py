@@ -20,15 +20,15 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C (nothing is written then
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from edge.backends import open_backend
 from edge.errors import MissingDependency, ModelError, SinkError, UsageError
 from edge.files import write_whole
-from edge.manifest import METADATA_KEY, Calibration, Figure
+from edge.manifest import METADATA_KEY, Calibration, Manifest
 from edge.signals import stop_signals
 from edge.terminal import console
 from edge.weights import find_model, shipped
@@ -43,14 +43,8 @@ from training.calibration import (
     with_threshold,
 )
 from training.degrade import COLUMNS, UNTOUCHED
-from training.evaluation.judge import judge
+from training.evaluation.material import add_material_arguments, find_material, results_console
 from training.evaluation.metrics import Flags, called, share_estimate
-from training.evaluation.options import (
-    add_material_arguments,
-    find_material,
-    number,
-    results_console,
-)
 from training.evaluation.record import Evaluation, Record
 from training.evaluation.report import Grid, interval_text
 from training.evaluation.scorers import (
@@ -61,40 +55,43 @@ from training.evaluation.scorers import (
     open_scorer,
     training_installed,
 )
-from training.progress import progress_bar
+from training.shipped import find_checkpoint, shipped_checkpoints
 
-ALL = "all photographs"
+MOMENT_S = 10.0
+"""Seconds of a video that count as one photograph: what it shows hardly changes within less, and a
+mean over all of it would hide how high a moment can score. Chosen, not measured."""
+
 FEW = 50
-"""Photographs below which a warning says that the threshold rests on too little."""
+"""Files below which a warning says that the threshold rests on too little."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch calibrate`."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "model",
         metavar="MODEL",
         help="a checkpoint (.safetensors), a model file (.onnx) or a shipped model's name",
     )
-    parser.add_argument(
-        "data", type=Path, nargs="+", metavar="DATA", help="folders of labelled files"
-    )
-    parser.add_argument(
+    add("data", type=Path, nargs="+", metavar="DATA", help="folders of labelled files")
+    add(
         "--photographs-only",
         action="store_true",
         help="move the threshold alone, by the photographs of DATA or a plain folder of pictures",
     )
-    parser.add_argument(
+    add(
         "--false-alarms",
         type=_share,
         default=FALSE_ALARMS,
         metavar="SHARE",
         help="of the photographs that may score above the threshold (default: %(default)g)",
     )
-    parser.add_argument(
+    add(
         "--output",
         type=Path,
         metavar="FILE",
-        help="CARD.json of a checkpoint (default: its own, which is replaced), or NEW.onnx",
+        help="of a checkpoint NEW.safetensors, or CARD.json (default: its own card, which is "
+        "replaced); of a model file NEW.onnx",
     )
     add_material_arguments(parser)
 
@@ -102,84 +99,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, fit, report, write the card or the model file."""
     with stop_signals(), training_installed():
-        carrier = open_carrier(args.model, args.output)
+        card, output = _opened(args.model, args.output)
         fit: Fit = calibrate
         if args.photographs_only:
-            fit = partial(with_threshold, carrier.calibration)
+            fit = partial(with_threshold, card.calibration)
         record = _record(args)
-        evaluation = record.evaluation(record.models[0]).finite()
-        degraded = [name for name in evaluation.logits if name != UNTOUCHED]
-        fitted = evaluation.restricted_to(degraded)
+        evaluation = record.evaluation(record.models[0], MOMENT_S).finite()
+        _say_moments(record, evaluation)
+        fitted = evaluation.restricted_to([name for name in COLUMNS if name != UNTOUCHED])
         calibration = fit(fitted, args.false_alarms)
         crossed = None
         try:
             crossed = cross_fit(fitted, evaluation, args.false_alarms, fit)
         except ModelError as error:
-            console().print(f"no figures on unseen sources: {error}", markup=False, soft_wrap=True)
+            _say(f"no figures on unseen sources: {error}")
         _print(evaluation, calibration, crossed)
         region = record.models[0].region
         view = "at native pixels, whole" if region == "native" else f"region {region}"
         measured = figures(evaluation, calibration, crossed, view)
         if args.photographs_only:
-            _warn_of_few(len(evaluation.pictures))
-            kept = [f for f in carrier.validation if f.metric not in AT_THRESHOLD]
+            _warn_of_few(evaluation)
+            kept = [f for f in card.validation if f.metric not in AT_THRESHOLD]
             measured = (*kept, *measured)
         update = {"calibration": calibration, "validation": measured}
-        write_whole(carrier.output, carrier.rewritten(update))
-        text = f"{carrier.output}: calibration and figures written"
-        console().print(text, markup=False, soft_wrap=True)
+        if args.output and args.output.suffix == CHECKPOINT:
+            write_whole(args.output, find_checkpoint(Path(args.model)).read_bytes())
+        write_whole(output, _content(args.model, card.model_copy(update=update)))
+        _say(f"{output}: calibration and figures written")
     return 0
 
 
-class Carrier(NamedTuple):
-    """A model that says of itself how its logits are read.
+def _opened(text: str, output: Path | None) -> tuple[Any, Path]:
+    """The card or manifest of a model, and the file that a new one goes into.
 
-    Attributes:
-        calibration: as it is now.
-        validation: its figures of quality now.
-        output: the file that a new calibration goes into.
-        rewritten: the content of `output` with other values in its card or manifest.
+    A model file always needs a new name, as a device may be running it.
     """
+    ships = text not in shipped() and text in shipped_checkpoints()
+    if ships or Path(text).suffix == CHECKPOINT:
+        from training.checkpoint import card_path, load_checkpoint
 
-    calibration: Calibration
-    validation: tuple[Figure, ...]
-    output: Path
-    rewritten: Callable[[Mapping[str, object]], bytes]
-
-
-def open_carrier(text: str, output: Path | None) -> Carrier:
-    """The carrier of a checkpoint, a model file or a shipped model's name.
-
-    The new one goes to `output`; None stands for a checkpoint's own card. A model file always needs
-    a new name, as a device may be running it.
-    """
-    if Path(text).suffix == CHECKPOINT:
-        return _checkpoint(Path(text), output)
-    if text in shipped() or Path(text).suffix == MODEL_FILE:
-        return _model_file(find_model(text), output)
-    raise UsageError(
-        f"{text}: expected a checkpoint ({CHECKPOINT}) with its card, a model file ({MODEL_FILE}) "
-        f"or a shipped name ({', '.join(shipped())}). An engine is built again from its model file."
-    )
-
-
-def _checkpoint(path: Path, output: Path | None) -> Carrier:
-    if output and output.suffix != ".json":
+        if (output is None and ships) or (output and output.suffix not in (".json", CHECKPOINT)):
+            raise UsageError(
+                f"--output: expected NEW{CHECKPOINT} for a copy of the checkpoint, or CARD.json "
+                f"for its card alone, found {str(output) if output else 'none'!r}."
+            )
+        _, card = load_checkpoint(Path(text))
+        return card, card_path(output or Path(text))
+    if text not in shipped() and Path(text).suffix != MODEL_FILE:
         raise UsageError(
-            f"--output: expected a name ending in .json for the card of a checkpoint, found "
-            f"{str(output)!r}."
+            f"{text}: expected a checkpoint ({CHECKPOINT}) with its card, a model file "
+            f"({MODEL_FILE}) or a shipped name ({', '.join(shipped())}). An engine is built again "
+            "from its model file."
         )
-    from training.checkpoint import card_path, load_checkpoint
-
-    _, card = load_checkpoint(path)
-
-    def rewritten(update: Mapping[str, object]) -> bytes:
-        return (card.model_copy(update=update).model_dump_json(indent=2) + "\n").encode()
-
-    return Carrier(card.calibration, card.validation, output or card_path(path), rewritten)
-
-
-def _model_file(path: Path, output: Path | None) -> Carrier:
+    path = find_model(text)
     if output is None or output.suffix != MODEL_FILE:
         raise UsageError(
             f"{path} is a model file: give a new one that ends in {MODEL_FILE} as --output, "
@@ -187,49 +159,60 @@ def _model_file(path: Path, output: Path | None) -> Carrier:
         )
     if output.exists():
         raise SinkError(f"{output} exists already. Give another name as --output.")
-    with open_backend(path, threads=1) as backend:  # refuses what is no model file
-        manifest = backend.manifest
     try:
-        import onnx
+        import onnx  # noqa: F401  # here, before long work
     except ModuleNotFoundError as error:
         raise MissingDependency("onnx", "write a model file", INSTALL) from error
-    proto = onnx.load_model_from_string(path.read_bytes())
-
-    def rewritten(update: Mapping[str, object]) -> bytes:
-        for entry in proto.metadata_props:
-            if entry.key == METADATA_KEY:
-                entry.value = manifest.model_copy(update=update).to_json()
-        return bytes(proto.SerializeToString())
-
-    return Carrier(manifest.calibration, manifest.validation, output, rewritten)
+    with open_backend(path, threads=1) as backend:  # refuses what is no model file
+        return backend.manifest, output
 
 
-def _warn_of_few(photographs: int) -> None:
-    out = console()
-    out.print(f"The threshold rests on {photographs} photographs.", soft_wrap=True)
-    if photographs < FEW:
-        out.print(
-            f"Warning: fewer than {FEW}. One photograph more or less moves such a threshold far: "
-            "take more, of all that the camera will see, by day and by night.",
-            soft_wrap=True,
+def _content(text: str, card: Any) -> bytes:
+    """A card as its file, or the model file with another manifest."""
+    if not isinstance(card, Manifest):
+        return f"{card.model_dump_json(indent=2)}\n".encode()
+    import onnx
+
+    proto = onnx.load_model_from_string(find_model(text).read_bytes())
+    for entry in proto.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = card.to_json()
+    return bytes(proto.SerializeToString())
+
+
+def _say(text: str) -> None:
+    console().print(text, markup=False, soft_wrap=True)
+
+
+def _say_moments(record: Record, evaluation: Evaluation) -> None:
+    videos = {record.path(item) for item in record.items if item.video}
+    if videos:
+        moments = sum(picture.path in videos for picture in evaluation.pictures)
+        _say(f"{len(videos)} videos count as {moments} moments, of {MOMENT_S:g} s each.")
+
+
+def _warn_of_few(evaluation: Evaluation) -> None:
+    photographs = len(evaluation.pictures)
+    files = len({picture.path for picture in evaluation.pictures})
+    moments = f" and moments, of {files} files" if files < photographs else ""
+    _say(f"The threshold rests on {photographs} photographs{moments}.")
+    if files < FEW:
+        _say(
+            f"Warning: fewer than {FEW} files. One photograph more or less moves such a threshold "
+            "far: take more, of all that the camera will see, by day and by night."
         )
-    out.print("What it does to generated pictures was not measured.", soft_wrap=True)
+    _say("What it does to generated pictures was not measured.")
 
 
 def _record(args: argparse.Namespace) -> Record:
     with open_scorer(args.model, ModelOptions(threads=args.threads)) as scorer:
+        from training.evaluation.judge import judge
+
         material = find_material(args, args.photographs_only)
-        with progress_bar() as progress:
-            task = progress.add_task("scoring", total=len(material.entries), note="")
-            advance = partial(progress.advance, task)
-            columns = tuple(COLUMNS)
-            record = judge([scorer], material, columns, workers=args.workers, on_entry=advance)
-    for reason in record.rejected[len(material.rejected) :]:
-        console().print(f"left out: {reason}", markup=False, soft_wrap=True)
+        record = judge([scorer], material, tuple(COLUMNS), workers=args.workers)
     lost = sum(None in logits for logits in zip(*record.models[0].logits.values(), strict=True))
     if lost:
-        failure = record.models[0].failure
-        console().print(f"left out: {lost} without a logit: {failure}", markup=False)
+        _say(f"left out: {lost} without a logit: {record.models[0].failure}")
     return record
 
 
@@ -256,13 +239,13 @@ def _alarm_rows(
         c: {name: called(x, calibration) for name, x in evaluation.by_source(c, 0).items()}
         for c in columns
     }
-    fits: list[tuple[str, Mapping[str, Mapping[str, Flags]]]] = [("in the fit", flags)]
+    fits: dict[str, Mapping[str, Mapping[str, Flags]]] = {"in the fit": flags}
     if crossed is not None and crossed.alarms[columns[0]]:
-        fits.append(("left out", crossed.alarms))
+        fits["left out"] = crossed.alarms
     for source in (*evaluation.source_names(0), None):
-        for measured, found in fits:
+        for measured, found in fits.items():
             parts = (found[c] if source is None else {source: found[c][source]} for c in columns)
-            yield (source or ALL, measured, *_shares(parts))
+            yield (source or "all photographs", measured, *_shares(parts))
     if crossed is not None and crossed.found[columns[0]]:
         yield ("all generated", "left out", *_shares(crossed.found[c] for c in columns))
 
@@ -272,6 +255,9 @@ def _shares(parts: Iterable[Mapping[str, Flags]]) -> list[str]:
 
 
 def _share(text: str) -> float:
-    if not 0 <= number(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, found {text!r}.")
-    return number(text)
+    try:
+        if 0 <= float(text) < 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, found {text!r}.")

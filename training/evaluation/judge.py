@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import signal
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import groupby
-from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
 
 from edge.errors import ModelError, RegionError, SourceError
+from edge.labels import LABEL_WORDS
 from edge.schema import code_commit
 from edge.sources.images import read_image
+from edge.terminal import console
 from edge.types import Image
-from training.data.folders import LABEL_WORDS
 from training.degrade import COLUMNS
 from training.evaluation.material import Entry, Material
 from training.evaluation.record import Item, Record, ScoredModel, SourceFacts, facts_of, now
 from training.evaluation.scorers import Scorer
 from training.faces.sampling import sampled
 from training.loading_process import leave_signals_to_parent
+from training.progress import print_rejected, progress_bar
 
-_AHEAD = 2
-"""Pictures that are prepared ahead per process; bounds the memory."""
+Versions = list[Image]
+"""One picture or frame under each degradation."""
 
 
 @dataclass(slots=True)
@@ -69,12 +65,11 @@ def judge(
     workers: int = 0,
     seed: int = 0,
     sources: Mapping[str, SourceFacts] | None = None,
-    on_entry: Callable[[], None] = lambda: None,
 ) -> Record:
     """Score every picture and every sampled frame under each degradation with each model.
 
-    A file that cannot be read to its end is left out whole; a picture that a model cannot take has
-    no logit of that model.
+    A file that cannot be read to its end is left out whole, and named; a picture that a model
+    cannot take has no logit of that model.
 
     Args:
         scorers: open; at least one.
@@ -84,7 +79,6 @@ def judge(
         workers: processes that prepare pictures; 0 for none.
         seed: of the intervals, for the record.
         sources: what is known of them, for the record.
-        on_entry: called after each file.
 
     Raises:
         SourceError: nothing of a label of the material can be read.
@@ -93,22 +87,23 @@ def judge(
     started = now()
     scores = [_Scores(scorer) for scorer in scorers]
     items: list[Item] = []
-    rejected = [file.reason for file in material.rejected]
-    stream = prepared(material.entries, columns, fps, workers)
-    for index, parts in groupby(stream, key=lambda part: part.entry):
-        frames, reasons = [], []
-        for part in parts:
-            if part.versions is None:
-                reasons += [part.reason] if part.reason else []
-            else:
-                frames.append([[model.logit(image) for image in part.versions] for model in scores])
-        if reasons:
-            rejected.append(reasons[0])
-        else:
-            items.append(_item(material, index, len(frames)))
-            for place, model in enumerate(scores):
-                model.frames += [frame[place] for frame in frames]
-        on_entry()
+    broken: list[str] = []
+    with progress_bar() as progress:
+        task = progress.add_task("scoring", total=len(material.entries), note="")
+        for entry, versions in _files(material.entries, columns, fps, workers):
+            try:
+                frames = [
+                    [[model.logit(image) for image in images] for model in scores]
+                    for images in versions
+                ]
+                items.append(_item(material, entry, len(frames)))
+                for place, model in enumerate(scores):
+                    model.frames += [frame[place] for frame in frames]
+            except SourceError as error:
+                broken.append(str(error))
+            progress.advance(task)
+    print_rejected(console(), broken)
+    rejected = (*material.rejected, *broken)
     _require_labels(material, items, rejected)
     return Record(
         time=started,
@@ -119,13 +114,65 @@ def judge(
         data=tuple(str(path) for path in material.data),
         sources=facts_of(sources or {}, {item.source for item in items}),
         items=tuple(items),
-        rejected=tuple(rejected),
+        rejected=rejected,
         models=tuple(model.model(columns) for model in scores),
     )
 
 
-def _item(material: Material, index: int, frames: int) -> Item:
-    entry = material.entries[index]
+class _Pictures(Dataset[Any]):
+    def __init__(self, paths: Sequence[Path], columns: Sequence[str]) -> None:
+        self._paths, self._columns = paths, columns
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Versions | str:
+        try:
+            image = read_image(self._paths[index])
+        except SourceError as error:  # it was sound when it was found
+            return str(error)
+        return [COLUMNS[name](image) for name in self._columns]
+
+
+def _files(
+    entries: Sequence[Entry], columns: Sequence[str], fps: float, workers: int
+) -> Iterator[tuple[Entry, Iterator[Versions]]]:
+    """Each file, pictures first, with its frames; a SourceError from these where it breaks off."""
+    pictures = [entry for entry in entries if not entry.video]
+    loader: DataLoader[Any] = DataLoader(
+        _Pictures([entry.picture.path for entry in pictures], columns),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=leave_signals_to_parent,
+    )
+    try:
+        for entry, found in zip(pictures, loader, strict=True):
+            yield entry, _given(found)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ModelError(
+            "a process that prepares pictures died, perhaps for want of memory. Use fewer "
+            "--workers."
+        ) from error
+    for entry in entries:
+        if entry.video:
+            frames = sampled(entry.picture.path, fps)
+            yield entry, ([COLUMNS[name](frame.image) for name in columns] for frame in frames)
+
+
+def _given(found: Versions | str) -> Iterator[Versions]:
+    if isinstance(found, str):
+        raise SourceError(found)
+    yield found
+
+
+def _as_it_is(found: Any) -> Any:  # arrays, where the loader would make tensors of them
+    return found
+
+
+def _item(material: Material, entry: Entry, frames: int) -> Item:
     return Item(
         data=entry.data,
         path=entry.picture.path.relative_to(material.data[entry.data]).as_posix(),
@@ -143,77 +190,3 @@ def _require_labels(material: Material, items: Sequence[Item], rejected: Sequenc
         raise SourceError(
             f"none of the {LABEL_WORDS[label]} can be read, so nothing can be judged.{first}"
         )
-
-
-class Prepared(NamedTuple):
-    """One picture or frame of the entry of this index under each degradation.
-
-    `versions` is None at the file's end, where `reason` says what is wrong with it.
-    """
-
-    entry: int
-    versions: tuple[Image, ...] | None
-    reason: str | None = None
-
-
-def prepared(
-    entries: Sequence[Entry], columns: Sequence[str], fps: float, workers: int
-) -> Iterator[Prepared]:
-    """Yield the frames of each file in order, and after the last of a file one without versions.
-
-    Raises:
-        SourceError: a process died.
-    """
-    jobs = _jobs(entries, columns, fps)
-    if not workers:
-        yield from (job() for job in jobs)
-        return
-    # Not forked: the threads of the runtimes do not survive a fork. And the tracker first, for its
-    # own start would let signals through in the midst of that of a process.
-    resource_tracker.ensure_running()
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, leave_signals_to_parent, (0,))
-    waiting: deque[Future[Prepared]] = deque()
-    try:
-        for job in jobs:
-            # A process that is started while Ctrl-C is blocked never gets it.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                waiting.append(pool.submit(job))
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            if len(waiting) > _AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise SourceError(
-            "a process that prepares pictures died, perhaps for want of memory. Use fewer "
-            "--workers."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _jobs(
-    entries: Sequence[Entry], columns: Sequence[str], fps: float
-) -> Iterator[Callable[[], Prepared]]:
-    for index, entry in enumerate(entries):
-        reason = None
-        if not entry.video:
-            yield partial(_prepare, index, columns, entry.picture.path)
-        else:
-            try:
-                for frame in sampled(entry.picture.path, fps):
-                    yield partial(_prepare, index, columns, frame.image)
-            except SourceError as error:
-                reason = str(error)
-        yield partial(Prepared, index, None, reason)
-
-
-def _prepare(entry: int, columns: Sequence[str], source: Path | Image) -> Prepared:
-    try:
-        image = read_image(source) if isinstance(source, Path) else source
-    except SourceError as error:  # it was sound when it was found
-        return Prepared(entry, None, str(error))
-    return Prepared(entry, tuple(COLUMNS[name](image) for name in columns))

@@ -4,15 +4,14 @@ Pictures of one camera or generator resemble each other, so that an interval fro
 far too narrow for the next camera. Two stages with replacement (Davison and Hinkley, Bootstrap
 Methods and their Application, 1997, section 3.8): sources first, then the pictures of each source
 that was drawn. A draw is a weight for each picture, so that a thousand draws are a few cumulative
-sums over logits that are sorted once, and models on the same pictures are compared on equal draws.
+sums over logits that are sorted once.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +20,10 @@ from edge.decision.verdict import VerdictSettings, judge_once
 from edge.manifest import Calibration
 from training.evaluation.record import Evaluation, Logits
 
-AUC, AP, ACCURACY = "AUC", "AP", "accuracy"
-ON_REAL, ON_FAKE = "accuracy on photographs", "accuracy on generated"
-FALSE_ALARMS = "false alarms"
-TPR_AT = MappingProxyType({"found at 1 % false alarms": 0.01, "found at 5 % false alarms": 0.05})
-METRICS: tuple[str, ...] = (AUC, AP, ACCURACY, ON_REAL, ON_FAKE, *TPR_AT, FALSE_ALARMS)
-"""Each 0..1. AP and accuracy depend on how many pictures each side has; the others do not."""
+AUC, FOUND, FALSE_ALARMS = "AUC", "accuracy on generated", "false alarms"
+TPR_AT = {"found at 1 % false alarms": 0.01, "found at 5 % false alarms": 0.05}
+METRICS: tuple[str, ...] = (AUC, *TPR_AT, FOUND, FALSE_ALARMS)
+"""Each 0..1. The last two are counted at the model's threshold."""
 
 DRAWS = 1000
 CONFIDENCE_PERCENT = 95.0
@@ -53,63 +50,44 @@ def measure(
 ) -> dict[str, Draws]:
     """Every measure for every weighting.
 
-    AP is the mean precision over recall steps, `found at` the most of the generated pictures above
-    any threshold that at most that share of the photographs reaches; both as in scikit-learn
-    (`average_precision_score`, `roc_curve`), nothing interpolated.
+    `found at` is the most of the generated pictures above any threshold that at most that share of
+    the photographs reaches, as of scikit-learn's `roc_curve`, nothing interpolated.
 
     Args:
         reals: finite logits of photographs.
         fakes: finite logits of generated pictures.
-        calibration: whose threshold accuracies and false alarms are counted at.
+        calibration: whose threshold is counted at.
         real_weights: [draws, reals], not negative; None counts each once.
         fake_weights: likewise.
 
     Returns:
-        Measure → float64 [draws]; NaN where a side has no weight.
+        Measure → float64 [draws]; NaN where a side that it counts has no weight.
     """
     sides = [
         np.ones((1, len(x)), np.float32) if weights is None else weights
         for x, weights in ((reals, real_weights), (fakes, fake_weights))
     ]
-    logits = np.concatenate([reals, fakes])
-    flags = called(logits, calibration)
-    order = np.argsort(-logits, kind="stable")
-    # The last of each run of equal logits: a threshold cannot part them.
-    ends = np.flatnonzero(np.append(np.diff(logits[order]) != 0, len(logits) > 0))
-    portions = min(len(sides[0]) * len(logits) // _AT_ONCE + 1, len(sides[0]))
-    split = (np.array_split(side, portions) for side in sides)
-    joined = (np.concatenate(pair, axis=1, dtype=np.float64) for pair in zip(*split, strict=True))
-    parts = [_measured(weights, len(reals), flags, order, ends) for weights in joined]
-    return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
-
-
-def _measured(
-    weights: Draws,
-    reals: int,
-    flags: Flags,
-    order: npt.NDArray[np.intp],
-    ends: npt.NDArray[np.intp],
-) -> dict[str, Draws]:
-    fake = np.arange(len(flags)) >= reals
-    total_reals, total_fakes = weights[:, ~fake].sum(1), weights[:, fake].sum(1)
-    false, hits = weights @ (flags & ~fake), weights @ (flags & fake)
-    # What lies at or above each threshold, and what each step down adds.
-    fp, tp = (np.cumsum((weights * side)[:, order], axis=1)[:, ends] for side in (~fake, fake))
-    passed, gained = (np.diff(x, axis=1, prepend=0) for x in (fp, tp))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = {
-            AUC: (passed * (tp - gained / 2)).sum(1) / (total_fakes * total_reals),
-            AP: np.where(gained > 0, gained * tp / (tp + fp), 0).sum(1) / total_fakes,
-            ACCURACY: (hits + total_reals - false) / (total_fakes + total_reals),
-            ON_REAL: (total_reals - false) / total_reals,
-            ON_FAKE: hits / total_fakes,
-            FALSE_ALARMS: false / total_reals,
-        }
-        for name, share in TPR_AT.items():
-            allowed = fp <= (share + _SLACK) * total_reals[:, None]
-            values[name] = np.where(allowed, tp, 0).max(axis=1, initial=0) / total_fakes
-    defined = (total_fakes > 0) & (total_reals > 0)
-    return {name: np.where(defined, value, np.nan) for name, value in values.items()}
+    order = np.argsort(reals)
+    below, upto = (np.searchsorted(reals[order], fakes, side) for side in ("left", "right"))
+    alarms, found = called(reals, calibration), called(fakes, calibration)
+    portions = min(len(sides[0]) * (len(reals) + len(fakes)) // _AT_ONCE + 1, len(sides[0]))
+    rows: dict[str, list[Draws]] = {name: [] for name in METRICS}
+    for of_reals, of_fakes in zip(*(np.array_split(x, portions) for x in sides), strict=True):
+        weights = of_fakes.astype(np.float64)
+        lower = np.cumsum(of_reals[:, order], axis=1, dtype=np.float64)
+        lower = np.concatenate([np.zeros((len(lower), 1)), lower], axis=1)
+        all_reals, all_fakes = lower[:, -1], weights.sum(1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            won = (weights * (lower[:, below] + lower[:, upto])).sum(1) / 2
+            values = {AUC: won / (all_reals * all_fakes), FOUND: weights @ found / all_fakes}
+            values[FALSE_ALARMS] = of_reals.astype(np.float64) @ alarms / all_reals
+            for name, share in TPR_AT.items():
+                above = (all_reals[:, None] - lower[:, below]) / all_reals[:, None]
+                found_at = (weights * (above <= share + _SLACK)).sum(1) / all_fakes
+                values[name] = np.where(all_reals > 0, found_at, np.nan)
+        for name, value in values.items():
+            rows[name].append(value)
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
 def scores(logits: Logits, calibration: Calibration) -> Logits:
@@ -123,7 +101,7 @@ def called(logits: Logits, calibration: Calibration) -> Flags:
 
 
 def uncertain(logits: Logits, calibration: Calibration) -> Flags:
-    """Whether the verdict on each finite logit, alone, is `uncertain`."""
+    """Whether each finite logit would be `uncertain` over time, where verdicts have a margin."""
     margin = VerdictSettings().margin
     states = [judge_once(calibration, float(x), margin).state for x in logits]
     return np.array([state == "uncertain" for state in states], bool)
@@ -155,78 +133,38 @@ def two_stage(
 
 def resampled(size: int, rng: np.random.Generator, picks: npt.ArrayLike) -> Weights:
     """Draw `picks` of `size` things with replacement: how often each was, float32 [draws, size]."""
+    if not size:
+        return np.zeros((len(np.atleast_1d(picks)), 0), np.float32)
     return rng.multinomial(np.asarray(picks), [1 / size] * size).astype(np.float32)
-
-
-class Resampled(NamedTuple):
-    """Generator, or `MEAN` over them, → measure → value, and the same for each resample.
-
-    The draws of two models with the same pictures and seed are paired.
-    """
-
-    values: Mapping[str, Mapping[str, float]]
-    draws: Mapping[str, Mapping[str, Draws]]
-
-    def estimate(self, row: str, metric: str) -> Estimate | None:
-        """A measure with its interval."""
-        return estimate(self.values[row][metric], self.draws[row][metric])
 
 
 def resample(
     evaluation: Evaluation, column: str, calibration: Calibration, seed: int, draws: int = DRAWS
-) -> Resampled:
-    """Measure each generator and their mean, once as they are and once for each draw.
+) -> dict[str, dict[str, Estimate | None]]:
+    """Each generator, and `MEAN` over them → measure → value with interval.
 
     A generator's own row keeps the generator and resamples its pictures, and photographs by camera
-    and picture; the mean resamples generators too.
-
-    Every logit under `column` is finite, and both labels occur.
+    and picture; the mean resamples generators too. Every logit under `column` is finite, and both
+    labels occur.
     """
     cameras, generators = (evaluation.by_source(column, label) for label in (0, 1))
     reals: Logits = np.concatenate(list(cameras.values()))
     rng = np.random.default_rng(seed)
     of_reals = np.concatenate(two_stage([len(x) for x in cameras.values()], rng, draws)[0], axis=1)
     by_generator, counts = two_stage([len(x) for x in generators.values()], rng, draws)
-    values: dict[str, dict[str, float]] = {}
-    drawn: dict[str, dict[str, Draws]] = {}
+    figures, points = {}, []
     mean = {m: np.zeros(draws) for m in METRICS}
     for k, (name, fakes) in enumerate(generators.items()):
-        point = measure(reals, fakes, calibration)
-        values[name] = {m: float(point[m][0]) for m in METRICS}
+        points.append({m: float(x[0]) for m, x in measure(reals, fakes, calibration).items()})
         own = resampled(len(fakes), rng, np.full(draws, len(fakes)))
-        drawn[name] = measure(reals, fakes, calibration, of_reals, own)
-        # Divided by the count, or AP and accuracy would see a generator that was drawn twice as
-        # one with twice the pictures.
-        weights = by_generator[k] / np.maximum(counts[:, [k]], 1).astype(np.float32)
-        often = measure(reals, fakes, calibration, of_reals, weights)
+        drawn = measure(reals, fakes, calibration, of_reals, own)
+        figures[name] = {m: estimate(points[-1][m], drawn[m]) for m in METRICS}
+        often = measure(reals, fakes, calibration, of_reals, by_generator[k])
         for m in METRICS:
             mean[m] += np.where(counts[:, k] > 0, often[m], 0) * counts[:, k] / len(generators)
-    values[MEAN] = {m: float(np.mean([row[m] for row in values.values()])) for m in METRICS}
-    return Resampled(values, {**drawn, MEAN: mean})
-
-
-class Difference(NamedTuple):
-    """How much higher a measure is for one model than for another, and the two-sided p of no
-    difference, at least 2 / (draws + 1).
-    """
-
-    estimate: Estimate
-    p: float
-
-
-def difference(a: Resampled, b: Resampled, row: str = MEAN, metric: str = AUC) -> Difference | None:
-    """A − B of paired draws; None where one of them is not defined.
-
-    p is twice the smaller share of the draws on either side of no difference (Davison and Hinkley,
-    section 4.4), each draw at zero counted on both.
-    """
-    gaps = a.draws[row][metric] - b.draws[row][metric]
-    gaps = gaps[np.isfinite(gaps)]
-    found = estimate(a.values[row][metric] - b.values[row][metric], gaps)
-    if found is None:
-        return None
-    rarer = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
-    return Difference(found, min(1.0, 2 * (rarer + 1) / (len(gaps) + 1)))
+    means = {m: float(np.mean([point[m] for point in points])) for m in METRICS}
+    figures[MEAN] = {m: estimate(means[m], mean[m]) for m in METRICS}
+    return figures
 
 
 def clustered(
@@ -247,7 +185,7 @@ def clustered(
         weights.append(resampled(count, rng, np.full(DRAWS, count))[:, cluster])
     reals, fakes = sides
     point, drawn = (measure(reals, fakes, calibration, *w) for w in ((), weights))
-    balanced = [(values[ON_REAL] + values[ON_FAKE]) / 2 for values in (point, drawn)]
+    balanced = [(1 - values[FALSE_ALARMS] + values[FOUND]) / 2 for values in (point, drawn)]
     auc = estimate(float(point[AUC][0]), drawn[AUC])
     return auc, estimate(float(balanced[0][0]), balanced[1])
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,16 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from edge.errors import UsageError
+from edge.errors import SourceError, UsageError
 from edge.manifest import Calibration
-from edge.schema import Strict
+from edge.schema import Strict, fault
+from edge.sources.images import read_image
+from edge.types import Image
 from training.data.folders import Picture
+from training.degrade import COLUMNS
+
+if TYPE_CHECKING:
+    from training.models import PatchModel
 
 FILE = "evaluation.json"
 NAMED = 12
@@ -116,6 +122,54 @@ def auc(reals: Logits, fakes: Logits) -> float:
     return float(roc_auc_score(labels, np.concatenate([reals, fakes])))
 
 
+def evaluate(
+    model: PatchModel,
+    pictures: Sequence[Picture],
+    columns: Sequence[str],
+    view: Callable[[Image], Image] = lambda image: image,
+    on_picture: Callable[[], None] = lambda: None,
+    on_lost: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Score pictures under each degradation with a network in memory, as a training does.
+
+    Args:
+        model: on any device; left in the mode that it came in.
+        pictures: at least one.
+        columns: names in `training.degrade.COLUMNS`.
+        view: what of a picture is degraded and scored; all of it unless said otherwise.
+        on_picture: called after each picture.
+        on_lost: called with the reason for each picture that cannot be read, whose logits are NaN;
+            a SourceError if None.
+    """
+    # Here, so that figures are read where torch is absent.
+    import torch
+
+    from training.data.crops import normalised
+
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    rows = []
+    try:
+        with torch.no_grad():
+            for picture in pictures:
+                try:
+                    image = view(read_image(picture.path))
+                except SourceError as error:
+                    if on_lost is None:
+                        raise
+                    on_lost(str(error))
+                    rows.append([math.nan] * len(columns))
+                    continue
+                inputs = (normalised(COLUMNS[name](image), device)[None] for name in columns)
+                rows.append([float(model(pixels)) for pixels in inputs])
+                on_picture()
+    finally:
+        model.train(was_training)
+    table = np.asarray(rows, dtype=np.float64)
+    return Evaluation(tuple(pictures), {name: table[:, i] for i, name in enumerate(columns)})
+
+
 class SourceFacts(BaseModel):
     """What a list of sources says of one; keys that are not named here are passed over."""
 
@@ -175,10 +229,6 @@ class ScoredModel(ModelFacts):
     )
     failure: str | None = Field(default=None, description="Why the first null, if there is one.")
 
-    def flat(self, column: str) -> Logits:
-        """Logits of all frames of all items, NaN where there is none."""
-        return np.array([math.nan if x is None else x for x in self.logits[column]], np.float64)
-
 
 class Record(Strict):
     """All that was measured in one evaluation."""
@@ -213,18 +263,33 @@ class Record(Strict):
         """Where an item's file lay."""
         return Path(self.data[item.data]) / item.path
 
-    def evaluation(self, model: ScoredModel, single_frames: bool = False) -> Evaluation:
+    def without_logit(self) -> Iterator[str]:
+        """A sentence for each file and model that no finite logit came of."""
+        for model in self.models:
+            means = self.evaluation(model).logits
+            for place, item in enumerate(self.items):
+                if lost := [name for name in self.columns if not np.isfinite(means[name][place])]:
+                    yield f"{self.path(item)}: {model.name} gave no logit ({', '.join(lost)})."
+
+    def evaluation(self, model: ScoredModel, moment_s: float | None = None) -> Evaluation:
         """A logit for each item: of a video the mean over its frames that gave one.
 
-        With `single_frames` each frame stands as a picture of its own.
+        With `moment_s` a video is an item for each of its stretches of as many seconds, the last of
+        them longer, instead of one for all of it.
         """
-        pictures = [Picture(self.path(i), i.label, i.source) for i in self.items]
-        item_of = np.repeat(np.arange(len(pictures)), [item.frames for item in self.items])
-        flat = {name: model.flat(name) for name in self.columns}
-        if single_frames:
-            return Evaluation(tuple(pictures[i] for i in item_of), flat)
+        each = max(round(moment_s * (self.fps or 1)), 1) if moment_s else None
+        parts = [max(i.frames // each, 1) if each and i.video else 1 for i in self.items]
+        both = list(zip(self.items, parts, strict=True))
+        pictures = [Picture(self.path(i), i.label, i.source) for i, n in both for _ in range(n)]
+        lengths = [
+            length
+            for item, n in both
+            for length in [*[each or 1] * (n - 1), item.frames - (each or 1) * (n - 1)]
+        ]
+        item_of = np.repeat(np.arange(len(pictures)), lengths)
         means = {}
-        for name, logits in flat.items():
+        for name in self.columns:
+            logits = np.array([math.nan if x is None else x for x in model.logits[name]], float)
             given = np.isfinite(logits)
             count = np.bincount(item_of[given], minlength=len(pictures))
             total = np.bincount(item_of[given], logits[given], len(pictures))
@@ -243,9 +308,7 @@ def parsed(adapter: TypeAdapter[T], path: Path, expected: str) -> T:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the whole"
-        raise UsageError(f"{path}: expected {expected}; {key}: {first['msg']}.") from error
+        raise UsageError(f"{path}: expected {expected}; {fault(error, 'the whole')}.") from error
 
 
 def now() -> str:

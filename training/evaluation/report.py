@@ -18,7 +18,7 @@ from rich.table import Table
 from edge.errors import MissingDependency, SinkError, UsageError
 from edge.files import write_all, write_whole
 from edge.manifest import Calibration
-from training.evaluation.metrics import AP, AUC, CONFIDENCE_PERCENT, METRICS, Estimate
+from training.evaluation.metrics import AUC, CONFIDENCE_PERCENT, METRICS, Estimate
 from training.evaluation.record import FILE, Record
 from training.evaluation.summary import ColumnFigures, Summary, read_summary
 
@@ -26,13 +26,6 @@ PAGE = "report.md"
 HEADING = "# Patchwatch evaluation"
 NOT_DEFINED = "n/a"
 FEW_SOURCES = 5
-_RATIOS = (AUC, AP)
-"""Written as 0.912; the other measures are shares, written as 91.2 %."""
-
-_ALARMS, _FRAMES, _DIFFERENCES = "false alarms per source", "single frames", "differences"
-_GROUPED = ("uncertain", "false alarms per group", "matched", "years")
-_SHOWN = (AUC, _FRAMES, f"{AUC} per generator", _ALARMS, *_GROUPED, _DIFFERENCES)
-"""Of `tables`, those of terminal and report."""
 
 _BEGIN = re.compile(r"<!-- figures:begin (.+?) -->")
 _END = "<!-- figures:end -->"
@@ -68,104 +61,63 @@ class Grid(NamedTuple):
 
 
 def tables(summary: Summary) -> dict[str, Grid]:
-    """Name in a marker → table; one of what was not measured has no rows."""
-    by_model, by_row = partial(_by_model, summary), partial(_by_row, summary)
-    year = "AUC against all photographs, mean per year of the generator"
+    """Name in a marker → table, in the order of a report; what was not measured has no rows."""
+
+    def by_row(
+        title: str,
+        part: Callable[[ColumnFigures], Mapping[str, object]],
+        metric: str = "",
+        label: int | None = None,
+    ) -> Grid:
+        """Rows of a part of the figures, and models, by degradations; `label` counts pictures."""
+        names = dict.fromkeys(
+            name for m in summary.models for c in summary.columns for name in part(m.columns[c])
+        )
+        counts = {} if label is None else {n: summary.count(label, n) for n in summary.names(label)}
+        rows = [
+            (
+                f"{name} ({counts[name]})" if name in counts else name,
+                model.name,
+                *(_cell(part(model.columns[c]).get(name), metric) for c in summary.columns),
+            )
+            for name in names
+            for model in summary.models
+        ]
+        return Grid(title, ("source", "model", *summary.columns), tuple(rows), 2)
+
+    made: dict[str, Grid] = {}
+    for m in METRICS:
+        rows = [
+            (one.name, *(_cell(one.columns[c].mean.get(m), m) for c in summary.columns))
+            for one in summary.models
+        ]
+        head = ("model", *summary.columns)
+        made[m] = Grid(f"{m}, mean per generator", head, tuple(rows), 1)
+    for m in METRICS:
+        title = f"{m} of each generator against all photographs"
+        made[f"{m} per generator"] = by_row(title, partial(_generators, m), m, 1)
     above = "photographs above the threshold"
-    made = {
-        _FRAMES: by_model("AUC of single frames, mean per generator", lambda c: c.frame_auc),
-        _ALARMS: by_row(above, lambda c: {**c.photographs, "all": c.false_alarms}, "", 0),
-        "uncertain": by_row("uncertain verdicts", lambda c: c.uncertain),
-        "false alarms per group": by_row(above, lambda c: c.groups),
-        "matched": by_row("AUC against the matched source", lambda c: c.matched, AUC),
-        "years": by_row(year, lambda c: c.years, AUC),
-        _DIFFERENCES: _differences(summary),
-    }
-    if summary.fps is None:
-        made[_FRAMES] = made[_FRAMES]._replace(rows=())
-    for metric in METRICS:
-        made[metric] = by_model(f"{metric}, mean per generator", _mean_of(metric), metric)
-        title = f"{metric} of each generator against all photographs"
-        made[f"{metric} per generator"] = by_row(title, _generators_of(metric), metric, 1)
+    made["false alarms per source"] = by_row(
+        above, lambda c: {**c.photographs, "all": c.false_alarms}, "", 0
+    )
+    made["uncertain"] = by_row("uncertain verdicts", lambda c: c.uncertain)
+    made["false alarms per group"] = by_row(above, lambda c: c.groups)
+    made["matched"] = by_row("AUC against the matched source", lambda c: c.matched, AUC)
+    year = "AUC against all photographs, mean per year of the generator"
+    made["years"] = by_row(year, lambda c: c.years, AUC)
+    made["clips"] = by_row("clips, each as one decision", lambda c: c.clips)
     return made
 
 
+def _generators(metric: str, column: ColumnFigures) -> dict[str, object]:
+    return {name: found.get(metric) for name, found in column.generators.items()}
+
+
 def grids(summary: Summary) -> Iterator[Grid]:
-    """The tables of terminal and report: all but those of every measure of every generator."""
-    made = tables(summary)
-    yield from (made[name] for name in _SHOWN if made[name].rows)
-    for model in summary.models:
-        rows = tuple(
-            (name, *(_value(column.mean[m], m) for m in METRICS))
-            for name, column in model.columns.items()
-        )
-        yield Grid(f"{model.name}, mean per generator", ("degradation", *METRICS), rows, 1)
-
-
-def detail_grids(summary: Summary) -> Iterator[Grid]:
-    """Generators by all measures, for each model and degradation."""
-    head = ("generator", "pictures", *METRICS)
-    for model in summary.models:
-        for column in summary.columns:
-            found = model.columns[column].generators
-            rows = tuple(
-                (n, str(summary.count(1, n)), *(_value(found[n][m], m) for m in METRICS))
-                for n in summary.names(1)
-            )
-            yield Grid(f"{model.name}, {column}", head, rows, 1)
-
-
-def _by_model(
-    summary: Summary, title: str, cell: Callable[[ColumnFigures], object], metric: str = AUC
-) -> Grid:
-    rows = tuple(
-        (m.name, *(_cell(cell(m.columns[c]), metric) for c in summary.columns))
-        for m in summary.models
-    )
-    return Grid(title, ("model", *summary.columns), rows, 1)
-
-
-def _by_row(
-    summary: Summary,
-    title: str,
-    part: Callable[[ColumnFigures], Mapping[str, object]],
-    metric: str = "",
-    label: int | None = None,
-) -> Grid:
-    """Rows of a part of the figures, and models, by degradations; sources of `label` counted."""
-    names = dict.fromkeys(
-        name for m in summary.models for c in summary.columns for name in part(m.columns[c])
-    )
-    counts = {} if label is None else {n: summary.count(label, n) for n in summary.names(label)}
-    rows = tuple(
-        (
-            f"{name} ({counts[name]})" if name in counts else name,
-            m.name,
-            *(_cell(part(m.columns[c]).get(name), metric) for c in summary.columns),
-        )
-        for name in names
-        for m in summary.models
-    )
-    return Grid(title, ("source", "model", *summary.columns), rows, 2)
-
-
-def _mean_of(metric: str) -> Callable[[ColumnFigures], object]:
-    return lambda column: column.mean[metric]
-
-
-def _generators_of(metric: str) -> Callable[[ColumnFigures], Mapping[str, object]]:
-    return lambda column: {n: found[metric] for n, found in column.generators.items()}
-
-
-def _differences(summary: Summary) -> Grid:
-    rows = []
-    for pair in summary.comparisons:
-        gap = NOT_DEFINED
-        if pair.difference is not None:
-            gap = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*pair.difference)
-        rows.append((f"{pair.a} − {pair.b}", pair.column, gap, _cell(pair.p, "")))
-    head = ("models", "degradation", "difference of the mean AUC", "p")
-    return Grid("paired comparison", head, tuple(rows), 2)
+    """The tables of terminal and report: all but those of other measures of every generator."""
+    for name, grid in tables(summary).items():
+        if grid.rows and (name == f"{AUC} per generator" or not name.endswith("per generator")):
+            yield grid
 
 
 def _model_grid(summary: Summary) -> Grid:
@@ -189,7 +141,7 @@ def notes(summary: Summary) -> Iterator[str]:
     """Sentences that belong to the figures."""
     yield (
         f"Intervals are {CONFIDENCE_PERCENT:g} % and resample sources and the pictures of each "
-        f"({summary.draws} draws, seed {summary.seed}); p is two-sided, from the same draws."
+        f"({summary.draws} draws, seed {summary.seed})."
     )
     for label, word in enumerate(("photographs", "generators")):
         count = len(summary.names(label))
@@ -221,17 +173,13 @@ def about(summary: Summary) -> str:
 
 
 def interval_text(estimate: Estimate | None, metric: str) -> str:
-    """A value and its interval as text: 0.691 [0.52, 0.85] or 4.8 % [1, 12]."""
+    """A value and its interval as text: an AUC as 0.691 [0.52, 0.85], a share as 4.8 % [1, 12]."""
     if estimate is None:
         return NOT_DEFINED
     value, low, high = estimate
-    if metric in _RATIOS:
+    if metric == AUC:
         return f"{value:.3f} [{low:.2f}, {high:.2f}]"
     return f"{100 * value:.1f} % [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def _value(estimate: Estimate | None, metric: str) -> str:
-    return interval_text(estimate, metric).partition(" [")[0]
 
 
 def _cell(value: object, metric: str) -> str:
@@ -264,7 +212,7 @@ def require_folder(folder: Path, page: str = PAGE, heading: str = HEADING) -> No
 
 
 def write_report(record: Record, summary: Summary, folder: Path) -> list[str]:
-    """Write `evaluation.json`, `report.md`, the plots as PNG and SVG, and the contact sheets.
+    """Write `evaluation.json`, `report.md`, the ROC curves as PNG and SVG, and the contact sheets.
 
     All files are made before the first is put in place, so that nothing half is left behind.
 
@@ -294,8 +242,9 @@ def write_report(record: Record, summary: Summary, folder: Path) -> list[str]:
     parts = [HEADING, about(summary), _model_grid(summary).markdown(), "## Figures"]
     parts += [grid.section() for grid in grids(summary)]
     parts += ["\n".join(f"- {note}" for note in [*notes(summary), *problems])]
-    parts += ["## Plots", *pictures, "## Every measure of every generator"]
-    parts += [grid.section() for grid in detail_grids(summary)]
+    if left_out := [*record.rejected, *record.without_logit()]:
+        parts += ["## Left out", "\n".join(f"- {reason}" for reason in left_out)]
+    parts += ["## Plots", *pictures]
     files[PAGE] = ("\n\n".join(parts) + "\n").encode()
     write_all(folder, files)
     return problems
@@ -308,8 +257,7 @@ def write_card(card: Path, summary: Summary) -> bool:
         UsageError: the file cannot be read, has no markers or unpaired ones, or names no table.
         SinkError: it cannot be written.
     """
-    old = _read(card)
-    new = _filled(card, old, summary)
+    old, new = _filled(card, summary)
     if new != old:
         write_whole(card, new)
     return new != old
@@ -321,8 +269,8 @@ def stale(card: Path, figures: Path) -> str | None:
     Raises:
         UsageError: one of the two cannot be read, as `write_card`.
     """
-    text = _read(card)
-    if _filled(card, text, read_summary(figures)[0]) == text:
+    old, new = _filled(card, read_summary(figures)[0])
+    if new == old:
         return None
     return (
         f"{card}: its tables are not those of {figures}. Run 'patchwatch evaluate --from {figures} "
@@ -330,14 +278,12 @@ def stale(card: Path, figures: Path) -> str | None:
     )
 
 
-def _read(card: Path) -> str:
+def _filled(card: Path, summary: Summary) -> tuple[str, str]:
+    """The text as it is and as it should be."""
     try:
-        return card.read_text(encoding="utf-8")
+        text = card.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{card} cannot be read as text: {error}.") from error
-
-
-def _filled(card: Path, text: str, summary: Summary) -> str:
     blocks = _BLOCK.findall(text)
     begins, ends = len(_BEGIN.findall(text)), text.count(_END)
     if not blocks or not len(blocks) == begins == ends:
@@ -348,9 +294,7 @@ def _filled(card: Path, text: str, summary: Summary) -> str:
     known = {"about": " ".join([about(summary), *notes(summary)])}
     for name, grid in tables(summary).items():
         known[name] = grid.markdown() if grid.rows else "Not measured."
-    if not summary.comparisons:
-        known[_DIFFERENCES] = "One model was evaluated, so that there is no difference."
     for _, name, _, _ in blocks:
         if name not in known:
             raise UsageError(f"{card}: no table {name!r}. Expected one of {', '.join(known)}.")
-    return _BLOCK.sub(lambda found: f"{found[1]}{known[found[2]]}\n{found[4]}", text)
+    return text, _BLOCK.sub(lambda found: f"{found[1]}{known[found[2]]}\n{found[4]}", text)

@@ -17,6 +17,7 @@ from edge.regions import cut, parse_region
 from edge.types import Image
 from edge.weights import find_model, shipped
 from training.evaluation.record import ModelFacts
+from training.shipped import shipped_checkpoints
 
 CHECKPOINT, MODEL_FILE, PUBLISHED = ".safetensors", ".onnx", (".pth", ".pt")
 INSTALL = "pip install 'patchwatch[train]'"
@@ -57,7 +58,8 @@ def open_scorer(text: str, options: ModelOptions) -> Iterator[Scorer]:
         UsageError: a published file without its architecture and preprocessing, or a wrong region.
         MissingDependency: a checkpoint where torch is absent.
     """
-    path = find_model(text)
+    path = shipped_checkpoints().get(text) if text not in shipped() else None
+    path = path or find_model(text)
     if text in shipped() or path.suffix in (MODEL_FILE, ENGINE_SUFFIX):
         with _model_file(path, options) as scorer:
             yield scorer

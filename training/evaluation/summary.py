@@ -6,18 +6,16 @@ from. All tables are made from it.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from edge.manifest import Calibration
-from edge.schema import Strict
+from training.evaluation.clips import ClipFigures, clip_figures, clips_of
 from training.evaluation.metrics import (
     AUC,
     DRAWS,
@@ -25,10 +23,8 @@ from training.evaluation.metrics import (
     METRICS,
     Estimate,
     Flags,
-    Resampled,
     called,
     clustered,
-    difference,
     resample,
     share_estimate,
     uncertain,
@@ -47,7 +43,13 @@ Figures = dict[str, Estimate | None]
 """Measure → value with the ends of its 95 % interval; null where it is not defined."""
 
 
-class Source(Strict):
+class _Part(BaseModel):
+    """Part of a file; keys that earlier versions wrote besides are passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Source(_Part):
     """One camera or generator."""
 
     label: Literal[0, 1]
@@ -58,27 +60,25 @@ class Source(Strict):
     year: int | None = Field(default=None, description="Of the generator, likewise.")
 
 
-class ColumnFigures(Strict):
+class ColumnFigures(_Part):
     """One model under one degradation."""
 
     mean: Figures = Field(description="Mean over generators; the interval resamples them too.")
     generators: dict[str, Figures] = Field(description="Each against all photographs.")
     false_alarms: Estimate | None = Field(description="Share of all photographs, by source.")
-    photographs: dict[str, Estimate | None] = Field(description="Source → share of false alarms.")
-    groups: dict[str, Estimate | None] = Field(
-        default={}, description="Group of photographs → share of false alarms."
-    )
-    uncertain: dict[str, Estimate | None] = Field(
+    photographs: Figures = Field(description="Source → share of false alarms.")
+    groups: Figures = Field(default={}, description="Of photographs → share of false alarms.")
+    uncertain: Figures = Field(
         default={}, description="photographs, generated → share whose verdict is uncertain."
     )
-    matched: dict[str, Estimate | None] = Field(
+    matched: Figures = Field(
         default={}, description="Generator → AUC against the source that it is matched with."
     )
     years: dict[str, float | None] = Field(
         default={}, description="Year → mean AUC of its generators against all photographs."
     )
-    frame_auc: float | None = Field(
-        default=None, description="Mean AUC per generator, each frame of a video judged alone."
+    clips: ClipFigures = Field(
+        default={}, description="Of videos, each as one decision; see training/evaluation/clips.py."
     )
     without_logit: int = Field(ge=0, description="Pictures that the model gave no finite logit.")
 
@@ -90,17 +90,7 @@ class ModelFigures(ModelFacts):
     failure: str | None = None
 
 
-class Comparison(Strict):
-    """Mean AUC of A minus that of B on the pictures that both judged."""
-
-    a: str
-    b: str
-    column: str
-    difference: Estimate | None
-    p: float | None = Field(description="Two-sided.")
-
-
-class Summary(Strict):
+class Summary(_Part):
     """The figures of an evaluation."""
 
     schema_number: Literal[1, 2] = Field(default=2, alias="schema")
@@ -114,7 +104,6 @@ class Summary(Strict):
     sources: tuple[Source, ...]
     left_out: int = Field(ge=0, description="Files that could not be read.")
     models: tuple[ModelFigures, ...]
-    comparisons: tuple[Comparison, ...]
 
     def names(self, label: int) -> list[str]:
         """Sources of a label."""
@@ -128,14 +117,10 @@ class Summary(Strict):
 
 def summarise(record: Record, draws: int = DRAWS) -> Summary:
     """Every figure of a record, with intervals of so many draws; always the same for the same."""
-    resampled: dict[tuple[str, str], Resampled | None] = {}
     models = []
     for model in record.models:
-        evaluation, columns = record.evaluation(model), {}
-        for column in record.columns:
-            found = _resampled(evaluation.finite(column), column, model, record.seed, draws)
-            columns[column] = _column(record, model, evaluation, column, found)
-            resampled[model.name, column] = found
+        evaluation = record.evaluation(model)
+        columns = {c: _column(record, model, evaluation, c, draws) for c in record.columns}
         facts = {key: getattr(model, key) for key in ModelFacts.model_fields}
         models.append(ModelFigures(**facts, columns=columns, failure=model.failure))
     return Summary(
@@ -148,7 +133,6 @@ def summarise(record: Record, draws: int = DRAWS) -> Summary:
         sources=tuple(_sources(record)),
         left_out=len(record.rejected),
         models=tuple(models),
-        comparisons=tuple(_comparisons(record, draws, resampled)),
     )
 
 
@@ -187,39 +171,43 @@ def _sources(record: Record) -> Iterator[Source]:
 
 
 def _column(
-    record: Record,
-    model: ScoredModel,
-    evaluation: Evaluation,
-    column: str,
-    resampled: Resampled | None,
+    record: Record, model: ScoredModel, evaluation: Evaluation, column: str, draws: int
 ) -> ColumnFigures:
     def share(flags: Mapping[str, Flags]) -> Estimate | None:
         return _rounded(share_estimate(flags, record.seed))
 
-    usable = evaluation.finite(column)
-    sides = [usable.by_source(column, label) for label in (0, 1)]
-    alarms = {name: called(x, model.calibration) for name, x in sides[0].items()}
-    unsure = [{n: uncertain(x, model.calibration) for n, x in side.items()} for side in sides]
-    generators = {g: _figures(resampled, g) for g in evaluation.source_names(1)}
+    usable, calibration = evaluation.finite(column), model.calibration
+    reals, fakes = (usable.by_source(column, label) for label in (0, 1))
+    alarms = {name: called(x, calibration) for name, x in reals.items()}
     groups: dict[str, dict[str, Flags]] = {}
     for name in sorted(alarms.keys() & record.sources.keys()):
         groups.setdefault(record.sources[name].group, {})[name] = alarms[name]
+    found: Mapping[str, Mapping[str, Estimate | None]] = {}
+    if reals and fakes:
+        found = resample(usable, column, calibration, record.seed, draws)
+    rows = {
+        row: {metric: _rounded(found.get(row, {}).get(metric)) for metric in METRICS}
+        for row in (MEAN, *evaluation.source_names(1))
+    }
     return ColumnFigures(
-        mean=_figures(resampled, MEAN),
-        generators=generators,
+        mean=rows.pop(MEAN),
+        generators=rows,
         false_alarms=share(alarms),
         photographs={
             name: share({name: alarms[name]}) if name in alarms else None
             for name in evaluation.source_names(0)
         },
         groups={group: share(flags) for group, flags in sorted(groups.items())},
-        uncertain={"photographs": share(unsure[0]), "generated": share(unsure[1])},
-        matched={
-            fake: _rounded(clustered((reals, sides[1][fake]), Calibration(), record.seed)[0])
-            for fake, reals in _partners(record, *sides)
+        uncertain={
+            word: share({name: uncertain(x, calibration) for name, x in side.items()})
+            for word, side in (("photographs", reals), ("generated", fakes))
         },
-        years=_by_year(record, generators),
-        frame_auc=_frame_auc(record, model, column),
+        matched={
+            fake: _rounded(clustered((partner, fakes[fake]), Calibration(), record.seed)[0])
+            for fake, partner in _partners(record, reals, fakes)
+        },
+        years=_by_year(record, rows),
+        clips=clip_figures(clips_of(record, model, column), calibration, record.seed),
         without_logit=len(evaluation.pictures) - len(usable.pictures),
     )
 
@@ -246,53 +234,5 @@ def _by_year(record: Record, generators: Mapping[str, Figures]) -> dict[str, flo
     return {year: round(float(np.mean(x)), 4) for year, x in sorted(years.items())}
 
 
-def _frame_auc(record: Record, model: ScoredModel, column: str) -> float | None:
-    if not any(item.video for item in record.items):
-        return None
-    value = record.evaluation(model, single_frames=True).finite(column).mean_auc(column)
-    return round(value, 4) if math.isfinite(value) else None
-
-
-def _comparisons(
-    record: Record, draws: int, resampled: Mapping[tuple[str, str], Resampled | None]
-) -> Iterator[Comparison]:
-    for a, b in combinations(record.models, 2):
-        evaluations = [record.evaluation(model) for model in (a, b)]
-        for column in record.columns:
-            pair = [resampled[model.name, column] for model in (a, b)]
-            finite = [np.isfinite(e.logits[column]) for e in evaluations]
-            if (finite[0] != finite[1]).any():  # on what both of them judged alone
-                both = [e.where(finite[0] & finite[1]) for e in evaluations]
-                pair = [
-                    _resampled(e, column, model, record.seed, draws)
-                    for e, model in zip(both, (a, b), strict=True)
-                ]
-            found = difference(pair[0], pair[1]) if pair[0] and pair[1] else None
-            yield Comparison(
-                a=a.name,
-                b=b.name,
-                column=column,
-                difference=_rounded(found.estimate) if found else None,
-                p=round(found.p, 4) if found else None,
-            )
-
-
-def _resampled(
-    usable: Evaluation, column: str, model: ScoredModel, seed: int, draws: int
-) -> Resampled | None:
-    if not usable.source_names(0) or not usable.source_names(1):
-        return None
-    return resample(usable, column, model.calibration, seed, draws)
-
-
-def _figures(resampled: Resampled | None, row: str) -> Figures:
-    if resampled is None or row not in resampled.values:
-        return dict.fromkeys(METRICS)
-    return {metric: _rounded(resampled.estimate(row, metric)) for metric in METRICS}
-
-
 def _rounded(estimate: Estimate | None) -> Estimate | None:
-    if estimate is None:
-        return None
-    value, low, high = (round(x, 4) for x in estimate)
-    return (value, low, high)
+    return estimate and (round(estimate[0], 4), round(estimate[1], 4), round(estimate[2], 4))

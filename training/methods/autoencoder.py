@@ -2,116 +2,45 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pytorch_lightning.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+import torch.nn.functional as F
+from torch import Tensor
 
 from edge.types import Image
 from training.methods.base import Batch, Figures, Method
-from training.pairs.autoencoders import Autoencoder, AutoencoderSpec, reconstruct
-from training.pairs.losses import Critic, critic_loss, gradients
-from training.pairs.quality import hf_ratio, psnr_db
+from training.pairs.autoencoders import Autoencoder, AutoencoderSpec, quality, reconstruct
 from training.settings import LoopSettings
 
-WARM_STEPS = 50
-CRITIC_FROM = 0.5
-"""Part of the training after which the critic takes part."""
-
-CRITIC_SHARE = 0.3
-_BETAS, _CRITIC_BETAS = (0.9, 0.99), (0.5, 0.9)
+LEVELS, ENERGY_LEVELS = 3, 2
+ENERGY_WEIGHT = 3.0
 
 
 class AutoencoderTraining(Method):
-    """Reconstruction near in pixels, bands and local energy; later also to a critic's taste.
-
-    Rate and critic follow the steps or the minutes, whichever are further.
+    """Reconstruction near in pixels, bands and local energy.
 
     Args:
         spec: of the autoencoder.
         settings: of the training.
-        held_out: photographs to judge on, uint8 [H, W, 3] BGR.
-        minutes: the training ends after, over all starts; None for no limit.
-
-    Attributes:
-        seconds: that the steps have taken.
+        held_out: photographs to judge on, uint8 [H, W, 3] BGR; sides are multiples of the factor.
     """
 
     model: Autoencoder
 
     def __init__(
-        self,
-        spec: AutoencoderSpec,
-        settings: LoopSettings,
-        held_out: Sequence[Image],
-        minutes: float | None = None,
+        self, spec: AutoencoderSpec, settings: LoopSettings, held_out: Sequence[Image]
     ) -> None:
         super().__init__(Autoencoder(spec), settings)
-        self.automatic_optimization = False
-        self.critic = Critic()
-        self.seconds = 0.0
-        self._held_out, self._minutes = held_out, minutes
+        self._held_out = held_out
 
-    @property
-    def done(self) -> float:
-        """Part of the training that is done, 0..1."""
-        by_steps = self.global_step / self.settings.steps
-        by_time = self.seconds / 60 / self._minutes if self._minutes else 0.0
-        return min(max(by_steps, by_time), 1.0)
-
-    def configure_optimizers(self) -> list[Optimizer]:
-        """One for the autoencoder, one for the critic."""
-        rate = self.settings.rate
-        return [
-            Adam(self.model.parameters(), lr=rate, betas=_BETAS),
-            Adam(self.critic.parameters(), lr=rate, betas=_CRITIC_BETAS),
-        ]
-
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """One step of the autoencoder, and of the critic where it takes part."""
-        started = time.monotonic()
-        adam, critic_adam = cast("list[LightningOptimizer]", self.optimizers())
-        done = self.done
-        warm = min(1.0, (self.global_step + 1) / WARM_STEPS)
-        for group in (*adam.param_groups, *critic_adam.param_groups):
-            group["lr"] = self.settings.rate * warm * (1 + math.cos(math.pi * done)) / 2
+    def loss(self, batch: Batch) -> Tensor:
+        """See `reconstruction_loss`."""
         x = batch["frames"].movedim(-1, 1) / 255.0
-        again = self.model(x)
-        critic = self.critic if done >= CRITIC_FROM else None
-        loss, gradient = gradients(x, again, critic, CRITIC_SHARE)
-        self.checked(loss)
-        adam.zero_grad()
-        outputs, sent = [again], [gradient]
-        if self.model.quantiser is not None:
-            outputs.append(self.model.quantisation)
-            sent.append(torch.ones(()))
-        torch.autograd.backward(outputs, sent)
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        adam.step()
-        if critic is not None:
-            critic_adam.zero_grad()
-            self.manual_backward(critic_loss(critic, x, again))
-            critic_adam.optimizer.step()  # itself, as Lightning would count another step
-        self.seconds += time.monotonic() - started
-        if self.done >= 1:
-            self.trainer.should_stop = True
-        return loss
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the clock."""
-        checkpoint["seconds"] = self.seconds
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the clock."""
-        self.seconds = checkpoint["seconds"]
+        return reconstruction_loss(x, self.model(x))
 
     def validation_items(self, rank: int, processes: int) -> Iterable[int]:
         """Places of the held-out photographs."""
@@ -119,23 +48,47 @@ class AutoencoderTraining(Method):
 
     def judge(self, item: int) -> Mapping[int, Sequence[float]]:
         """PSNR in dB and high-frequency ratio of one reconstruction."""
-        return {item: quality(self.model, self._held_out[item])}
+        picture = self._held_out[item]
+        return {item: quality(picture, reconstruct(self.model, picture))}
 
     def measured(self, logits: npt.NDArray[np.float64]) -> tuple[float, Figures]:
         """Mean PSNR, and the median of the high-frequency ratios."""
         return float(logits[:, 0].mean()), {"high frequencies": float(np.median(logits[:, 1]))}
 
     def save(self, path: Path) -> None:
-        """The last weights are kept, not the best: a critic costs PSNR."""
+        """The last weights are kept, not the best."""
 
 
-@torch.no_grad()
-def quality(model: Autoencoder, picture: Image) -> tuple[float, float]:
-    """PSNR in dB and high-frequency ratio of the reconstruction of a photograph.
+def reconstruction_loss(x: Tensor, again: Tensor) -> Tensor:
+    """Mean absolute error of the pixels, of three Laplacian bands, and of local energy; a scalar.
+
+    The last keeps the high frequencies, which a mean error alone takes away: a detector of soft
+    pictures would find nothing else.
 
     Args:
-        model: in evaluation mode.
-        picture: uint8 [H, W, 3] BGR; sides are multiples of the factor.
+        x: photographs, [N, 3, H, W] in 0..1; H and W at least 32 and multiples of 4.
+        again: their reconstructions.
     """
-    again = reconstruct(model, picture)
-    return psnr_db(picture, again), hf_ratio(picture, again)
+    loss = F.l1_loss(again, x)
+    for level in range(LEVELS):
+        half, half_again = F.avg_pool2d(x, 2), F.avg_pool2d(again, 2)
+        band, band_again = (
+            a - F.interpolate(b, scale_factor=2.0, mode="nearest")
+            for a, b in ((x, half), (again, half_again))
+        )
+        loss = loss + F.l1_loss(band_again, band)
+        if level < ENERGY_LEVELS:
+            loss = loss + ENERGY_WEIGHT * F.l1_loss(_energy(again), _energy(x))
+        x, again = half, half_again
+    return loss
+
+
+def _energy(x: Tensor) -> Tensor:
+    """Mean size of the three details of a Haar transform in 8×8 pixels, at every fourth.
+
+    Of the size alone: the reconstruction may place them otherwise, but not leave them out.
+    """
+    across, down = x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+    rows, columns = across[..., 1:, :] + across[..., :-1, :], down[..., 1:] + down[..., :-1]
+    both = across[..., 1:, :] - across[..., :-1, :]
+    return F.avg_pool2d(torch.cat((rows, columns, both), 1).abs() / 2, 8, stride=4)

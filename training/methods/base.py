@@ -13,16 +13,19 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from edge.errors import ModelError
+from edge.errors import ModelError, SourceError
 from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from training.settings import LoopSettings
 
 Batch = dict[str, Tensor]
 """`frames` uint8 [N, H, W, 3] BGR, `label` float32 [N] (1 fake), `source` int64 [N]; `clean` as
 `frames` where a method asks for it."""
+
+MOST_LOST = 100
+"""Files that may vanish or break during a training; more of them end it."""
 
 Figures = Mapping[str, float]
 """Of one validation, by name; a slash groups them: `auc/untouched/made-a`."""
@@ -42,6 +45,7 @@ class Method(pl.LightningModule):
         last_loss: of the last forward pass.
         score: of the last validation, higher is better.
         figures: of the last validation.
+        lost: why files could not be read that were sound at the start; a set in order.
         rows: place → logits of what this validation has judged so far.
     """
 
@@ -52,6 +56,16 @@ class Method(pl.LightningModule):
         self.last_loss = math.nan
         self.score, self.figures = -math.inf, dict[str, float]()
         self.rows: dict[int, list[float]] = {}
+        self.lost: dict[str, None] = {}
+
+    def lose(self, reason: str) -> None:
+        """Go on without a file; a SourceError once there are too many of them."""
+        self.lost[reason] = None
+        if len(self.lost) > MOST_LOST:
+            raise SourceError(
+                f"more than {MOST_LOST} files that were sound at the start cannot be read any "
+                f"more, the last: {reason} Mend the folder, then go on with --resume."
+            )
 
     def loss(self, batch: Batch) -> Tensor:
         """The scalar to minimise; called in training mode, under autocast."""
@@ -78,7 +92,10 @@ class Method(pl.LightningModule):
 
         Raises:
             ModelError: it is no finite number.
+            SourceError: too many files are gone.
         """
+        for reason in batch.get("lost", ()):
+            self.lose(str(reason))
         return self.checked(self.loss(batch))
 
     def checked(self, loss: Tensor) -> Tensor:
@@ -128,11 +145,15 @@ class Method(pl.LightningModule):
         torch.distributed.all_gather_object(parts, self.rows)
         return {place: row for part in parts for place, row in part.items()}
 
-    def configure_optimizers(self) -> Any:
-        """Adam over the model, with the schedule that the settings name."""
+    def optimizer(self) -> Optimizer:
+        """Adam over the model."""
         settings = self.settings
-        adam = Adam(self.model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
-        schedule = make_schedule(adam, settings)
+        return Adam(self.model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, with the schedule that the settings name."""
+        adam = self.optimizer()
+        schedule = make_schedule(adam, self.settings)
         if schedule is None:
             return adam
         if isinstance(schedule, ReduceLROnPlateau):  # stepped after each validation, above
@@ -143,7 +164,9 @@ class Method(pl.LightningModule):
         return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def make_schedule(adam: Adam, settings: LoopSettings) -> LRScheduler | ReduceLROnPlateau | None:
+def make_schedule(
+    adam: Optimizer, settings: LoopSettings
+) -> LRScheduler | ReduceLROnPlateau | None:
     """The schedule that the settings name; None for a constant rate."""
     steps = settings.steps
     if settings.schedule == "cosine":

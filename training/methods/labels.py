@@ -51,15 +51,15 @@ class LabelTraining(Method):
         return range(rank, len(self.pictures), processes)
 
     def judge(self, item: int) -> Mapping[int, Sequence[float]]:
-        """The logits of one picture under each degradation."""
+        """The logits of one picture under each degradation; NaN where it is lost."""
         picture = self.pictures[item : item + 1]
-        found = evaluate(self.model, picture, self._columns, self.view.of)
+        found = evaluate(self.model, picture, self._columns, self.view.of, on_lost=self.lose)
         return {item: [float(found.logits[name][0]) for name in self._columns]}
 
     def measured(self, logits: npt.NDArray[np.float64]) -> tuple[float, Figures]:
         """Mean AUC over degradations and generators, and each of them."""
         columns = {name: logits[:, place] for place, name in enumerate(self._columns)}
-        evaluation = Evaluation(tuple(self.pictures), columns)
+        evaluation = Evaluation(tuple(self.pictures), columns).finite()
         aucs = {
             f"auc/{column}/{generator}": auc
             for column in self._columns

@@ -5,7 +5,6 @@ A new one is a subclass of `Model` (or `PatchModel`) in a file of its own and an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 
@@ -27,8 +26,6 @@ ARCHITECTURES: dict[str, Callable[[str, str], PatchModel]] = {
 }
 """Name of a patch model → what builds it from (architecture, preprocessing)."""
 
-_WITHDRAWN = re.compile(r"fine_[sml].*|(gated_)?experts.*|.*_(top10|deviation)")
-
 
 def build(architecture: str, preprocessing: str) -> PatchModel:
     """A patch model with fresh weights, in training mode.
@@ -43,11 +40,6 @@ def build(architecture: str, preprocessing: str) -> PatchModel:
     if architecture in ARCHITECTURES:
         return ARCHITECTURES[architecture](architecture, preprocessing)
     known = ", ".join(ARCHITECTURES)
-    if _WITHDRAWN.fullmatch(architecture):
-        raise UsageError(
-            f"architecture {architecture!r} was an experiment and is no longer part of patchwatch "
-            f"(docs/experiments.md): train one of {known}."
-        )
     raise UsageError(f"architecture {architecture!r} is not known. Expected one of {known}.")
 
 

@@ -154,12 +154,14 @@ class LiteLevelsTrunk(nn.Module):
 
     What a decoder leaves lies in fine levels, what a generator draws badly lies in deep ones. A
     linear head reads the mean of each channel, so that a picture's logit is the mean of its patch
-    logits. Attributes as of `LiteTrunk`.
+    logits. With `magnitudes` the values count without their signs: what a block gives is as often
+    negative as positive, so that its mean says little of how much detail there is. The other
+    argument and the attributes are as of `LiteTrunk`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stride: int, magnitudes: bool = False) -> None:
         super().__init__()
-        stride = max(BLOCKS)
+        self.magnitudes = magnitudes
         self.lite = LiteTrunk(stride)
         blocks = [block for block in self.lite.blocks if isinstance(block, InvertedBlock)]
         self.channels = STEM + sum(block.project.conv.out_channels for block in blocks)
@@ -169,17 +171,39 @@ class LiteLevelsTrunk(nn.Module):
         self._cells = [stride // step for step in accumulate(steps, mul, initial=STEM_STRIDE)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] → [N, channels, ⌊H / 32⌋, ⌊W / 32⌋], finest level first."""
+        """[N, 3, H, W] → [N, channels, ⌊H / stride⌋, ⌊W / stride⌋], finest level first."""
+        return self.levels(x, 0, len(self._cells))[0]
+
+    def levels(self, x: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
+        """The levels of the parts from `start` up to `end`, part 0 the stem, part i block i.
+
+        Args:
+            x: what part `start` takes: pixels, or the map after the part before it.
+            start: first part.
+            end: one past the last.
+
+        Returns:
+            The levels as of `forward`, and the map after the last part.
+        """
         levels = []
-        for part, cell in zip([self.lite.stem, *self.lite.blocks], self._cells, strict=True):
+        for part, cell in list(zip([self.lite.stem, *self.lite.blocks], self._cells, strict=True))[
+            start:end
+        ]:
             x = part(x)
-            levels.append(F.avg_pool2d(x, cell) if cell > 1 else x)
-        return torch.cat(levels, 1)
+            # |x|, of operators that every runtime reads.
+            level = 2 * F.relu(x) - x if self.magnitudes else x
+            levels.append(F.avg_pool2d(level, cell) if cell > 1 else level)
+        return torch.cat(levels, 1), x
+
+    def parts(self) -> list[nn.Module]:
+        """The stem and the blocks."""
+        return [self.lite.stem, *self.lite.blocks]
 
 
 TRUNKS: dict[str, Callable[[], LiteTrunk | LiteLevelsTrunk]] = {
     **{f"lite0_s{stride}": partial(LiteTrunk, stride) for stride in BLOCKS},
-    "lite0_levels": LiteLevelsTrunk,
+    "lite0_levels": partial(LiteLevelsTrunk, max(BLOCKS)),
+    "lite0_magnitudes_s16": partial(LiteLevelsTrunk, 16, magnitudes=True),
 }
 
 

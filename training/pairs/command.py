@@ -5,7 +5,6 @@ through. A training takes them by data.pairs.
 
     patchwatch pairs train pictures/train --output decoders
     patchwatch pairs make --output pairs pictures/train decoders
-    patchwatch pairs show pairs
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ add_arguments = partial(
     subcommands={
         "train": ("training.pairs.train", "train small autoencoders on photographs"),
         "make": ("training.pairs.make", "reconstruct photographs through decoders"),
-        "show": ("training.pairs.show", "draw photographs beside their reconstructions"),
     },
 )
 run = run_subcommand

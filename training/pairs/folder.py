@@ -11,8 +11,6 @@ It is a labelled folder too, in which the decoders are the sources of the fakes.
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,13 +21,12 @@ from pydantic import Field, ValidationError
 
 from edge.errors import SourceError
 from edge.files import write_whole
-from edge.schema import Strict
+from edge.labels import LABEL_FOLDERS
+from edge.schema import Strict, fault
 from edge.types import Image
-from training.data.folders import LABEL_FOLDERS
 from training.files import JsonLines
 
 LINES, MANIFEST = "pairs.jsonl", "pairs.json"
-_SUFFIX = ".webp"
 _METHOD = 2
 """Of the lossless WebP; 4 takes three times as long (44 against 13 ms for 256×256) to save 2 %."""
 
@@ -41,8 +38,8 @@ class Pair:
     real: Path
     fake: Path
     decoder: str
-    source: str
-    psnr_db: float
+    source: str = ""
+    psnr_db: float = 0.0
 
 
 class DecoderFigures(Strict):
@@ -53,14 +50,14 @@ class DecoderFigures(Strict):
     hf_ratio: float | None = Field(
         default=None, description="Median over them: high-frequency energy kept."
     )
-    made_by: str = Field(default="", description="The file that it was read from, and its kind.")
+    made_by: str = Field(default="", description="The file that it was read from.")
 
 
 class Manifest(Strict):
     """Where a folder of pairs comes from."""
 
     schema_version: Literal[1] = 1
-    photographs: str = Field(description="The folder's name, and how many of which sources.")
+    photographs: str = Field(description="The folder's name, and how many.")
     size: int = Field(description="Largest side of a region in pixels.")
     multiple: int = Field(description="Sides of every region are multiples of it.")
     seed: int = Field(description="Of the regions' places.")
@@ -70,35 +67,14 @@ class Manifest(Strict):
     complete: bool = Field(default=False, description="All that was asked for is there.")
 
 
-@dataclass(frozen=True, slots=True)
-class PairFolder:
-    """The pairs of a folder, in the order in which they were made."""
-
-    path: Path
-    pairs: tuple[Pair, ...]
-    manifest: Manifest
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __iter__(self) -> Iterator[Pair]:
-        return iter(self.pairs)
-
-    def decoders(self) -> dict[str, int]:
-        """Pairs per decoder, by name."""
-        return dict(sorted(Counter(pair.decoder for pair in self.pairs).items()))
-
-
-def read_pairs(path: Path) -> PairFolder:
-    """Read a folder of pairs, complete or not; no picture is opened.
+def read_pairs(path: Path) -> tuple[Pair, ...]:
+    """The pairs of a folder, complete or not, as they were made; no picture is opened.
 
     Raises:
         SourceError: it is no such folder, a line is of another form, a file is missing, or there
             is no pair.
     """
-    manifest = read_manifest(path)
-    if not (path / LINES).is_file():
-        raise _no_folder(path, LINES)
+    read_manifest(path)
     pairs = tuple(_pair(path, line) for line in JsonLines(path / LINES).read())
     if not pairs:
         raise SourceError(f"{path} has no pair yet. Run `patchwatch pairs make` to its end.")
@@ -108,25 +84,22 @@ def read_pairs(path: Path) -> PairFolder:
                 f"{path / LINES} names {file.relative_to(path)}, which is missing. Make the "
                 "folder again, or take that line out."
             )
-    return PairFolder(path, pairs, manifest)
+    return pairs
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read where a folder of pairs comes from.
-
-    Raises:
-        SourceError: there is no such file, or it is broken.
-    """
+    """Where a folder of pairs comes from; a SourceError where that cannot be read."""
     try:
         return Manifest.model_validate_json((path / MANIFEST).read_bytes())
     except OSError as error:
-        raise _no_folder(path, MANIFEST) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
         raise SourceError(
-            f"{path / MANIFEST} is no manifest of pairs: {where}: {first['msg']}. Make the folder "
-            "again with `patchwatch pairs make`."
+            f"{path} is no folder of pairs: expected {MANIFEST} in it, found none that can be "
+            "read. `patchwatch pairs make` makes such folders."
+        ) from error
+    except ValidationError as error:
+        raise SourceError(
+            f"{path / MANIFEST} is no manifest of pairs: {fault(error, 'the file')}. Make the "
+            "folder again with `patchwatch pairs make`."
         ) from error
 
 
@@ -137,15 +110,14 @@ class PairWriter:
     says that it cannot be written.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path) -> None:
         self._path, self._lines = path, JsonLines(path / LINES)
         self.done: dict[str, dict[str, Any]] = {line["fake"]: line for line in self._lines.read()}
-        self.write_manifest(manifest)
 
     def names(self, source: str, name: str, decoder: str) -> tuple[str, str]:
         """Names of a pair's files within the folder: photograph, reconstruction."""
-        real = f"{LABEL_FOLDERS[0]}/{source}/{name}{_SUFFIX}"
-        return real, f"{LABEL_FOLDERS[1]}/{decoder}/{source}--{name}{_SUFFIX}"
+        real = f"{LABEL_FOLDERS[0]}/{source}/{name}.webp"
+        return real, f"{LABEL_FOLDERS[1]}/{decoder}/{source}--{name}.webp"
 
     def add(
         self, names: tuple[str, str], pictures: tuple[Image, Image], figures: dict[str, Any]
@@ -162,14 +134,6 @@ class PairWriter:
         self.done[fake] = {"real": real, "fake": fake, **figures}
         self._lines.add(self.done[fake])
 
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Write the manifest, at the end with its figures.
-
-        Raises:
-            SinkError: it cannot be written.
-        """
-        write_whole(self._path / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
-
 
 def lossless_webp(picture: Image) -> bytes:
     """A picture, uint8 [H, W, 3] BGR, as a file from which the same pixels are read."""
@@ -177,13 +141,6 @@ def lossless_webp(picture: Image) -> bytes:
     rgb = PillowImage.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
     rgb.save(file, "WEBP", lossless=True, quality=50, method=_METHOD)
     return file.getvalue()
-
-
-def _no_folder(path: Path, missing: str) -> SourceError:
-    return SourceError(
-        f"{path} is no folder of pairs: expected {missing} in it, found none that can be read. "
-        "`patchwatch pairs make` makes such folders."
-    )
 
 
 def _pair(folder: Path, line: Any) -> Pair:

@@ -10,28 +10,30 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from edge.errors import SourceError, UsageError
+from edge.errors import UsageError
+from edge.files import sha256_of, write_whole
+from edge.labels import add_label_folders
 from edge.schema import code_commit
 from edge.signals import Stopped, stop_signals, uninterrupted
-from edge.sources.images import read_image
 from edge.terminal import console, positive
 from edge.types import Image
-from training.data.folders import Picture, Rejected
+from training.checkpoint import SUFFIX
+from training.data.folders import Picture, identity
+from training.flags import add_flags
+from training.pairs.autoencoders import Autoencoder, load_decoder, quality, reconstruct
 from training.pairs.folder import MANIFEST, DecoderFigures, Manifest, PairWriter, read_manifest
-from training.pairs.photographs import describe, evenly, find_photographs, identity, region
-from training.pairs.quality import hf_ratio, psnr_db
-from training.pairs.reconstructors import KINDS, Reconstructor, open_reconstructors
-from training.progress import print_rejected, progress_bar
+from training.pairs.photographs import find_photographs, region
+from training.progress import progress_bar
+from training.validation import limited
 
 TRIED_ON = 8
 _LONGEST_STEM = 80
@@ -39,42 +41,44 @@ _LONGEST_STEM = 80
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument(
-        "data", type=Path, metavar="DATA", help="folder with 0_real/<source>/…; fakes are not read"
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA", help="folder with 0_real/<source>/…; fakes are not read")
+    add_label_folders(parser)
+    add(
+        "decoders",
+        type=Path,
+        nargs="+",
+        metavar="DECODER",
+        help=f"NAME{SUFFIX} or a folder of such from `patchwatch pairs train`",
     )
-    parser.add_argument("decoders", type=Path, nargs="+", metavar="DECODER", help=KINDS)
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="PAIRS", help="folder for the pairs"
-    )
-    parser.add_argument(
-        "--size", type=positive, default=256, metavar="PX", help="largest side (default: 256)"
-    )
-    parser.add_argument(
-        "--limit", type=positive, metavar="N", help="photographs at most, evenly over sources"
-    )
-    parser.add_argument(
+    add("--output", type=Path, required=True, metavar="PAIRS", help="folder for the pairs")
+    add("--size", type=positive, default=256, metavar="PX", help="largest side (default: 256)")
+    add("--limit", type=positive, metavar="N", help="photographs of each source at most")
+    add(
         "--min-psnr",
         type=float,
         default=30.0,
         metavar="DB",
-        help="of a decoder at least (default: 30)",
+        help="least of a decoder (default: 30)",
     )
-    parser.add_argument(
+    add(
         "--min-hf",
         type=float,
         default=0.0,
         metavar="RATIO",
         help="least high-frequency energy that a decoder keeps, 1 for all of it (default: 0)",
     )
-    parser.add_argument(
-        "--keep-low", action="store_true", help="take decoders below these too, with a warning"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the regions' places (default: 0)"
-    )
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
-    )
+    add("--keep-low", action="store_true", help="take decoders below these too, with a warning")
+    add("--seed", type=int, default=0, metavar="N", help="of the regions' places (default: 0)")
+    add_flags(parser, "--threads")
+
+
+class Decoder(NamedTuple):
+    """An autoencoder of `pairs train`; `made_by` is its file, for the manifest."""
+
+    model: Autoencoder
+    name: str
+    made_by: str
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,23 +95,30 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--seed {args.seed}: expected 0 or more.")
     if args.threads:
         torch.set_num_threads(args.threads)
-    pictures = find_photographs(args.data)
-    decoders = open_reconstructors(args.decoders)
-    manifest = _manifest(args, pictures, decoders)
-    job = _Job(args.data, evenly(pictures, args.limit), decoders, manifest, out)
+    decoders = open_decoders(args.decoders)
+    manifest = _manifest(args, decoders)
+    known = manifest.decoders
+    found = find_photographs(args.data, manifest.multiple, out, args.label_folders)
+    pictures = limited(found, args.limit)
+    text = f"{args.data.name}: {len(pictures)} photographs"
+    manifest = manifest.model_copy(update={"photographs": text})
     try:
         with stop_signals():
-            _require_good(job, args)
-            writer = PairWriter(args.output, manifest)
-            rejected = _make(job, writer)
+            _require_good(args, manifest, pictures, decoders, out)
+            write_whole(args.output / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+            writer = PairWriter(args.output)
+            with progress_bar(out) as progress:
+                task = progress.add_task("reconstructing", total=len(pictures), note="")
+                for picture in pictures:
+                    _make(args.data, manifest, writer, picture, decoders)
+                    progress.advance(task)
     except Stopped as stopped:
         out.print("Stopped. The same command goes on from here.")
         return stopped.exit_code
-    print_rejected(out, rejected)
-    figures = _figures(list(writer.done.values()), manifest)
-    if not figures:
-        raise SourceError(f"{args.data} has no photograph that could be reconstructed.")
-    writer.write_manifest(manifest.model_copy(update={"decoders": figures, "complete": True}))
+    lines = {name: [x for x in writer.done.values() if x["decoder"] == name] for name in known}
+    figures = {name: _figures(own, known[name]) for name, own in sorted(lines.items()) if own}
+    whole = manifest.model_copy(update={"decoders": figures, "complete": True})
+    write_whole(args.output / MANIFEST, whole.model_dump_json(indent=2) + "\n")
     table = Table("Decoder", "Pairs", "PSNR (mean)", "High frequencies (median)")
     for name, one in figures.items():
         table.add_row(name, str(one.pairs), f"{one.psnr_db:.2f} dB", f"×{one.hf_ratio:.2f}")
@@ -115,65 +126,82 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What is to be made."""
+def open_decoders(paths: Sequence[Path]) -> list[Decoder]:
+    """Open every file that is named, or lies in a folder that is.
 
-    data: Path
-    pictures: Sequence[Picture]
-    decoders: Sequence[Reconstructor]
-    manifest: Manifest
-    out: Console
+    Raises:
+        UsageError: a file is missing or none of `pairs train`, or two have one name.
+        ModelError: one cannot be used.
+    """
+    files = []
+    for path in paths:
+        inside = [p for p in sorted(path.glob(f"*{SUFFIX}")) if p.with_suffix(".json").exists()]
+        own = inside if path.is_dir() else [path]
+        if not own or not path.exists() or own[0].suffix != SUFFIX:
+            raise UsageError(
+                f"{path}: expected NAME{SUFFIX} with its card NAME.json, as `patchwatch pairs "
+                "train` writes it, or a folder of such; found neither. Other decoders (ONNX, ncnn, "
+                "published tiny autoencoders) are no longer taken."
+            )
+        files += own
+    found: dict[str, Decoder] = {}
+    for file in files:
+        model, card = load_decoder(file)
+        if card.name in found:
+            raise UsageError(
+                f"{file} is called {card.name} like another decoder, and pairs are kept by that "
+                "name. Leave one of them out."
+            )
+        digest = sha256_of(file)[:8]
+        made_by = f"patchwatch autoencoder {file.name} {digest}, {card.steps} steps"
+        found[card.name] = Decoder(model, card.name, made_by)
+    return list(found.values())
 
-    def region_of(self, picture: Picture) -> Image:
-        """The part of a photograph that is reconstructed; a SourceError where there is none."""
-        rng = np.random.default_rng((self.manifest.seed, int(identity(picture, self.data), 16)))
-        image = read_image(picture.path)
-        return region(image, self.manifest.size, self.manifest.multiple, rng)
 
-
-def _make(job: _Job, writer: PairWriter) -> list[Rejected]:
-    rejected: list[Rejected] = []
-    with progress_bar(job.out) as progress:
-        task = progress.add_task("reconstructing", total=len(job.pictures), note="")
-        for picture in job.pictures:
-            try:
-                _make_one(job, writer, picture)
-            except SourceError as error:
-                rejected.append(Rejected(picture.path, f"{picture.path.name}: {error}"))
-            progress.advance(task)
-    return rejected
-
-
-def _make_one(job: _Job, writer: PairWriter, picture: Picture) -> None:
+def _make(
+    data: Path,
+    manifest: Manifest,
+    writer: PairWriter,
+    picture: Picture,
+    decoders: Sequence[Decoder],
+) -> None:
     # The file's own name, and what tells it from others of that name.
-    stem = f"{picture.path.stem[:_LONGEST_STEM]}-{identity(picture, job.data)}"
-    real = None
-    for decoder in job.decoders:
+    stem = f"{picture.path.stem[:_LONGEST_STEM]}-{identity(picture, data)}"
+    real: Image | None = None
+    for decoder in decoders:
         names = writer.names(picture.source, stem, decoder.name)
-        if names[1] not in writer.done:
-            real = job.region_of(picture) if real is None else real
-            again = decoder(real)
-            figures = {"decoder": decoder.name, "source": picture.source, **_measured(real, again)}
-            with uninterrupted():
-                writer.add(names, (real, again), figures)
+        if names[1] in writer.done:
+            continue
+        if real is None:
+            real = region(picture, data, manifest.size, manifest.multiple, manifest.seed)
+        again = reconstruct(decoder.model, real)
+        psnr, ratio = quality(real, again)
+        figures = {"psnr_db": round(psnr, 3), "hf_ratio": round(ratio, 4)}
+        with uninterrupted():
+            writer.add(
+                names,
+                (real, again),
+                {"decoder": decoder.name, "source": picture.source, **figures},
+            )
 
 
-def _measured(real: Image, again: Image) -> dict[str, float]:
-    return {
-        "psnr_db": round(psnr_db(real, again), 3),
-        "hf_ratio": round(hf_ratio(real, again), 4),
-    }
-
-
-def _require_good(job: _Job, args: argparse.Namespace) -> None:
+def _require_good(
+    args: argparse.Namespace,
+    manifest: Manifest,
+    pictures: Sequence[Picture],
+    decoders: Sequence[Decoder],
+    out: Console,
+) -> None:
     """Try each decoder before any of them fills a disk."""
-    tried = list(_regions_to_try(job))
+    step = max(len(pictures) // TRIED_ON, 1)
+    tried = [
+        region(picture, args.data, manifest.size, manifest.multiple, manifest.seed)
+        for picture in pictures[::step][:TRIED_ON]
+    ]
     low = []
-    for decoder in job.decoders:
-        found = [_measured(real, decoder(real)) for real in tried]
-        psnr = float(np.mean([one["psnr_db"] for one in found]))
-        ratio = float(np.median([one["hf_ratio"] for one in found]))
+    for decoder in decoders:
+        found = np.array([quality(real, reconstruct(decoder.model, real)) for real in tried])
+        psnr, ratio = float(found[:, 0].mean()), float(np.median(found[:, 1]))
         if psnr < args.min_psnr or ratio < args.min_hf:
             low.append(f"{decoder.name} ({psnr:.1f} dB, high frequencies ×{ratio:.2f})")
     if not low:
@@ -184,56 +212,34 @@ def _require_good(job: _Job, args: argparse.Namespace) -> None:
     )
     if not args.keep_low:
         raise UsageError(f"{text}. Leave these out, lower --min-psnr or --min-hf, or --keep-low.")
-    job.out.print(f"Warning: {text}.")
+    out.print(f"Warning: {text}.")
 
 
-def _regions_to_try(job: _Job) -> Iterator[Image]:
-    found = 0
-    for picture in evenly(job.pictures, TRIED_ON * 4):
-        try:
-            real = job.region_of(picture)
-        except SourceError:
-            continue  # listed when its turn comes
-        yield real
-        found += 1
-        if found == TRIED_ON:
-            return
-    if not found:
-        raise SourceError(
-            f"{job.data}: none of the first photographs could be read, or they are smaller than "
-            f"{job.manifest.multiple}×{job.manifest.multiple} pixels."
-        )
-
-
-def _manifest(
-    args: argparse.Namespace, pictures: Sequence[Picture], decoders: Sequence[Reconstructor]
-) -> Manifest:
-    multiple = math.lcm(*(decoder.factor for decoder in decoders))
+def _manifest(args: argparse.Namespace, decoders: Sequence[Decoder]) -> Manifest:
+    multiple = math.lcm(*(decoder.model.spec.factor for decoder in decoders))
     before = read_manifest(args.output) if (args.output / MANIFEST).exists() else None
+    known: Mapping[str, DecoderFigures] = {}
     if before is not None:
         _require_same(args, before, multiple, decoders)
-        multiple = before.multiple
+        multiple, known = before.multiple, before.decoders
     if multiple > args.size:
         raise UsageError(
             f"--size {args.size}: these decoders together need sides that are multiples of "
             f"{multiple}. Give a larger size, or make folders of their own."
         )
     return Manifest(
-        photographs=f"{args.data.name}: {describe(evenly(pictures, args.limit))}",
+        photographs="",
         size=args.size,
         multiple=multiple,
         seed=args.seed,
         limit=args.limit,
         commit=code_commit(),
-        decoders={
-            **(before.decoders if before else {}),
-            **{d.name: DecoderFigures(made_by=d.made_by) for d in decoders},
-        },
+        decoders={**known, **{d.name: DecoderFigures(made_by=d.made_by) for d in decoders}},
     )
 
 
 def _require_same(
-    args: argparse.Namespace, before: Manifest, multiple: int, decoders: Sequence[Reconstructor]
+    args: argparse.Namespace, before: Manifest, multiple: int, decoders: Sequence[Decoder]
 ) -> None:
     for key in ("size", "seed"):
         if getattr(args, key) != getattr(before, key):
@@ -251,19 +257,14 @@ def _require_same(
         if known is not None and known.made_by != decoder.made_by:
             raise UsageError(
                 f"{args.output} has pairs of another {decoder.name} ({known.made_by}; found "
-                f"{decoder.made_by}). Rename the decoder's file, or name a new folder."
+                f"{decoder.made_by}). Rename the decoder, or name a new folder."
             )
 
 
-def _figures(lines: Sequence[dict[str, Any]], manifest: Manifest) -> dict[str, DecoderFigures]:
-    found = {}
-    for name, before in sorted(manifest.decoders.items()):
-        own = [line for line in lines if line["decoder"] == name]
-        if own:
-            found[name] = DecoderFigures(
-                pairs=len(own),
-                psnr_db=round(float(np.mean([line["psnr_db"] for line in own])), 3),
-                hf_ratio=round(float(np.median([line["hf_ratio"] for line in own])), 4),
-                made_by=before.made_by,
-            )
-    return found
+def _figures(lines: Sequence[Mapping[str, Any]], before: DecoderFigures) -> DecoderFigures:
+    return DecoderFigures(
+        pairs=len(lines),
+        psnr_db=round(float(np.mean([line["psnr_db"] for line in lines])), 3),
+        hf_ratio=round(float(np.median([line["hf_ratio"] for line in lines])), 4),
+        made_by=before.made_by,
+    )

@@ -24,28 +24,27 @@ from torch.utils.data import DataLoader
 
 from edge.errors import ConfigError, UsageError
 from edge.files import write_whole
-from edge.schema import Strict, code_commit
-from edge.terminal import console, positive
-from training.checkpoint import SUFFIX, card_path
+from edge.labels import add_label_folders
+from edge.schema import Strict, code_commit, fault
+from edge.terminal import console
+from training.checkpoint import SUFFIX
+from training.data.folders import Picture
 from training.data.samples import endless
-from training.methods.autoencoder import AutoencoderTraining, quality
-from training.pairs.autoencoders import SPECS
-from training.pairs.decoder_file import DecoderCard, save_decoder
+from training.flags import add_flags
+from training.methods.autoencoder import AutoencoderTraining
+from training.pairs.autoencoders import SPECS, DecoderCard, quality, reconstruct, save_decoder
 from training.pairs.photographs import (
-    Pool,
-    PoolCrops,
-    describe,
-    evenly,
+    KEPT_SIDE,
+    PhotographCrops,
     find_photographs,
-    read_pool,
+    hold_out,
+    region,
 )
-from training.progress import progress_bar
 from training.settings import LoopSettings, Machine
 from training.trainer import LAST, fit
 
 SETTINGS = "settings.json"
 ALL = "all"
-SHOWN_REJECTED = 5
 GLANCES, GLANCED_AT = 10, 4
 """How often a training is judged on the way, and on how many held-out photographs."""
 
@@ -53,51 +52,36 @@ GLANCES, GLANCED_AT = 10, 4
 class AutoencoderSettings(Strict):
     """What all autoencoders of one folder are trained with; each key is a flag."""
 
-    steps: int = Field(default=4000, gt=0, description="for each at most")
-    minutes: float | None = Field(default=None, gt=0, description="for each at most")
+    steps: int = Field(default=4000, gt=0, description="for each")
     crop: int = Field(default=64, ge=32, multiple_of=8, description="side of a crop in pixels")
     batch: int = Field(default=8, gt=0, description="crops in a step")
     rate: float = Field(default=2.5e-3, gt=0, description="first learning rate of Adam")
     seed: int = Field(default=0, ge=0, description="of all that is random")
-    photographs: int = Field(
-        default=1500, gt=1, description="held in memory at most, evenly over sources"
-    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument(
-        "data", type=Path, metavar="DATA", help="folder with 0_real/<source>/…; fakes are not read"
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for the autoencoders"
-    )
-    parser.add_argument(
-        "--specs", default=ALL, metavar="A,B", help=f"{ALL} (default), or of {', '.join(SPECS)}"
-    )
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA", help="folder with 0_real/<source>/…; fakes are not read")
+    add_label_folders(parser)
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for the autoencoders")
+    add("--specs", default=ALL, metavar="A,B", help=f"{ALL} (default), or of {', '.join(SPECS)}")
     for name, field in AutoencoderSettings.model_fields.items():
         kind = int if field.annotation is int else float
-        shown = field.description if field.default is None else f"{field.description} (%(default)s)"
-        parser.add_argument(
-            f"--{name}", type=kind, default=field.default, metavar=name[0].upper(), help=shown
-        )
-    parser.add_argument(
+        shown = f"{field.description} (default: %(default)s)"
+        add(f"--{name}", type=kind, default=field.default, metavar=name[0].upper(), help=shown)
+    add(
         "--save-every",
         type=float,
         default=60.0,
         metavar="S",
-        help="seconds between checkpoints: what a lost machine costs at most (%(default)s)",
+        help="seconds between checkpoints: what a kill costs at most (default: %(default)s)",
     )
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
-    )
+    add_flags(parser, "--threads")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train those that are not finished yet.
-
-    Returns:
-        The exit code: 0 all are finished, 128 + signal when stopped before.
+    """Train those that are not finished yet; 0, or 128 + signal when stopped before.
 
     Raises:
         UsageError: a flag or a name is wrong, or the folder was started with other settings.
@@ -106,29 +90,22 @@ def run(args: argparse.Namespace) -> int:
         SinkError: the folder cannot be written to.
     """
     out, names, settings = console(), _names(args.specs), _settings(args)
-    pictures = find_photographs(args.data)
-    _begin(args.output, settings, names)
-    waiting = [name for name in names if not card_path(_weights(args.output, name)).exists()]
-    for name in sorted(set(names) - set(waiting)):
-        out.print(f"{name} is finished already.")
+    _begin(args.output, settings)
+    waiting = []
+    for name in names:
+        if (args.output / f"{name}.json").exists():
+            out.print(f"{name} is finished already.")
+        else:
+            waiting.append(name)
     if not waiting:
         return 0
     if args.threads:
         torch.set_num_threads(args.threads)
-    chosen = evenly(pictures, settings.photographs)
-    with progress_bar(out) as progress:
-        task = progress.add_task("reading photographs", total=len(chosen), note="")
-        pool = read_pool(
-            args.data, chosen, settings.crop, settings.seed, lambda: progress.advance(task)
-        )
-    out.print(
-        f"{len(pool.learned)} photographs to learn from, {len(pool.held_out)} held out, "
-        f"{len(pool.rejected)} left out"
-    )
-    for one in pool.rejected[:SHOWN_REJECTED]:
-        out.print(f"  {one.reason}")
+    found = find_photographs(args.data, settings.crop, out, args.label_folders)
+    learned, held_out = hold_out(args.data, found)
+    out.print(f"{len(learned)} photographs to learn from, {len(held_out)} held out")
     for name in waiting:
-        code = _train(name, settings, pool, describe(chosen), args, out)
+        code = _train(name, settings, learned, held_out, args, out)
         if code:
             out.print("Stopped. The same command goes on from here.")
             return code
@@ -138,8 +115,8 @@ def run(args: argparse.Namespace) -> int:
 def _train(
     name: str,
     settings: AutoencoderSettings,
-    pool: Pool,
-    photographs: str,
+    learned: Sequence[Picture],
+    held_out: Sequence[Picture],
     args: argparse.Namespace,
     out: Console,
 ) -> int:
@@ -150,76 +127,66 @@ def _train(
         steps=settings.steps,
         batch=settings.batch,
         rate=settings.rate,
+        schedule="cosine",
+        clip_norm=1.0,
         validate_every=max(settings.steps // GLANCES, 1),
         save_every_s=args.save_every,
         seed=settings.seed,
     )
-    method = AutoencoderTraining(SPECS[name], loop, pool.held_out[:GLANCED_AT], settings.minutes)
-    folder = args.output / f"{name}.run"
+    images = [region(p, args.data, KEPT_SIDE, 8, settings.seed) for p in held_out]
+    method = AutoencoderTraining(SPECS[name], loop, images[:GLANCED_AT])
+    data = CropData(PhotographCrops(args.data, learned, settings.crop, settings.seed), loop.batch)
+    folder: Path = args.output / f"{name}.run"
     folder.mkdir(parents=True, exist_ok=True)
-    fitted = fit(
-        method,
-        PoolData(pool, settings),
-        folder,
-        Machine("cpu", 0),
-        out,
-        resume=(folder / LAST).is_file(),
-    )
+    resume = (folder / LAST).is_file()
+    fitted = fit(method, data, folder, Machine("cpu", 0), out, resume=resume)
     if fitted.code:
         return fitted.code
     model = method.model.eval()
-    both = np.array([quality(model, picture) for picture in pool.held_out])
+    both = np.array([quality(image, reconstruct(model, image)) for image in images])
     psnr, ratio = float(both[:, 0].mean()), float(np.median(both[:, 1]))
     card = DecoderCard(
         name=name,
         spec=SPECS[name],
         psnr_db=round(psnr, 3),
         hf_ratio=round(ratio, 4),
-        held_out=len(pool.held_out),
-        photographs=photographs,
+        held_out=len(held_out),
+        photographs=f"{len(learned)} photographs of {args.data.name}",
         steps=fitted.steps,
-        seconds=round(method.seconds, 1),
         crop=settings.crop,
         batch=settings.batch,
         seed=settings.seed,
         commit=code_commit(),
     )
-    save_decoder(_weights(args.output, name), model, card)
+    save_decoder(args.output / f"{name}{SUFFIX}", model, card)
     shutil.rmtree(folder, ignore_errors=True)
     out.print(
-        f"{name}: {psnr:.2f} dB on {len(pool.held_out)} held-out photographs, high frequencies "
-        f"×{ratio:.2f}, after {fitted.steps} steps in {method.seconds:.0f} s"
+        f"{name}: {psnr:.2f} dB on {len(held_out)} held-out photographs, high frequencies "
+        f"×{ratio:.2f}, after {fitted.steps} steps"
     )
     return 0
 
 
-class PoolData(pl.LightningDataModule):
+class CropData(pl.LightningDataModule):
     """Batches of crops of photographs without end, from the trainer's next step on."""
 
-    def __init__(self, pool: Pool, settings: AutoencoderSettings) -> None:
+    def __init__(self, crops: PhotographCrops, batch: int) -> None:
         super().__init__()
-        self._pool, self._settings = pool, settings
+        self._crops, self._batch = crops, batch
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Batches as `training.data.module.PictureData` gives them."""
-        crops = PoolCrops(self._pool, self._settings.crop, self._settings.seed)
-        return endless(crops, self._settings.batch, self.trainer)
-
-
-def _weights(folder: Path, name: str) -> Path:
-    return folder / f"{name}{SUFFIX}"
+        return endless(self._crops, self._batch, self.trainer)
 
 
 def _names(text: str) -> list[str]:
-    if text == ALL:
-        return list(SPECS)
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in SPECS]
-    if unknown or not names:
-        raise UsageError(
-            f"--specs: expected {ALL} or some of {', '.join(SPECS)}, separated by commas; found "
-            f"{(unknown or [text])[0]!r}."
-        )
+    names = list(SPECS) if text == ALL else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in SPECS:
+            raise UsageError(
+                f"--specs: expected {ALL} or some of {', '.join(SPECS)}, separated by commas; "
+                f"found {name!r}."
+            )
     return list(dict.fromkeys(names))
 
 
@@ -228,21 +195,14 @@ def _settings(args: argparse.Namespace) -> AutoencoderSettings:
     try:
         return AutoencoderSettings.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"--{first['loc'][0]}: found {first['input']}. {first['msg']}.") from error
+        raise UsageError(f"--{fault(error, '')}.") from error
 
 
-def _begin(folder: Path, settings: AutoencoderSettings, names: Sequence[str]) -> None:
+def _begin(folder: Path, settings: AutoencoderSettings) -> None:
     path = folder / SETTINGS
     if not path.exists():
         write_whole(path, settings.model_dump_json(indent=2) + "\n")
         return
-    old = [name for name in names if (folder / f"{name}.state{SUFFIX}").exists()]
-    if old:
-        raise ConfigError(
-            f"{folder} holds {old[0]}.state{SUFFIX} of an earlier version, which cannot be resumed "
-            "any more. Delete it to train that autoencoder again."
-        )
     try:
         before = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

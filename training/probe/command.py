@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,22 +32,26 @@ import numpy as np
 import torch
 from rich.table import Table
 
+from edge.errors import ModelError
 from edge.files import sha256_of, write_whole
-from edge.manifest import Calibration
+from edge.labels import add_label_folders
+from edge.manifest import Calibration, Figure
 from edge.signals import Stopped, stop_signals
-from edge.terminal import console, positive
+from edge.terminal import console
 from training.calibration import CrossFit, calibrate, figures
-from training.checkpoint import SUFFIX, save_checkpoint
+from training.checkpoint import SUFFIX, Card, save_checkpoint
 from training.commands.train import first_model, make_card
 from training.config import load_config
 from training.data.dataset import TrainingData, open_training_data
 from training.data.folders import Picture
 from training.evaluation.metrics import called
 from training.evaluation.record import Evaluation, SourceFacts, facts_of, read_sources
+from training.faces.blend import BLENDED
+from training.flags import add_flags, label_settings
 from training.models import PatchModel
 from training.probe.config import ProbeConfig
-from training.probe.features import FeatureStore, Job, Reported, samples_of
-from training.probe.fit import Head, HeadFit, Rows
+from training.probe.features import FeatureStore, Job, Reported, Sample, samples_of
+from training.probe.fit import Head, HeadFit, Rows, head_of
 from training.progress import print_table, progress_bar
 from training.run_folder import begin, require_usable
 from training.validation import limited
@@ -59,50 +64,32 @@ SAMPLES = "training samples"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the probe")
-    parser.add_argument(
-        "--data", type=Path, metavar="PATH", help="folder with train/ and val/; before data.path"
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="RUN", help="folder for the results"
-    )
-    parser.add_argument(
-        "--features", type=Path, metavar="DIR", help="where features are kept (RUN/features)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("config", type=Path, metavar="CONFIG", help="YAML file of the probe")
+    add_flags(parser, "--data")
+    add_label_folders(parser)
+    add("--output", type=Path, required=True, metavar="RUN", help="folder for the results")
+    add("--features", type=Path, metavar="DIR", help="where features are kept (RUN/features)")
+    add(
         "--sources",
         type=Path,
         metavar="F.json",
         help="list of sources with their groups, for weights and false_alarms_of",
     )
-    parser.add_argument(
-        "--licence", required=True, metavar="TEXT", help="of the weights, for the card"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with RUN")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="over the file, the value as YAML: --set per_source=20 'strengths=[1]'",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=1,
-        metavar="N",
-        help="processes that prepare samples; 0 for none (default: 1)",
-    )
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads of torch (default: all cores)"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="in place of the file's")
+    add_flags(parser, "--licence", required=True)
+    add_flags(parser, "--resume", help="go on with RUN")
+    add_flags(parser, "--set", "--workers", "--threads", "--seed")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compute features, fit, choose, calibrate; 0, or 128 + signal when stopped before."""
+    """Compute features, fit, choose, calibrate; 0, or 128 + signal when stopped before.
+
+    Raises:
+        ModelError: also where the best head cannot be calibrated; it is kept as it is.
+    """
     out = console()
-    config = load_config(ProbeConfig, args.config, args.set, args.seed)
+    settings = [*args.set, *label_settings(args.label_folders)]
+    config = load_config(ProbeConfig, args.config, settings, args.seed)
     sources = read_sources(args.sources) if args.sources else {}
     require_usable(args.output, config, args.resume)
     if args.threads:
@@ -118,7 +105,15 @@ def run(args: argparse.Namespace) -> int:
             probe.load(model, args.features or args.output / FEATURES, args.workers)
             tried = probe.tried()
             best = max(tried, key=lambda one: one.score)
-            calibration, crossed = probe.calibrated(best)
+            best.head.put_into(model)
+            card = make_card(config, data, model, args.licence)
+            path = args.output / f"{config.name}{SUFFIX}"
+            try:
+                calibration, crossed = probe.calibrated(best)
+            except ModelError:
+                save_checkpoint(path, model, card)
+                raise
+            calibration = with_prior(calibration, config.prior)
     except Stopped as stopped:
         out.print("Stopped; the features so far are kept. Go on with --resume.")
         return stopped.exit_code
@@ -126,21 +121,48 @@ def run(args: argparse.Namespace) -> int:
     rows = [one.row() for one in tried]
     write_whole(args.output / TRIED, json.dumps(rows, indent=2) + "\n")
     view = f"{config.view().describe()}, region {probe.region}"
-    measured = figures(best.evaluation, calibration, crossed, view)
-    # At a temperature of 1, bounds on logits mean the same for every model and strength.
+    save(path, model, card, figures(best.evaluation, calibration, crossed, view), calibration)
+    return 0
+
+
+def save(
+    path: Path,
+    model: PatchModel,
+    card: Card,
+    measured: Sequence[Figure],
+    calibration: Calibration,
+) -> None:
+    """Write a model with its calibration and figures, and say them.
+
+    The head is divided by the temperature, which then is 1, so that bounds on logits mean the same
+    for every model and strength.
+    """
     scale = calibration.temperature
-    best.head.divided(scale).put_into(model)
+    with torch.no_grad():
+        model.fc.weight.div_(scale)
+        model.fc.bias.div_(scale)
     calibration = calibration.model_copy(
         update={"temperature": 1.0, "bias": calibration.bias / scale}
     )
-    card = make_card(config, data, model, args.licence)
-    update = {"calibration": calibration, "validation": measured}
-    path = args.output / f"{config.name}{SUFFIX}"
+    update = {"calibration": calibration, "validation": tuple(measured)}
     save_checkpoint(path, model, card.model_copy(update=update))
+    out = console()
     for figure in measured:
         out.print(f"{figure.metric}, {figure.degradation}: {figure.value:.3f}", markup=False)
     out.print(f"{path}: threshold {calibration.threshold:.3f}", markup=False, soft_wrap=True)
-    return 0
+
+
+def with_prior(calibration: Calibration, prior: float) -> Calibration:
+    """The same threshold on the logit, and scores for another share of generated pictures.
+
+    `calibration` is for as many generated as real ones. By Bayes' rule the log odds of a score
+    rise by log(prior / (1 − prior)).
+    """
+    shift = math.log(prior / (1 - prior))
+    odds = math.log(calibration.threshold / (1 - calibration.threshold)) + shift
+    bias = calibration.bias - shift * calibration.temperature
+    update = {"bias": bias, "threshold": 1 / (1 + math.exp(-odds))}
+    return calibration.model_copy(update=update)
 
 
 class Tried(NamedTuple):
@@ -172,18 +194,19 @@ class Probe:
     def __init__(
         self, config: ProbeConfig, data: TrainingData, sources: dict[str, SourceFacts]
     ) -> None:
-        self._config, self.region = config, config.region or "native"
-        self._train = limited(data.train.pictures, config.per_source) if data.train else ()
-        self._val = limited(data.val.pictures, config.validation.per_source)
+        self.config, self.region = config, config.region or "native"
+        self.train = limited(data.train.pictures, config.per_source) if data.train else ()
+        self.val = limited(data.val.pictures, config.validation.per_source)
         self._pairs = data.pairs
-        names = {picture.source for picture in self._train}
+        names = {picture.source for picture in self.train}
         groups = {name: facts.group for name, facts in facts_of(sources, names).items()}
         known, by_group = config.weights, config.false_alarms_of
-        counts = Counter(picture.source for picture in self._train)
-        self._factors = {
+        counts = Counter(picture.source for picture in self.train)
+        self.factors = {
             n: known.get(n, known.get(groups.get(n, ""), 1.0)) * count ** (1 - config.balance)
             for n, count in counts.items()
         }
+        self.factors |= {BLENDED + name: factor for name, factor in self.factors.items()}
         self._shares = {n: by_group[g] for n, g in groups.items() if g in by_group}
         unknown = {*known, *by_group} - names - {*groups.values()}
         if unknown:
@@ -191,35 +214,61 @@ class Probe:
 
     def load(self, model: PatchModel, folder: Path, workers: int) -> None:
         """Compute the features that are missing, and take all of them into memory."""
-        config, view = self._config, self._config.view()
+        config, view = self.config, self.config.view()
         sides = [(side, pair.real) for pair in self._pairs for side in (pair.real, pair.fake)]
         # Both sides of a pair draw from the photograph's content.
-        seeded = [(picture.path, picture.path) for picture in self._train] + sides
-        paths = [path for path, _ in seeded] + [picture.path for picture in self._val]
+        seeded = [(picture.path, picture.path) for picture in self.train] + sides
+        paths = [path for path, _ in seeded] + [picture.path for picture in self.val]
         with console().status("reading the pictures"), ThreadPoolExecutor() as pool:
             digests = dict(zip(paths, pool.map(sha256_of, paths), strict=True))
-        jobs = [Job(p, digests[p], samples_of(config, digests[of])) for p, of in seeded]
+        labels = [p.label for p in self.train] + [0, 1] * len(self._pairs)
+        names = [p.source for p in self.train] + [""] * len(sides)
+        jobs = [
+            Job(p, digests[p], samples_of(config, digests[of], label))
+            for (p, of), label in zip(seeded, labels, strict=True)
+        ]
         columns = config.validation.reported()
         looks = tuple(Reported(c, self.region, view.resize, view.crop) for c in columns)
-        val = [Job(picture.path, digests[picture.path], looks) for picture in self._val]
-        with FeatureStore(folder, model) as store:
+        val = [Job(picture.path, digests[picture.path], looks) for picture in self.val]
+        with self.open_store(folder, model) as store:
             for name, some in (("training samples", jobs), ("validation pictures", val)):
                 with progress_bar() as progress:
                     task = progress.add_task(name, total=sum(len(j.looks) for j in some), note="")
                     store.compute(some, workers, partial(progress.advance, task))
             features = store.take(jobs)
             found = store.take(val).reshape(len(val), len(columns), -1)
+            self.keep(store, jobs, val)
         self._val_features = {name: found[:, i] for i, name in enumerate(columns)}
-        each = sum(view.count for view in config.views)
-        labels = [p.label for p in self._train] + [0, 1] * len(self._pairs)
-        names = [p.source for p in self._train] + [""] * len(sides)
-        self._rows = Rows(features, np.repeat(labels, each), np.repeat(np.array(names, str), each))
-        self._fit = HeadFit(self._rows, self._factors)
+        looked = [
+            (look, label, name)
+            for job, label, name in zip(jobs, labels, names, strict=True)
+            for look in job.looks
+            if isinstance(look, Sample)
+        ]
+        self.blended = np.array([look.blended for look, *_ in looked], dtype=bool)
+        self._whole = [
+            look.view.region == self.region and not look.view.crop and not look.view.blended
+            for look, *_ in looked
+        ]
+        self.rows = Rows(
+            features,
+            np.array([label or int(look.blended) for look, label, _ in looked], dtype=np.int64),
+            np.array([BLENDED * look.blended + name for look, _, name in looked], dtype=str),
+        )
+        start = head_of(model) if config.keep_head else None
+        self._fit = HeadFit(self.rows, self.factors, start)
+
+    def open_store(self, folder: Path, model: PatchModel) -> FeatureStore:
+        """Where features come from."""
+        return FeatureStore(folder, model)
+
+    def keep(self, store: FeatureStore, samples: list[Job], validation: list[Job]) -> None:
+        """Take more than features from the store, while it is open."""
 
     def tried(self) -> list[Tried]:
         """Every head of the grid, judged on the validation pictures."""
-        config = self._config
-        shares = config.pair_shares if self._pairs and self._train else (0.0,)
+        config = self.config
+        shares = config.pair_shares if self._pairs and self.train else (0.0,)
         grid = list(product(shares, config.strengths, config.whitenings))
         tried = []
         with progress_bar() as progress:
@@ -227,7 +276,7 @@ class Probe:
             for penalty in grid:
                 head = self._fit.head(*penalty)
                 logits = {name: head.logits(x) for name, x in self._val_features.items()}
-                evaluation = Evaluation(tuple(self._val), logits)
+                evaluation = Evaluation(tuple(self.val), logits)
                 score = evaluation.mean_auc(config.validation.columns)
                 tried.append(Tried(penalty, head, evaluation, score))
                 progress.advance(task)
@@ -235,17 +284,15 @@ class Probe:
 
     def calibrated(self, best: Tried) -> tuple[Calibration, CrossFit | None]:
         """Score and threshold, and what they do to the samples of sources that were left out."""
-        config, rows = self._config, self._rows
-        if not config.folds or not self._train:
+        config, rows = self.config, self.rows
+        if not config.folds or not self.train:
             chosen = best.evaluation.restricted_to(config.validation.calibration)
             return calibrate(chosen, config.false_alarms), None
         with console().status("fitting without each part of the sources"):
             logits = self._fit.cross_fitted(*best.penalty, config.folds, config.seed)
         # Of the samples those that show what the device looks at; all, where none does.
-        shown = [
-            v.region == self.region and not v.crop for v in config.views for _ in range(v.count)
-        ]
-        kept = np.isfinite(logits) & np.resize(shown if any(shown) else True, len(logits))
+        shown = np.array(self._whole) if any(self._whole) else np.full(len(logits), True)
+        kept = np.isfinite(logits) & shown
         pictures = (
             Picture(Path(), int(label), str(source))
             for label, source in zip(rows.labels[kept], rows.sources[kept], strict=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from edge.manifest import RegionText
 from edge.schema import Strict
-from training.config import ModelConfig
-
-REMOVED = {
-    "labelled_samples": "every picture now gives the samples of 'views'; 'per_source' limits them",
-    "pair_samples": "every pair now gives the samples of 'views' on both sides",
-}
+from training.config import ModelConfig, TrainConfig
 
 
 class ViewConfig(Strict):
@@ -33,10 +29,18 @@ class ViewConfig(Strict):
         "these, evenly in the logarithm, so that both labels share one spread of sizes.",
     )
 
+    blended: bool = Field(
+        default=False,
+        description="Of real aligned faces alone: each sample is two, the face and, as a fake, the "
+        "face blended back into itself (Shiohara and Yamasaki, 2022).",
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.crop is not None and self.region != "native":
             raise ValueError(f"crop is for region native, found {self.region}")
+        if self.blended and not self.region.startswith("faces:"):
+            raise ValueError(f"blended is for aligned faces, region faces:N; found {self.region}")
         low, high = self.shorter_side or (1, 1)
         if not 0 < low <= high:
             raise ValueError(f"shorter_side: expected [low, high] above 0, found [{low}, {high}]")
@@ -79,6 +83,11 @@ class ProbeConfig(ModelConfig):
         description="How far directions in which pictures of one class differ are shrunk; each is "
         "tried.",
     )
+    keep_head: bool = Field(
+        default=False,
+        description="The ridge pulls to the head of init, a checkpoint, and not to 0: what is "
+        "fitted is a change of it.",
+    )
     folds: int = Field(
         default=5,
         ge=0,
@@ -92,14 +101,19 @@ class ProbeConfig(ModelConfig):
     false_alarms_of: dict[str, float] = Field(
         default={}, description="Group → another share for its pictures; needs --sources."
     )
+    prior: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Share of generated pictures that the score assumes; less turns undecided ones "
+        "into real ones, and leaves the logit of the threshold where it is.",
+    )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _not_removed(cls, data: Any) -> Any:
-        for key, reason in REMOVED.items():
-            if isinstance(data, dict) and key in data:
-                raise ValueError(f"{key} was removed: {reason}.")
-        return data
+    @model_validator(mode="after")
+    def _has_head(self) -> Self:
+        if self.keep_head and self.init in (None, Path("imagenet")):
+            raise ValueError(f"keep_head: expected init to name a checkpoint, found {self.init}.")
+        return self
 
     @field_validator("folds")
     @classmethod
@@ -107,3 +121,49 @@ class ProbeConfig(ModelConfig):
         if folds == 1:
             raise ValueError("expected 0, or at least 2 parts, found 1.")
         return folds
+
+
+class TuneConfig(ProbeConfig, TrainConfig):
+    """The last blocks of a trunk are trained on, from maps that are kept of every look."""
+
+    kept: int = Field(
+        default=11, gt=0, description="First blocks of the trunk, which stay as they are."
+    )
+    cells: int = Field(
+        default=14,
+        gt=2,
+        multiple_of=2,
+        description="Side of the part of a map that is learned from.",
+    )
+    mix: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of batches in which two pictures share a map, and the label is their "
+        "part of it (CutMix; Yun et al., 2019).",
+    )
+    pull: float = Field(
+        default=1e-3,
+        ge=0,
+        description="Weight of the squared distance of the weights from those at the start.",
+    )
+    rank: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of softplus(real - fake) over each blended face and its target, which "
+        "then are in one batch, cut alike.",
+    )
+    head_rate: float = Field(default=0.3, gt=0, description="Of the rate, for the head.")
+    soup: int = Field(
+        default=1,
+        gt=0,
+        description="Trainings from as many seeds, whose weights are averaged (model soups; "
+        "Wortsman et al., 2022).",
+    )
+    start_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Of the weights before the training in that mean (Robust Fine-Tuning of "
+        "Zero-Shot Models; Wortsman et al., 2022).",
+    )

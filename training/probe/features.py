@@ -28,6 +28,7 @@ from edge.sources.images import read_image
 from edge.types import Batch, Image
 from training.data.crops import centre_crop, normalised, part_at, resized
 from training.degrade import COLUMNS, Chain, Policy, first_jpeg
+from training.faces.blend import points_of_crop, self_blended
 from training.loading_process import leave_signals_to_parent
 from training.models import PatchModel
 from training.probe.config import ProbeConfig, ViewConfig
@@ -56,9 +57,13 @@ class Sample:
     first_compression: bool
     flip: bool
     seed: tuple[int, ...]
+    blended: bool = False
 
     def __call__(self, image: Image, path: Path) -> list[Image]:
         rng = np.random.default_rng(self.seed)
+        if self.view.blended:
+            both = self_blended([image], [points_of_crop(len(image))], rng)
+            image = both[self.blended][0]
         at, mirrored, share = (rng.random(), rng.random()), rng.random() < 0.5, rng.random()
         image = _reduced(image, self.view.shorter_side, share)
         chain = self.policy.draw(rng) if self.policy else Chain()
@@ -94,8 +99,10 @@ class Reported:
         return [c.image for c in cut(COLUMNS[self.column](image), parse_region(self.region))]
 
 
-def samples_of(config: ProbeConfig, digest: str) -> tuple[Sample, ...]:
-    """The samples of a picture whose random numbers follow from the seed and a content's digest."""
+def samples_of(config: ProbeConfig, digest: str, label: int = 0) -> tuple[Sample, ...]:
+    """The samples of a picture whose random numbers follow from the seed and a content's digest; of
+    a view with blended faces the target and then the fake, of a real picture alone.
+    """
     return tuple(
         Sample(
             view,
@@ -103,9 +110,12 @@ def samples_of(config: ProbeConfig, digest: str) -> tuple[Sample, ...]:
             config.data.first_compression,
             config.data.flip,
             seed=(config.seed, number, int(digest[:16], 16)),
+            blended=blended,
         )
         for view in config.views
+        if not (view.blended and label)
         for number in range(view.count)
+        for blended in ((False, True) if view.blended else (False,))
     )
 
 
@@ -139,8 +149,8 @@ class FeatureStore:
 
     def __init__(self, folder: Path, model: PatchModel) -> None:
         self._model = model
-        self._row = np.dtype([("key", "S32"), ("features", "<f4", (model.fc.in_features,))])
-        self.path = folder / f"{_trunk_digest(model)}.rows"
+        self._row = np.dtype([("key", "S32"), *self._columns()])
+        self.path = folder / f"{self._digest()}.rows"
         with ExitStack() as stack:
             self._file = stack.enter_context(_opened(self.path))
             whole = self._file.tell() // self._row.itemsize
@@ -177,11 +187,11 @@ class FeatureStore:
             collate_fn=_as_it_is,
             worker_init_fn=leave_signals_to_parent,
         )
-        block: list[tuple[bytes, Features]] = []
+        block: list[tuple[Any, ...]] = []
         try:
             for keys, crops in loader:
                 for key, images in zip(keys, crops, strict=True):
-                    block.append((key, mean_features(self._model, images).mean(0)))
+                    block.append((key, *self._measured(images)))
                 on_rows(len(keys))
                 if len(block) >= BLOCK:
                     self._append(block)
@@ -191,23 +201,38 @@ class FeatureStore:
 
     def take(self, jobs: Sequence[Job]) -> Features:
         """The features of all looks, job by job: float32 [looks, channels]."""
-        places = [self._places[key] for job in jobs for key in job.digests()]
-        return np.ascontiguousarray(self._rows()["features"][places])
+        return np.ascontiguousarray(self._found(jobs)["features"])
+
+    def _columns(self) -> list[tuple[Any, ...]]:
+        """What a row holds beside its key."""
+        return [("features", "<f4", (self._model.fc.in_features,))]
+
+    def _digest(self) -> str:
+        """Of all weights that the rows depend on."""
+        return _trunk_digest(self._model)
+
+    def _measured(self, images: Batch) -> tuple[Any, ...]:
+        """The columns of a row, from uint8 [N, H, W, 3] BGR."""
+        return (mean_features(self._model, images).mean(0),)
+
+    def _found(self, jobs: Sequence[Job]) -> Any:
+        return self._rows()[[self._places[key] for job in jobs for key in job.digests()]]
 
     def _rows(self) -> Any:
         if not self.path.stat().st_size:
             return np.empty(0, self._row)
         return np.memmap(self.path, self._row, mode="r")
 
-    def _append(self, block: Sequence[tuple[bytes, Features]]) -> None:
+    def _append(self, block: Sequence[tuple[Any, ...]]) -> None:
         rows = np.array(block, dtype=self._row) if block else np.empty(0, self._row)
         try:
             self._file.write(rows.tobytes())
             self._file.flush()
         except OSError as error:
             raise SinkError(f"{self.path} cannot be written: {error.strerror}.") from error
-        start = len(self._places)
-        self._places |= {key: start + i for i, (key, _) in enumerate(block)}
+        # By the file: of two equal samples in a block both are rows, and one is a key.
+        start = self._file.tell() // self._row.itemsize - len(rows)
+        self._places |= {row[0]: start + i for i, row in enumerate(block)}
 
 
 def _opened(path: Path) -> BinaryIO:

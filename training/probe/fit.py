@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy.special import expit  # type: ignore[import-untyped]
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 from edge.errors import UsageError
@@ -30,15 +32,17 @@ class Head(NamedTuple):
         logits: Floats = features.astype(np.float64) @ self.weight + self.bias
         return logits
 
-    def divided(self, by: float) -> Head:
-        """The same order of pictures, on another scale."""
-        return Head(self.weight / by, self.bias / by)
-
     def put_into(self, model: PatchModel) -> None:
         """Make it the model's head."""
         with torch.no_grad():
             model.fc.weight.copy_(torch.from_numpy(self.weight)[None])
             model.fc.bias.fill_(self.bias)
+
+
+def head_of(model: PatchModel) -> Head:
+    """The head that a model has."""
+    weight = model.fc.weight.detach().numpy()[0].astype(np.float64)
+    return Head(weight, float(model.fc.bias.detach()))
 
 
 class Rows(NamedTuple):
@@ -92,15 +96,18 @@ class HeadFit:
     Args:
         rows: what is fitted to.
         factors: see `Rows.weights`.
+        start: the ridge pulls to this head; None pulls to 0.
 
     Raises:
         UsageError: there is no row of one of the labels.
     """
 
-    def __init__(self, rows: Rows, factors: dict[str, float] | None = None) -> None:
+    def __init__(
+        self, rows: Rows, factors: dict[str, float] | None = None, start: Head | None = None
+    ) -> None:
         if len(set(rows.labels.tolist())) < 2:
             raise UsageError("there are no samples to fit a head to. Name pictures or pairs.")
-        self._rows, self._factors = rows, factors or {}
+        self._rows, self._factors, self._start = rows, factors or {}, start
         weights = rows.weights(0.5, self._factors)
         centre = np.average(rows.features, 0, weights).astype(np.float32)
         standard = rows.features - centre
@@ -132,11 +139,18 @@ class HeadFit:
         shrink = 1 / np.sqrt(1 + whitening * self._values)
         weights = self._rows.weights(share, self._factors)
         kept = weights > 0 if kept is None else kept & (weights > 0)
-        regression = LogisticRegression(C=strength, max_iter=MOST_ITERATIONS)
         turned = self._turned[kept] * shrink.astype(np.float32)
+        if self._start is not None:
+            before = self._start.logits(self._rows.features[kept])
+            labels = self._rows.labels[kept].astype(np.float64)
+            change = _change(turned, labels, weights[kept], strength, before)
+            slope = self._vectors @ (shrink * change[:-1]) / self._spread
+            bias = self._start.bias + float(change[-1] - self._centre @ slope)
+            return Head(self._start.weight + slope, bias)
+        regression = LogisticRegression(C=strength, max_iter=MOST_ITERATIONS)
         regression.fit(turned, self._rows.labels[kept], weights[kept])
         coefficients = regression.coef_[0].astype(np.float64)
-        slope: Floats = self._vectors @ (shrink * coefficients) / self._spread
+        slope = self._vectors @ (shrink * coefficients) / self._spread
         return Head(slope, float(regression.intercept_[0] - self._centre @ slope))
 
     def cross_fitted(
@@ -173,6 +187,24 @@ class HeadFit:
                 )
             part[mine] = (rng.permutation(len(names)) % folds)[inverse]
         return part
+
+
+def _change(
+    x: Features, labels: Floats, weights: Floats, strength: float, before: Floats
+) -> Floats:
+    """Logistic regression of what is to be added to logits; coefficients, and last the bias."""
+
+    def loss(values: Floats) -> tuple[float, Floats]:
+        logits = before + x @ values[:-1] + values[-1]
+        each = np.logaddexp(0, logits) - labels * logits
+        residual = strength * weights * (expit(logits) - labels)
+        slope = np.append(residual @ x + values[:-1], residual.sum())
+        return float(strength * weights @ each + values[:-1] @ values[:-1] / 2), slope
+
+    options = {"maxiter": MOST_ITERATIONS}
+    start = np.zeros(x.shape[1] + 1)
+    found: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+    return found
 
 
 def _within_classes(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,15 +27,6 @@ data: {crop: 32}
 validation: {columns: [untouched], report: [untouched], crop: 32}
 """
 PATCHES = ("teaching.way=patches", "teaching.patches=24", "batch=2")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Pictures this small are slower on many threads, much so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def checkpoint(path: Path, architecture: str) -> Path:
@@ -91,7 +81,8 @@ def test_a_student_comes_to_agree_with_its_teacher_and_says_who_it_was(
     figures = {figure.metric: figure.value for figure in card.validation}
     assert figures[CORRELATION] > 0.8 and figures["mean auc per generator"] > 0.9
     sha256 = hashlib.sha256((data / SMALL).read_bytes()).hexdigest()
-    assert "dense patch logits of teacher (tiny_ladeda with NPR" in card.training.data
+    assert "patch logits of teacher (tiny_ladeda with NPR" in card.training.data
+    assert "), way dense, on " in card.training.data
     assert sha256 in card.training.data and card.calibration.bias != 0.0
     with (tmp_path / "run" / "log.csv").open(newline="") as file:
         log = [{key: float(x) for key, x in row.items()} for row in csv.DictReader(file)]
@@ -114,7 +105,8 @@ def test_patches_are_learned_from_a_wide_teacher(data: Path, tmp_path: Path) -> 
     flags = ("--set", *PATCHES, "steps=4", "validate_every=2", "teaching.agreement=2")
     _distil(data, "wide.safetensors", tmp_path / "run", *flags)
     _, card = load_checkpoint(tmp_path / "run" / "pupil.safetensors")
-    assert "patches patch logits of wide (ladeda9 with NPR" in card.training.data
+    assert "patch logits of wide (ladeda9 with NPR" in card.training.data
+    assert "), way patches, without labels, on " in card.training.data
 
 
 def test_a_run_is_not_resumed_with_another_teacher(

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,13 @@ import torch
 
 import patchwatch
 from edge.manifest import Calibration
-from tests.training.pictures import write_split
+from tests.training.pictures import index_folder, write_split
 from training.checkpoint import load_checkpoint
-from training.data.folders import index_folder
+from training.commands import train as command
 from training.degrade import H264_23, JPEG_75, JPEG_90, UNTOUCHED
 from training.evaluation import evaluate
+from training.methods import base
+from training.methods.labels import LabelTraining
 
 CONFIG = """
 name: easy
@@ -31,15 +33,6 @@ validate_every: 20
 policy: {untouched: 1, two: 0}
 data: {crop: 32}
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Pictures this small are slower on many threads, much so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -167,13 +160,68 @@ def test_a_run_never_overwrites_another_and_resumes_only_itself(
     assert "exists and is not empty" in capsys.readouterr().err
     assert _train(data, run, "--resume", "--set", "steps=2", "data.crop=16") == 2
     assert "was started with data.crop 32, found 16" in capsys.readouterr().err
+    assert _train(data, run, "--resume", "--set", "steps=4") == 2
+    assert "The schedule cosine falls to its last step" in capsys.readouterr().err
+
+
+def test_a_run_that_has_ended_goes_on_to_more_steps_where_its_rate_does_not_fall(
+    data: Path, tmp_path: Path
+) -> None:
+    runs = (tmp_path / "whole", ("8",)), (tmp_path / "parts", ("4", "8", "8"))
+    for run, lengths in runs:
+        for place, steps in enumerate(lengths):
+            flags = "--set", f"steps={steps}", "schedule=constant", "validate_every=4"
+            assert _train(data, run, *flags, *["--resume"] * bool(place)) in (0, 1)
+    logs = [(run / "log.csv").read_text() for run, _ in runs]
+    assert logs[0] == logs[1] and logs[0].count("\n") == 3
+    assert '"steps": 8' in (tmp_path / "parts" / "config.json").read_text()
+
+
+def test_files_that_vanish_or_break_are_left_out_and_named_up_to_a_bound(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "data"
+    shutil.copytree(data, own)
+    gone, broken, held = (own / "train/0_real/camera-a/0.png", own / "train/1_fake/made-a/1.jpg",
+                          own / "val/1_fake/made-b/0.png")  # fmt: skip
+
+    class Interfering(LabelTraining):
+        def on_train_start(self) -> None:
+            gone.unlink(missing_ok=True)
+            held.unlink(missing_ok=True)
+            broken.write_bytes(broken.read_bytes()[:100])
+
+    monkeypatch.setattr(command.run, "__defaults__", (Interfering,))
+    flags = ("--set", "steps=20", "data.cache_mb=0", "--workers", "1")
+    assert _train(own, tmp_path / "run", *flags) in (0, 1)
+    said = capsys.readouterr().err.replace("\n", "")
+    assert "3 files are left out" in said and "Traceback" not in said
+    assert all(path.name in said for path in (gone, broken, held))
+    assert load_checkpoint(tmp_path / "run" / "easy.safetensors")
+
+    monkeypatch.setattr(base, "MOST_LOST", 1)
+    assert _train(own, tmp_path / "again", *flags) == 0  # they are left out from the start
+    shutil.rmtree(own)
+    shutil.copytree(data, own)
+    assert _train(own, tmp_path / "third", *flags) == 1
+    assert "more than 1 files that were sound at the start" in capsys.readouterr().err
+    shutil.rmtree(own)
+    shutil.copytree(data, own)
+
+    class Unplugged(LabelTraining):
+        def on_train_start(self) -> None:
+            shutil.rmtree(own / "train" / "0_real")
+
+    monkeypatch.setattr(command.run, "__defaults__", (Unplugged,))
+    assert _train(own, tmp_path / "fourth", *flags) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "DataLoader" not in said and "camera-" in said
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (("--finish",), "give --resume as well"),
-        (("--workers", "-1"), "expected 0 or more, found -1"),
         (("--data", "absent"), "is no folder"),
         (("--set", "data.train=trian"), "no split 'trian'. It has train, val"),
         (("--set", "data.pairs=[absent]"), "absent"),

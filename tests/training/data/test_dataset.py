@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 from PIL import Image as PillowImage
+from rich.console import Console
 
 from edge.errors import SourceError, UsageError
 from tests.training.data.layout_trees import TREES, plant
+from tests.training.pictures import index_folder, write_split
 from training.data import folders
-from training.data.dataset import DataSet, open_dataset
+from training.data.config import DataConfig
+from training.data.dataset import DataSet, open_dataset, open_training_data
 from training.data.ledger import NAME
 from training.data.probe import Probed, probe
 
@@ -21,8 +25,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are decoded, as it happens."""
     paths: list[str] = []
 
-    def counted(path: str, hashed: bool) -> Probed:
-        paths.append(path)
+    def counted(path: Path, hashed: bool) -> Probed:
+        paths.append(str(path))
         return probe(path, hashed)
 
     monkeypatch.setattr(folders, "probe", counted)
@@ -35,18 +39,16 @@ def _counts(dataset: DataSet) -> dict[str, tuple[dict[str, int], dict[str, int]]
 
 def test_a_data_set_is_opened_whole_and_each_file_counted(tmp_path: Path) -> None:
     root = plant(tmp_path / "ForenSynth", TREES["forensynth"])
-    seen: list[tuple[int, int]] = []
-    dataset = open_dataset(
-        root, classes=["car"], cache=tmp_path / "c", on_file=lambda *n: seen.append(n)
-    )
-    assert (dataset.name, dataset.layout, dataset.root) == ("ForenSynth", "forensynth", root)
+    seen: list[int] = []
+    dataset = open_dataset(root, classes=["car"], cache=tmp_path / "c", on_file=seen.append)
+    assert (dataset.layout, dataset.root) == ("forensynth", root)
     assert _counts(dataset) == {
         "train": ({"car": 2}, {"progan/car": 2}),
         "val": ({"progan": 4}, {"progan": 4}),
         "test/biggan": ({"biggan": 2}, {"biggan": 2}),
         "test/progan": ({"progan": 4}, {"progan": 4}),
     }
-    assert seen == [(n, 24) for n in range(1, 25)]
+    assert seen == [24] * 24
 
 
 def test_the_second_start_decodes_nothing_but_what_has_changed(
@@ -59,7 +61,7 @@ def test_the_second_start_decodes_nothing_but_what_has_changed(
     decoded.clear()
     second = open_dataset(root, cache=cache)
     assert not decoded and _counts(second) == _counts(first)
-    assert [r.path.name for r in second.splits["test/dalle"].rejected] == ["cut.jpg"]
+    assert [r.picture.path.name for r in second.splits["test/dalle"].rejected] == ["cut.jpg"]
     changed = root / "laion" / "0_real" / "0.png"
     os.utime(changed, ns=(0, 0))
     open_dataset(root, cache=cache)
@@ -70,11 +72,11 @@ def test_hashes_are_added_when_asked_for_and_kept(tmp_path: Path, decoded: list[
     root, cache = plant(tmp_path / "data", TREES["plain"]), tmp_path / "cache"
     open_dataset(root, cache=cache)
     hashed = open_dataset(root, cache=cache, hashed=True)
-    assert len(decoded) == 8 and all(hashed.splits["all"].pictures.rows["phash"])
+    assert len(decoded) == 8 and all(one.phash for one in hashed.splits["all"].probed)
     again = open_dataset(root, cache=cache, hashed=True)
     plain = open_dataset(root, cache=cache)
     assert len(decoded) == 8 and len(plain.splits["all"].pictures) == 4
-    hashes = [d.splits["all"].pictures.rows["phash"].tolist() for d in (hashed, again)]
+    hashes = [[one.phash for one in d.splits["all"].probed] for d in (hashed, again)]
     assert hashes[0] == hashes[1]
 
 
@@ -132,12 +134,12 @@ def test_bad_and_small_files_are_left_out_with_reasons(tmp_path: Path) -> None:
     (real / "link.png").symlink_to(tmp_path / "nowhere")
     os.mkfifo(real / "pipe.png")
     PillowImage.new("L", (90, 5)).save(real / "flat.png")
-    split = open_dataset(root, smallest=16, cache=tmp_path / "c").splits["all"]
-    reasons = {r.path.name: r.reason for r in split.rejected}
+    split = index_folder(root, smallest=16)
+    reasons = {r.picture.path.name: r.reason for r in split.rejected}
     assert set(reasons) == {"empty.png", "link.png", "pipe.png", "flat.png"}
     assert reasons["flat.png"] == f"{real / 'flat.png'}: 90×5 pixels, smaller than 16."
     assert "No such file" in reasons["link.png"] and "no regular file" in reasons["pipe.png"]
-    assert split.rejected.small == 1 and len(split.pictures) == 4
+    assert [r.small for r in split.rejected].count(True) == 1 and len(split.pictures) == 4
 
 
 def test_an_empty_class_is_one_clear_error(tmp_path: Path) -> None:
@@ -145,3 +147,24 @@ def test_an_empty_class_is_one_clear_error(tmp_path: Path) -> None:
     (root / "test" / "biggan" / "1_fake").mkdir()
     with pytest.raises(SourceError, match=r"biggan/1_fake has no picture that can be used \(0 "):
         open_dataset(root, cache=tmp_path / "c")
+
+
+def test_further_folders_join_with_one_label_or_both(tmp_path: Path) -> None:
+    write_split(tmp_path / "known" / "train", 2, seed=0)
+    write_split(tmp_path / "known" / "val", 2, seed=1)
+    write_split(tmp_path / "kept" / "train", 2, seed=2)
+    write_split(tmp_path / "kept" / "val", 2, seed=3)
+    shutil.rmtree(tmp_path / "kept" / "train" / "1_fake")
+    write_split(tmp_path / "flat", 2, seed=4)
+    more = (tmp_path / "kept", tmp_path / "flat")
+    found = open_training_data(
+        DataConfig(crop=32, more=more), tmp_path / "known", 1, Console(quiet=True)
+    )
+    assert found.train is not None
+    assert found.train.sources(0) == {"camera-a": 6, "camera-b": 6}
+    assert found.train.sources(1) == {"made-a": 4, "made-b": 4}
+    assert found.val.sources(0) == {"camera-a": 4, "camera-b": 4}
+    with pytest.raises(SourceError, match=r"data\.more: expected pictures in"):
+        open_training_data(
+            DataConfig(crop=32, more=(tmp_path,)), tmp_path / "known", 1, Console(quiet=True)
+        )

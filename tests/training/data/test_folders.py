@@ -7,8 +7,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from edge.errors import SourceError
-from tests.training.pictures import write_split
-from training.data.folders import UNSORTED, index_folder, walk
+from edge.labels import UNSORTED
+from tests.training.pictures import index_folder, write_split
+from training.data.folders import walk
 
 
 def _save(path: Path, size: tuple[int, int] = (20, 10)) -> Path:
@@ -37,34 +38,6 @@ def test_sources_are_counted_and_described(tmp_path: Path) -> None:
     assert folder.describe() == (
         "6 photographs (camera-a, camera-b) and 6 generated pictures (made-a, made-b)"
     )
-
-
-def test_bad_files_are_listed_with_the_reason_and_the_rest_is_kept(tmp_path: Path) -> None:
-    write_split(tmp_path, per_source=2, seed=0)
-    good = (tmp_path / "0_real" / "camera-a" / "1.jpg").read_bytes()
-    (tmp_path / "0_real" / "camera-a" / "cut.jpg").write_bytes(good[: len(good) // 2])
-    (tmp_path / "0_real" / "camera-a" / "text.png").write_text("no picture")
-    (tmp_path / "0_real" / "camera-a" / "notes.txt").write_text("not meant as one")
-    _save(tmp_path / "1_fake" / "made-a" / "small.png", size=(20, 10))
-    folder = index_folder(tmp_path, smallest=32)
-    reasons = {rejected.path.name: rejected.reason for rejected in folder.rejected}
-    assert set(reasons) == {"cut.jpg", "text.png", "small.png"}
-    assert reasons["small.png"].endswith("small.png: 20×10 pixels, smaller than 32.")
-    assert "truncated" in reasons["cut.jpg"]
-    assert len(folder.pictures) == 8
-
-
-def test_a_missing_folder_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"absent is no folder.*0_real.*1_fake"):
-        index_folder(tmp_path / "absent")
-
-
-def test_one_class_only_is_refused(tmp_path: Path) -> None:
-    _save(tmp_path / "0_real" / "camera" / "a.png")
-    with pytest.raises(SourceError, match="has no folder 1_fake"):
-        index_folder(tmp_path)
-    with pytest.raises(SourceError, match="has no folder 0_real and none 1_fake"):
-        index_folder(tmp_path / "0_real")
 
 
 def test_an_empty_class_is_refused_and_says_how_many_were_lost(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_batch_has_its_keys_types_and_both_labels(root: Path) -> None:
     made = [names[source].startswith("made") for source in batch["source"]]
     assert made == [bool(label) for label in batch["label"]]
     assert not torch.equal(batch["frames"], batch["clean"])
-    assert len(data.val.pictures) == 4 and "4 photographs" in data.describe()
+    assert len(data.found.val.pictures) == 4 and "4 photographs" in data.found.describe()
 
 
 def test_workers_change_nothing_and_shares_make_up_the_batch(root: Path) -> None:

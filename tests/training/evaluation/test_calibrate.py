@@ -13,6 +13,7 @@ from edge.weights import find_model
 from patchwatch import main
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
+from tests.training.evaluation.made import write_video
 from tests.training.evaluation.test_scorers import write_checkpoint
 from tests.training.pictures import smooth_noise, write_split
 from training.calibration import ABOVE, MEAN_AUC, UNSEEN_ABOVE
@@ -99,6 +100,21 @@ def test_photographs_alone_move_the_threshold_of_a_shipped_model(
     assert kept == [f for f in old.validation if f.metric == MEAN_AUC]
 
 
+def test_a_video_counts_as_the_moments_that_it_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    (folder := tmp_path / "photos" / "kitchen").mkdir(parents=True)
+    PillowImage.fromarray(smooth_noise(rng)).save(folder / "a.png")
+    write_video(folder / "b.mp4", [smooth_noise(rng) for _ in range(50)], fps=2)
+    new = tmp_path / "mine.onnx"
+    words = ["calibrate", "tiny-ladeda", str(tmp_path / "photos"), "--photographs-only"]
+    assert main([*words, "--output", str(new)]) == 0
+    said = capsys.readouterr().err
+    assert "1 videos count as 2 moments, of 10 s each" in said
+    assert "rests on 3 photographs and moments, of 2 files" in said
+
+
 def test_photographs_of_a_data_set_alone(data: Path, tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "c.safetensors")
     _, before = load_checkpoint(path)
@@ -113,15 +129,15 @@ def test_photographs_of_a_data_set_alone(data: Path, tmp_path: Path) -> None:
     ("words", "code", "said"),
     [
         (["m.engine", "DATA"], 2, "expected a checkpoint (.safetensors)"),
-        (["m.onnx", "DATA", "--output", "n.onnx"], 1, "neither a file nor a shipped model"),
+        (["m.onnx", "DATA", "--output", "n.onnx"], 2, "neither a file nor a shipped model"),
         (["tiny-ladeda", "DATA"], 2, "is a model file: give a new one that ends in .onnx"),
         (["tiny-ladeda", "DATA", "--output", "BROKEN"], 1, "exists already"),
         (["BROKEN", "DATA", "--output", "n.onnx"], 1, "not an ONNX model"),
-        (["C", "ABOVE", "--photographs-only"], 1, "1_fake holds generated pictures"),
+        (["C", "ABOVE", "--photographs-only"], 1, "holds generated pictures by its name"),
         (["C", "DATA", "--photographs-only", "--split", "test"], 2, "has no split 'test'"),
         (["absent.safetensors", "DATA"], 1, "absent.safetensors cannot be read"),
         (["C", "nowhere"], 1, "is no folder"),
-        (["C", "DATA", "--output", "x.txt"], 2, "ending in .json"),
+        (["C", "DATA", "--output", "x.txt"], 2, "NEW.safetensors for a copy"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -154,8 +170,8 @@ def _separating(path: Path, data: Path) -> Path:
     """Random weights with their sign turned so that generated pictures score higher."""
     import torch
 
+    from tests.training.pictures import index_folder
     from training.checkpoint import save_checkpoint
-    from training.data.folders import index_folder
     from training.evaluation import evaluate
 
     model, card = load_checkpoint(write_checkpoint(path, region="center:32"))

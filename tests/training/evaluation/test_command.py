@@ -32,7 +32,7 @@ def test_judging_reporting_and_the_card(
     words = ["evaluate", *map(str, models), str(data), "--columns", "JPEG 75,untouched"]
     assert main([*words, "--output", str(out), "--compact", str(compact)]) == 0
     told = capsys.readouterr().out
-    assert "6 photographs (camera-a 3, camera-b 3)" in told and "paired comparison" in told
+    assert "6 photographs (camera-a 3, camera-b 3)" in told
     record = json.loads((out / "evaluation.json").read_text())
     assert record["columns"] == ["untouched", "JPEG 75"] and len(record["items"]) == 12
     assert {"report.md", "errors-1.png", "roc.svg"} <= {path.name for path in out.iterdir()}
@@ -44,6 +44,28 @@ def test_judging_reporting_and_the_card(
     assert main([*page, "--check"]) == 1 and main(page) == 0 and main([*page, "--check"]) == 0
     assert "not those of" in capsys.readouterr().err
     assert read_summary(compact)[0] == read_summary(out / "evaluation.json")[0]
+
+
+def test_files_that_are_left_out_are_named_whenever_they_broke(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_split(tmp_path / "val", per_source=2, seed=0)
+    (tmp_path / "val/0_real/camera-a/early.png").write_bytes(b"nothing")
+    late = tmp_path / "val/1_fake/made-a/1.jpg"
+    model = write_model(tmp_path / "m.onnx")
+    words = ["evaluate", str(model), str(tmp_path), "--columns", "untouched"]
+    assert main(words) == 1  # and keeps in mind that the others are sound
+    assert "early.png" in capsys.readouterr().err
+    (tmp_path / "val/0_real/camera-a/early.png").unlink()
+    times = late.stat()
+    late.write_bytes(bytes(times.st_size))
+    os.utime(late, ns=(times.st_atime_ns, times.st_mtime_ns))  # breaks after it was looked through
+    assert main([*words, "--output", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr()
+    assert str(late) in told.err and "1 files could not be read" in told.out
+    assert str(late) in (tmp_path / "out/report.md").read_text()
+    assert main(["evaluate", "--from", str(tmp_path / "out/evaluation.json")]) == 1
+    assert str(late) in capsys.readouterr().err
 
 
 def test_nothing_is_written_unless_it_is_asked_for(
@@ -60,8 +82,8 @@ def test_nothing_is_written_unless_it_is_asked_for(
     [
         ([], 2, "expected either models and folders of data, or --from FILE, found neither"),
         (["tiny-ladeda", "DATA", "--from", "x.json"], 2, "found both"),
-        (["tiny-ladeda"], 2, "a folder of labelled files lacks"),
-        (["DATA"], 2, "a model lacks"),
+        (["tiny-ladeda"], 2, "a folder of labelled files is missing"),
+        (["DATA"], 2, "a model is missing"),
         (["tiny-ladeda", "DATA", "--columns", "fog"], 2, "'fog' is no degradation"),
         (["tiny-ladeda", "DATA", "--split", "nope"], 2, "no split 'nope'. Give one of val"),
         (["tiny-ladeda", "DATA", "--check"], 2, "give both"),
@@ -69,7 +91,7 @@ def test_nothing_is_written_unless_it_is_asked_for(
         (["tiny-ladeda", "DATA", "--compact", "x.txt"], 2, "ends in .json"),
         (["tiny-ladeda", "DATA", "--output", "FILE"], 1, "is a file"),
         (["--from", "absent.json"], 2, "absent.json cannot be read"),
-        (["x.engine", "DATA"], 1, "neither a file nor a shipped model"),
+        (["x.engine", "DATA"], 2, "neither a file nor a shipped model"),
     ],
 )
 def test_a_mistake_is_one_sentence(

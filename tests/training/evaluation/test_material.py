@@ -2,14 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edge.errors import SourceError, UsageError
 from tests.fakes import grey
 from tests.training.evaluation.made import write_video
 from tests.training.pictures import write_split
-from training.evaluation.judge import prepared
 from training.evaluation.material import open_material
 
 
@@ -58,18 +56,6 @@ def test_what_lacks_is_one_sentence(tmp_path: Path, videos: list[str], said: str
         open_material([tmp_path / "data"])
 
 
-def test_processes_prepare_the_same_pictures_in_the_same_order(tmp_path: Path) -> None:
-    write_split(tmp_path, per_source=1, seed=0)
-    entries = open_material([tmp_path]).entries
-    columns = ("untouched", "JPEG 75")
-    alone, helped = (list(prepared(entries, columns, 1.0, workers)) for workers in (0, 1))
-    assert len(alone) == len(helped) == 8  # each picture, and its end
-    for a, b in zip(alone, helped, strict=True):
-        assert a.entry == b.entry and (a.versions is None) == (b.versions is None)
-        for left, right in zip(a.versions or (), b.versions or (), strict=True):
-            assert np.array_equal(left, right)
-
-
 def test_published_layouts_and_their_splits(tmp_path: Path) -> None:
     for platform in ("reddit", "twitter"):
         write_split(tmp_path / "test" / platform, per_source=1, seed=0)
@@ -100,3 +86,25 @@ def test_photographs_alone_of_data_sets_and_plain_folders(tmp_path: Path) -> Non
             open_material([wrong], photographs_only=True)
     with pytest.raises(SourceError, match="is no folder"):
         open_material([tmp_path / "absent"], photographs_only=True)
+
+
+def test_hidden_files_and_folders_are_left_out_and_links_followed_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    data, clip = tmp_path / "set", tmp_path / "elsewhere" / "far.mp4"
+    write_split(data, per_source=1, seed=0)
+    write_video(clip, [grey(90)] * 2)
+    for label in ("0_real", "1_fake"):
+        folder = data / label
+        (folder / ".ipynb_checkpoints").mkdir()
+        for hidden in (".ipynb_checkpoints/a.mp4", "._a.mp4", ".ipynb_checkpoints/a.png"):
+            (folder / hidden).write_bytes(clip.read_bytes())
+        (folder / "linked").symlink_to(clip.parent)
+        (folder / "linked again").symlink_to(clip.parent)
+        (folder / "loop").symlink_to(folder)
+    found = open_material([data])
+    videos = [entry.picture for entry in found.entries if entry.video]
+    assert [(video.label, video.path.name) for video in videos] == [(0, "far.mp4"), (1, "far.mp4")]
+    assert not found.rejected
+    assert "hidden" in caplog.text and "1_fake" in caplog.text

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tests.training.pictures import index_folder, write_split
 from training.data.folders import Picture
-from training.degrade import UNTOUCHED
-from training.evaluation import Evaluation, auc
+from training.degrade import JPEG_75, UNTOUCHED
+from training.evaluation import Evaluation, auc, evaluate
+from training.models import build
 
 
 def test_auc_counts_pairs_and_halves_ties() -> None:
@@ -40,3 +43,18 @@ def test_pictures_without_a_logit_are_passed_over() -> None:
     assert np.isnan(evaluation.mean_auc(["x"]))
     assert evaluation.without_source(1, "s").pictures == ()
     assert np.isnan(evaluation.without_source(1, "s").mean_auc(["x"]))
+
+
+def test_whole_pictures_are_scored_and_the_model_keeps_its_mode(tmp_path: Path) -> None:
+    write_split(tmp_path, per_source=1, seed=0)
+    pictures = index_folder(tmp_path).pictures
+    torch.manual_seed(0)
+    model = build("tiny_ladeda", "raw")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    seen: list[int] = []
+    found = evaluate(model, pictures, [UNTOUCHED, JPEG_75], on_picture=lambda: seen.append(1))
+    assert model.training and len(seen) == len(pictures) == 4
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert found.logits[UNTOUCHED].shape == (4,)
+    assert not np.allclose(found.logits[UNTOUCHED], found.logits[JPEG_75])
+    assert set(found.restricted_to([JPEG_75]).logits) == {JPEG_75}

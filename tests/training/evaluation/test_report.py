@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
@@ -11,7 +10,7 @@ from edge.errors import SinkError, UsageError
 from tests.training.evaluation.made import COLUMNS, made_record
 from tests.training.pictures import write_split
 from training.evaluation.metrics import AUC, METRICS
-from training.evaluation.plots import error_sheet, reliability, worst
+from training.evaluation.plots import error_sheet, worst
 from training.evaluation.record import FILE, Record
 from training.evaluation.report import (
     PAGE,
@@ -36,7 +35,7 @@ def test_the_same_json_gives_the_same_report(tmp_path: Path) -> None:
     write_report(again, summarise(again, DRAWS), tmp_path / "b")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "b").iterdir())
-    assert {"roc.png", "roc.svg", "reliability.png", "scores-1.svg", "scores-2.png"} < set(names)
+    assert {"roc.png", "roc.svg"} < set(names)
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
@@ -45,7 +44,8 @@ def test_the_page_has_every_figure_and_links_every_plot(tmp_path: Path) -> None:
     record = made_record()
     problems = write_report(record, summarise(record, DRAWS), tmp_path)
     page = (tmp_path / PAGE).read_text()
-    assert all(text in page for text in (*METRICS, *COLUMNS, "gen-a", "cam-b", "a − b"))
+    named = (*METRICS, *COLUMNS, "gen-a", "cam-b")
+    assert all(text.lower() in page.lower() for text in named)
     assert all(f"({p.name})" in page for p in tmp_path.glob("*.svg"))
     assert len(problems) == 2 and all(problem in page for problem in problems)
 
@@ -71,12 +71,6 @@ def test_no_mistake_needs_no_sheet(tmp_path: Path) -> None:
     assert error_sheet(record, record.models[0]) is None
 
 
-def test_reliability_weighs_classes_alike() -> None:
-    centres, shares = reliability(np.full(30, 0.25), np.full(10, 0.25))
-    assert centres.tolist() == [0.25] and shares[0] == pytest.approx(0.5)
-    assert reliability(np.zeros(0), np.full(2, 0.5))[0].size == 0
-
-
 def test_the_compact_form_has_figures_but_no_logits_and_no_paths(tmp_path: Path) -> None:
     record = made_record(root="some-folder")
     summary = summarise(record, DRAWS)
@@ -93,7 +87,6 @@ def test_a_model_that_says_the_same_of_all_has_figures_and_one_that_says_nothing
     silent = flat.models[1].columns["untouched"]
     assert silent.mean[AUC] is None and silent.false_alarms is None
     assert silent.without_logit == 24
-    assert flat.comparisons[0].difference is None and flat.comparisons[0].p is None
     assert tables(flat)[AUC].rows[1][1:] == ("n/a", "n/a")
     assert any("gave no logit for 24" in note for note in notes(flat))
 
@@ -193,16 +186,6 @@ def test_tables_are_rewritten_and_words_stay(tmp_path: Path) -> None:
     assert stale(card, figures) is None and not write_card(card, summary)
     figures.write_text(write_summary(summarise(made_record(seed=1), DRAWS)))
     assert stale(card, figures) is not None
-
-
-def test_every_table_can_be_made_of_one_model_and_of_two(tmp_path: Path) -> None:
-    names = tables(summarise(made_record(), DRAWS))
-    text = "\n".join(f"<!-- figures:begin {n} -->\n<!-- figures:end -->" for n in names)
-    for models in (("a",), ("a", "b")):
-        card = tmp_path / "card.md"
-        card.write_text(text)
-        assert write_card(card, summarise(made_record(models), DRAWS))
-    assert "a − b" in card.read_text()
 
 
 @pytest.mark.parametrize(

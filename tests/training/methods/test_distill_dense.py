@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,19 +7,8 @@ import torch
 from torch import Tensor
 
 from training.config import TeachingConfig
-from training.methods.distill import difference
-from training.methods.distill_dense import dense_loss
-from training.methods.distill_patches import patch_loss
-from training.methods.geometry import aligned
+from training.methods.distill import STUDENT_SIDE, aligned, dense_loss, difference, patch_loss
 from training.models import PatchModel, build
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def config(**changes: Any) -> TeachingConfig:
@@ -152,3 +140,28 @@ def test_the_teacher_may_see_a_clean_crop() -> None:
     t, s = aligned(teacher().patch_logits(clean), teacher().grid,
                    student.patch_logits(shown), student.grid)  # fmt: skip
     assert torch.allclose(apart, (t - s).square().mean())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("preprocessings", [["NPR"], ["NPR", "raw"]])
+def test_a_patch_of_ten_pixels_learns_what_the_teachers_say_of_nine(
+    preprocessings: list[str],
+) -> None:
+    torch.manual_seed(0)
+    teachers = [build("ladeda9", name).eval() for name in preprocessings]
+    for name, buffer in (pair for teacher in teachers for pair in teacher.named_buffers()):
+        if "running" in name:  # as after a training, not the identity
+            buffer.uniform_(0.5, 1.5)
+    student, x = build("tiny_ladeda", "x_grad").eval(), torch.randn(2, 3, 34, 42)
+    # At its own stride of 8 that is the teacher's map, and the student's of each cut alone.
+    targets = torch.stack([teacher.patch_logits(x) for teacher in teachers]).mean(0)
+    ours = torch.stack(
+        [
+            student(x[:, :, top : top + STUDENT_SIDE, left : left + STUDENT_SIDE])
+            for top in range(0, 25, 8)
+            for left in range(0, 33, 8)
+        ],
+        dim=1,
+    )
+    found = patch_loss(student, teachers, x, x, config(way="patches", patches=None))
+    assert torch.allclose(found, (ours - targets.flatten(1)).square().mean(), rtol=1e-3)

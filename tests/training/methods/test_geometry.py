@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edge.errors import RegionError
 from edge.manifest import PatchGrid
-from training.methods.geometry import aligned
+from training.methods.distill import aligned
 from training.models import build
 
 

@@ -242,16 +242,12 @@ def test_first_weights_follow_he() -> None:
     model = build("ladeda9", "raw")
     assert isinstance(model, LaDeDa)
     assert model.conv2.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
-    assert model.bn1.momentum == 0.001
     assert torch.equal(model.bn1.weight, torch.ones(64))
 
 
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UsageError, match=r"'resnet' is not known.*tiny_ladeda, ladeda5.*ladeda33"):
         build("resnet", "raw")
-    for name in ("fine_s", "gated_experts", "lite0_s8_top10"):
-        with pytest.raises(UsageError, match="is no longer part of patchwatch"):
-            build(name, "raw")
     with pytest.raises(UsageError, match=r"'npr' is not known.*raw, NPR, x_grad.*right_diag"):
         build("tiny_ladeda", "npr")
 

@@ -18,6 +18,7 @@ PARAMETERS = {
     "lite0_s16": 700_881,
     "lite0_s32": 2_959_169,
     "lite0_levels": 2_960_689,
+    "lite0_magnitudes_s16": 701_521,
 }
 Span = tuple[int, int]
 """First row, and the row after the last."""

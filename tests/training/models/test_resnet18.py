@@ -16,7 +16,7 @@ from edge.errors import ModelError, UsageError
 from edge.manifest import Training
 from tests.training.data.get.server import Site, serve
 from training.checkpoint import Card, load_any, load_checkpoint, load_resnet18, save_checkpoint
-from training.data.get.errors import AddressError, FetchError
+from training.data.get.download import AddressError, FetchError
 from training.data.get.published import Part
 from training.faces.config import FacesConfig
 from training.faces.model import PUBLISHED, fetched, first_model, load_imagenet

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 import patchwatch
-from tests.training.pictures import write_split
+from tests.training.pictures import index_folder, write_split
 from training.checkpoint import load_checkpoint
 from training.config import load_config
-from training.data.folders import index_folder
 from training.degrade import JPEG_90, UNTOUCHED
 from training.evaluation import evaluate
 from training.probe.config import ProbeConfig
@@ -71,13 +70,12 @@ def test_a_head_on_an_untrained_trunk_learns_an_easy_difference(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("labelled_samples=7", "was removed: every picture now gives the samples"),
         ("views=[{region: 'fit:9', crop: 8}]", "crop is for region native"),
         ("folds=1", "at least 2 parts"),
         ("folds=3", "at most one for each source"),
-        ("strengths=[0]", "greater than 0"),
-        ("whitenings=[-1]", "greater than or equal to 0"),
-        ("pair_shares=[1.5]", "less than 1"),
+        ("strengths=[0]", "above 0"),
+        ("whitenings=[-1]", "at least 0"),
+        ("pair_shares=[1.5]", "below 1"),
         ("init=imagenet", "no published ImageNet weights"),
         ("sampels=3", "sampels"),
     ],

@@ -9,12 +9,13 @@ from PIL import Image as PillowImage
 from edge.errors import SinkError
 from edge.files import sha256_of
 from edge.sources.images import read_image
+from tests.edge.faces import pictures as face_pictures
 from tests.training.pictures import smooth_noise
 from training.degrade import JPEG_75, UNTOUCHED, Policy
 from training.models import PatchModel, build
 from training.probe import features
-from training.probe.config import ViewConfig
-from training.probe.features import FeatureStore, Job, Reported, Sample, mean_features
+from training.probe.config import ProbeConfig, ViewConfig
+from training.probe.features import FeatureStore, Job, Reported, Sample, mean_features, samples_of
 
 TRUNK_WEIGHT = next(
     name for name, _ in build("lite0_s8", "raw").named_parameters() if "fc" not in name
@@ -78,6 +79,14 @@ def test_what_is_there_is_not_computed_again(
     np.testing.assert_array_equal(found[:2], whole[4:])
 
 
+def test_equal_pictures_move_no_row_of_another(
+    model: PatchModel, jobs: list[Job], tmp_path: Path
+) -> None:
+    once, _ = _computed(model, jobs, tmp_path / "once")
+    twice, _ = _computed(model, [jobs[0], *jobs], tmp_path / "twice")
+    np.testing.assert_array_equal(twice[2:], once)
+
+
 def _rest(job: Job) -> tuple[str, tuple[features.Look, ...]]:
     return job.digest, job.looks
 
@@ -127,6 +136,22 @@ def test_samples_depend_on_the_seed_alone_and_show_what_the_view_says() -> None:
     assert 70 <= min(sides) < max(sides) <= 90
     enlarged = _sample(ViewConfig(shorter_side=(200, 300)), 0)(image, Path("a.png"))[0]
     np.testing.assert_array_equal(enlarged, image)
+
+
+def test_a_blended_view_shows_a_real_face_and_what_was_made_of_it() -> None:
+    views = [{"region": "faces:112", "blended": True, "count": 2}, {"region": "faces:112"}]
+    config = ProbeConfig.model_validate({"name": "p", "views": views, "policy": None})
+    real, fake = (samples_of(config, "0" * 64, label) for label in (0, 1))
+    assert [look.blended for look in real] == [False, True, False, True, False]
+    assert [look.view.blended for look in fake] == [False]
+    crop = np.ascontiguousarray(face_pictures.photograph()[37:197, 143:303])
+    shown = [look(crop, Path("x.png"))[0].astype(int) for look in real]
+    for target, blended in (shown[:2], shown[2:4]):
+        changed = np.argwhere(np.abs(target - blended).max(2) > 2)
+        assert len(changed) and (np.abs(changed - 56) < 50).all()
+    assert not np.array_equal(shown[1], shown[3])
+    with pytest.raises(ValueError, match="blended is for aligned faces"):
+        ViewConfig(blended=True)
 
 
 def test_pictures_too_small_for_their_degradation_are_shown_all_the_same() -> None:

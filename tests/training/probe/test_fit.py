@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from edge.errors import UsageError
+from training.config import load_config
 from training.evaluation import auc
 from training.models import build
-from training.probe.fit import Head, HeadFit, Rows
+from training.probe.config import ProbeConfig
+from training.probe.fit import Head, HeadFit, Rows, head_of
 
 
 def _rows(direction: list[float], count: int = 400, seed: int = 0, source: str = "s") -> Rows:
@@ -107,3 +111,30 @@ def test_what_cannot_be_fitted_is_one_sentence() -> None:
         HeadFit(real)
     with pytest.raises(UsageError, match="at most one for each source of a label, found 2 for 1"):
         HeadFit(rows).cross_fitted(0.0, 1.0, 0.0, folds=2, seed=0)
+
+
+def test_a_head_that_is_kept_moves_as_far_as_the_strength_lets_it() -> None:
+    rows = _rows([3.0, 0.0])
+    start = Head(np.array([0.0, 2.0]), 1.0)
+    fit = HeadFit(rows, start=start)
+    held, free = fit.head(0.0, 1e-9, 0.0), fit.head(0.0, 100.0, 0.0)
+    assert held.weight == pytest.approx(start.weight, abs=1e-3) and held.bias == pytest.approx(1)
+    alone = HeadFit(rows).head(0.0, 100.0, 0.0)
+    assert free.weight == pytest.approx(alone.weight, rel=0.05, abs=0.05)
+    between = fit.head(0.0, 1e-3, 1.0)
+    assert 0.05 < between.weight[0] < free.weight[0]
+
+
+def test_the_head_of_a_model_is_what_was_put_into_it() -> None:
+    model = build("lite0_s8", "raw")
+    head = Head(np.linspace(-1, 1, model.fc.in_features), 0.25)
+    head.put_into(model)
+    found = head_of(model)
+    assert found.weight == pytest.approx(head.weight) and found.bias == 0.25
+
+
+def test_a_head_is_kept_of_a_checkpoint_alone() -> None:
+    with pytest.raises(UsageError, match=r"keep_head: .* found imagenet"):
+        load_config(ProbeConfig, Path("configs/training/probe-lite0.yaml"), ["keep_head=true"])
+    kept = load_config(ProbeConfig, Path("configs/training/probe-portraits.yaml"), [])
+    assert kept.keep_head and kept.folds == 0

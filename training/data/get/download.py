@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,17 +13,34 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 
-from training.data.get.errors import AddressError, FetchError, disk_error
+from edge.errors import PatchwatchError
 
 RETRIES = urllib3.Retry(
     5, connect=1, backoff_factor=1, status_forcelist=(408, 425, 429, 500, 502, 503, 504)
 )
 _CHUNK_BYTES = 2**18
 _TIMEOUT_S = (15.0, 60.0)
-_PAGE_STARTS = (b"<!doctype html", b"<html")
 
 OnBytes = Callable[[int, "int | None"], None]
 """Called with the bytes so far and the bytes of the whole file, if that is known."""
+
+
+class FetchError(PatchwatchError):
+    """Something published cannot be had; says what to do instead."""
+
+
+class AddressError(FetchError):
+    """An address does not give the file."""
+
+
+def disk_error(path: Path, error: OSError) -> FetchError:
+    """Why a file cannot be written, as a sentence; what was written before stays."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FetchError(
+            f"The disk that holds {path.parent} is full. What came so far is kept: make room, "
+            "then run the same command again."
+        )
+    return FetchError(f"{path} cannot be written: {error.strerror or error}.")
 
 
 def download(
@@ -90,14 +107,13 @@ class _Resuming:
         return self._part.stat().st_size if self._part.exists() else 0
 
     def _go_on(self, session: requests.Session, url: str, have: int) -> None:
-        headers = {"Accept-Encoding": "identity", **self._range(url, have)}
+        headers = {"Accept-Encoding": "identity"}
+        known, _, tag = self._tag.read_text().partition("\n") if self._tag.exists() else ("",) * 3
+        if have and tag and known == url:
+            headers |= {"Range": f"bytes={have}-", "If-Range": tag}
         with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
             if response.status_code != 416:  # else the part is whole already
                 self._receive(response, url, have)
-
-    def _range(self, url: str, have: int) -> dict[str, str]:
-        known, _, tag = self._tag.read_text().partition("\n") if self._tag.exists() else ("",) * 3
-        return {"Range": f"bytes={have}-", "If-Range": tag} if have and tag and known == url else {}
 
     def _receive(self, response: requests.Response, url: str, have: int) -> None:
         if response.status_code != 206:
@@ -109,45 +125,24 @@ class _Resuming:
             self._tag.write_text(f"{url}\n{tag}")
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdigit() else None
-        _require_room(self._part, have, total)
         with self._part.open("ab", buffering=0) as file:
             self._on_bytes(have, total)
             # What has come, and no more: the rest of a chunk may never come.
             while chunk := response.raw.read1(_CHUNK_BYTES):
-                if not have and chunk[:64].lstrip().lower().startswith(_PAGE_STARTS):
-                    raise _page_instead(url)
                 file.write(chunk)
                 have += len(chunk)
                 self._on_bytes(have, total)
 
 
-def _page_instead(address: str) -> AddressError:
-    return AddressError(
-        f"{address} answered with a page for people (a form or a confirmation) instead of the "
-        "file. Open it in a browser, download the file there, and pass it with --from FILE."
-    )
-
-
 def _require_file(response: requests.Response, address: str) -> None:
     status = response.status_code
-    if status in (401, 403):
+    if response.headers.get("Content-Type", "").lower().startswith("text/html") and status == 200:
         raise AddressError(
-            f"{address} is not open to everyone (the server answered {status}). Fetch it by hand "
-            "where its page allows, and pass it with --from."
+            f"{address} answered with a page for people (a form or a confirmation) instead of the "
+            "file. Open it in a browser, download the file there, and pass it with --from FILE."
         )
     if status != 200:
         raise AddressError(
-            f"{address} is not there (the server answered {status}). Fetch the file elsewhere and "
-            "pass it with --from, or name a mirror with --address."
-        )
-    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise _page_instead(address)
-
-
-def _require_room(part: Path, have: int, total: int | None) -> None:
-    free = shutil.disk_usage(part.parent).free
-    if total is not None and total - have > free:
-        raise FetchError(
-            f"{part.stem} needs {total - have} more bytes and the disk that holds "
-            f"{part.parent} has {free}. Make room, or name another folder with --output."
+            f"{address} cannot be had (the server answered {status}). Fetch the file by hand where "
+            "its page allows, and pass it with --from."
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 _LADEDA = "https://github.com/barcavia/RealTime-DeepfakeDetection-in-the-RealWorld"
+_LADEDA_WEIGHTS = "https://drive.google.com/drive/folders/1KxNdnPRJJTuqxmzBPiGsg43tXzO8AN2d"
 _LADEDA_COMMIT = "e734562bbb6763f5bb2951099e9dc9a38df5e7dd"
 _TINY_WEIGHTS = (
     "https://raw.githubusercontent.com/barcavia/RealTime-DeepfakeDetection-in-the-RealWorld/"
@@ -58,21 +59,18 @@ class Entry:
     note: str = ""
 
 
-def _drive(identity: str) -> str:
-    return f"https://drive.google.com/uc?export=download&id={identity}"
+def _drive(name: str, file: str, identity: str) -> Part:
+    return Part(name, file, f"https://drive.google.com/uc?export=download&id={identity}")
 
 
-_PROGAN_VOLUMES = tuple(
-    Part(
-        f"train-{number}",
-        f"progan_train.7z.00{number}",
-        f"{_CNN_DETECTION}/resolve/main/progan_train.7z.00{number}",
-        "one of seven, together about 72 GB",
-        unpack=False,
-        optional=True,
-    )
-    for number in range(1, 8)
-)
+def _cnn(name: str, file: str, size: str = "", volume: bool = False) -> Part:
+    address = f"{_CNN_DETECTION}/resolve/main/{file}"
+    return Part(name, file, address, size, unpack=not volume, optional=volume)
+
+
+def _tiny(name: str, file: str, size: str, sha256: str) -> Part:
+    return Part(name, file, f"{_TINY_WEIGHTS}/{file}", size, sha256, unpack=False)
+
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
     {
@@ -84,7 +82,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
                 f"media and remain their owners'. Their repository stands under the {_YISSUM}"
             ),
             licence_address=f"{_LADEDA}/blob/main/LICENSE",
-            parts=(Part("pictures", "WildRF.zip", _drive("1A0xoL44Yg68ixd-FuIJn2VC4vdZ6M2gn")),),
+            parts=(_drive("pictures", "WildRF.zip", "1A0xoL44Yg68ixd-FuIJn2VC4vdZ6M2gn"),),
             note="Google Drive asks a person to confirm a large file: expect to use --from.",
         ),
         "forensynth": Entry(
@@ -93,14 +91,12 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             licence=_CC_BY_NC_SA,
             licence_address="https://github.com/PeterWang512/CNNDetection/blob/master/LICENSE.txt",
             parts=(
-                Part(
-                    "test",
-                    "CNN_synth_testset.zip",
-                    f"{_CNN_DETECTION}/resolve/main/CNN_synth_testset.zip",
-                    "about 19 GB",
+                _cnn("test", "CNN_synth_testset.zip", "about 19 GB"),
+                _cnn("val", "progan_val.zip"),
+                *(
+                    _cnn(f"train-{n}", f"progan_train.7z.00{n}", "of seven, in all 72 GB", True)
+                    for n in range(1, 8)
                 ),
-                Part("val", "progan_val.zip", f"{_CNN_DETECTION}/resolve/main/progan_val.zip"),
-                *_PROGAN_VOLUMES,
             ),
             note=(
                 "The training set is seven volumes of one 7-Zip archive: fetch train-1 to "
@@ -116,15 +112,25 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             ),
             licence_address=f"{_UFD}/blob/main/LICENSE",
             parts=(
-                Part(
-                    "diffusion",
-                    "diffusion_datasets.zip",
-                    _drive("1FXlGIRh_Ud3cScMgSVDbEWmPDmjcrm1t"),
-                ),
+                _drive("diffusion", "diffusion_datasets.zip", "1FXlGIRh_Ud3cScMgSVDbEWmPDmjcrm1t"),
             ),
             note=(
                 "Others have reported the published link as gone; a copy goes in with --from. The "
                 "GAN half of this benchmark is the part 'test' of forensynth."
+            ),
+        ),
+        "ladeda-weights": Entry(
+            title="LaDeDa as its authors trained it, on WildRF and on ForenSynths",
+            page=_LADEDA_WEIGHTS,
+            licence=_YISSUM,
+            licence_address=f"{_LADEDA}/blob/main/LICENSE",
+            parts=tuple(
+                Part(name, f"{file}_LaDeDa.pth", _LADEDA_WEIGHTS, unpack=False)
+                for name, file in (("wildrf", "WildRF"), ("forensynth", "ForenSynth"))
+            ),
+            note=(
+                "A folder on a drive, which has no address for each file: open its page in a "
+                "browser, then give a file with --part NAME --from FILE."
             ),
         ),
         "upstream-weights": Entry(
@@ -133,21 +139,17 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             licence=_YISSUM,
             licence_address=f"{_LADEDA}/blob/main/LICENSE",
             parts=(
-                Part(
+                _tiny(
                     "wildrf",
                     "WildRF_Tiny_LaDeDa.pth",
-                    f"{_TINY_WEIGHTS}/WildRF_Tiny_LaDeDa.pth",
                     "11654 bytes",
-                    sha256="5e063100564d2ddfe9bf48074e351c8f2b38855552574a18a0738e7f2a764d80",
-                    unpack=False,
+                    "5e063100564d2ddfe9bf48074e351c8f2b38855552574a18a0738e7f2a764d80",
                 ),
-                Part(
+                _tiny(
                     "forensynth",
                     "ForenSynth_Tiny_LaDeDa.pth",
-                    f"{_TINY_WEIGHTS}/ForenSynth_Tiny_LaDeDa.pth",
                     "12405 bytes",
-                    sha256="4624258c70489cbff2778153ce6fc7f5ed16170b59a541a06dc3d4c759fd68a6",
-                    unpack=False,
+                    "4624258c70489cbff2778153ce6fc7f5ed16170b59a541a06dc3d4c759fd68a6",
                 ),
             ),
         ),

@@ -1,0 +1,148 @@
+"""Train the last blocks of a trunk and its head; the blocks before them stay as they are.
+
+CONFIG is a YAML file as configs/training/tune-lite0.yaml. Every training picture gives the samples
+of 'views', each of which passes the trunk once; the map after block 'kept' is stored, in half
+precision, in RUN/features or in the folder that --features names (0.2 MB a sample at fit:384), so
+that a step of the training costs neither decoding nor the lower blocks. A head is fitted to the
+mean features first, as 'patchwatch probe' does; then the tail is trained from there, and the best
+step on the validation pictures is kept. With 'soup' above 1 that is done from as many seeds, and
+the mean of the weights is taken. NAME.safetensors has a card whose score and threshold are fitted
+to the validation pictures. The same command with --resume goes on after a kill.
+
+    patchwatch tune configs/training/tune-lite0.yaml --data pictures/ --output runs/tail \\
+        --licence TEXT --workers 2
+"""
+
+from __future__ import annotations
+
+import argparse
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edge.errors import UsageError
+from edge.signals import Stopped, stop_signals
+from edge.terminal import console
+from training.calibration import calibrate, figures
+from training.checkpoint import SUFFIX, Card, load_checkpoint
+from training.commands.train import first_model, make_card
+from training.config import load_config
+from training.data.dataset import open_training_data
+from training.evaluation.record import Evaluation, read_sources
+from training.flags import label_settings
+from training.methods.tail import MapBatches, TailTraining
+from training.models import PatchModel
+from training.models.lite import LiteModel
+from training.probe.command import FEATURES, Probe, add_arguments, save, with_prior
+from training.probe.config import TuneConfig
+from training.probe.features import FeatureStore, Job
+from training.probe.maps import Kept, MapStore
+from training.progress import progress_bar
+from training.run_folder import begin, is_resumable, require_usable
+from training.settings import Machine
+from training.trainer import fit
+
+__all__ = ["add_arguments", "run"]
+
+
+class Tail(Probe):
+    """A probe that keeps maps too."""
+
+    config: TuneConfig
+    samples: Kept
+    validation: Kept
+
+    def open_store(self, folder: Path, model: PatchModel) -> FeatureStore:
+        """A store of features and maps."""
+        assert isinstance(model, LiteModel)
+        return MapStore(folder, model, self.config.kept)
+
+    def keep(self, store: FeatureStore, samples: list[Job], validation: list[Job]) -> None:
+        """Take the maps."""
+        assert isinstance(store, MapStore)
+        self.samples, self.validation = store.take_maps(samples), store.take_maps(validation)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Keep maps, fit the head, train, average, calibrate; 0, or 128 + signal when stopped."""
+    out = console()
+    settings = [*args.set, *label_settings(args.label_folders)]
+    config = load_config(TuneConfig, args.config, settings, args.seed)
+    require_usable(args.output, config, args.resume)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(config.seed)
+    model = first_model(config).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not isinstance(model, LiteModel):
+        raise UsageError(
+            f"architecture: expected one of a Lite trunk, whose last blocks are trained, found "
+            f"{config.architecture}. Take configs/training/tune-lite0.yaml as an example."
+        )
+    data = open_training_data(config.data, args.data, model.grid.smallest_input(), out)
+    if not args.resume:
+        begin(args.output, config)
+    probe = Tail(config, data, read_sources(args.sources) if args.sources else {})
+    try:
+        with stop_signals():
+            probe.load(model, args.features or args.output / FEATURES, args.workers)
+            best = max(probe.tried(), key=lambda one: one.score)
+    except Stopped as stopped:
+        out.print("Stopped; the maps so far are kept. Go on with --resume.")
+        return stopped.exit_code
+    out.print(f"The head alone: {best.score:.3f}")
+    best.head.put_into(model)
+    card = make_card(config, data, model, args.licence)
+    paths = []
+    for number in range(config.soup):
+        seeded = config.model_copy(update={"seed": config.seed + number})
+        code, path = _trained(deepcopy(model), probe, seeded, card, args.output / f"run-{number}")
+        if code:
+            out.print("Go on with the same command and --resume.")
+            return code
+        paths.append(path)
+    states = [load_checkpoint(path)[0].state_dict() for path in paths]
+    share, start = config.start_share, model.state_dict()
+    model.load_state_dict(
+        {
+            name: share * first.double()
+            + (1 - share) * torch.stack([one[name].double() for one in states]).mean(0)
+            for name, first in start.items()
+        }
+    )
+    evaluation = _judged(TailTraining(model, config, probe.val, probe.validation, card))
+    chosen = evaluation.restricted_to(config.validation.calibration)
+    calibration = with_prior(calibrate(chosen, config.false_alarms), config.prior)
+    view = f"{config.view().describe()}, region {probe.region}"
+    path = args.output / f"{config.name}{SUFFIX}"
+    save(path, model, card, figures(evaluation, calibration, None, view), calibration)
+    return 0
+
+
+def _trained(
+    model: LiteModel, probe: Tail, config: TuneConfig, card: Card, folder: Path
+) -> tuple[int, Path]:
+    """Exit code, and the best model of one run."""
+    resume = is_resumable(folder)
+    if not resume:
+        begin(folder, config)
+    method = TailTraining(model, config, probe.val, probe.validation, card)
+    rows = probe.rows
+    batches = MapBatches(
+        probe.samples, rows.labels, rows.weights(0, probe.factors), probe.blended, config
+    )
+    fitted = fit(method, batches, folder, Machine("cpu"), console(), resume=resume)
+    return fitted.code, folder / f"{config.name}{SUFFIX}"
+
+
+def _judged(method: TailTraining) -> Evaluation:
+    columns = method.config.validation.reported()
+    with progress_bar() as progress:
+        task = progress.add_task("final validation", total=len(method.pictures), note="")
+        rows = []
+        for place in range(len(method.pictures)):
+            rows.append(method.row(place, columns))
+            progress.advance(task)
+    logits = dict(zip(columns, np.array(rows).T, strict=True))
+    return Evaluation(tuple(method.pictures), logits)
