@@ -1,8 +1,8 @@
 """Outlines of what the model was given, and labels of what is judged by itself.
 
 Labels hide neither a face nor each other. One goes above its box where that is free, else below,
-beside or onto its rim; where there is too little room it is written smaller, then without the word,
-at last without the score.
+beside or onto its rim; where there is too little room it is written smaller, then without the
+score, at last without the word.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.overlay.geometry import grown, is_empty
-from edge.overlay.panel import score_text
 from edge.overlay.sprites import badge, icon, stamp
-from edge.overlay.style import INK, PAPER, STATE_COLOURS, STATE_WORDS, TEXT, Colour, Layout
+from edge.overlay.style import INK, PAPER, STATE_COLOURS, TEXT, Colour, Layout
 from edge.overlay.text import CAP_HEIGHT, bold, text_width, write
 from edge.types import Box, Image, Region, Result, State
+from edge.words import STATE_WORDS, fake_percent
+
+_SHORT: dict[State, tuple[str]] = {"fake": ("FAKE",), "real": ("REAL",)}
+"""Words for where there is little room; the mark of the others has to do."""
 
 CORE = 1 / 1.3
 """Part of a face's square that is the face itself."""
@@ -47,8 +50,9 @@ def draw_boxes(picture: Image, result: Result, layout: Layout) -> None:
         _outline(picture, region.xyxy, STATE_COLOURS[state], layout.line)
     for label, box in place_labels(judged, hw, layout):
         label.draw(picture, box[0], box[1])
-    if len(result.regions) == 1 and not judged and result.regions[0].xyxy != (0, 0, hw[1], hw[0]):
-        _outline(picture, result.regions[0].xyxy, TEXT, layout.line)
+    parts = [region for region in result.regions if region.track is None]
+    if len(parts) == 1 and not parts[0].verdict and parts[0].xyxy != (0, 0, hw[1], hw[0]):
+        _outline(picture, parts[0].xyxy, TEXT, layout.line)
 
 
 def _outline(picture: Image, box: Box, colour: Colour, line: int) -> None:
@@ -157,8 +161,8 @@ def _forms(region: Region, layout: Layout) -> Iterator[Label]:
     if region.verdict is None:
         yield from (Label(number, size, "no_signal", marked=False) for size in sizes)
         return
-    state, score = region.verdict.state, score_text(region.verdict.score)
-    for words in ((number, STATE_WORDS[state], score), (number, score)):
+    state, score = region.verdict.state, fake_percent(region.verdict.score)
+    for words in ((number, STATE_WORDS[state], score), (number, *_SHORT.get(state, ()))):
         text = " ".join(word for word in words if word)
         yield from (Label(text, size, state) for size in sizes)
     yield Label(number, sizes[1], state)

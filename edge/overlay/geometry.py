@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edge.types import Box
 
 
@@ -29,13 +27,3 @@ def is_empty(box: Box) -> bool:
 def grown(box: Box, by: int) -> Box:
     """A box with `by` more pixels on each side."""
     return box[0] - by, box[1] - by, box[2] + by, box[3] + by
-
-
-def merged(boxes: Sequence[Box]) -> list[Box]:
-    """One box where boxes together fill a rectangle, as tiles do; else the boxes themselves."""
-    around = union(boxes)
-    left, top, right, bottom = around
-    filled = np.zeros((bottom - top, right - left), np.bool_)
-    for box in boxes:
-        filled[box[1] - top : box[3] - top, box[0] - left : box[2] - left] = True
-    return [around] if filled.all() else list(boxes)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from edge.overlay.heat import HeatCache
+from edge.overlay.heat import Heat, HeatCache
 from edge.overlay.notices import draw_name
-from edge.overlay.painter import draw_evidence, draw_words
+from edge.overlay.painter import draw_evidence, draw_words, scaled
 from edge.overlay.style import FAINT_TEXT, LEAST_SIDE, PAPER, STATE_COLOURS, Colour, Hud, layout_for
 from edge.overlay.text import elided, printable, write_centred
-from edge.pixels import bgr_frame
-from edge.types import Box, Image, Region, Result
+from edge.types import Box, Image, Result
 
 GROUND: Colour = (12, 9, 7)
 """Between cells and around them; darker than the paper of a cell."""
@@ -41,8 +39,8 @@ class Cell:
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Height and width of its frame in pixels."""
-        return _WAITING_HW if self.result is None else self.result.frame.size_hw
+        """Height and width of its frame in pixels, in its true proportions."""
+        return _WAITING_HW if self.result is None else self.result.frame.shown_hw
 
 
 def arrange(sizes_hw: Sequence[tuple[int, int]], size_wh: tuple[int, int]) -> tuple[Box, ...]:
@@ -168,13 +166,15 @@ def _drawn(cell: Cell, size_hw: tuple[int, int], label: str, heat: HeatCache) ->
     if cell.result.verdict.state == "no_signal":
         card[:] = 0  # as the placeholder, so that it shows no edges
     width, height = _fitted(cell.size_hw, (size_hw[1], size_hw[0]))
+    heats: tuple[Heat, ...] = ()
     if width and height:
         left, top = (size_hw[1] - width) // 2, (size_hw[0] - height) // 2
         result = scaled(cell.result, height, width)
         view = card[top : top + height, left : left + width]
         view[:] = result.frame.image
-        draw_evidence(view, result, heat.of(result, cell.hud))
-    draw_words(card, cell.result, cell.hud, label)
+        heats = heat.of(result, cell.hud)
+        draw_evidence(view, result, heats)
+    draw_words(card, cell.result, cell.hud, label, heated=bool(heats))
     return card
 
 
@@ -197,42 +197,6 @@ def _draw_waiting(card: Image, label: str) -> None:
     draw_name(card, label, layout)
 
 
-def scaled(result: Result, height: int, width: int) -> Result:
-    """A result as if its frame had been captured at another size, its picture as BGR.
-
-    Regions keep one size among each other, as tiles must to share a lattice of patches; they may
-    overlap by a pixel where they met.
-    """
-    frame = bgr_frame(result.frame)
-    old_hw, new_hw = frame.size_hw, (height, width)
-    if old_hw == new_hw:
-        return replace(result, frame=frame)
-    regions = tuple(_scaled_region(region, old_hw, new_hw) for region in result.regions)
-    image = _resized(frame.image, height, width)
-    return replace(result, frame=replace(frame, image=image), regions=regions)
-
-
-def _resized(image: Image, height: int, width: int) -> Image:
-    """A picture at another size; averaged where it becomes smaller, as dropped pixels tear lines.
-
-    Halving is quick, and the slow averaging over parts of pixels is left with few of them.
-    """
-    while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
-        halved = image.shape[1] // 2, image.shape[0] // 2
-        image = np.asarray(cv2.resize(image, halved, interpolation=cv2.INTER_AREA), np.uint8)
-    shrinks = height * width < image.shape[0] * image.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
-
-
 def _plain(height: int, width: int, colour: Colour) -> Image:
     # NumPy spreads three values over a picture slowly, and a row of them quickly.
     return np.repeat(np.full((1, width, 3), colour, np.uint8), height, axis=0)
-
-
-def _scaled_region(region: Region, old_hw: tuple[int, int], new_hw: tuple[int, int]) -> Region:
-    left, top, right, bottom = region.xyxy
-    x, y = left * new_hw[1] // old_hw[1], top * new_hw[0] // old_hw[0]
-    width = -(-(right - left) * new_hw[1] // old_hw[1])
-    height = -(-(bottom - top) * new_hw[0] // old_hw[0])
-    return replace(region, xyxy=(x, y, x + width, y + height))

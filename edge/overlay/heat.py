@@ -1,77 +1,83 @@
-"""The heat map: a tint where the evidence of forgery concentrates, over the pixels it came from.
+"""The heat map: places that score above the threshold, on the scale of the verdict itself.
 
-Single patches are noisy, so patch logits are averaged over neighbourhoods before they become
-scores. The calibration was fitted to means over whole pictures; a neighbourhood has far fewer
-patches and strays further, so the temperature is widened by the spread of the neighbourhoods.
-
-The tint is made and blended in strips of rows, and in each only over the columns that have any
-colour: a frame with little colour costs little.
+Each place is given the score that a whole picture of its kind would have, averaged over a
+neighbourhood because single patches are noisy. Nothing below the threshold is tinted, and nothing
+where the verdict is `real`; where it is `uncertain` the tint is half as strong.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge.manifest import Calibration, PatchGrid
-from edge.overlay.geometry import common, grown, is_empty, merged, union
-from edge.overlay.lattice import Lattice, Layer, Levels, extended, gather, of_one_scale
+from edge.overlay.geometry import common, is_empty, union
 from edge.overlay.sprites import blend
 from edge.overlay.style import Colour, Hud
-from edge.types import Box, FloatArray, Image, Region, Result
+from edge.types import Box, FloatArray, Image, Region, Result, State
 
 HOLD_S = 1 / 8
 """How long a heat map is shown: a new one at every frame would flicker, and making it is slow."""
 
-NEIGHBOURHOOD = 1 / 24
-"""Width over which patches are averaged, as a part of the short side; at least a stride."""
+NEIGHBOURHOOD = 1 / 10
+"""Width over which places are averaged, as a part of the frame's short side."""
 
-MAX_OPACITY = 0.55
-LEAST_STRENGTH = 0.3
-"""Part of the opacity that remains when the verdict's score is 0."""
+OPACITY: dict[State, float] = {"fake": 0.55, "uncertain": 0.28}
+"""Of the full tint, by the verdict on what it belongs to."""
+
+BORDER = 2
+"""Outermost rings of cells that fade out, of a network with zeros around every layer's map.
+
+Measured on `lite0-levels` with the middle of 34 pictures, once with the picture around it and once
+alone: the zeros move the outermost ring by 13 logits on average and the corners by 20 to 26, the
+next ring by 3.4, those further in by 2 and less. All move the same way, towards fake. The rings
+take the values of their inner neighbours, and fade towards the edge since nothing is known there.
+"""
+
+FULL = 6.0
+"""Logits above the threshold, in temperatures, from which on the tint is full."""
 
 _COOLEST = (40, 176, 255)
 _HOTTEST = (20, 44, 255)
-_STEEPEST = 6.0
-"""Logits above the threshold, in temperatures, at which the tint is full."""
-
-# Neighbourhoods of this many cells are smooth enough to continue with every other cell; those of
-# fewer than the least are made of parts of cells, as single cells would show their corners.
-_FINE_CELLS, _LEAST_CELLS, _PARTS = 6, 2, 4
-_LEAST_COUNT = np.float32(1e-4)
-_STRIP = 64
-"""Rows of pixels blended at once, about."""
-
 _OUTLINE: Colour = (200, 230, 255)
-_OUTLINED = 0.28
-"""Opacity from which on the tint is outlined: it would be lost on an orange picture."""
+_OUTLINED = 0.45
+"""Part of `FULL` from which on a place is outlined: a tint alone is lost on an orange picture."""
 
-# In parts of the frame's short side: cells on which the outline is traced, and the square root of
-# the smallest area that has one. On shorter frames it would cover what it surrounds.
-_OUTLINE_CELL, _LEAST_OUTLINE, _LEAST_SHORT = 1 / 300, 1 / 16, 180
-_ROUNDING = range(-3, 4)
-"""Neighbours over which the vertices of an outline are averaged."""
+_FAINTEST = 12
+"""The strongest level of a tint that nobody would see, which has no legend either."""
 
+_CANVAS = 180
+"""Most cells along the short side of the map that regions are gathered on."""
+
+_LEAST_OUTLINE, _LEAST_SHORT = 1 / 16, 180
+"""Square root of the smallest area that has an outline, in short sides; the shortest of those."""
+
+_BEYOND = 6
+"""Cells beyond the edge to which outlines go on."""
+
+_LARGEST_LOGIT = 1e6
 _SUBPIXEL_BITS = 4
 
-Strip = tuple[Box, Image, Image]
-"""Where it lies on the picture, what is added and what remains of the picture; see `blend`."""
-
-Points = npt.NDArray[np.float64]
+Points = npt.NDArray[np.int32]
+Levels = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Heat:
-    """A tint: strips of colour, and closed outlines [n, 2] (x, y) that must not leave the boxes."""
+class Heat(NamedTuple):
+    """A tint: where it lies, what is added and what remains of the picture; see `blend`."""
 
-    strips: tuple[Strip, ...]
-    outlines: tuple[Points, ...]
-    boxes: Sequence[Box]
+    box: Box
+    light: Image
+    keep: Image
+
+    def draw(self, picture: Image) -> None:
+        """Tint a picture, uint8 [H, W, 3] BGR, in place."""
+        left, top, right, bottom = self.box
+        blend(picture[top:bottom, left:right], self.light, self.keep)
 
 
 class HeatCache:
@@ -80,201 +86,214 @@ class HeatCache:
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None
         self._since_s = 0.0
-        self._heat: tuple[Heat, ...] = ()
+        self._heats: tuple[Heat, ...] = ()
 
     def of(self, result: Result, hud: Hud) -> tuple[Heat, ...]:
-        """The tint of a frame, which may be up to `HOLD_S` old by the clock of the frames."""
+        """The tints of a frame, which may be up to `HOLD_S` old by the clock of the frames."""
         frame = result.frame
-        places = tuple((region.xyxy, region.input_hw) for region in result.regions)
+        places = tuple((region.xyxy, _state(region, result)) for region in _tinted(result))
         key = (frame.source, frame.image.shape, places, hud.patches, hud.heat_map)
-        age_s = frame.time_s - self._since_s
-        if result.verdict.state == "no_signal":
-            return ()
-        if key != self._key or not 0 <= age_s < HOLD_S:
+        if key != self._key or not 0 <= frame.time_s - self._since_s < HOLD_S:
             self._key, self._since_s = key, frame.time_s
-            self._heat = tuple(heat_of(result, hud))
-        return self._heat
+            self._heats = tuple(heats_of(result, hud))
+        return self._heats
 
 
-def tint(picture: Image, heats: Iterable[Heat]) -> None:
-    """Tint a picture, uint8 [H, W, 3] BGR, in place."""
-    for heat in heats:
-        for (left, top, right, bottom), light, keep in heat.strips:
-            blend(picture[top:bottom, left:right], light, keep)
-        for outline in heat.outlines:
-            _draw_outline(picture, outline, heat.boxes)
-
-
-def heat_of(result: Result, hud: Hud) -> Iterator[Heat]:
-    """Where a frame leans fake: one tint for the regions of each scale that have patch logits."""
-    if hud.patches is None or not hud.heat_map:
-        return
-    palette = _palette(hud.calibration, _strength(result, hud.calibration))
-    height, width = result.frame.image.shape[:2]
-    short = min(height, width)
-    frame = (0, 0, width, height)
-    for regions in of_one_scale(result.regions):
-        levels, lattice = _levels(regions, hud.patches, hud.calibration, short * NEIGHBOURHOOD)
-        if levels.any():
-            boxes = merged([region.xyxy for region in regions])
-            around = union(boxes)
-            # A line that the edge of the cells cuts runs along that edge, so they reach beyond.
-            cells = extended(levels, lattice, grown(around, round(short * NEIGHBOURHOOD)))
-            strips = tuple(_strips(*cells, common(around, frame), boxes, palette))
-            outlines = tuple(_outlines(*cells, around, palette, short))
-            yield Heat(strips, outlines, [common(box, frame) for box in boxes])
-
-
-def _strength(result: Result, calibration: Calibration) -> float:
-    """How much of the tint shows: all of it from the threshold on, a part below."""
-    score = result.verdict.score
-    if score is None or not math.isfinite(score):
-        return 1.0
-    return float(np.interp(score, [0, calibration.threshold], [LEAST_STRENGTH, 1]))
-
-
-def _levels(
-    regions: Sequence[Region], grid: PatchGrid, calibration: Calibration, width: float
-) -> tuple[Levels, Lattice]:
-    """How far each cell leans fake: 0 at the threshold or below, 255 at `_STEEPEST` above it."""
-    layer = gather(regions, grid)
-    cell = max(layer.lattice.cell)
-    if width < _LEAST_CELLS * cell:
-        width = max(width, cell)
-        layer = layer.divided(math.ceil(cell * _PARTS / width))
-    smooth = _smooth(layer, width)
-    total, count = np.moveaxis(smooth.cells, 2, 0)
-    mean = np.divide(total, np.maximum(count, _LEAST_COUNT), dtype=np.float32)
-    seen = (count > _LEAST_COUNT).astype(np.uint8)
-    _, spread = cv2.meanStdDev(mean, mask=seen)
-    temperature = math.hypot(calibration.temperature, float(spread[0, 0]))
-    start = calibration.bias + temperature * _logit(calibration.threshold)
-    gain = 255 / (_STEEPEST * temperature)
-    levels = np.empty(mean.shape, np.uint8)
-    cv2.addWeighted(mean, gain, mean, 0, -start * gain, dst=levels, dtype=cv2.CV_8U)
-    return levels * seen, smooth.lattice
-
-
-def _smooth(layer: Layer, width: float) -> Layer:
-    """Average under a tent that is `width` pixels wide at half its height."""
-    # Two boxes make a tent, at a cost that does not grow with its width.
-    once, lattice = _box(layer.cells, layer.lattice, width), layer.lattice
-    if width >= _FINE_CELLS * max(lattice.cell):
-        # Half as many cells each way about the same centres: what lay between two lies on both.
-        across, down = lattice.cell
-        once = np.ascontiguousarray(once[::2, ::2])
-        corner = lattice.left - across / 2, lattice.top - down / 2
-        lattice = Lattice(*corner, (2 * across, 2 * down))
-    return Layer(_box(once, lattice, width), lattice)
-
-
-def _box(source: FloatArray, lattice: Lattice, width: float) -> FloatArray:
-    across, down = (2 * round(width / 2 / side) + 1 for side in lattice.cell)
-    out = np.empty_like(source)
-    cv2.blur(source, (across, down), dst=out, borderType=cv2.BORDER_REPLICATE)
-    return out
-
-
-def _logit(score: float) -> float:
-    return math.log(score / (1 - score))
-
-
-def _palette(calibration: Calibration, strength: float) -> Image:
-    """Tint of each level, colour times opacity: uint8 [1, 256, 3] BGR.
+def palette(opacity: float) -> Image:
+    """The tint of each level, colour times opacity, from the threshold on: uint8 [1, 256, 3] BGR.
 
     Red is full in every colour, so that the red of a tint is its opacity.
     """
-    above = np.linspace(0, _STEEPEST, 256) + _logit(calibration.threshold)
-    score = 1 / (1 + np.exp(-above))
-    lean = np.clip((score - calibration.threshold) / (1 - calibration.threshold), 0, 1)[:, None]
+    lean = np.linspace(0, 1, 256)[:, None]
     colour = np.array(_COOLEST) * (1 - lean) + np.array(_HOTTEST) * lean
-    return np.rint(colour * lean * MAX_OPACITY * strength).astype(np.uint8)[None]
+    return np.rint(colour * lean**0.7 * opacity).astype(np.uint8)[None]
 
 
-def _strips(
-    levels: Levels, lattice: Lattice, visible: Box, boxes: Sequence[Box], palette: Image
-) -> Iterator[Strip]:
-    """The tint inside the boxes, from top to bottom; blended once where they overlap."""
-    step = max(1, round(_STRIP / lattice.cell[1]))
-    for first in range(0, len(levels), step):
-        strip = _strip(levels, lattice, (first, min(first + step, len(levels))), palette)
-        if strip is None:
-            continue
-        light, bounds = strip
-        part = common(bounds, visible)
-        if not is_empty(part):
-            light = light[_inside(part, bounds)]
-            light = light if len(boxes) == 1 else _only_in(boxes, light, part)
-            keep = np.empty_like(light)
-            cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(light, 2)), cv2.COLOR_GRAY2BGR, keep)
-            yield part, light, keep
-
-
-def _strip(
-    levels: Levels, lattice: Lattice, rows: tuple[int, int], palette: Image
-) -> tuple[Image, Box] | None:
-    """The colour of some rows of cells at full size, and where it belongs; None for no colour."""
-    # One row and column more on each side, which the interpolation needs.
-    above, below = max(0, rows[0] - 1), min(len(levels), rows[1] + 1)
-    part = levels[above:below]
-    x, _, width, _ = cv2.boundingRect(part)
-    if width == 0:
-        return None
-    first, last = max(0, x - 1), min(levels.shape[1], x + width + 1)
-    left, right = lattice.column(first), lattice.column(last)
-    begin, end = lattice.row(above), lattice.row(below)
-    hot = part[:, first:last]
-    size = (max(1, right - left), max(1, end - begin))
-    light = np.empty((size[1], size[0], 3), np.uint8)
-    small = cv2.LUT(cv2.merge([hot, hot, hot]), palette)
-    cv2.resize(small, size, dst=light, interpolation=cv2.INTER_LINEAR)
-    top, bottom = lattice.row(rows[0]), lattice.row(rows[1])
-    return light[top - begin : bottom - begin], (left, top, right, bottom)
-
-
-def _only_in(boxes: Sequence[Box], light: Image, part: Box) -> Image:
-    """The tint of a part of the frame where a box is, nothing elsewhere."""
-    shown = np.zeros_like(light)
-    for box in boxes:
-        if not is_empty(shared := common(box, part)):
-            inside = _inside(shared, part)
-            shown[inside] = light[inside]
-    return shown
-
-
-def _inside(part: Box, bounds: Box) -> tuple[slice, slice]:
-    """Where a box lies in a picture that covers `bounds`."""
-    left, top = bounds[:2]
-    return np.s_[part[1] - top : part[3] - top, part[0] - left : part[2] - left]
-
-
-def _outlines(
-    levels: Levels, lattice: Lattice, around: Box, palette: Image, short: int
-) -> Iterator[Points]:
-    """Closed lines around where the tint is strong, unless there is no room for them."""
-    least = int(np.searchsorted(palette[0, :, 2], round(_OUTLINED * 255)))
-    room = min(around[2] - around[0], around[3] - around[1])
-    if 2 * room < short or short < _LEAST_SHORT or least >= len(palette[0]):
+def heats_of(result: Result, hud: Hud) -> Iterator[Heat]:
+    """Where a frame scores above the threshold: a tint for what is fake, one for the uncertain."""
+    if hud.patches is None or not hud.heat_map or result.verdict.state == "no_signal":
         return
-    extent = np.array(levels.shape[::-1]) * lattice.cell
-    size = np.maximum(1, np.rint(extent / (short * _OUTLINE_CELL))).astype(int)
-    fine = np.asarray(cv2.resize(levels, size.tolist(), interpolation=cv2.INTER_LINEAR))
-    cell = extent / size
-    smallest = (short * _LEAST_OUTLINE) ** 2 / cell.prod()
-    strong = (fine >= least).view(np.uint8)
+    height, width = result.frame.image.shape[:2]
+    for state, opacity in OPACITY.items():
+        regions = [
+            region
+            for region in _tinted(result)
+            if _state(region, result) == state
+            and region.evidence.patch_logits is not None
+            and region.evidence.patch_logits.size
+            and not is_empty(common(region.xyxy, (0, 0, width, height)))
+        ]
+        if regions:
+            yield from _heat(regions, hud.patches, hud.calibration, (height, width), opacity)
+
+
+def _tinted(result: Result) -> Sequence[Region]:
+    """The parts of the picture; its faces where they alone were judged, and so by its model."""
+    return [region for region in result.regions if region.track is None] or result.regions
+
+
+def _state(region: Region, result: Result) -> State:
+    return (region.verdict or result.picture or result.verdict).state
+
+
+def _heat(
+    regions: Sequence[Region],
+    grid: PatchGrid,
+    calibration: Calibration,
+    frame_hw: tuple[int, int],
+    opacity: float,
+) -> Iterator[Heat]:
+    boxes = [common(region.xyxy, (0, 0, frame_hw[1], frame_hw[0])) for region in regions]
+    around = left, top, right, bottom = union(boxes)
+    size = right - left, bottom - top
+    short = min(frame_hw)
+    scale = min(1.0, _CANVAS / short)
+    cells = _levels(regions, grid, calibration, around, scale, short * NEIGHBOURHOOD * scale)
+    if cells.max() < _FAINTEST:
+        return
+    colours = palette(opacity)[0][cells]
+    light, keep = (
+        np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        for each in (colours, np.repeat(255 - colours[..., 2:], 3, axis=2))
+    )
+    if opacity == OPACITY["fake"]:
+        lines, line = list(_outlines(cells, size, short)), max(1, round(0.0016 * short))
+        cv2.polylines(light, lines, True, _OUTLINE, line, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.polylines(keep, lines, True, (0, 0, 0), line, cv2.LINE_AA, _SUBPIXEL_BITS)
+    if len(boxes) > 1:
+        inside = np.zeros(light.shape[:2], np.uint8)
+        for box in boxes:
+            inside[box[1] - top : box[3] - top, box[0] - left : box[2] - left] = 255
+        light[inside == 0], keep[inside == 0] = 0, 255
+    yield Heat(around, light, keep)
+
+
+def _levels(
+    regions: Sequence[Region],
+    grid: PatchGrid,
+    calibration: Calibration,
+    around: Box,
+    scale: float,
+    width: float,
+) -> Levels:
+    """The regions on one map with `scale` cells to a pixel: 0 at the threshold, 255 at `FULL`."""
+    size = tuple(max(1, round((around[i + 2] - around[i]) * scale)) for i in (0, 1))
+    total, count, fade = (np.zeros((size[1], size[0]), np.float32) for _ in range(3))
+    for region in regions:
+        patches = inner_patches(region, grid)
+        # From a cell's middle to pixels of the region's input, of the frame, to those of the map.
+        steps, starts = [], []
+        for axis in (0, 1):
+            middle, step = place_of_cells(region, grid, axis)
+            steps.append(step * scale)
+            starts.append((middle - around[axis]) * scale - 0.5)
+        if (shrunk := round(1 / max(steps))) > 1:
+            patches = np.asarray(cv2.blur(patches, (shrunk, shrunk)), np.float32)
+        place = np.array([[steps[0], 0, starts[0]], [0, steps[1], starts[1]]])
+        edges = [(region.xyxy[i] - around[i % 2]) * scale for i in range(4)]
+        rows, columns = (
+            _ramp(edges[axis], edges[axis + 2], size[axis], _faded(region, grid) * steps[axis])
+            for axis in (1, 0)
+        )
+        fade = np.maximum(fade, np.outer(rows, columns).astype(np.float32))
+        seen = np.outer(rows > 0, columns > 0)
+        moved = cv2.warpAffine(
+            patches, place, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        total += moved * seen
+        count += seen
+    sigma = max(0.5, width / 2.35)  # of a bell that is `width` cells wide at half its height
+    smooth, weight = (
+        np.asarray(cv2.GaussianBlur(m, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE))
+        for m in (total, count)
+    )
+    threshold = math.log(calibration.threshold / (1 - calibration.threshold))
+    evidence = (smooth / np.maximum(weight, 1e-4) - calibration.bias) / calibration.temperature
+    levels: Levels = (np.clip((evidence - threshold) / FULL, 0, 1) * 255 * fade).astype(np.uint8)
+    return levels
+
+
+def _ramp(first: float, last: float, size: int, width: float) -> npt.NDArray[np.float64]:
+    """From 0 outside of first..last to 1 at `width` cells inside, at each of `size` cells."""
+    inside = np.minimum(np.arange(size) + 1 - first, last - np.arange(size))
+    return np.asarray(np.clip(inside / max(width, 1e-6), 0, 1))
+
+
+def _faded(region: Region, grid: PatchGrid) -> int:
+    """The rings of a region that fade out: none where there would be little else."""
+    patches = region.evidence.patch_logits
+    roomy = patches is not None and min(patches.shape) > 2 * BORDER
+    return BORDER if borders_every_layer(grid) and roomy else 0
+
+
+def borders_every_layer(grid: PatchGrid) -> bool:
+    """Whether a network has zeros around every layer's map, and not around the picture alone."""
+    # Its patches look past the edge by a stride or more, most of them on all sides.
+    return -grid.offset >= grid.stride
+
+
+def place_of_cells(region: Region, grid: PatchGrid, axis: int) -> tuple[float, float]:
+    """Middle of a region's first cell, and from one to the next, in pixels of the frame.
+
+    `axis` is 0 across the picture and 1 down it.
+    """
+    ratio = (region.xyxy[axis + 2] - region.xyxy[axis]) / region.input_hw[1 - axis]
+    middle = region.xyxy[axis] + (_first_cell(grid) + grid.stride / 2) * ratio
+    return middle, grid.stride * ratio
+
+
+def _first_cell(grid: PatchGrid) -> float:
+    """Left edge of the first cell in pixels of the model's input; its top edge likewise.
+
+    A cell is a stride's worth of pixels about a patch's centre. With zeros around every layer's
+    map, a map of ⌊side / stride⌋ cells covers the picture from its corner on: the zeros lie on one
+    side only where a layer takes every other pixel, which shifts the theoretical field of a patch
+    and not what weighs in it.
+    """
+    if borders_every_layer(grid):
+        return 0.0
+    return grid.offset + (grid.receptive_field - grid.stride) / 2
+
+
+def inner_patches(region: Region, grid: PatchGrid) -> FloatArray:
+    """The patch logits of a region, float32 [h, w]; what padding moves takes its neighbour's.
+
+    Their mean stays that of the region's evidence, so that what is shown agrees with the verdict.
+    What is not finite becomes the mean of the rest.
+    """
+    patches = np.asarray(region.evidence.patch_logits, np.float32)
+    finite = np.isfinite(patches)
+    mean = (
+        float(np.clip(patches[finite], -_LARGEST_LOGIT, _LARGEST_LOGIT).mean())
+        if (finite.any())
+        else -_LARGEST_LOGIT
+    )
+    patches = np.clip(np.where(finite, patches, mean), -_LARGEST_LOGIT, _LARGEST_LOGIT)
+    inner = patches
+    for axis, size in enumerate(region.input_hw):
+        count = patches.shape[axis]
+        if borders_every_layer(grid):
+            first, last = _faded(region, grid), count - 1 - _faded(region, grid)
+        else:
+            first = max(0, math.ceil(-grid.offset / grid.stride))
+            last = min(count - 1, (size - grid.receptive_field - grid.offset) // grid.stride)
+        if first <= last:
+            inner = inner.take(range(first, last + 1), axis)
+            patches = patches.take(np.clip(np.arange(count), first, last), axis)
+    return patches + np.float32(mean - float(inner.mean(dtype=np.float64)))
+
+
+def _outlines(cells: Levels, size: tuple[int, int], short: int) -> Iterator[Points]:
+    """Closed lines around where the tint is strong, in fixed-point pixels of the tint's box."""
+    if short < _LEAST_SHORT:
+        return
+    scale = np.array(size) / cells.shape[::-1]
+    smallest = (short * _LEAST_OUTLINE) ** 2 / scale.prod()
+    # A line that the edge of the tint cuts would run along that edge, so it goes on beyond.
+    strong = np.pad(cells >= 255 * _OUTLINED, _BEYOND, "edge").astype(np.uint8)
     for contour in cv2.findContours(strong, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]:
         if cv2.contourArea(contour) >= smallest:
-            shifted = [np.roll(contour[:, 0], shift, axis=0) for shift in _ROUNDING]
-            vertices = np.mean(shifted, axis=0)[::3]  # without the steps of the cells
-            yield (vertices + 0.5) * cell + (lattice.left, lattice.top)
-
-
-def _draw_outline(picture: Image, vertices: Points, boxes: Sequence[Box]) -> None:
-    thickness = max(1, round(0.0016 * min(picture.shape[:2])))
-    left, top = np.floor(vertices.min(0)).astype(int) - thickness
-    right, bottom = np.ceil(vertices.max(0)).astype(int) + thickness
-    for box in boxes:
-        if not is_empty(common(box, (left, top, right, bottom))):
-            inside = np.rint((vertices - box[:2]) * 2**_SUBPIXEL_BITS).astype(np.int32)
-            view = picture[box[1] : box[3], box[0] : box[2]]
-            cv2.polylines(view, [inside], True, _OUTLINE, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+            smooth = np.mean([np.roll(contour[:, 0], shift, axis=0) for shift in range(-3, 4)], 0)
+            yield np.rint((smooth[::3] + 0.5 - _BEYOND) * scale * 2**_SUBPIXEL_BITS).astype(
+                np.int32
+            )

@@ -17,7 +17,6 @@ from edge.overlay.style import (
     PAPER,
     PAPER_OPACITY,
     STATE_COLOURS,
-    STATE_WORDS,
     TEXT,
     Colour,
     Layout,
@@ -33,6 +32,7 @@ from edge.overlay.text import (
     write_centred,
 )
 from edge.types import Image, Result
+from edge.words import STATE_WORDS, duration
 
 _DIMMED = 0.18
 _LEAST_HEIGHT = 120
@@ -68,6 +68,23 @@ def draw_name(picture: Image, text: str, layout: Layout) -> None:
     write(picture, text, corner + pad, baseline, size, TEXT, bold(size))
 
 
+def draw_note(picture: Image, lines: Sequence[str], layout: Layout) -> None:
+    """Write printable lines in the upper right corner, in place, as large as there is room."""
+    height, width = picture.shape[:2]
+    size, pad = _name_size(layout), layout.pad
+    while size > 8 and max(text_width(line, size) for line in lines) > width - 4 * pad:
+        size -= 1
+    row = round(1.5 * size)
+    badge_hw = (len(lines) * row + pad, max(text_width(line, size) for line in lines) + 2 * pad)
+    if badge_hw[0] > height or badge_hw[1] > width:
+        return
+    left, top = width - badge_hw[1] - pad, pad
+    stamp(picture, badge(badge_hw, PAPER, PAPER_OPACITY, layout.radius, layout.radius), left, top)
+    for number, line in enumerate(lines):
+        baseline = top + pad // 2 + number * row + round((row + CAP_HEIGHT * size) / 2)
+        write(picture, line, left + pad, baseline, size, TEXT)
+
+
 def _name_size(layout: Layout) -> int:
     return round(1.25 * layout.small)
 
@@ -87,6 +104,22 @@ def draw_error(picture: Image, message: str, layout: Layout) -> None:
     for number, line in enumerate(lines):
         baseline = x + pad + number * layout.row_height + drop
         write(picture, line, x + 2 * pad, baseline, size, TEXT)
+
+
+def draw_declared(picture: Image, text: str, layout: Layout) -> None:
+    """Write what a file says of itself into the upper left corner, in two lines at most."""
+    height, width = picture.shape[:2]
+    size, pad, x = layout.small, layout.pad, layout.margin
+    lines = wrapped(printable(text), size, width - 2 * x - 2 * pad, 2)
+    if height < _LEAST_HEIGHT or width < _LEAST_WIDTH or not lines:
+        return
+    longest = max(text_width(line, size) for line in lines)
+    badge_hw = (pad + len(lines) * layout.row_height, 2 * pad + longest)
+    paper = badge(badge_hw, PAPER, PAPER_OPACITY, layout.radius, layout.radius)
+    stamp(picture, paper, x, x)
+    drop = pad // 2 + round((layout.row_height + CAP_HEIGHT * size) / 2)
+    for number, line in enumerate(lines):
+        write(picture, line, x + pad, x + number * layout.row_height + drop, size, TEXT)
 
 
 def reason_of(result: Result) -> str:
@@ -130,7 +163,9 @@ class _Block:
             write_centred(picture, text, top + baseline, size, colour, weight)
 
 
-def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0) -> None:
+def draw_no_signal(
+    picture: Image, result: Result, layout: Layout, top: int = 0, held_s: float | None = None
+) -> None:
     """Dim the picture and write in its middle that no signal comes, from where, why, and when.
 
     The smaller the picture, the less is written. `top` rows stay free.
@@ -138,7 +173,7 @@ def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0)
     cv2.convertScaleAbs(picture, dst=picture, alpha=_DIMMED, beta=PAPER[1])
     height, width = picture.shape[:2]
     room_hw = (height - layout.accent - top - 2 * layout.margin, width - 2 * layout.margin)
-    for block in _blocks(result, layout, room_hw[1]):
+    for block in _blocks(result, layout, room_hw[1], held_s):
         if block.height <= room_hw[0] and block.width <= room_hw[1]:
             middle = (height - layout.accent - block.height) // 2
             block.draw(picture, max(top + layout.margin, middle))
@@ -146,9 +181,11 @@ def draw_no_signal(picture: Image, result: Result, layout: Layout, top: int = 0)
     draw_verdict(picture, result, layout)
 
 
-def _blocks(result: Result, layout: Layout, width: int) -> Iterator[_Block]:
+def _blocks(result: Result, layout: Layout, width: int, held_s: float | None) -> Iterator[_Block]:
     """What could be written, from the most to the least."""
     clock = datetime.fromtimestamp(result.frame.captured_at).strftime("%Y-%m-%d %H:%M:%S")
+    if held_s is not None and held_s >= 1:
+        clock = f"for {duration(held_s)}, {clock}"
     reason, source = reason_of(result), printable(result.frame.source).strip()
     if re.search(rf"(?<![\w./:-]){re.escape(source)}(?![\w/-])", reason):
         source = ""

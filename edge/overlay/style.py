@@ -20,8 +20,6 @@ STATE_COLOURS: dict[State, Colour] = {
 """Vermilion and blue-green stay apart under every common colour blindness; amber differs from both
 in lightness as well, and grey from blue-green. Each carries `INK` at a contrast above 5:1."""
 
-STATE_WORDS = {state: state.upper().replace("_", " ") for state in STATE_COLOURS}
-
 INK: Colour = (20, 14, 10)
 """Text on a verdict's colour."""
 
@@ -46,6 +44,8 @@ class Hud:
         history: (time in seconds, score in 0..1 or None where there was none), oldest first.
         fps: end-to-end frames per second; None while unknown.
         heat_map: whether to draw the heat map.
+        held_s: for how long the verdict has been this; None while unknown.
+        declared: what the file says of itself, in a line; empty where it says nothing.
     """
 
     patches: PatchGrid | None
@@ -53,6 +53,8 @@ class Hud:
     history: Sequence[tuple[float, float | None]] = ()
     fps: float | None = None
     heat_map: bool = True
+    held_s: float | None = None
+    declared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Layout:
     panel_width: int
     pad: int
     chart_height: int
+    bar_height: int
     row_height: int
     radius: int
 
@@ -81,9 +84,10 @@ def layout_for(height: int, width: int) -> Layout:
         small=small,
         accent=max(2, round(0.011 * short)),
         line=max(1, round(0.0024 * short)),
-        panel_width=round(8 * head),
+        panel_width=round(9 * head),
         pad=round(0.32 * head),
-        chart_height=round(0.95 * head),
+        chart_height=round(2.2 * head),
+        bar_height=max(4, round(0.2 * head)),
         row_height=round(1.4 * small),
         radius=round(0.16 * head),
     )

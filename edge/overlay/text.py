@@ -18,8 +18,8 @@ CAP_HEIGHT = 0.7
 """Height of a capital letter, as a part of the font size."""
 
 _DESCENT = 0.3
-_LEAST_SPACE = 0.24
-"""Least width of a space, as a part of the font size; rounded, the font's own can vanish."""
+_FINE = 4
+"""Letters are placed at quarters of a pixel."""
 
 _SIMILAR = str.maketrans("×–—−‘’“”•", "x---''\"\"·")
 _MISSING = "\uffff"
@@ -31,23 +31,32 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-@lru_cache(maxsize=512)
-def _glyph(character: str, size: int, weight: int) -> Mask:
-    """One character, as high as the line; `weight` pixels of stroke begin left of the pen."""
-    width = round(_font(size).getlength(character)) + size // 3 + 2 * weight
-    picture = PillowImage.new("L", (width, line_height(size)))
-    ImageDraw.Draw(picture).text(
-        (weight, size), character, fill=255, font=_font(size), anchor="ls", stroke_width=weight
+@lru_cache(maxsize=2048)
+def _glyph(character: str, size: int, weight: int, phase: int) -> Mask:
+    """One character, as high as the line; `weight` pixels of stroke begin left of the pen.
+
+    Drawn larger and reduced, so that it may begin at any of `_FINE` phases of a pixel: fitted to
+    whole pixels, small letters would stand unevenly.
+    """
+    width = round(_font(size).getlength(character)) + size // 3 + 2 * weight + 1
+    large = PillowImage.new("L", (_FINE * width, _FINE * line_height(size)))
+    ImageDraw.Draw(large).text(
+        (_FINE * weight + phase, _FINE * size),
+        character,
+        fill=255,
+        font=_font(_FINE * size),
+        anchor="ls",
+        stroke_width=_FINE * weight,
     )
-    return np.asarray(picture)
+    return np.asarray(large.reduce(_FINE))
 
 
 @lru_cache(maxsize=2048)
 def _advance(character: str, following: str, size: int) -> float:
     """From one pen position to the next, pixels, kerning included."""
-    font = _font(size)
-    advance = font.getlength(character + following) - font.getlength(following)
-    return max(advance, _LEAST_SPACE * size) if character == " " else advance
+    # Of a small font widths are rounded to whole pixels.
+    font = _font(1000)
+    return (font.getlength(character + following) - font.getlength(following)) * size / 1000
 
 
 @lru_cache(maxsize=512)
@@ -139,8 +148,9 @@ def text_sprite(text: str, size: int, colour: Colour, weight: int = 0) -> Sprite
     pens = _pen_positions(text, size, weight)
     mask = np.zeros((line_height(size), max(1, round(pens[-1]) + size // 3)), np.uint8)
     for character, pen in zip(text, pens, strict=False):
-        glyph = _glyph(character, size, weight)
-        place = mask[:, round(pen) : round(pen) + glyph.shape[1]]
+        at, phase = divmod(round(_FINE * pen), _FINE)
+        glyph = _glyph(character, size, weight, phase)
+        place = mask[:, at : at + glyph.shape[1]]
         np.maximum(place, glyph[:, : place.shape[1]], out=place)
     return coloured(mask, colour)
 

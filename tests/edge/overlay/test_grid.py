@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from edge.manifest import Calibration, PatchGrid
 from edge.overlay import Hud, draw
 from edge.overlay import grid as module
-from edge.overlay.geometry import merged
-from edge.overlay.grid import GROUND, Cell, Grid, arrange, scaled
-from edge.overlay.lattice import of_one_scale
-from edge.overlay.painter import draw_words
+from edge.overlay.grid import GROUND, Cell, Grid, arrange
+from edge.overlay.painter import draw_words, scaled
 from edge.overlay.style import STATE_COLOURS
 from edge.pixels import to_bgr
 from edge.regions import parse_region, place
@@ -103,12 +101,6 @@ def test_pictures_of_a_screens_proportions_make_a_square(count: int, columns: in
     assert last[0][0] == 1600 - last[-1][2]
 
 
-def test_the_shapes_decide_how_many_stand_side_by_side() -> None:
-    assert columns_of(arrange([TALL] * 3, (1600, 900))) == 3
-    assert columns_of(arrange([WIDE] * 3, (500, 900))) == 1
-    assert columns_of(arrange([OLD] * 6, (1600, 900))) == 3
-
-
 @pytest.mark.parametrize("size_hw", [WIDE, TALL, OLD, (97, 131)])
 def test_one_camera_at_its_own_size_is_its_picture(size_hw: tuple[int, int]) -> None:
     only = cell("door", size_hw, "fake")
@@ -134,23 +126,6 @@ def test_what_belongs_to_a_place_in_the_frame_stays_there(spec: str) -> None:
     assert differing(expected[upper], bare[upper]) > 0.1
     # What remains are thin lines, which shrinking would have made faint.
     assert differing(picture[upper], expected[upper]) < 0.03
-
-
-@settings(deadline=None)
-@given(st.integers(300, 2000), st.integers(300, 2000), st.integers(20, 2500), st.integers(20, 2500))
-def test_tiles_of_another_size_still_share_a_lattice_and_leave_no_gap(
-    height: int, width: int, new_height: int, new_width: int
-) -> None:
-    boxes, input_hw = place(height, width, parse_region("tiles:224"))
-    evidence = Evidence(0.0, np.zeros((2, 2), np.float32))
-    regions = tuple(Region(box, input_hw, evidence) for box in boxes)
-    image = np.zeros((height, width, 3), np.uint8)
-    frame = Frame(image, 0, 0.0, "")
-    small = scaled(Result(frame, None, Verdict("real"), {}, regions), new_height, new_width)
-    assert len(of_one_scale(small.regions)) == 1
-    ((left, top, right, bottom),) = merged([region.xyxy for region in small.regions])
-    assert (left, top) == (0, 0)
-    assert new_width <= right <= new_width + 1 and new_height <= bottom <= new_height + 1
 
 
 def test_becoming_smaller_averages() -> None:
@@ -255,7 +230,9 @@ def test_a_point_belongs_to_the_cell_that_holds_it() -> None:
 def test_only_what_has_changed_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
 
-    def counted(picture: Image, shown: Result, hud: Hud, label: str = "") -> None:
+    def counted(
+        picture: Image, shown: Result, hud: Hud, label: str = "", heated: bool = False
+    ) -> None:
         drawn.append(label)
         draw_words(picture, shown, hud, label)
 

@@ -67,7 +67,7 @@ def pairs(frame: Image) -> list[tuple[Result, Result]]:
     ]
 
 
-@pytest.mark.parametrize("hw", [(240, 320), (720, 1280)])
+@pytest.mark.parametrize("hw", [(480, 640), (720, 1280)])
 @pytest.mark.parametrize("kind", FRAMES)
 def test_text_can_be_read_on_any_frame(kind: str, hw: tuple[int, int]) -> None:
     hud = Hud(None, Calibration(), history(0.2, 0.8), fps=30.0)
