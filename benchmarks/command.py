@@ -1,4 +1,4 @@
-"""Measure this program on this machine: compute, latency, roofline, end to end, scaling, peers.
+"""Measure this program on this machine: compute, latency, roofline, end to end, scaling, power.
 
 Without a subcommand it measures, shows progress with the time left, and prints the path of the
 result file; Ctrl-C keeps what was measured until then. Close other programs first.
@@ -6,7 +6,7 @@ result file; Ctrl-C keeps what was measured until then. Close other programs fir
     patchwatch bench --quick                      a first look, under a minute
     patchwatch bench report FILE -o DIR           a result file as a page with plots
     patchwatch bench compare A B --bound 1.1      exit code 1 where B is slower by more than that
-    patchwatch bench readme --check               whether the README's table is the newest result's
+    patchwatch bench readme --check  whether docs/performance.md has the newest
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.compare import BOUND, compare_files
 from benchmarks.measure import INTERRUPTED, measure
 from benchmarks.readme import README, check_readme, newest, write_readme
 from benchmarks.report import write_report
-from benchmarks.results_file import RESULTS, bench_result, conditions_now, read_bench, write_bench
+from benchmarks.results_file import OUTPUT, bench_result, conditions_now, read_bench, write_bench
 from benchmarks.section import SECTIONS, make_plan
 from edge.errors import SinkError
 from edge.terminal import console, show_notes
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of {every} (default: all)")  # fmt: skip
     add("--threads", type=_threads, default=_threads(f"1,{os.cpu_count() or 1}"), metavar="N,N",
         help="numbers of threads to measure with (default: 1 and all cores)")  # fmt: skip
-    add("--output", type=Path, default=RESULTS, metavar="DIR", help=f"default: {RESULTS}")
+    add("--output", type=Path, default=OUTPUT, metavar="DIR", help=f"default: {OUTPUT}")
     add("--layers", action="store_true",
         help="print what each layer of the shipped models and a teacher costs; times nothing",
     )  # fmt: skip

@@ -13,7 +13,7 @@ from benchmarks.stats import bootstrap_ratio, median
 from benchmarks.tables import markdown_table, number
 from edge.errors import UsageError
 
-COMPARED = ("latency", "end_to_end", "peers")
+COMPARED = ("latency", "end_to_end")
 BOUND = 1.10
 FEWEST_SAMPLES = 3
 """On each side; the bootstrap of two would call every second row changed that is not."""
@@ -101,9 +101,7 @@ class Comparison:
 
 
 def compare_files(a: Path, b: Path, bound: float = BOUND) -> Comparison:
-    """`compare` of two files.
-    Raises UsageError: as `read_bench` and `compare`.
-    """
+    """`compare` of two files; UsageError as of `read_bench` and `compare`."""
     return compare(read_bench(a), read_bench(b), bound)
 
 

@@ -70,8 +70,8 @@ class Scene:
     lies on each picture, as on those of a camera.
     """
 
-    def __init__(self, size: Size, seed: int = 0) -> None:
-        self._size = size
+    def __init__(self, size: Size, seed: int = 0, step_px: int = STEP_PX) -> None:
+        self._size, self._step_px = size, step_px
         self._random = np.random.default_rng(seed)
         self._wide: Image = textured((1, size.height, size.width + STEP_PX * _TURN))[0]
         shape = (size.height + _SLACK_PX, size.width + _SLACK_PX, 1)
@@ -80,18 +80,19 @@ class Scene:
     def picture(self, index: int) -> Image:
         """Picture `index` of the movement; uint8 [H, W, 3] BGR, contiguous."""
         height, width = self._size.height, self._size.width
-        left = STEP_PX * (index % _TURN)
+        left = self._step_px * (index % _TURN)
         # One field of grain at a random place, because drawing a new one takes as long as a model.
         y, x = self._random.integers(0, _SLACK_PX, 2)
         grain = self._grain[y : y + height, x : x + width]
         return (self._wide[:, left : left + width] + grain).clip(0, 255).astype(np.uint8)
 
 
-def write_clip(path: Path, size: Size, frames: int, seed: int = 0) -> Path:
-    """Write a clip of moving texture at 30 fps through the program's own video sink.
+def write_clip(path: Path, size: Size, frames: int, seed: int = 0, step_px: int = STEP_PX) -> Path:
+    """Write a clip of texture that moves so far from frame to frame at 30 fps, through the
+    program's own video sink.
     Raises SinkError: it cannot be written.
     """
-    scene, verdict = Scene(size, seed), Verdict("uncertain")
+    scene, verdict = Scene(size, seed, step_px), Verdict("uncertain")
     with RecordingSink(path, FPS) as video:
         for index in range(frames):
             at_s = index / FPS
@@ -103,12 +104,7 @@ def write_clip(path: Path, size: Size, frames: int, seed: int = 0) -> Path:
 def make_film(path: Path, size: Size, fps: float, pictures: int = PICTURES) -> Path:
     """Draw, number and encode a film; the same one each time.
 
-    Args:
-        path: where to.
-        size: of the pictures, at least 384 wide and 32 high.
-        fps: guides the rate control.
-        pictures: how many, a multiple of `KEY_EVERY`.
-    Raises ValueError: the size is too small for the number, or the pictures do not come out even.
+    Raises ValueError: the size is below 384×32, or the pictures are no multiple of `KEY_EVERY`.
     """
     if pictures % KEY_EVERY:
         raise ValueError(f"expected a multiple of {KEY_EVERY} pictures, found {pictures}")
@@ -137,10 +133,8 @@ def _encoded(size: Size, fps: float, pictures: int) -> Iterator[Picture]:
 def draw_stamp(image: Image, number: int) -> None:
     """Draw a number into the top left corner.
 
-    Args:
-        image: uint8 [H, W, 3] BGR, at least 32×384; changed.
-        number: kept modulo 2⁴⁰.
-    Raises ValueError: the picture is too small.
+    The picture, uint8 [H, W, 3] BGR, is changed; the number is kept modulo 2⁴⁰.
+    Raises ValueError: the picture is smaller than 32×384.
     """
     if image.shape[0] < HEIGHT_PX or image.shape[1] < WIDTH_PX:
         raise ValueError(f"a stamp needs {WIDTH_PX}×{HEIGHT_PX} pixels, found {image.shape[:2]}")

@@ -65,6 +65,7 @@ class Group:
             "kernel_p50_ms": device.get("kernel"),
             "max_abs_logit_difference": each.logit_difference,
             "validation_auc": each.subject.auc,
+            **({"chose": each.runner.chose} if each.runner.chose else {}),
         }
 
 
@@ -139,14 +140,11 @@ class RuntimesSection:
 
     def _group(self, hw: HW, threads: int, subject: Subject) -> Group:
         for group in self._groups:
-            if (group.hw, group.threads) == (hw, threads) and self.joins(group.timed, subject):
+            same = all(each.subject is subject for each in group.timed)
+            if same and (group.hw, group.threads) == (hw, threads):
                 return group
         self._groups.append(Group(hw, threads))
         return self._groups[-1]
-
-    def joins(self, timed: Sequence[Timed], subject: Subject) -> bool:
-        """Whether a subject is compared with what a group of its size has already."""
-        return all(each.subject is subject for each in timed)
 
 
 def _opened(runtime: Runtime, subject: Subject, hw: HW, threads: int) -> Timed:

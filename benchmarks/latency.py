@@ -11,6 +11,7 @@ from benchmarks.charts import COLOURS, INK, figure_of, missing_lines, one_axes, 
 from benchmarks.interleaved import FOLDED, NAIVE, PASSES, QUICK_PASSES, RuntimesSection
 from benchmarks.section import Plan, Rendered, Row, Tick
 from benchmarks.tables import markdown_table, number
+from edge.manifest import Precision
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.runtimes import HW, Runtime
 
 SIZES = ((256, 256), (1080, 1920), (224, 224), (720, 1280))
+SQUARE = (512, 512)
 TEACHER = "ladeda9"
 INTRODUCTION = (
     "One frame at a time (batch 1), from an array in host memory to a logit there. Every candidate "
@@ -25,28 +27,38 @@ INTRODUCTION = (
     "is removed. *× naive* is the median over rounds of the time divided by the naive graph's in "
     "the same round, with its 95 % bootstrap interval; below 1 is faster. |Δ logit| is the "
     "difference from torch on the timed frame, of the same weights. On a CPU there is only host "
-    "time; on a GPU copy and kernel are timed by device events."
+    "time; on a GPU copy and kernel are timed by device events. ResNet-50 with one output is what "
+    "most projects would deploy. It takes 224×224, so that a larger frame loses its traces of "
+    "generation in a resize, whose time is not counted; its weights are random."
+)
+AUTO = "Patchwatch, auto"
+BACKENDS: tuple[tuple[str, Precision], ...] = (
+    ("onnxruntime", "fp32"),
+    *(("openvino", precision) for precision in ("fp32", "fp16", "int8")),
 )
 PROMISED = (((256, 256), 1.3), ((1080, 1920), 2.0))
 """Size → how many times faster than the naive graph the folded one of the smallest model is."""
 
-PLOTTED = ((256, 256), (512, 512), (1080, 1920))
+PLOTTED = ((256, 256), (384, 683), SQUARE, (1080, 1920))
 
 
 class LatencySection(RuntimesSection):
-    """The smallest model at every size, the default and the teacher at those they are for."""
+    """The smallest model at every size, the default and the teacher at those they are for, and a
+    ResNet-50, what most projects would deploy.
+    """
 
     name = "latency"
     title = "Latency of the model"
 
     def steps(self, plan: Plan) -> int:
         """One for each runtime that is opened, and one for each visit of a group."""
-        groups = 2 * len(plan.threads) + 1 if plan.quick else 7 * len(plan.threads)
+        groups = 2 * len(plan.threads) + 1 if plan.quick else 8 * len(plan.threads)
         return groups * (len(runtimes()) + (QUICK_PASSES if plan.quick else PASSES))
 
     def add_all(self, plan: Plan, folder: Path, tick: Tick) -> None:
         """As of `RuntimesSection`; most threads first, as those are what most people ask for."""
-        from benchmarks.runtimes import fresh_subject, shipped_subject
+        from benchmarks.resnet50 import INPUT_HW
+        from benchmarks.runtimes import fresh_subject, resnet_subject, shipped_subject
         from edge.weights import DEFAULT, TINY
 
         tiny, default = (shipped_subject(name, plan.seed, folder) for name in (TINY, DEFAULT))
@@ -56,12 +68,16 @@ class LatencySection(RuntimesSection):
             for hw in SIZES[:2] if plan.quick else SIZES:
                 self.add(tiny, hw, threads, runtimes(), tick)
         for threads in plan.threads[-1:] if plan.quick else plan.threads[::-1]:
-            self.add(default, default.region_hw or SIZES[0], threads, quick_to_open, tick)
+            for hw in (default.region_hw or SIZES[0], *(() if plan.quick else (SQUARE,))):
+                self.add(default, hw, threads, quick_to_open, tick)
         if not plan.quick:
             teacher = fresh_subject(TEACHER, "x_grad", plan.seed, folder)
+            resnet = resnet_subject(plan.seed)
+            naive = [runtime for runtime in runtimes() if runtime.name in ("torch eager", NAIVE)]
             for threads in plan.threads[::-1]:
                 for hw in (SIZES[0], SIZES[2]):
                     self.add(teacher, hw, threads, runtimes(), tick)
+                self.add(resnet, INPUT_HW, threads, naive, tick)
 
 
 def runtimes() -> tuple[Runtime, ...]:
@@ -75,7 +91,15 @@ def runtimes() -> tuple[Runtime, ...]:
         Runtime("torch.compile", open_compiled, slow_to_open=True),
         Runtime(NAIVE, partial(session, naive=True)),
         Runtime(FOLDED, session),
-        Runtime("Patchwatch's backend", open_backend, as_shipped=True),
+        Runtime(AUTO, partial(open_backend, name="auto"), as_shipped=True),
+        *(
+            Runtime(
+                f"Patchwatch, {name} {precision}",
+                partial(open_backend, name=name, precision=precision),
+                as_shipped=True,
+            )
+            for name, precision in BACKENDS
+        ),
         Runtime("ONNX Runtime CUDA, folded graph", partial(session, provider="CUDA")),
         Runtime("ONNX Runtime TensorRT, folded graph", partial(session, provider="Tensorrt")),
         Runtime("TensorRT engine, float32", partial(engine, precision="fp32"), True, True),
@@ -92,7 +116,7 @@ def render(rows: list[Row]) -> Rendered:
     parts = [INTRODUCTION, _promises(measured), *tables(measured), "\n".join(missing_lines(rows))]
     # The teacher takes so much longer that bars of a shipped model would vanish.
     drawn = [row for row in measured if row["model"] != TEACHER]
-    return Rendered("\n\n".join(filter(None, parts)) + "\n", plots(drawn, "latency"))
+    return Rendered("\n\n".join(filter(None, parts)) + "\n", plots(drawn))
 
 
 def _promises(rows: Sequence[Row]) -> str:
@@ -136,7 +160,7 @@ def _difference(row: Row) -> str:
 
 
 COLUMNS: tuple[Column, ...] = (
-    ("runtime", lambda row: str(row["runtime"])),
+    ("runtime", lambda row: str(row["runtime"]) + (f" → {row['chose']}" if "chose" in row else "")),
     ("model", lambda row: str(row["model"])),
     ("threads", lambda row: str(row["threads"])),
     *((f"{name}, ms", partial(digits, key=f"{name}_ms")) for name in ("p50", "p90", "p95", "p99")),
@@ -149,17 +173,17 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def tables(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> Iterator[str]:
+def tables(rows: Sequence[Row]) -> Iterator[str]:
     """A table for each size."""
     for size in sorted({tuple(cast(Any, row["size"])) for row in rows}):
-        body = [[show(r) for _, show in columns] for r in rows if r["size"] == list(size)]
-        yield f"**{size[0]}×{size[1]}**\n\n{markdown_table([name for name, _ in columns], body)}"
+        body = [[show(r) for _, show in COLUMNS] for r in rows if r["size"] == list(size)]
+        yield f"**{size[0]}×{size[1]}**\n\n{markdown_table([name for name, _ in COLUMNS], body)}"
 
 
-def plots(rows: Sequence[Row], stem: str) -> dict[str, Figure]:
+def plots(rows: Sequence[Row]) -> dict[str, Figure]:
     """Bars of each size of `PLOTTED` that was measured."""
     chosen = {hw: [row for row in rows if row["size"] == list(hw)] for hw in PLOTTED}
-    return {f"{stem}_{hw[0]}x{hw[1]}": bars(found, hw) for hw, found in chosen.items() if found}
+    return {f"latency_{hw[0]}x{hw[1]}": bars(found, hw) for hw, found in chosen.items() if found}
 
 
 def bars(rows: Sequence[Row], hw: HW) -> Figure:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.section import Row
 from benchmarks.stats import median
+from edge.cpus import find_cpus
 from edge.errors import PatchwatchError
 
 _LAUNCH = """
@@ -59,20 +60,19 @@ def run_python(*arguments: str) -> Ended:
 
 def cores() -> int:
     """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return find_cpus().usable
 
 
-def watch(model: str, clip: str) -> None:
-    """Watch a clip once at its own speed and print what processor time that took, as JSON.
+def watch(model: str, clip: str, still: str) -> None:
+    """Watch a clip at its own speed, and a still one with and without what a live source keeps of
+    its evidence, and print as JSON what processor time each took.
 
     For a process of its own, so that the time of nothing else is counted; opened and warm before
     the counting begins.
-    Raises PatchwatchError: the model or the clip cannot be used.
+    Raises PatchwatchError: the model or a clip cannot be used.
     """
-    from edge.backends import open_backend
-    from edge.decision.verdict import VerdictSettings
+    from edge.backends import BackendChoice, open_backend
+    from edge.config.parts import VerdictConfig
     from edge.detector import Detector
     from edge.pace import Pacer
     from edge.pipeline import Pipeline, scored_evidence
@@ -80,33 +80,49 @@ def watch(model: str, clip: str) -> None:
     from edge.sources import open_recording
     from edge.weights import find_model
 
-    with open_backend(find_model(model)) as backend:
-        detector = Detector(backend, parse_region(backend.manifest.region))
+    settings = VerdictConfig()
+    with open_backend(find_model(model), choice=BackendChoice("auto")) as backend:
+        region = parse_region(backend.manifest.region)
         with open_recording(clip) as source:
-            scored_evidence(detector, next(f.image for f in source if f is not None))
-        with open_recording(clip) as source:
-            pipeline = Pipeline(source, detector, [], VerdictSettings(), pacer=Pacer())
-            before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-            summary = pipeline.run()
-            after, wall_s = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter() - began
-    figures = {
-        "wall_s": wall_s,
-        "user_s": after.ru_utime - before.ru_utime,
-        "system_s": after.ru_stime - before.ru_stime,
-        "frames": summary.frames,
-        "fps": summary.frames / wall_s,
-    }
-    print(json.dumps(figures))
+            first = next(frame.image for frame in source if frame is not None)
+            scored_evidence(Detector(backend, region), first)
+        for path, reuse in ((clip, None), (still, settings.reuse_of()), (still, None)):
+            with open_recording(path) as source:
+                detector = Detector(backend, region, reuse=reuse)
+                pipeline = Pipeline(source, detector, [], settings, pacer=Pacer())
+                before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+                summary = pipeline.run()
+                after, wall_s = (
+                    resource.getrusage(resource.RUSAGE_SELF),
+                    time.perf_counter() - began,
+                )
+            user_s, system_s = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+            figures = {
+                "wall_s": wall_s,
+                "user_s": user_s,
+                "system_s": system_s,
+                "frames": summary.frames,
+                "asked": summary.frames - summary.unchanged,
+                "fps": summary.frames / wall_s,
+                "processor_ms": 1e3 * (user_s + system_s) / summary.frames,
+                "states": summary.states,
+            }
+            print(json.dumps(figures))
 
 
 def processor_share(model: str, clip: Path, quick: bool) -> Row:
-    """Processor time of watching a clip at its own speed, start-up left out.
+    """Processor time of watching a clip at its own speed, start-up left out, and of watching a
+    still scene of 1080p beside that of asking the model for every frame of it.
     Raises PatchwatchError: the watching process failed.
     """
-    script = f"from benchmarks.processes import watch; watch({model!r}, {str(clip)!r})"
-    used = json.loads(run_python("-c", script).output)
+    from benchmarks.film import FULL_HD, write_clip
+
+    still = write_clip(clip.with_name("still.mp4"), FULL_HD, 12 if quick else 120, step_px=0)
+    script = f"from benchmarks.processes import watch; watch{(model, str(clip), str(still))}"
+    used, kept, every = map(json.loads, run_python("-c", script).output.splitlines())
     share = (used["user_s"] + used["system_s"]) / used["wall_s"] / cores()
-    return {"part": "cpu", "cores": cores(), **used, "share": share}
+    row = {"part": "cpu", "cores": cores(), **used, "share": share}
+    return {**row, "still_kept": kept, "still_every": every}
 
 
 def peak_memory(model: str, clip: Path, quick: bool) -> Row:

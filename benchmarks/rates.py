@@ -80,7 +80,6 @@ class Rate:
         return f"{self.size.name}, {self.candidate}: {self.rounds_fps[-1]:.1f} fps"
 
     def _model_alone(self, detector: Detector) -> None:
-
         for index in range(self.frames):
             scored_evidence(detector, self.held[index % len(self.held)])
 

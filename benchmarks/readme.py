@@ -1,4 +1,4 @@
-"""The README's table of figures, generated from a result file."""
+"""The table of figures in docs/performance.md, generated from a result file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.section import Row
 from benchmarks.tables import markdown_table, number
 from edge.errors import UsageError
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 NEEDED = {"compute", "latency", "end_to_end"}
 
 SIZES_HW = ((256, 256), (512, 512), (384, 683), (720, 1280), (1080, 1920))
-RUNTIME = "ONNX Runtime, folded graph"
+RUNTIME, AUTO = "ONNX Runtime, folded graph", "Patchwatch, auto"
 ARCHITECTURES = {"lite0-levels": "lite0_levels", "tiny-ladeda": "tiny_ladeda"}
 """Shipped model → what the compute section calls it; in the order of the tables."""
 
@@ -46,7 +46,7 @@ def snippet(result: BenchResult) -> str:
     latency, rates = list(_latency(result)), list(_rates(result))
     parts = []
     if latency:
-        head = ["model", "one frame of", "MACs", "threads", "p50", "p95"]
+        head = ["model", "one frame of", "MACs", "threads", "p50", "p95", "p50 of `auto`"]
         parts.append(_table([*head, "against the unfolded graph"], latency))
     if rates:
         head = ["model", "clip, frames per second", *CANDIDATES.values()]
@@ -136,8 +136,15 @@ def _latency_cells(row: Row, size: tuple[int, int], result: BenchResult) -> list
     ratio = row.get("ratio_to_naive")
     faster = f"{1 / ratio:.2f}× as fast" if isinstance(ratio, int | float) and ratio > 0 else "–"
     times = [f"{number(cast(float, row[key]))} ms" for key in ("p50_ms", "p95_ms")]
+    auto = [
+        f"{number(cast(float, other['p50_ms']))} ms: {other.get('chose')}"
+        for other in _measured(result, "latency")
+        if other.get("runtime") == AUTO
+        and all(other[key] == row[key] for key in ("model", "size", "threads"))
+    ]
     macs = _macs(result, ARCHITECTURES[str(row["model"])], size)
-    return [_NAMES.get(size, f"{size[0]}×{size[1]}"), macs, str(row["threads"]), *times, faster]
+    name = _NAMES.get(size, f"{size[0]}×{size[1]}")
+    return [name, macs, str(row["threads"]), *times, *(auto or ["–"])[:1], faster]
 
 
 def _macs(result: BenchResult, architecture: str, size: tuple[int, int]) -> str:

@@ -19,9 +19,12 @@ from pydantic import Field, ValidationError
 from benchmarks.section import Plan, Row
 from edge.errors import UsageError
 from edge.files import write_whole
-from edge.schema import Strict
+from edge.schema import Strict, fault
 
 RESULTS = Path(__file__).parent / "results"
+"""Those that are published."""
+OUTPUT = Path("out/bench")
+"""Where a measurement goes: below the current folder, as the program's may be an installation."""
 BENCH = "bench"
 SCHEMA = 1
 BUSY_PER_CORE = 0.5
@@ -95,7 +98,7 @@ def bench_result(
     )
 
 
-def write_bench(result: BenchResult, folder: Path = RESULTS) -> Path:
+def write_bench(result: BenchResult, folder: Path = OUTPUT) -> Path:
     """Write `bench_<machine>_<date>_<commit>.json`, and return its path.
 
     An earlier file of that name stays; the new one gets a number. The folder is made if absent.
@@ -150,9 +153,7 @@ def read_bench(path: Path) -> BenchResult:
     try:
         return BenchResult.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path} is broken at {key!r}: {first['msg']}.") from error
+        raise UsageError(f"{path} is broken: {fault(error, 'the whole')}.") from error
 
 
 def conditions_now() -> Conditions:

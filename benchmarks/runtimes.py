@@ -21,9 +21,9 @@ import onnxruntime
 import torch
 from torch import nn
 
+from benchmarks.resnet50 import INPUT_HW, ResNet50Detector
 from edge import backends
-from edge.backends.onnxruntime import OnnxRuntimeBackend
-from edge.errors import GpuError, MissingDependency, ModelError
+from edge.errors import GpuError, MissingDependency, ModelError, UsageError
 from edge.manifest import Precision, Training, read_manifest
 from edge.regions import parse_region, place
 from edge.tensorrt.record import Shape
@@ -117,6 +117,15 @@ def fresh_subject(architecture: str, preprocessing: str, seed: int, folder: Path
     return Subject(architecture, module, naive_graph(module), path)
 
 
+def resnet_subject(seed: int) -> Subject:
+    """A ResNet-50 detector with weights drawn from `seed`; its graph takes `INPUT_HW` alone."""
+    torch.manual_seed(seed)
+    module = ResNet50Detector()
+    settle_batch_norms(module.network)
+    module.eval()
+    return Subject("ResNet-50", module, naive_graph(module, (1, *INPUT_HW)))
+
+
 def naive_graph(module: nn.Module, static: tuple[int, int, int] | None = None) -> bytes:
     """A module as ONNX, bytes of the file."""
     graph: bytes = to_onnx(module, static, patches=static is None).SerializeToString()
@@ -139,12 +148,14 @@ class Runner:
     """A model that is ready in one runtime, at one size, with one number of threads.
 
     `run` scores one frame, uint8 [1, H, W, 3] BGR, from host memory to a logit there; `prepare` is
-    not timed; `device_ms` has `copy` and `kernel` of the device's own events, nothing on a CPU.
+    not timed; `device_ms` has `copy` and `kernel` of the device's own events, nothing on a CPU;
+    `chose` says what was chosen, where something was.
     """
 
     run: Callable[[Batch], float]
     prepare: Callable[[], object] = lambda: None
     device_ms: Callable[[], Mapping[str, float]] = lambda: MappingProxyType({})
+    chose: str | None = None
 
 
 Open = Callable[[Subject, HW, int], Runner]
@@ -236,10 +247,18 @@ def open_session(
     return Runner(lambda frames: float(session.run([LOGIT], {INPUT: frames})[0][0]))
 
 
-def open_backend(subject: Subject, hw: HW, threads: int) -> Runner:
-    """The backend that `patchwatch run` uses, on the file that it uses."""
-    backend = OnnxRuntimeBackend(subject.shipped or folded_file(subject), threads)
-    return Runner(lambda frames: backend.infer(frames)[0].logit)
+def open_backend(
+    subject: Subject, hw: HW, threads: int, *, name: str, precision: Precision | None = None
+) -> Runner:
+    """A backend of `patchwatch run` on the file that it uses; for auto, with what it chose."""
+    choice = backends.BackendChoice(name, precision=precision, threads=threads)
+    try:
+        backend: Any = backends.open_backend(subject.shipped or folded_file(subject), choice=choice)
+        backend.warm_up(*hw)
+    except (MissingDependency, ModelError, UsageError) as error:
+        raise AbsentRuntime(str(error)) from error
+    chose = f"{backend.name}, {getattr(backend, 'precision', 'fp32')}" if name == "auto" else None
+    return Runner(lambda frames: float(backend.infer(frames)[0].logit), chose=chose)
 
 
 def open_engine(subject: Subject, hw: HW, threads: int, *, precision: Precision) -> Runner:

@@ -3,6 +3,7 @@
     python -m benchmarks.soak --minutes 10
     python -m benchmarks.soak --minutes 60 --faults
     python -m benchmarks.soak --minutes 2 --cameras 8
+    python -m benchmarks.soak --minutes 60 --rotate 60
 
 Each camera is a process that sends H.264 over RTSP and numbers its pictures, so that the age of
 whatever is scored is known and not only reported. The program's own loop watches them, with a model
@@ -25,7 +26,7 @@ from benchmarks.cameras import AgeSink
 from benchmarks.film import FPS
 from benchmarks.measure import INTERRUPTED
 from benchmarks.results_file import (
-    RESULTS,
+    OUTPUT,
     Conditions,
     conditions_now,
     describe_machine,
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Progress(console=console(), transient=True) as progress:
             soak(measured, progress)
         content = result(measured, conditions)
-        path = measured.args.report or RESULTS / f"{file_stem(THEME)}.json"
+        path = measured.args.report or OUTPUT / f"{file_stem(THEME)}.json"
         write_json(path, content)
     except PatchwatchError as error:
         console().print(f"error: {error}", markup=False, soft_wrap=True)
@@ -110,7 +111,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--model", default=DEFAULT, metavar="M", help="(default: %(default)s)")
     add("--faults", action="store_true", help="kill and freeze cameras meanwhile")
     add("--seed", type=int, default=0, metavar="N", help="of the faults")
-    add("--report", type=Path, metavar="F.json", help="(default: a name of its own in results/)")
+    add("--rotate", type=_above_0, metavar="S", help="write lines, and a new file this often, in s")
+    add("--report", type=Path, metavar="F.json", help=f"(default: a name of its own in {OUTPUT})")
     return parser.parse_args(argv)
 
 
@@ -166,6 +168,8 @@ def _growth_bounds(measured: Soak) -> Iterator[Bound]:
         return
     yield Bound("open files at the end", end.files, begin.files, "")
     yield Bound("threads at the end", end.threads, begin.threads, "")
+    if measured.args.rotate:
+        yield Bound("lines lost", measured.lines_lost, 0, "")
     if measured.elapsed_s - measured.warm_up_s >= GROWTH_WATCHED_S:
         slope = measured.slope_mb_per_h()
         found = None if slope is None else round(slope, 2)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import tempfile
 import threading
 import time
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from edge.live.loop import INFERENCE_THREAD, Camera, LiveLoop
 from edge.live.scheduler import batch_that_pays
 from edge.live.views import Controls
 from edge.regions import parse_region
+from edge.signals import hangups
+from edge.sinks.jsonl import JsonLinesSink, JsonRotation
 from edge.sinks.worker import SinkWorker
 from edge.sources import open_source
 from edge.sources.live import LiveSource
@@ -36,6 +40,9 @@ from edge.types import Batch, Evidence
 from edge.weights import find_model
 
 SIZES = {size.name: size for size in (Size("360p", 360, 640), HD, FULL_HD)}
+HELD = "held.jsonl"
+"""Of lines, rotated from outside."""
+
 SLOW_MS = 333.0
 """An inference of the usual soak: three frames per second of a stream of thirty."""
 
@@ -53,10 +60,10 @@ class SlowBackend:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
-    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
+    def infer(self, frames: Batch) -> list[Evidence]:
         """As the other does, and late."""
         until = time.monotonic() + len(frames) * self._least_s
-        evidence: list[Evidence] = self._backend.infer(frames, source)
+        evidence: list[Evidence] = self._backend.infer(frames)
         time.sleep(max(0.0, until - time.monotonic()))
         return evidence
 
@@ -75,7 +82,8 @@ class Soak:
     """What was measured so far; whole at any moment.
 
     The program's cameras with the sinks that watch them; the resident memory of every second; what
-    the process held when it was warm and holds now; the newest moment by `time.monotonic`.
+    the process held when it was warm and holds now; the newest moment by `time.monotonic`; where
+    lines are written and rotate, how many of those that were written are in no file.
     """
 
     args: argparse.Namespace
@@ -87,6 +95,8 @@ class Soak:
     ended_s: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     interrupted: bool = False
+    lines: list[tuple[list[SinkWorker], Path]] = field(default_factory=list)
+    lines_lost: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -140,11 +150,13 @@ def soak(measured: Soak, progress: Progress | None = None) -> None:
         PatchwatchError: the model cannot be used, or the program failed.
         RuntimeError: a camera did not start.
     """
-    with ExitStack() as stack:
+    with ExitStack() as stack, hangups(lambda: None):
         try:
             processes = _processes(measured.args, stack)
             batch = _add_cameras(measured, processes, stack)
             _watch(measured, processes, batch, progress)
+            if measured.lines:
+                measured.lines_lost = sum(map(_lost, measured.lines))
         except KeyboardInterrupt:
             measured.interrupted = True
 
@@ -176,9 +188,31 @@ def _add_cameras(measured: Soak, processes: Sequence[CameraProcess], stack: Exit
         source = open_source(process.address, name=name, limits=limits, retry=retry)
         assert isinstance(source, LiveSource)
         workers = [SinkWorker(sink)]
+        if args.rotate:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lines-")))
+            rotating = JsonLinesSink(folder / "own.jsonl", JsonRotation(every_s=args.rotate))
+            for sink_of_lines in (rotating, JsonLinesSink(folder / HELD)):
+                workers.append(SinkWorker(sink_of_lines))
+            measured.lines.append((workers[1:], folder))
         camera = Camera(name, source, detector, settings, calibration, workers=workers)
         measured.cameras.append((camera, sink))
     return 1 if slow_ms else batch_that_pays(detector)
+
+
+def _lost(lines: tuple[list[SinkWorker], Path]) -> int:
+    """Lines that came for the sinks of a folder and are in no file of it."""
+    workers, folder = lines
+    health = [worker.health() for worker in workers]
+    return sum(one.written + one.dropped for one in health) - sum(
+        len(path.read_bytes().splitlines()) for path in folder.iterdir()
+    )
+
+
+def rotate_from_outside(folder: Path) -> None:
+    """Put the file aside that does not rotate by itself, as logrotate does, and send SIGHUP."""
+    with suppress(FileNotFoundError):  # no line has come yet
+        (folder / HELD).rename(folder / f"{Path(HELD).stem}.{time.time_ns()}.jsonl")
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 def _wait_for_model() -> None:
@@ -192,7 +226,7 @@ def _wait_for_model() -> None:
 def _watch(
     measured: Soak, processes: Sequence[CameraProcess], batch: int, progress: Progress | None
 ) -> None:
-    controls, began_s = Controls(), time.monotonic()
+    controls, began_s, rotations = Controls(), time.monotonic(), 0
     task = progress.add_task("soaking", total=measured.seconds) if progress else None
     cameras = [camera for camera, _ in measured.cameras]
     with (
@@ -202,6 +236,7 @@ def _watch(
         measured.faults = trouble.counts
 
         def tick() -> None:
+            nonlocal rotations
             measured.ended_s = time.monotonic()
             measured.note(measured.ended_s - began_s)
             left_s = measured.seconds - measured.elapsed_s
@@ -209,6 +244,10 @@ def _watch(
             early = measured.elapsed_s < measured.warm_up_s
             trouble.wanted(measured.args.faults and not late and not early)
             controls.stop = left_s <= 0
+            if measured.lines and measured.elapsed_s >= (rotations + 1) * measured.args.rotate:
+                rotations += 1
+                for _, folder in measured.lines:
+                    rotate_from_outside(folder)
             if progress and task is not None:
                 progress.update(task, completed=measured.elapsed_s)
 

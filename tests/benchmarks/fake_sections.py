@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import importlib
 
 import numpy as np
 
@@ -44,16 +44,6 @@ class Interrupted(Steady):
         raise KeyboardInterrupt
 
 
-class Slow(Steady):
-    """Long enough for a real Ctrl-C; leaves a file so that one knows when."""
-
-    def _one(self, index: int) -> None:
-        super()._one(index)
-        if index == 1:
-            print("measuring", flush=True)
-            time.sleep(60)
-
-
 class Broken(Steady):
     """Raises what a section should not, after two rows."""
 
@@ -73,10 +63,17 @@ class Refused(Steady):
 
 
 class Unequipped(Steady):
-    """Needs a library that is absent."""
+    """Needs a library that is absent, and says so."""
 
     def measure(self, plan: Plan, tick: Tick) -> None:
         raise MissingDependency("quantum", "measure", "pip install quantum")
+
+
+class Importing(Steady):
+    """Imports one that is absent."""
+
+    def measure(self, plan: Plan, tick: Tick) -> None:
+        importlib.import_module("quantum_annealer")
 
 
 def render(rows: list[Row]) -> Rendered:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.compute import ComputeSection, Key, counts, layers_markdown, render, scaled
+from benchmarks.compute import ComputeSection, Key, counts, layers_markdown, render
 from benchmarks.section import Plan, Row
 from edge.errors import MissingDependency
 from export.fold import Unfolded
@@ -70,17 +70,6 @@ def test_without_time_or_torch_it_says_so(monkeypatch: pytest.MonkeyPatch) -> No
         ComputeSection().measure(plan(), lambda _: None)
 
 
-def test_an_interrupt_keeps_what_was_counted() -> None:
-    section = ComputeSection()
-
-    def stop(_: str) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        section.measure(plan(), stop)
-    assert {row["form"] for row in section.rows()} == {"naive"}
-
-
 def test_the_report_has_models_as_rows_and_ratios_beside_the_papers(rows: list[Row]) -> None:
     teacher: list[Row] = [
         row
@@ -95,10 +84,3 @@ def test_the_report_has_models_as_rows_and_ratios_beside_the_papers(rows: list[R
     assert "10,000×" in text and text.count("375×") >= 6
     assert "- Not measured: no torch" in text
     assert render([]).markdown == ""
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(53_904_160, "53.9 M"), (999_600, "1.00 M"), (692e9, "692 G"), (7, "7")]
-)
-def test_three_digits_and_a_unit(count: float, text: str) -> None:
-    assert scaled(count) == text

@@ -1,4 +1,4 @@
-"""Latency and peers: rows of small runs, agreement of runtimes with torch, and the report."""
+"""Latency: rows of small runs, agreement of runtimes with torch, and the report."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import interleaved, latency, peers, runtimes
+from benchmarks import latency, runtimes
 from benchmarks.interleaved import FOLDED, NAIVE, RuntimesSection
-from benchmarks.latency import LatencySection, bars, render
+from benchmarks.latency import bars, render
 from benchmarks.resnet50 import ResNet50
 from benchmarks.runtimes import AbsentRuntime, Runtime, Subject, library, shipped_subject
 from benchmarks.section import Plan, Row, Tick
@@ -27,7 +27,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 
 def plan(quick: bool = True, **budget_s: float) -> Plan:
-    return Plan(quick=quick, threads=(1,), budget_s={"latency": 0.1, "peers": 0.1} | budget_s)
+    return Plan(quick=quick, threads=(1,), budget_s={"latency": 0.1} | budget_s)
 
 
 class Small(RuntimesSection):
@@ -61,7 +61,7 @@ def test_each_runtime_has_a_row(rows: list[Row]) -> None:
     assert {NAIVE, FOLDED, "torch eager"} <= {str(row["runtime"]) for row in measured}
     for row in measured:
         assert (row["model"], row["size"], row["threads"]) == ("tiny-ladeda", [64, 80], 1)
-        assert row["validation_auc"] == pytest.approx(0.691, abs=0.01)
+        assert row["validation_auc"] == pytest.approx(0.662, abs=0.01)
         difference = row["max_abs_logit_difference"]
         assert difference is None or float(str(difference)) < BOUND
     base = next(row for row in measured if row["runtime"] == NAIVE)
@@ -118,18 +118,6 @@ def test_times_on_a_device_are_told_apart(tiny: Subject) -> None:
     assert "0.250 + 1.50" in render([row]).markdown
 
 
-def test_a_full_run_times_the_teacher_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    added: list[tuple[str, object]] = []
-
-    def add(self: object, subject: Subject, hw: object, *_: object) -> None:
-        added.append((subject.name, hw))
-
-    monkeypatch.setattr(interleaved.RuntimesSection, "add", add)
-    LatencySection().add_all(plan(quick=False), tmp_path, lambda _: None)
-    assert ("lite0-levels", (384, 683)) in added and ("ladeda9", (256, 256)) in added
-    assert [hw for name, hw in added if name == "tiny-ladeda"] == list(latency.SIZES)
-
-
 def row(runtime: str, ratio: float | None = 0.5, **changes: object) -> Row:
     made: Row = {"runtime": runtime, "model": "tiny-ladeda", "size": [256, 256], "threads": 1}
     made |= {f"{name}_ms": 2.0 for name in ("p50", "p90", "p95", "p99", "max")}
@@ -152,24 +140,8 @@ def test_one_long_whisker_does_not_flatten_the_bars() -> None:
     assert any("p95 900 ms" in text.get_text() for text in figure.axes[0].texts)
 
 
-@pytest.mark.parametrize("naive", [True, False])
-def test_openvino_gives_the_logit_of_torch(tiny: Subject, naive: bool) -> None:
-    pytest.importorskip("openvino", reason="it is compared")
-    runner = peers.open_openvino(tiny, HW, 1, naive=naive)
-    found = runner.run(textured((1, *HW)))
-    assert found == pytest.approx(tiny.reference_logit(HW), abs=BOUND)
-
-
 def test_resnet50_is_the_published_one_and_agrees_with_torch() -> None:
     assert sum(weight.numel() for weight in ResNet50().parameters()) == 25_557_032
-    subject = peers.resnet_subject(0)
+    subject = runtimes.resnet_subject(0)
     found = runtimes.open_session(subject, (224, 224), 1, naive=True).run(textured((1, 224, 224)))
     assert found == pytest.approx(subject.reference_logit((224, 224)), rel=1e-3, abs=1e-3)
-
-
-def test_peers_show_the_rate_that_the_median_would_allow() -> None:
-    shown = peers.with_rate(row(FOLDED, p50_ms=4.0))
-    assert shown["frames_per_s_at_p50"] == 250
-    rendered = peers.render([shown, row("OpenVINO", size=[1080, 1920], model="ResNet-50")])
-    assert "| frames/s |" in rendered.markdown and "250" in rendered.markdown
-    assert set(rendered.figures) == {"peers_256x256", "peers_1080x1920"}

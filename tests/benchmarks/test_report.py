@@ -75,15 +75,6 @@ def test_a_section_that_failed_says_so_and_its_rows_are_drawn(tmp_path: Path) ->
     assert "> Not measured: failed: ValueError: x\n\n2 rows were measured." in text
 
 
-def test_a_section_without_a_single_row_is_a_heading(tmp_path: Path) -> None:
-    assert page(tmp_path / "a", []).rstrip().endswith("## latency")
-    assert "Not measured: no GPU" in page(tmp_path / "b", [{"missing": "no GPU"}])
-
-
-def test_a_section_of_another_version_is_told(tmp_path: Path) -> None:
-    assert "no section of this name" in page(tmp_path, ROWS, "weather")
-
-
 def test_a_section_that_cannot_be_drawn_does_not_cost_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,12 +96,6 @@ def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="is no report of this program"):
         page(tmp_path, ROWS)
     assert (tmp_path / "report.md").read_text() == "My own report.\n"
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(SinkError, match="is a file"):
-        page(tmp_path / "file", ROWS)
 
 
 def test_without_matplotlib_the_command_to_install_it_is_named(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -43,16 +45,12 @@ def test_a_bench_result_keeps_plan_load_and_rows(tmp_path: Path) -> None:
     assert data["conditions"]["load_average"] == [0.0, 0.0, 0.0]
 
 
-def test_a_busy_machine_is_a_warning() -> None:
-    busy = Conditions(load_average=(9.5, 0.0, 0.0), busy=True)
-    assert "9.50" in (bench_result(PLAN, busy, {}).warning or "")
-
-
-def test_busy_is_a_load_above_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_above_half_of_the_cores_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     for load, busy in ((2.0, False), (2.1, True)):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
         assert conditions_now().busy is busy
+    assert "2.10" in (bench_result(PLAN, conditions_now(), {}).warning or "")
 
 
 def test_an_earlier_file_of_the_same_name_stays(tmp_path: Path) -> None:
@@ -89,7 +87,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         ("[]", "is not a result file"),
         ('{"theme": "start"}', "is not a result file"),
         ('{"theme": "bench", "schema": 99}', "schema 99, and this program reads 1"),
-        ('{"theme": "bench", "schema": 1}', "broken at 'time'"),
+        ('{"theme": "bench", "schema": 1}', "broken: time is missing"),
     ],
 )
 def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -99,6 +97,30 @@ def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, text: str, messa
         read_bench(path)
 
 
-def test_an_absent_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.json"):
-        read_bench(tmp_path / "none.json")
+def test_every_commit_that_a_result_names_is_in_the_history() -> None:
+    root = Path(__file__).resolve().parents[2]
+    if read_git(root, "rev-parse", "--is-shallow-repository") != "false":
+        pytest.skip("no history here: not a clone with git, or a shallow one")
+    history = (read_git(root, "rev-list", "HEAD") or "").split()
+    named = {
+        (path.name, commit)
+        for path in sorted((root / "benchmarks" / "results").glob("*.json"))
+        for commit in [
+            *re.findall(r'"commit\w*": "([0-9a-f]{7,40})(?:-dirty)?"', path.read_text("utf-8")),
+            *re.findall(r"_\d{8}_([0-9a-f]{7,40})\.json$", path.name),
+        ]
+    }
+    assert len(named) > 10
+    absent = [
+        pair for pair in sorted(named) if not any(known.startswith(pair[1]) for known in history)
+    ]
+    assert absent == []
+
+
+def read_git(folder: Path, *words: str) -> str | None:
+    """What git says; None without git, or where the folder is in no repository of its own."""
+    command = ["git", "-C", str(folder), *words]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 
 import pytest
 
 from benchmarks.charts import figure_of
-from benchmarks.scaling import SIZES, ScalingSection, render
+from benchmarks.scaling import ScalingSection, render
 from benchmarks.section import Plan, Row
 
 SMALL = ((64, 64), (96, 128))
@@ -34,13 +33,6 @@ def rows() -> list[Row]:
 
 def of(rows: list[Row], kind: str) -> list[Row]:
     return [row for row in rows if row["kind"] == kind]
-
-
-def test_sizes_grow_twofold_up_to_4k() -> None:
-    pixels = [height * width for height, width in SIZES]
-    assert SIZES[0] == (128, 128)
-    assert SIZES[-1] == (2160, 3840)
-    assert all(1.8 < b / a < 2.2 for a, b in itertools.pairwise(pixels))
 
 
 def test_every_point_has_a_row(rows: list[Row]) -> None:
@@ -83,22 +75,6 @@ def test_it_renders_from_its_rows_alone(rows: list[Row]) -> None:
     assert labels["scaling_pixels"].endswith("(ms)")
 
 
-def test_the_text_says_what_the_exponent_means() -> None:
-    row: Row = {
-        "kind": "fit",
-        "of": "pixels",
-        "threads": 1,
-        "points": 9,
-        "exponent": 2.0,
-        "factor_ms": 1.0,
-        "exponent_low": 1.9,
-        "exponent_high": 2.1,
-    }
-    text = render([row]).markdown
-    assert "b = 2.000 (1.900 to 2.100) over 9 points" in text
-    assert "twice the pixels cost 4.00× the time" in text
-
-
 def test_an_interrupted_run_keeps_what_it_has() -> None:
     section = small()
 
@@ -112,8 +88,3 @@ def test_an_interrupted_run_keeps_what_it_has() -> None:
     assert [row["size"] for row in of(rows, "pixels")] == ["64²"]
     assert not of(rows, "cameras")
     assert set(render(rows).figures) == {"scaling_pixels"}
-
-
-def test_rows_of_another_version_are_named() -> None:
-    with pytest.raises(ValueError, match="'p50_ms_per_frame'"):
-        render([{"kind": "batch", "batch": 1, "threads": 1}])

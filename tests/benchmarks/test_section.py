@@ -34,9 +34,7 @@ def test_the_command_imports_neither_a_section_nor_torch() -> None:
     sections = {entry.partition(":")[0] for entry in SECTIONS.values()}
     found = imported_by("import benchmarks.command")
     assert (sections | {"torch", "onnx", "onnxruntime", "matplotlib"}).isdisjoint(found)
-
-
-def test_drawing_imports_nothing_that_was_measured_with() -> None:
+    # Nor does drawing import what was measured with.
     script = "from benchmarks.section import SECTIONS, load_render\n"
     found = imported_by(script + "for entry in SECTIONS.values(): load_render(entry)")
     assert {"torch", "onnx", "openvino", "ncnn"}.isdisjoint(found)

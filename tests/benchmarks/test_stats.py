@@ -6,11 +6,6 @@ import pytest
 from benchmarks.stats import bootstrap_ratio, fit_power, median, percentiles
 
 
-def test_percentiles_of_one_to_a_hundred() -> None:
-    found = percentiles([float(value) for value in range(100, 0, -1)])
-    assert found == {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
-
-
 @pytest.mark.parametrize(
     ("count", "p", "expected"),
     [
@@ -25,14 +20,8 @@ def test_percentiles_of_one_to_a_hundred() -> None:
     ],
 )
 def test_nearest_rank(count: int, p: float, expected: float) -> None:
-    samples = [float(value) for value in range(1, count + 1)]
+    samples = [float(value) for value in range(count, 0, -1)]
     assert percentiles(samples, (p,)) == {f"p{p:g}": expected}
-
-
-def test_an_outlier_is_kept_and_the_samples_are_left_as_they_are() -> None:
-    samples = [500.0, *[1.0] * 9]
-    assert percentiles(samples, (95,))["p95"] == 500.0
-    assert samples == [500.0, *[1.0] * 9]
 
 
 @pytest.mark.parametrize("samples", [[], [1.0, float("nan")], [float("inf")]])
@@ -43,15 +32,6 @@ def test_unusable_samples_are_refused(samples: list[float]) -> None:
         median(samples)
     with pytest.raises(ValueError, match=r"0\.\.100"):
         percentiles([1.0], (101,))
-
-
-def test_median() -> None:
-    assert median([5.0, 1.0, 3.0]) == 3.0
-    assert median([4.0, 1.0, 2.0, 3.0]) == 2.5
-
-
-def test_bootstrap_of_constant_samples_has_no_width() -> None:
-    assert bootstrap_ratio([3.0] * 5, [2.0] * 8, seed=0) == (1.5, 1.5, 1.5)
 
 
 def test_bootstrap_ratio_is_the_first_over_the_second() -> None:
@@ -72,38 +52,12 @@ def test_bootstrap_covers_the_true_ratio_as_often_as_it_says() -> None:
     assert 88 <= covered <= 100
 
 
-def test_bootstrap_is_repeatable_by_its_seed() -> None:
-    a, b = [1.0, 2.0, 3.0, 9.0], [2.0, 2.5, 4.0]
-    assert bootstrap_ratio(a, b, seed=4) == bootstrap_ratio(a, b, seed=4)
-    assert bootstrap_ratio(a, b, seed=4, draws=50) != bootstrap_ratio(a, b, seed=5, draws=50)
-
-
 @pytest.mark.parametrize(("a", "b"), [([], [1.0]), ([1.0], []), ([0.0], [1.0]), ([1.0], [-1.0])])
 def test_bootstrap_refuses_what_has_no_ratio(a: list[float], b: list[float]) -> None:
     with pytest.raises(ValueError):
         bootstrap_ratio(a, b, seed=0)
     with pytest.raises(ValueError, match="draw"):
         bootstrap_ratio([1.0], [1.0], seed=0, draws=0)
-
-
-def test_an_exact_power_law_is_found_exactly() -> None:
-    xs = (1.0, 10.0, 100.0)
-    fit = fit_power(xs, [[3 * x**1.5] * 4 for x in xs], seed=0)
-    assert fit.exponent == pytest.approx(1.5)
-    assert fit.factor == pytest.approx(3.0)
-    assert fit.low == pytest.approx(1.5)
-    assert fit.high == pytest.approx(1.5)
-
-
-def test_noise_widens_the_interval_around_the_exponent() -> None:
-    rng = np.random.default_rng(7)
-    xs = [float(2**power) for power in range(8)]
-    samples = [list(x * rng.lognormal(0, 0.2, 15)) for x in xs]
-    fit = fit_power(xs, samples, seed=0)
-    assert fit.low is not None
-    assert fit.high is not None
-    assert 0.8 < fit.low < fit.exponent < fit.high < 1.2
-    assert fit == fit_power(xs, samples, seed=0)
 
 
 def test_a_slow_moment_that_fell_on_every_point_does_not_widen_it() -> None:
