@@ -16,18 +16,14 @@ import numpy.typing as npt
 
 from edge.decision.verdict import judge_once
 from edge.errors import ModelError, RegionError, SourceError
+from edge.labels import LABEL_FOLDERS, LABEL_WORDS, STANDARD, UNSORTED, LabelFolders
 from edge.manifest import Calibration
 from edge.sources.images import is_image, read_image
+from edge.sources.walk import walk
 from edge.types import Image
 
 LARGEST_LOSS = 0.005
 """Of mean AUC per generator; what costs more is not used."""
-
-LABEL_FOLDERS = ("0_real", "1_fake")
-"""Folder names at the index of their label."""
-
-LABEL_WORDS = ("photographs", "generated pictures")
-UNSORTED = "unsorted"
 
 Judge = Callable[[Image], float]
 """A picture, uint8 [H, W, 3] BGR → its logit."""
@@ -76,10 +72,6 @@ class Loss:
     def pictures(self) -> int:
         return sum(self.photographs.values()) + sum(self.generated.values())
 
-    @property
-    def ok(self) -> bool:
-        return self.lost <= LARGEST_LOSS
-
 
 def compare(
     folder: Path,
@@ -87,15 +79,16 @@ def compare(
     candidate: Judge,
     calibration: Calibration,
     tell: Callable[[int, int], None] = lambda done, total: None,
+    labels: LabelFolders = STANDARD,
 ) -> Loss:
     """Judge every picture of a folder, `0_real/<source>/…` and `1_fake/<generator>/…`, both ways.
 
-    A picture of which either way raises RegionError is left out. The calibration's threshold
-    divides the verdicts; `tell` hears how many pictures of how many are done. SourceError where the
-    folder has no such layout, or no picture of a label can be judged; ModelError where a logit is
-    not finite.
+    `labels` are further names of these folders. A picture of which either way raises RegionError is
+    left out. The calibration's threshold divides the verdicts; `tell` hears how many pictures of
+    how many are done. SourceError where the folder has no such layout, or no picture of a label can
+    be judged; ModelError where a logit is not finite.
     """
-    pictures = find_labelled(folder)
+    pictures = find_labelled(folder, labels)
     judged: list[tuple[Labelled, float, float]] = []
     left_out: list[str] = []
     for done, picture in enumerate(pictures):
@@ -107,23 +100,24 @@ def compare(
         except (SourceError, RegionError) as error:
             left_out.append(f"{picture.path}: {error}")
     tell(len(pictures), len(pictures))
-    _require_both([picture for picture, _, _ in judged], folder, left_out)
+    _require_both([picture for picture, _, _ in judged], folder, left_out, labels)
     kept = [picture for picture, _, _ in judged]
     first, second = (np.array([row[place] for row in judged], np.float64) for place in (1, 2))
     return loss_of(kept, first, second, calibration, tuple(left_out))
 
 
-def find_labelled(folder: Path) -> list[Labelled]:
-    """The pictures of a folder in the order of their paths, none opened; SourceError where one of
-    the two folders is missing, or holds no picture.
+def find_labelled(folder: Path, labels: LabelFolders = STANDARD) -> list[Labelled]:
+    """The pictures of a folder in the order of their paths, none opened; SourceError where there is
+    none of a label.
     """
     found = []
-    for label, name in enumerate(LABEL_FOLDERS):
-        for path in sorted((folder / name).rglob("*")):
-            if is_image(path) and path.is_file() and not path.name.startswith("."):
+    for label in (0, 1):
+        for name in labels.names(label):
+            direct = UNSORTED if name == LABEL_FOLDERS[label] else name
+            for path in sorted(map(Path, walk(str(folder / name), is_image))):
                 inside = path.relative_to(folder / name).parts
-                found.append(Labelled(path, label, inside[0] if len(inside) > 1 else UNSORTED))
-    _require_both(found, folder, ())
+                found.append(Labelled(path, label, inside[0] if len(inside) > 1 else direct))
+    _require_both(found, folder, (), labels)
     return found
 
 
@@ -134,9 +128,7 @@ def loss_of(
     calibration: Calibration,
     left_out: tuple[str, ...] = (),
 ) -> Loss:
-    """Compare finite logits [pictures] of the same pictures, in whose order they are; both labels
-    occur. The calibration's threshold divides the verdicts.
-    """
+    """Compare finite logits [pictures] of the same pictures; the threshold divides the verdicts."""
     labels = np.array([picture.label for picture in pictures])
     sources = np.array([picture.source for picture in pictures])
     generators = sorted(set(sources[labels == 1].tolist()))
@@ -166,7 +158,7 @@ def auc(reals: Logits, fakes: Logits) -> float:
 
 def require(loss: Loss, folder: Path, what: str) -> None:
     """Raise ModelError for a loss beyond `LARGEST_LOSS`; `what` begins the sentence."""
-    if not loss.ok:
+    if loss.lost > LARGEST_LOSS:
         raise ModelError(
             f"{what}: the mean AUC per generator on {loss.pictures} pictures of {folder} falls "
             f"from {loss.reference_auc:.4f} to {loss.candidate_auc:.4f}, by {loss.lost:.4f} where "
@@ -174,13 +166,15 @@ def require(loss: Loss, folder: Path, what: str) -> None:
         )
 
 
-def _require_both(pictures: Sequence[Labelled], folder: Path, left_out: Sequence[str]) -> None:
-    for label, name in enumerate(LABEL_FOLDERS):
+def _require_both(
+    pictures: Sequence[Labelled], folder: Path, left_out: Sequence[str], labels: LabelFolders
+) -> None:
+    for label in (0, 1):
         if not any(picture.label == label for picture in pictures):
             why = f" The first of {len(left_out)} left out: {left_out[0]}" if left_out else ""
             raise SourceError(
                 f"{folder} has no {LABEL_WORDS[label]} to judge. Expected some in "
-                f"{folder / name}/<source>/.{why}"
+                f"{folder / labels.names(label)[0]}/<source>/.{why}"
             )
 
 

@@ -9,7 +9,8 @@ weights alone, so --architecture, --preprocessing and --training-data must be gi
     patchwatch export run.safetensors -o model.onnx --precision fp32,fp16
     patchwatch export model.onnx -o model.onnx --precision fp16,int8 --calibration photos/
 
-writes model.fp16.onnx and model.int8.onnx beside model.onnx, each compared with the float32 file.
+writes model.fp16.onnx, model.int8.onnx and its twin model.int8.fp16.onnx, which newer versions of
+TensorRT take, beside model.onnx, each compared with the float32 file.
 With --labelled, folders 0_real/<source>/ and 1_fake/<generator>/, one that costs more than 0.005 of
 the mean AUC per generator is refused. If one is refused, none is written.
 
@@ -33,6 +34,7 @@ from rich.console import Console
 
 from edge.errors import MissingDependency, SinkError, UsageError
 from edge.files import written_whole
+from edge.labels import add_label_folders
 from edge.manifest import Precision, Preprocessing, Training
 from edge.regions import SYNTAX, parse_region
 from edge.signals import stop_signals, uninterrupted
@@ -58,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch export`."""
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="SOURCE",
-        help="a checkpoint, a float32 model file (.onnx) or a shipped model's name")  # fmt: skip
+        help="a checkpoint, a float32 model file (.onnx) or a shipped one's name")  # fmt: skip
     add("-o", "--output", type=Path, metavar="FILE")
     add("--force", action="store_true", help="replace outputs that exist")
     add("--static", type=_shape, metavar="NxHxW",
@@ -73,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--calibration", type=Path, metavar="FOLDER", help="pictures that int8 finds its ranges "
         "on; photographs and generated ones, 100 or more")  # fmt: skip
     add("--labelled", type=Path, metavar="FOLDER", help="measure what it costs in AUC on these")
+    add_label_folders(parser)
     add = parser.add_argument_group("TensorRT engine, of a model file").add_argument
     add("--engine", action="store_true", help="build one for this machine (default: fp16)")
     add("--workspace", type=_mebibytes, metavar="MIB", help="memory that a layer may use to be "
@@ -96,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     with stop_signals(), _libraries():
         from export.graph import manifest_in
         from export.precision.variants import (
+            TWIN,
             Wanted,
             Watch,
             file_of,
@@ -103,9 +107,10 @@ def run(args: argparse.Namespace) -> int:
             require_pictures,
         )
 
-        wanted = Wanted(precisions, args.calibration, args.labelled)
+        wanted = Wanted(precisions, args.calibration, args.labelled, args.label_folders)
         require_pictures(wanted)
-        files = {name: file_of(args.output, name) for name in precisions}
+        names = [*precisions, *([TWIN] if "int8" in precisions else [])]
+        files = {name: file_of(args.output, name) for name in names}
         for path in files.values():
             check_free(path, args.force)
         with err.status("reading") as status:
@@ -130,7 +135,7 @@ def _check_usage(args: argparse.Namespace) -> tuple[Precision, ...]:
         raise UsageError("expected where to write: give a name that ends in .onnx as -o.")
     check_suffix(args.output, ".onnx")
     precisions: tuple[Precision, ...] = args.precision or ("fp32",)
-    if not _is_model_file(args.checkpoint):
+    if not _is_model_file(args):
         for flag in ("calibration", "labelled"):
             if getattr(args, flag) is not None and precisions == ("fp32",):
                 raise UsageError(
@@ -149,13 +154,19 @@ def _check_usage(args: argparse.Namespace) -> tuple[Precision, ...]:
     return precisions
 
 
-def _is_model_file(path: Path) -> bool:
-    return path.suffix == ".onnx" or str(path) in shipped()
+def _is_model_file(args: argparse.Namespace) -> bool:
+    """Whether it is one, or the name of one; without --precision a name is of its checkpoint."""
+    name = str(args.checkpoint)
+    if args.checkpoint.suffix == ".onnx" or name not in shipped():
+        return bool(args.checkpoint.suffix == ".onnx")
+    from training.shipped import shipped_checkpoints
+
+    return bool(args.precision) or name not in shipped_checkpoints()
 
 
 def _source(args: argparse.Namespace, watch: Watch) -> ModelProto:
     """The float32 graph: of a model file, or folded from a checkpoint and held to its numbers."""
-    if _is_model_file(args.checkpoint):
+    if _is_model_file(args):
         from export.precision.variants import read_model_file
 
         return read_model_file(find_model(str(args.checkpoint)))
@@ -202,7 +213,7 @@ def _load(args: argparse.Namespace) -> tuple[Model, Card]:
     path: Path = args.checkpoint
     if path.suffix in _PUBLISHED:
         return _load_published(args, path)
-    from training.checkpoint import load_any
+    from training.checkpoint import load_any  # knows the shipped ones by name
 
     if args.training_data is not None:
         raise UsageError(f"--training-data: the card of {path} says it. Leave the flag out.")

@@ -14,17 +14,18 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 from rich.table import Table
 
 from edge.decision.verdict import judge_once
+from edge.differences import BOUNDS, Difference, difference, largest
 from edge.errors import ModelError, RegionError
 from edge.manifest import Calibration
 from edge.regions import parse_region
 from edge.types import Batch, Image
-from export.differences import BOUNDS, Difference, difference, largest
 from export.graph import INPUT, LOGIT, PATCH_LOGITS, Shape, manifest_in
 from export.precision.half import rounding_in_float
+from export.precision.parts import constants
 from export.precision.pictures import crops, fixed_shape
 
 Array = npt.NDArray[np.float64]
@@ -100,9 +101,11 @@ class Judge:
         precision = self.manifest.precision
         self.name: str = "the float32 file" if precision == "fp32" else precision
         self.bound = BOUNDS[precision]
+        patches = self.manifest.patches
+        self._smallest = patches.smallest_input() if patches else 1
         self._region = parse_region(self.manifest.region)
         self._outputs = [value.name for value in model.graph.output]
-        if precision == "fp16":
+        if any(t.data_type == TensorProto.FLOAT16 for t in constants(model.graph).values()):
             Session(model.SerializeToString())  # the file itself must load too
             model = rounding_in_float(model)
         self._session = Session(model.SerializeToString(), as_written=True)
@@ -122,10 +125,6 @@ class Judge:
         if min(seen[0].shape[1:3]) < least:
             raise RegionError(f"{self.manifest.name} needs at least {least}×{least} pixels.")
         return math.fsum(float(self.evidence(crop)[0][0]) for crop in seen) / len(seen)
-
-    @property
-    def _smallest(self) -> int:
-        return self.manifest.patches.smallest_input() if self.manifest.patches else 1
 
 
 def run(session: Session, outputs: Sequence[str], frames: Batch) -> tuple[Array, Array | None]:
@@ -209,8 +208,10 @@ def table(rows: Sequence[Row]) -> Table:
         "absolute to 1, relative above"
     )
     for row in rows:
-        same, verdict = f"{row.same} of {row.pictures}", "ok" if row.ok else "too far"
-        out.add_row(row.names[0], row.where, *row.difference.cells(), same, verdict)
+        found, same = row.difference, f"{row.same} of {row.pictures}"
+        patch = "–" if found.patch is None else f"{found.patch:.1e}"
+        figures = f"{found.logit:.1e}", patch, f"{found.scaled:.1e}", same
+        out.add_row(row.names[0], row.where, *figures, "ok" if row.ok else "too far")
     return out
 
 

@@ -61,7 +61,7 @@ def folded_module(model: Model) -> nn.Module:
 
 
 class Unfolded(nn.Module):
-    """Reorder, scale, normalise, preprocess and judge, one step after the other."""
+    """One step after the other."""
 
     mean: Tensor
     std: Tensor

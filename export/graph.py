@@ -21,6 +21,9 @@ OPSET = 17
 IR_VERSION = 8
 """The newest of both that the parser of TensorRT 8.5 knows."""
 
+TYPED_OPSET, TYPED_IR_VERSION = 19, 9
+"""Of int8 files whose other half is half precision, which TensorRT takes from 10 on."""
+
 INPUT = "frames"
 LOGIT = "logit"
 PATCH_LOGITS = "patch_logits"

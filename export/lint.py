@@ -20,7 +20,16 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from edge.errors import ContractError, ManifestError
 from edge.manifest import Manifest, Precision
-from export.graph import INPUT, IR_VERSION, LOGIT, OPSET, PATCH_LOGITS, manifest_in
+from export.graph import (
+    INPUT,
+    IR_VERSION,
+    LOGIT,
+    OPSET,
+    PATCH_LOGITS,
+    TYPED_IR_VERSION,
+    TYPED_OPSET,
+    manifest_in,
+)
 from export.precision.parts import FRONT, Parts, constants, is_named, parts_of
 
 OPERATORS = frozenset((
@@ -49,6 +58,7 @@ _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 @dataclass(frozen=True, slots=True)
 class _Facts:
     graph: GraphProto
+    opset: int
     parts: Parts
     types: Types
     constants: Mapping[str, TensorProto]
@@ -75,15 +85,15 @@ def lint(model: ModelProto) -> list[str]:
     problems += _versions(model)
     problems += _input(model.graph)
     problems += _outputs(model.graph, manifest)
-    constants = _constants(model.graph)
-    problems += [fault for node in model.graph.node for fault in _node(node, constants)]
+    constants, opset = _constants(model.graph), _opset(model)
+    problems += [fault for node in model.graph.node for fault in _node(node, constants, opset)]
     problems = problems or [*_soundness(model)]
     # Inference needs a graph that is sound so far.
     if problems or manifest is None:
         return problems
     types = _types(model)
     problems = [*_types_and_names(model.graph, types)]
-    return problems or [*_precision_faults(model.graph, manifest.precision, types)]
+    return problems or [*_precision_faults(model, manifest.precision, types)]
 
 
 def _manifest(model: ModelProto) -> tuple[Manifest | None, list[str]]:
@@ -93,13 +103,22 @@ def _manifest(model: ModelProto) -> tuple[Manifest | None, list[str]]:
         return None, [str(error).rstrip(".")]
 
 
+def _opset(model: ModelProto) -> int:
+    """The one that a file must have: the newer of two where quantisers work in half precision."""
+    scales = {n.input[1] for n in model.graph.node if n.op_type in _QUANTISERS and len(n.input) > 1}
+    kinds = {t.data_type for name, t in constants(model.graph).items() if name in scales}
+    return TYPED_OPSET if TensorProto.FLOAT16 in kinds else OPSET
+
+
 def _versions(model: ModelProto) -> Iterator[str]:
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    if opsets != {"ai.onnx": OPSET}:
+    opset = _opset(model)
+    ir_version = TYPED_IR_VERSION if opset == TYPED_OPSET else IR_VERSION
+    if opsets != {"ai.onnx": opset}:
         found = ", ".join(f"{domain} {version}" for domain, version in opsets.items())
-        yield f"expected opset {OPSET} and no other operator set, found {found}"
-    if model.ir_version > IR_VERSION:
-        yield f"expected IR version {IR_VERSION} or less, found {model.ir_version}"
+        yield f"expected opset {opset} and no other operator set, found {found}"
+    if model.ir_version > ir_version:
+        yield f"expected IR version {ir_version} or less, found {model.ir_version}"
     for tensor in model.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
             yield f"expected all weights inside, found {tensor.name} in another file"
@@ -142,13 +161,16 @@ def _constants(graph: GraphProto) -> frozenset[str]:
     return frozenset([*made, *(tensor.name for tensor in graph.initializer)])
 
 
-def _node(node: NodeProto, constants: frozenset[str]) -> Iterator[str]:
+def _node(node: NodeProto, constants: frozenset[str], opset: int) -> Iterator[str]:
     name = node.name or node.op_type
     if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
         yield f"operator {node.op_type} of {name} is not read by every TensorRT"
     attributes = {entry.name for entry in node.attribute}
-    if node.op_type.startswith("Reduce") and (len(node.input) != 1 or "axes" not in attributes):
-        yield f"expected the axes of {name} as an attribute"
+    if node.op_type.startswith("Reduce"):
+        given = [len(node.input) == 2 and node.input[1] in constants, "axes" in attributes]
+        if given != [opset == TYPED_OPSET, opset == OPSET]:
+            how = "an attribute" if opset == OPSET else "a constant input"
+            yield f"expected the axes of {name} as {how}"
     if node.op_type in ("Squeeze", "Unsqueeze") and len(node.input) != 2:
         yield f"expected the axes of {name} as its second input"
     for index in CONSTANT_INPUTS.get(node.op_type, ()):
@@ -179,14 +201,15 @@ def _types_and_names(graph: GraphProto, types: Types) -> Iterator[str]:
             yield f"expected a name of its own for each node, found {count} called {name!r}"
 
 
-def _precision_faults(graph: GraphProto, precision: Precision, types: Types) -> Iterator[str]:
+def _precision_faults(model: ModelProto, precision: Precision, types: Types) -> Iterator[str]:
+    graph = model.graph
     try:
         parts = parts_of(graph)
     except ContractError as error:
         yield str(error).rstrip(".")
         return
     made_by = {name: node for node in graph.node for name in node.output}
-    facts = _Facts(graph, parts, types, constants(graph), made_by)
+    facts = _Facts(graph, _opset(model), parts, types, constants(graph), made_by)
     yield from _names_of_the_front(facts)
     yield from _RULES[precision](facts)
 
@@ -202,8 +225,12 @@ def _names_of_the_front(facts: _Facts) -> Iterator[str]:
 
 def _fp16(facts: _Facts) -> Iterator[str]:
     yield from _no_quantisation(facts)
+    yield from _half_body(facts)
+
+
+def _half_body(facts: _Facts) -> Iterator[str]:
     for node in facts.graph.node:
-        if node.op_type not in ("Constant", "Cast"):
+        if node.op_type not in ("Constant", "Cast", "QuantizeLinear"):
             exact = node.name in facts.parts.exact
             wanted = TensorProto.FLOAT if exact else TensorProto.FLOAT16
             if facts.types.get(node.output[0]) != wanted:
@@ -231,7 +258,7 @@ def _casts(facts: _Facts) -> Iterator[str]:
 
 
 def _int8(facts: _Facts) -> Iterator[str]:
-    yield from _no_half(facts)
+    yield from _no_half(facts) if facts.opset == OPSET else _half_body(facts)
     found = [node for node in facts.graph.node if node.op_type in _QUANTISERS]
     if not found:
         yield "expected a body in int8, found no QuantizeLinear"
@@ -247,8 +274,10 @@ def _int8(facts: _Facts) -> Iterator[str]:
 
 def _scale(facts: _Facts, node: NodeProto) -> Iterator[str]:
     scale = facts.constants.get(node.input[1])
-    if scale is None or scale.data_type != TensorProto.FLOAT:
-        yield f"expected a constant float32 scale of {node.name}"
+    wanted = TensorProto.FLOAT if facts.opset == OPSET else TensorProto.FLOAT16
+    if scale is None or scale.data_type != wanted:
+        kind = "float32" if facts.opset == OPSET else "float16"
+        yield f"expected a constant {kind} scale of {node.name}"
         return
     values = numpy_helper.to_array(scale)
     if not (np.isfinite(values) & (values > 0)).all():

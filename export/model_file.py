@@ -31,6 +31,7 @@ def manifest_of(model: Model, card: Card) -> Manifest:
         parameters=sum(weight.numel() for weight in model.parameters()),
         patches=model.grid,
         region=card.region,
+        face_side=card.face_side,
         calibration=card.calibration,
         training=card.training,
         validation=card.validation,

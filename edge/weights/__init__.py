@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge.errors import ModelError
+from edge.errors import UnknownModel
 
 FOLDER = Path(__file__).parent
 DEFAULT = "lite0-levels"
+FACES = "lite0-faces"
+"""Judges faces beside the picture; without its file, nobody does."""
 TINY = "tiny-ladeda"
 """The smallest model; it looks at whole frames."""
 
@@ -24,7 +26,7 @@ def find_model(text: str) -> Path:
     """The file of a shipped model's name, or of a path.
 
     Raises:
-        ModelError: neither a shipped model nor an existing file.
+        UnknownModel: neither a shipped model nor an existing file.
     """
     models = shipped()
     if text in models:
@@ -32,7 +34,7 @@ def find_model(text: str) -> Path:
     path = Path(text).expanduser()
     if path.is_file():
         return path
-    raise ModelError(
+    raise UnknownModel(
         f"model {text!r} is neither a file nor a shipped model. Shipped: {', '.join(models)}."
     )
 

@@ -18,8 +18,9 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edge.errors import ModelError
+from edge.rounding import keep_sums
+from export.graph import TYPED_IR_VERSION, TYPED_OPSET
 from export.precision.parts import constants, parts_of
-from export.precision.rounding import keep_sums
 
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -30,14 +31,39 @@ _FLOAT_INPUTS = {"Resize": (1, 2)}
 def to_half(model: ModelProto) -> ModelProto:
     """Give the body of a float32 model file half precision; without a change of the manifest.
 
-    Weights too small for half precision become zero or lose digits: each by at most 3e-8, which
-    beside the others of a folded layer is nothing, and is part of what the comparison measures. The
-    model is linted and left unchanged; ModelError for a weight beyond half precision.
+    Weights too small for it become zero or lose digits, each by at most 3e-8. The model is linted
+    and left unchanged; ModelError for a weight beyond half precision.
     """
     half = ModelProto()
     half.CopyFrom(model)
     _Halving(half.graph).apply()
     return half
+
+
+def half_between(model: ModelProto) -> ModelProto:
+    """Give an int8 file half precision wherever its body is not int8, in its stem and sums too.
+
+    From opset 19 on a dequantiser gives the type of its scale. Scales below the smallest normal
+    half are raised to it, which moves a weight by 3e-5 at most. The model is left unchanged.
+    """
+    raised = ModelProto()
+    raised.CopyFrom(model)
+    tensors = constants(raised.graph)
+    for node in raised.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            scale = tensors[node.input[1]]
+            values = np.maximum(numpy_helper.to_array(scale), np.finfo(np.float16).tiny)
+            scale.CopyFrom(numpy_helper.from_array(values.astype(np.float32), scale.name))
+    made = to_half(raised)
+    made.opset_import[0].version, made.ir_version = TYPED_OPSET, TYPED_IR_VERSION
+    for node in made.graph.node:
+        if node.op_type == "ReduceMean":  # whose axes are an input since opset 18
+            axes = next(entry for entry in node.attribute if entry.name == "axes")
+            name = f"{node.name}.axes"
+            made.graph.initializer.append(numpy_helper.from_array(np.array(axes.ints), name))
+            node.attribute.remove(axes)
+            node.input.append(name)
+    return made
 
 
 class _Halving:

@@ -26,11 +26,11 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edge.errors import ModelError
+from edge.rounding import Weights, keep_sums
 from edge.types import Batch
 from export.compare import Session
 from export.graph import INPUT
 from export.precision.parts import constants, parts_of, readers
-from export.precision.rounding import Weights, keep_sums
 
 METHOD = CalibrationMethod.Percentile
 """How the range of an activation is read off the calibration pictures; see docs/precision.md."""

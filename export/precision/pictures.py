@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from onnx import GraphProto
 
-from edge.errors import SourceError
+from edge.errors import SourceError, require_opencv
 from edge.manifest import Manifest
 from edge.regions import RegionSpec, cut, parse_region
 from edge.sources.images import is_image, read_image
-from edge.terminal import require_opencv
+from edge.sources.walk import walk
 from edge.types import Batch, Image
 from export.graph import Shape
 
@@ -46,7 +46,7 @@ def read_pictures(
     require_opencv()
     if not folder.is_dir():
         raise SourceError(f"{folder}: expected a folder of pictures, found none.")
-    paths = sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file())
+    paths = sorted(map(Path, walk(str(folder), is_image)))
     if len(paths) > MOST:
         paths = [paths[index * len(paths) // MOST] for index in range(MOST)]
     found = list(_read(paths, manifest, fixed, tell))
@@ -61,8 +61,8 @@ def read_pictures(
 
 
 def crops(image: Image, region: RegionSpec, fixed: Shape | None) -> list[Batch]:
-    """A picture, uint8 [H, W, 3] BGR, as a model sees it: its crops, each a batch of one, or of the
-    fixed shape: cut to it at the middle, or mirrored at the edges up to it, and repeated.
+    """A picture, uint8 [H, W, 3] BGR, as a model sees it: its crops, each a batch of one, or cut or
+    mirrored to the fixed shape, and repeated.
     """
     seen = [crop.image for crop in cut(image, region)]
     if fixed is None:

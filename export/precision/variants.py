@@ -11,6 +11,7 @@ from onnx import ModelProto
 from rich.table import Table
 
 from edge.errors import ModelError, UsageError
+from edge.labels import STANDARD, LabelFolders
 from edge.manifest import Precision
 from edge.types import Batch
 from export import auc, compare
@@ -18,7 +19,7 @@ from export.auc import Loss
 from export.compare import Judge
 from export.graph import embed, manifest_in
 from export.lint import check
-from export.precision.half import to_half
+from export.precision.half import half_between, to_half
 from export.precision.int8 import to_int8
 from export.precision.parts import name_front
 from export.precision.pictures import fixed_shape, read_pictures
@@ -41,10 +42,17 @@ class Wanted:
     precisions: tuple[Precision, ...]
     calibration: Path | None = None
     labelled: Path | None = None
+    label_folders: LabelFolders = STANDARD
 
 
-def file_of(path: Path, precision: Precision) -> Path:
-    """Where a precision lies: `model.onnx`, `model.fp16.onnx`, `model.int8.onnx`."""
+TWIN = "int8.fp16"
+"""int8 with half precision in place of float32, for TensorRT from 10 on; made with int8."""
+
+
+def file_of(path: Path, precision: str) -> Path:
+    """Where a precision lies: `model.onnx`, `model.fp16.onnx`, `model.int8.onnx`, and int8's twin
+    `model.int8.fp16.onnx`.
+    """
     return path if precision == "fp32" else path.with_suffix(f".{precision}{path.suffix}")
 
 
@@ -68,14 +76,14 @@ def read_model_file(path: Path) -> ModelProto:
     return model
 
 
-def make_variants(model: ModelProto, wanted: Wanted, watch: Watch) -> dict[Precision, bytes]:
+def make_variants(model: ModelProto, wanted: Wanted, watch: Watch) -> dict[str, bytes]:
     """The files, none of which is past its bounds, of the float32 file's linted graph.
 
     Raises as `require_pictures` and `read_pictures` do, and ModelError where a file cannot be made,
     is too far from the float32 one or costs too much AUC.
     """
     require_pictures(wanted)
-    made: dict[Precision, bytes] = {}
+    made: dict[str, bytes] = {}
     if "fp32" in wanted.precisions:
         made["fp32"] = model.SerializeToString()
     others = [name for name in wanted.precisions if name != "fp32"]
@@ -84,8 +92,12 @@ def make_variants(model: ModelProto, wanted: Wanted, watch: Watch) -> dict[Preci
         reference = Judge(model)
         for name in others:
             variant = _variant(model, name, pictures, watch)
-            _prove(reference, Judge(variant), pictures, wanted.labelled, watch)
-            made[name] = variant.SerializeToString()
+            both = {name: variant} | ({TWIN: make_twin(variant)} if name == "int8" else {})
+            for which, each in both.items():
+                judge = Judge(each)
+                judge.name = which
+                _prove(reference, judge, pictures, wanted, watch)
+                made[which] = each.SerializeToString()
     return made
 
 
@@ -99,7 +111,7 @@ def require_pictures(wanted: Wanted) -> None:
             "watched: give a folder with a hundred or more as --calibration."
         )
     if wanted.labelled is not None:
-        auc.find_labelled(wanted.labelled)
+        auc.find_labelled(wanted.labelled, wanted.label_folders)
 
 
 def _pictures(model: ModelProto, wanted: Wanted, watch: Watch) -> Sequence[Batch]:
@@ -129,6 +141,12 @@ def _variant(
     return made
 
 
+def make_twin(quantised: ModelProto) -> ModelProto:
+    """The twin of an int8 file, with its manifest; linted."""
+    check(made := half_between(quantised), TWIN)
+    return made
+
+
 def sign(made: ModelProto, precision: Precision) -> None:
     """Let a converted graph's manifest say its precision, without quality figures of float32's."""
     changes: dict[str, object] = {"precision": precision, "validation": ()}
@@ -139,28 +157,29 @@ def _prove(
     reference: Judge,
     candidate: Judge,
     pictures: Sequence[Batch],
-    labelled: Path | None,
+    wanted: Wanted,
     watch: Watch,
 ) -> None:
-    precision = candidate.manifest.precision
+    precision = candidate.name
     rows = compare.compare_files(
         reference, candidate, pictures, lambda text: watch.at(f"{precision}: {text}")
     )
     watch.show(compare.table(rows))
     compare.require(rows)
-    if labelled is not None:
+    if wanted.labelled is not None:
         loss = auc.compare(
-            labelled,
+            wanted.labelled,
             reference,
             candidate,
             reference.manifest.calibration,
             lambda done, total: watch.at(f"{precision}: judging picture {done} of {total}"),
+            wanted.label_folders,
         )
         watch.show(loss_table(loss, precision))
-        auc.require(loss, labelled, precision)
+        auc.require(loss, wanted.labelled, precision)
 
 
-def loss_table(loss: Loss, precision: Precision) -> Table:
+def loss_table(loss: Loss, precision: str) -> Table:
     """AUC of each generator, of float32 and of the other precision, and their means."""
     out = Table("generator", "pictures", "AUC fp32", f"AUC {precision}", "lost")
     out.caption = (

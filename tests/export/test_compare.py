@@ -9,10 +9,10 @@ import pytest
 from onnx import ModelProto, numpy_helper
 from rich.console import Console
 
+from edge.differences import Difference
 from edge.errors import ModelError, RegionError
 from export import compare
 from export.compare import Judge, Row, compare_files, require, table, textured
-from export.differences import Difference
 from export.precision.variants import sign
 from tests.export.models import lively_graph
 
@@ -47,14 +47,9 @@ def test_a_constant_shift_is_measured() -> None:
         assert row.difference.patch == pytest.approx(0.25, abs=1e-5)
         assert row.ok and 0 <= row.same <= row.pictures
     require(rows)
-
-
-def test_verdicts_that_change_are_counted() -> None:
-    reference = Judge(lively_graph())
-    (logit,), _ = reference.evidence(textured((1, 24, 24)))
-    (same, *_) = compare_files(reference, shifted(0), [])
-    (other, *_) = compare_files(reference, shifted(-2 * float(logit)), [])
-    assert (same.same, other.same) == (1, 0)
+    (logit,), _ = Judge(lively_graph()).evidence(textured((1, 24, 24)))
+    (other, *_) = compare_files(Judge(lively_graph()), shifted(-2 * float(logit)), [])
+    assert other.same == 0, "a verdict that changes is counted"
 
 
 def test_what_is_too_far_is_refused() -> None:
@@ -95,11 +90,3 @@ def test_a_file_of_one_shape_is_compared_at_it() -> None:
     (row,) = compare_files(Judge(model), Judge(other), [])
     assert (row.where, row.pictures, row.difference.logit) == ("2 × 32×48", 2, 0)
     assert math.isfinite(Judge(model)(textured((1, 20, 90))[0]))
-
-
-def test_the_pictures_have_texture_and_clipped_parts() -> None:
-    frames = textured((2, 120, 200))
-    assert frames.shape == (2, 120, 200, 3) and frames.dtype == np.uint8
-    assert {0, 255} <= set(np.unique(frames))
-    assert len(np.unique(frames)) > 200
-    assert not np.array_equal(frames[0], frames[1])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import onnx
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from edge.manifest import METADATA_KEY, parse_manifest
 from export.fold import folded_module
@@ -31,14 +30,6 @@ def test_any_shape_is_taken_unless_one_is_asked_for() -> None:
         "logit": [2],
         "patch_logits": [2, 14, 22],
     }
-
-
-def test_it_is_of_the_age_that_old_parsers_read() -> None:
-    proto = to_onnx(folded_module(lively("tiny_ladeda", "raw")))
-    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 17)]
-    assert proto.ir_version <= 8
-    onnx.checker.check_model(proto, full_check=True)
-    assert proto.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
 
 
 def test_the_manifest_travels_inside() -> None:

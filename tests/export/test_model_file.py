@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edge.errors import ModelError, RegionError
-from export.compare import Row, shapes_from
+from export.compare import Row
 from export.fold import folded_module
 from export.graph import Shape, to_onnx
 from export.model_file import graph_of, prove
@@ -57,9 +57,3 @@ def test_a_shape_that_the_file_or_the_model_does_not_take(model: PatchModel) -> 
         prove(model, static, SMALL)
     with pytest.raises(RegionError, match="at least 5×5 pixels, found 4×90"):
         graph_of(model, make_card(model), "it", (1, 4, 90))
-
-
-def test_the_shapes_are_square_odd_tiny_batched_and_1080p() -> None:
-    shapes = shapes_from(5)
-    assert {(1, 256, 256), (1, 255, 257), (1, 5, 5), (1, 1080, 1920)} <= set(shapes)
-    assert any(pictures > 1 for pictures, _, _ in shapes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.precision.rounding import Weights, keep_sums
+from edge.rounding import Weights, keep_sums
 
 
 def halves(values: Weights) -> Weights:

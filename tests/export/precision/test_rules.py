@@ -73,27 +73,34 @@ def pair(model: ModelProto, source: str) -> list[NodeProto]:
     ]
 
 
-def quantised_levels(model: ModelProto) -> None:
-    stem = named(model, "/trunk/trunk.0/Conv")
-    put_before(model, stem, *pair(model, stem.input[0]))
+def quantise_before(reader: str) -> Mutation:
+    def mutate(model: ModelProto) -> None:
+        node = named(model, reader)
+        put_before(model, node, *pair(model, node.input[0]))
+
+    return mutate
 
 
-def quantised_inside_the_front(model: ModelProto) -> None:
-    conv = named(model, "/pixels/Conv")
-    put_before(model, conv, *pair(model, conv.input[0]))
+def cast_before(reader: str, *kinds: int) -> Mutation:
+    def mutate(model: ModelProto) -> None:
+        node = named(model, reader)
+        names = [node.input[0], *(f"cast.{number}" for number in range(len(kinds)))]
+        casts = [cast(names[n], names[n + 1], kind) for n, kind in enumerate(kinds)]
+        put_before(model, node, *casts)
+
+    return mutate
 
 
-def quantised_head(model: ModelProto) -> None:
-    head = named(model, "/head/Conv")
-    put_before(model, head, *pair(model, head.input[0]))
+def rename(name: str, new: str) -> Mutation:
+    return lambda model: setattr(named(model, name), "name", new)
 
 
-def another_name_in_the_front(model: ModelProto) -> None:
-    named(model, "/pixels/Conv").name = "/edges/Conv"
+def as_if_of(precision: str) -> Mutation:
+    def mutate(model: ModelProto) -> None:
+        model.CopyFrom(sound("fp32"))
+        sign(model, "fp16" if precision == "fp16" else "int8")
 
-
-def a_name_of_the_front_elsewhere(model: ModelProto) -> None:
-    named(model, "/trunk/trunk.2/Conv").name = "/pixels/trunk.2/Conv"
+    return mutate
 
 
 def half_weight(model: ModelProto) -> None:
@@ -128,47 +135,16 @@ def doubled_cast(model: ModelProto) -> None:
     model.graph.node.append(cast(early.input[0], "again", TensorProto.FLOAT16))
 
 
-def idle_cast(model: ModelProto) -> None:
-    conv = named(model, "/trunk/trunk.2/Conv")
-    put_before(model, conv, cast(conv.input[0], "same", TensorProto.FLOAT16))
-
-
-def cast_there_and_back(model: ModelProto) -> None:
-    head = named(model, "/head/Conv")
-    narrow = cast(head.input[0], "narrow", TensorProto.FLOAT16)
-    put_before(model, head, narrow, cast("narrow", "back", TensorProto.FLOAT))
-
-
-def no_half(model: ModelProto) -> None:
-    model.CopyFrom(sound("fp32"))
-    sign(model, "fp16")
-
-
-def no_quantisation(model: ModelProto) -> None:
-    model.CopyFrom(sound("fp32"))
-    sign(model, "int8")
-
-
 def two_inputs(model: ModelProto) -> None:
     del first(model, "DequantizeLinear").input[2]
 
 
-def _fill(model: ModelProto, index: int, values: np.ndarray) -> None:
-    node = first(model, "QuantizeLinear")
-    tensor = constants(model.graph)[node.input[index]]
-    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+def fill(index: int, values: np.ndarray) -> Mutation:
+    def mutate(model: ModelProto) -> None:
+        tensor = constants(model.graph)[first(model, "QuantizeLinear").input[index]]
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
-
-def negative_scale(model: ModelProto) -> None:
-    _fill(model, 1, np.full(16, -1, np.float32))
-
-
-def endless_scale(model: ModelProto) -> None:
-    _fill(model, 1, np.full(16, np.inf, np.float32))
-
-
-def shifted_zero_point(model: ModelProto) -> None:
-    _fill(model, 2, np.full(16, 3, np.int8))
+    return mutate
 
 
 def int32_bias(model: ModelProto) -> None:
@@ -202,40 +178,48 @@ def scales_of_an_activation(model: ModelProto) -> None:
         node.input[1], node.input[2] = "many", "zeros"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_what_we_make_is_clean(precision: str) -> None:
-    assert lint(sound(precision)) == []
+HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
+NO_LEVELS = "expected no quantisation of grey levels, found /q"
 
 
 @pytest.mark.parametrize(
     ("precision", "mutate", "message"),
     [
-        ("fp32", another_name_in_the_front, "name of /edges/Conv in the front to begin with /pixe"),
-        ("fp32", a_name_of_the_front_elsewhere, "expected /pixels/trunk.2/Conv to read grey level"),
+        (
+            "fp32",
+            rename("/pixels/Conv", "/edges/Conv"),
+            "name of /edges/Conv in the front",
+        ),
+        (
+            "fp32",
+            rename("/trunk/trunk.2/Conv", "/pixels/trunk.2/Conv"),
+            "expected /pixels/trunk.2/Conv to read grey level",
+        ),
         ("fp32", half_weight, "expected no half precision, found spare"),
-        ("fp32", quantised_head, "expected no quantisation, found /q"),
-        ("fp16", quantised_head, "expected no quantisation, found /q"),
+        ("fp32", quantise_before("/head/Conv"), "expected no quantisation, found /q"),
+        ("fp16", quantise_before("/head/Conv"), "expected no quantisation, found /q"),
         ("fp16", half_front, "/pixels/Conv of the front or tail gives float16"),
         ("fp16", float_body, "/trunk/trunk.3/Relu of the body gives float"),
         ("fp16", doubled_cast, "Cast /cast/again is there twice"),
-        ("fp16", idle_cast, "Cast /cast/same changes no type"),
-        ("fp16", cast_there_and_back, "Cast /cast/narrow follows another"),
-        ("fp16", no_half, "expected a body in half precision, found none"),
+        ("fp16", cast_before("/trunk/trunk.2/Conv", HALF), "Cast /cast/cast.0 changes no type"),
+        ("fp16", cast_before("/head/Conv", HALF, FLOAT), "Cast /cast/cast.0 follows another"),
+        ("fp16", as_if_of("fp16"), "expected a body in half precision, found none"),
         ("int8", half_weight, "expected no half precision, found spare"),
-        ("int8", no_quantisation, "expected a body in int8, found no QuantizeLinear"),
+        ("int8", as_if_of("int8"), "expected a body in int8, found no QuantizeLinear"),
         ("int8", two_inputs, "expected 3 inputs of trunk.2.weight_DequantizeLinear, found 2"),
-        ("int8", negative_scale, "expected scales above 0 of .*, found -1"),
-        ("int8", endless_scale, "expected scales above 0 of .*, found inf"),
-        ("int8", shifted_zero_point, "expected a zero point of 0 of"),
+        ("int8", fill(1, np.full(16, -1, np.float32)), "expected scales above 0 of .*, found -1"),
+        ("int8", fill(1, np.full(16, np.inf, np.float32)), "expected scales above 0 of .* inf"),
+        ("int8", fill(2, np.full(16, 3, np.int8)), "expected a zero point of 0 of"),
         ("int8", int32_bias, "expected int8 before /bias, found int32"),
         ("int8", scales_of_an_activation, "expected one scale of the activation at .*, found 16"),
-        ("int8", quantised_levels, "expected no quantisation of grey levels, found /q"),
-        ("int8", quantised_inside_the_front, "expected no quantisation of grey levels, found /q"),
-        ("int8", quantised_head, "expected no quantisation of the head .*, found /head/Conv"),
+        ("int8", quantise_before("/trunk/trunk.0/Conv"), NO_LEVELS),
+        ("int8", quantise_before("/pixels/Conv"), NO_LEVELS),
+        ("int8", quantise_before("/head/Conv"), "no quantisation of the head .*, found /head/Conv"),
     ],
 )
 def test_a_rule_fires(precision: str, mutate: Mutation, message: str) -> None:
     broken = sound(precision)
+    assert lint(broken) == []
     mutate(broken)
     assert any(re.search(message, fault) for fault in lint(broken)), lint(broken)
 

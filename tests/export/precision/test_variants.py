@@ -17,9 +17,9 @@ from export import auc, compare
 from export.auc import Loss
 from export.graph import embed, manifest_in
 from export.precision.variants import (
+    TWIN,
     Wanted,
     Watch,
-    file_of,
     loss_table,
     make_variants,
     read_model_file,
@@ -55,43 +55,30 @@ def test_all_three_are_made_and_run_on_the_device(tmp_path: Path, labelled: Path
     figure = Figure(data="d", metric="auc", value=0.5)
     embed(model, manifest.model_copy(update={"validation": (figure,)}))
     made = make_variants(model, Wanted(PRECISIONS, labelled, labelled), watch)
-    assert list(made) == ["fp32", "fp16", "int8"]
+    assert list(made) == ["fp32", "fp16", "int8", TWIN]
     assert made["fp32"] == model.SerializeToString()
     for name, data in made.items():
         path = tmp_path / f"{name}.onnx"
         path.write_bytes(data)
         with OnnxRuntimeBackend(path) as backend:
-            assert backend.manifest.precision == name
+            assert backend.manifest.precision == name.removesuffix(".fp16")
             assert (backend.manifest.validation == (figure,)) == (name == "fp32")
             assert backend.manifest.calibration == manifest.calibration
             backend.infer(compare.textured((1, 32, 32)))
-    assert len(watch.shown) == 4
+    assert len(watch.shown) == 6
     assert "calibrating int8, picture 6 of 6" in watch.said
     assert "fp16: comparing on 6 pictures" in watch.said
     assert "int8: judging picture 6 of 6" in watch.said
 
 
-def test_half_precision_needs_no_pictures() -> None:
-    watch = Watcher()
-    assert list(make_variants(lively_graph(), Wanted(("fp16",)), watch)) == ["fp16"]
-    assert len(watch.shown) == 1
-
-
-def test_int8_without_pictures_says_what_to_give(labelled: Path) -> None:
+def test_int8_without_pictures_says_what_to_give_and_half_needs_none(labelled: Path) -> None:
+    assert list(make_variants(lively_graph(), Wanted(("fp16",)), Watcher())) == ["fp16"]
     with pytest.raises(UsageError, match="give a folder with a hundred or more as --calibration"):
         make_variants(lively_graph(), Wanted(("int8",), labelled=labelled), Watcher())
     empty = labelled / "none"
     empty.mkdir()
     with pytest.raises(SourceError, match="expected pictures, found none"):
         make_variants(lively_graph(), Wanted(("int8",), empty), Watcher())
-
-
-def test_a_labelled_folder_without_a_label_is_refused_at_once(tmp_path: Path) -> None:
-    folder = fill(tmp_path, {"0_real/a.png": 9})
-    watch = Watcher()
-    with pytest.raises(SourceError, match="has no generated pictures to judge"):
-        make_variants(lively_graph(), Wanted(("fp16",), labelled=folder), watch)
-    assert not watch.said
 
 
 def test_what_costs_too_much_is_refused(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,15 +141,6 @@ def test_a_manifest_of_before_is_of_float32() -> None:
     assert parse_manifest(before, "it").precision == "fp32"
     with pytest.raises(ManifestError, match="precision"):
         parse_manifest(text.replace('"precision":"fp32"', '"precision":"fp8"'), "it")
-
-
-def test_where_a_precision_lies() -> None:
-    path = Path("a/my.model.onnx")
-    assert [file_of(path, name).name for name in PRECISIONS] == [
-        "my.model.onnx",
-        "my.model.fp16.onnx",
-        "my.model.int8.onnx",
-    ]
 
 
 def test_the_table_of_the_loss() -> None:
