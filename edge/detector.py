@@ -6,20 +6,27 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edge.backends.base import MAX_BATCH, Backend, FrameBackend, Pending
 from edge.errors import RegionError
-from edge.faces.finders import Faces
-from edge.faces.tracks import FaceWatch
+from edge.faces.finder import FaceFinder
+from edge.faces.tracker import FaceTracker
 from edge.faces.verdicts import evidence_of_faces
+from edge.memory import largest_batch, refuse_huge
 from edge.pixels import to_bgr
-from edge.regions import Crop, RegionSpec, cut, place
+from edge.regions import FACE_SIZE, Crop, RegionSpec, cut, has_texture, place
+from edge.reuse import Reuse, Seen
 from edge.types import Evidence, Frame, Image, PixelFormat, Region
 
 NO_FACE = "no face was found"
+
+_LARGEST_WARM_UP = 1024  # pixels a side of a region that may be larger than the frame
+
+WARM_UP_FRAMES = 4
+"""A backend that works ahead has two frames in hand, and may learn from the first of each."""
 
 
 class Stopwatch:
@@ -43,197 +50,281 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What a model is to see of a frame: crops, or what a backend has of it already.
+
+    `textured` says whether there is anything to see.
+    """
+
+    backend: Backend
+    work: Sequence[Crop] | Pending
+    stage: str = "model"
+    textured: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A frame on its way through the model; one that cannot be taken has an error and no work."""
+    """A frame on its way through the models; `seen` holds its picture's evidence for frames that
+    are the same, as this one is where it is `unchanged`.
+
+    One that cannot be taken has an error and no parts. `looked` says whether faces were looked for.
+    """
 
     frame: Frame
     watch: Stopwatch
-    work: Crops | Pending | None
+    parts: Sequence[Part] = ()
+    looked: bool = False
     error: str | None = None
+    seen: Seen | None = None
+    unchanged: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """What finds and judges faces; sources may share it.
+
+    `size` is the side of the crops in pixels, `rate` how often to look for faces, per second.
+    """
+
+    backend: Backend
+    finder: FaceFinder
+    size: int = FACE_SIZE
+    rate: float = math.inf
 
 
 class Detector:
-    """A backend and the region of the frame that it sees.
+    """A model with the region of the frame that it sees, and what judges faces beside it.
 
-    For faces each source needs a detector of its own, which follows them from frame to frame; the
-    backend and the finder of faces may be shared.
+    Where there are faces to be judged, each source needs a detector of its own, which knows them
+    from frame to frame; all else may be shared.
 
     Args:
         backend: an open one.
-        faces: how faces are found, where they are the region; the defaults if None.
-
-    Raises:
-        MissingDependency: faces are to be found, and dlib is not installed.
-        ModelError: the model that finds them cannot be used.
+        region: where it is faces, the backend judges them alone.
+        faces: None to look for none, unless they are the region.
+        reuse: when the evidence on the picture of an earlier frame of the source is kept; None for
+            never, as for faces, which are followed from frame to frame.
     """
 
-    def __init__(self, backend: Backend, region: RegionSpec, faces: Faces | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        region: RegionSpec,
+        faces: Faces | None = None,
+        reuse: Reuse | None = None,
+    ) -> None:
         self.backend = backend
+        self._reuse = reuse if region.kind != "faces" else None
+        self._seen: Seen | None = None
         self.region = region
-        self.faces = faces or Faces()
-        self._watch = FaceWatch(self.faces, region.size) if region.kind == "faces" else None
+        if region.kind == "faces":
+            faces = faces or Faces(backend, FaceFinder())
+            faces = replace(faces, backend=backend, size=region.size)
+        elif faces is not None and faces.backend is backend:  # another source has them as region
+            faces = None
+        self.faces = faces
+        self._tracker: FaceTracker | None = None
+        if faces is not None:
+            side = faces.backend.manifest.face_side
+            self._tracker = FaceTracker(faces.finder, faces.size, side, faces.rate)
 
-    def warm_up(self) -> None:
-        """Run the model once where the region fixes the size that it will see.
+    def warm_up(
+        self, frame_hw: tuple[int, int] | None = None, pixel_format: PixelFormat = "bgr"
+    ) -> None:
+        """Run the models once where the region fixes the size that they see, or the size and
+        format of the frames are known: on a black frame that takes the way of the real ones.
 
         The first real frame is then as fast as the next. `native` and `fit` leave the size open.
 
         Raises:
             RegionError: the region is smaller than one patch of the model.
         """
-        if side := self.region.fixed_side:
-            self._refuse_tiny(side, side)
+        sides = [(self.backend, self.region.fixed_side, self.region.kind)]
+        if frame_hw and isinstance(self.backend, FrameBackend) and self.region.kind != "faces":
+            height, width = frame_hw
+            rows = (height, width, 3) if pixel_format == "bgr" else (height * 3 // 2, width)
+            frame = Frame(np.zeros(rows, np.uint8), 0, 0.0, "", pixel_format=pixel_format)
+            for _ in range(WARM_UP_FRAMES):
+                self.restart()
+                finish_jobs([self.start(frame, Stopwatch())])
+            self.restart()
+            sides = []
+        if self.faces is not None and self.faces.backend is not self.backend:
+            sides.append((self.faces.backend, self.faces.size, "faces"))
+        for backend, side, kind in sides:
+            # No region exceeds its frame, whose size is not known yet.
+            if not side or (kind in ("center", "tiles") and side > _LARGEST_WARM_UP):
+                continue
+            _refuse_tiny(backend, side, side)
+            refuse_huge(backend, side, side)
             # An engine is built for one size of batch, and tiles fill the largest.
             batches = {"tiles": (MAX_BATCH,), "faces": (1, MAX_BATCH)}
-            own = batches if isinstance(self.backend, FrameBackend) else {}
-            for batch in own.get(self.region.kind, (1,)):
-                self.backend.warm_up(side, side, batch)
-
-    @property
-    def works_ahead(self) -> bool:
-        """Whether `begin` returns before the work is done, so that the next can be fetched."""
-        return isinstance(self.backend, FrameBackend) and self._watch is None
+            own = batches if isinstance(backend, FrameBackend) else {}
+            for batch in own.get(kind, (1,)):
+                backend.warm_up(side, side, batch)
 
     def restart(self) -> None:
         """The next frame has nothing to do with those before."""
-        if self._watch is not None:
-            self._watch.restart()
+        self._seen = None
+        if self._tracker is not None:
+            self._tracker.restart()
 
     def detect(self, image: Image, watch: Stopwatch) -> tuple[Region, ...]:
-        """`begin` and `finish` in one for a picture on its own, uint8 [H, W, 3] BGR."""
-        self.restart()
-        return self.finish(self.begin(image, watch), watch)
-
-    def start(self, frame: Frame, watch: Stopwatch) -> Job:
-        """`begin` for a frame of a source; one that does not fit is a job with an error.
+        """The evidence of a picture on its own, uint8 [H, W, 3] BGR; it may not be finite.
 
         Raises:
-            ModelError: the backend cannot take it.
-        """
-        try:
-            work = self.begin(frame.image, watch, frame.pixel_format, frame.source)
-        except RegionError as error:
-            return Job(frame, watch, None, str(error))
-        return Job(frame, watch, work)
-
-    def begin(
-        self,
-        image: Image,
-        watch: Stopwatch,
-        pixel_format: PixelFormat = "bgr",
-        source: str | None = None,
-    ) -> Crops | Pending:
-        """Cut the region out of a frame, or submit the frame to a backend that does so itself.
-
-        Args:
-            image: uint8, [H, W, 3] BGR or [H·3/2, W] NV12; may be used again once this returns
-                only if the detector works ahead.
-            watch: takes the stage `region`, and where it is faces, the stage `faces` before.
-            pixel_format: which of both.
-            source: name of the source that it comes from, for the backend.
-
-        Raises:
-            RegionError: the frame is smaller than one patch of the model.
-            ModelError: the backend cannot take it.
-        """
-        if self._watch is not None:
-            bgr = to_bgr(image, pixel_format)
-            self._refuse_tiny(self.region.size, self.region.size)
-            with watch.stage("faces"):
-                self._watch.follow(bgr)
-            with watch.stage("region"):
-                return Crops(self._watch.crops(bgr), source)
-        with watch.stage("region"):
-            rows, width = image.shape[:2]
-            height = rows * 2 // 3 if pixel_format == "nv12" else rows
-            self._refuse_tiny(*place(height, width, self.region)[1])
-            if isinstance(self.backend, FrameBackend):
-                return self.backend.submit(image, pixel_format, self.region, source)
-            return Crops(cut(to_bgr(image, pixel_format), self.region), source)
-
-    def finish(self, work: Crops | Pending, watch: Stopwatch) -> tuple[Region, ...]:
-        """The evidence of a frame that `begin` took.
-
-        Returns:
-            One region or more, or as many as there are faces; evidence may not be finite.
-
-        Raises:
+            RegionError: the picture is smaller than one patch of the model.
             ModelError: the backend failed.
             GpuError: the GPU did.
         """
-        return finish_together(self.backend, [work], [watch])[0]
+        self.restart()
+        job = self.start(Frame(image, 0, 0.0, ""), watch)
+        if job.error is not None:
+            raise RegionError(job.error)
+        return finish_jobs([job])[0]
 
-    def _refuse_tiny(self, height: int, width: int) -> None:
-        patches = self.backend.manifest.patches
-        least = patches.smallest_input() if patches else 1
-        if min(height, width) < least:
-            raise RegionError(
-                f"the picture given to the model is {width}×{height} pixels; "
-                f"{self.backend.manifest.name} needs at least {least}×{least}."
-            )
+    def start(self, frame: Frame, watch: Stopwatch) -> Job:
+        """Cut out what the models see, or submit the frame to a backend that does so itself.
+
+        Args:
+            frame: in order, of one source; one that does not fit becomes a job with an error.
+            watch: takes the stage `region`, and where faces are looked for, the stage `faces`.
+
+        Raises:
+            ModelError: the backend cannot take it.
+        """
+        seen, unchanged = None, False
+        if self._reuse is not None:
+            seen = Seen(self._looked_at(frame), frame.pixel_format, frame.time_s)
+            unchanged = self._seen is not None and self._seen.is_still(seen, self._reuse)
+        try:
+            parts = []
+            if self.region.kind != "faces" and not unchanged:
+                parts.append(self._picture(frame, watch))
+            looked = self._tracker is not None and self._tracker.is_due(frame.time_s)
+            if looked:
+                parts.append(self._found(frame, watch))
+        except RegionError as error:
+            return Job(frame, watch, error=str(error))
+        if not unchanged:
+            self._seen = seen
+        return Job(frame, watch, parts, looked, seen=self._seen, unchanged=unchanged)
+
+    def _looked_at(self, frame: Frame) -> Image:
+        """The part of a frame that holds all that the model sees."""
+        if self.region.kind != "center" or frame.pixel_format != "bgr":
+            return frame.image
+        left, top, right, bottom = place(*frame.size_hw, self.region)[0][0]
+        return frame.image[top:bottom, left:right]
+
+    def _picture(self, frame: Frame, watch: Stopwatch) -> Part:
+        with watch.stage("region"):
+            boxes, input_hw = place(*frame.size_hw, self.region)
+            _refuse_tiny(self.backend, *input_hw)
+            refuse_huge(self.backend, *input_hw)
+            work: Sequence[Crop] | Pending
+            if isinstance(self.backend, FrameBackend):
+                work = self.backend.submit(frame.image, frame.pixel_format, self.region)
+            else:
+                work = cut(to_bgr(frame.image, frame.pixel_format), self.region)
+            seen = boxes[0] if len(boxes) == 1 else None
+            textured = has_texture(frame.image, frame.pixel_format, seen)
+            return Part(self.backend, work, textured=textured)
+
+    def _found(self, frame: Frame, watch: Stopwatch) -> Part:
+        assert self.faces is not None and self._tracker is not None
+        _refuse_tiny(self.faces.backend, self.faces.size, self.faces.size)
+        with watch.stage("faces"):
+            bgr = to_bgr(frame.image, frame.pixel_format)
+            crops = self._tracker.look(bgr, frame.time_s)
+        stage = "model" if self.region.kind == "faces" else "face model"
+        return Part(self.faces.backend, crops, stage)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Crops:
-    """The crops of a frame, waiting for the model, and the name of its source."""
+def _refuse_tiny(backend: Backend, height: int, width: int) -> None:
+    patches = backend.manifest.patches
+    least = patches.smallest_input() if patches else 1
+    if min(height, width) < least:
+        raise RegionError(
+            f"the picture given to the model is {width}×{height} pixels; "
+            f"{backend.manifest.name} needs at least {least}×{least}."
+        )
 
-    crops: list[Crop]
-    source: str | None = None
 
+def finish_jobs(jobs: Sequence[Job]) -> list[tuple[Region, ...]]:
+    """The evidence of frames that detectors started; it may not be finite.
 
-def finish_together(
-    backend: Backend, work: Sequence[Crops | Pending], watches: Sequence[Stopwatch]
-) -> list[tuple[Region, ...]]:
-    """`Detector.finish` for frames of several sources, which share a backend and its batches.
+    Crops of one size and for one model share batches. The watches of all jobs take the stages that
+    they share: `model`, and `face model` where faces are judged beside the picture.
 
-    Every watch takes the stage `model`, which all share.
+    Returns:
+        For each job the regions of its picture and then of its faces; none for one with an error.
+        Jobs are finished in the order in which they were started, so that one that is unchanged
+        finds what it takes.
+
+    Raises:
+        ModelError: a backend failed.
+        GpuError: the GPU did.
     """
-    start = time.perf_counter()
-    crops = [crop for item in work if isinstance(item, Crops) for crop in item.crops]
-    sources = {item.source for item in work if isinstance(item, Crops)}
-    evidence = iter(_infer(backend, crops, sources.pop() if len(sources) == 1 else None))
-    regions = [
-        tuple(
-            Region(box, item.input_hw, found)
-            for box, found in zip(item.boxes, item.evidence(), strict=True)
-        )
-        if isinstance(item, Pending)
-        else tuple(
-            Region(crop.xyxy, crop.image.shape[:2], next(evidence), track=crop.track)
-            for crop in item.crops
-        )
-        for item in work
-    ]
-    for watch in watches:
-        watch.add("model", (time.perf_counter() - start) * 1e3)
+    shared = Stopwatch()
+    parts = [part for job in jobs for part in job.parts]
+    evidence: dict[Backend, Iterator[Evidence]] = {}
+    for backend, stage in {part.backend: part.stage for part in parts}.items():
+        with shared.stage(stage):
+            crops = [
+                crop
+                for part in parts
+                if part.backend is backend and not isinstance(part.work, Pending)
+                for crop in part.work
+            ]
+            evidence[backend] = iter(_infer(backend, crops))
+    regions = []
+    for job in jobs:
+        found: list[Region] = []
+        for part in job.parts:
+            with shared.stage(part.stage):
+                found += _regions(part, evidence[part.backend])
+        if job.unchanged and job.seen is not None:
+            found = [*job.seen.regions, *found]
+        elif job.seen is not None:
+            job.seen.regions = tuple(region for region in found if region.track is None)
+        regions.append(tuple(found))
+    for job in jobs:
+        for stage in dict.fromkeys(part.stage for part in job.parts):
+            job.watch.add(stage, shared.timings_ms[stage])
     return regions
 
 
-def finish_jobs(backend: Backend, jobs: Sequence[Job]) -> list[tuple[Region, ...]]:
-    """As `finish_together`; a job with an error gives no region."""
-    works = [job.work for job in jobs if job.work is not None]
-    watches = [job.watch for job in jobs if job.work is not None]
-    found = iter(finish_together(backend, works, watches))
-    return [() if job.work is None else next(found) for job in jobs]
+def _regions(part: Part, evidence: Iterator[Evidence]) -> Iterator[Region]:
+    work, textured = part.work, part.textured
+    if isinstance(work, Pending):
+        for box, found in zip(work.boxes, work.evidence(), strict=True):
+            yield Region(box, work.input_hw, found, textured=textured)
+    else:
+        for crop in work:
+            size_hw = crop.image.shape[:2]
+            yield Region(crop.xyxy, size_hw, next(evidence), track=crop.track, textured=textured)
 
 
-def _infer(backend: Backend, crops: Sequence[Crop], source: str | None) -> list[Evidence]:
-    """Evidence for each crop; those of one size go to the model together, up to `MAX_BATCH`."""
+def _infer(backend: Backend, crops: Sequence[Crop]) -> list[Evidence]:
+    """Evidence for each crop; those of one size go to the model together, as many as
+    memory allows."""
     by_size: dict[tuple[int, ...], list[int]] = {}
     for index, crop in enumerate(crops):
         by_size.setdefault(crop.image.shape, []).append(index)
     found: dict[int, Evidence] = {}
-    for indices in by_size.values():
-        for start in range(0, len(indices), MAX_BATCH):
-            part = indices[start : start + MAX_BATCH]
+    for (height, width, _), indices in by_size.items():
+        most = largest_batch(backend, height, width)
+        for start in range(0, len(indices), most):
+            part = indices[start : start + most]
             images = [crops[index].image for index in part]
             batch = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
-            found.update(zip(part, backend.infer(batch, source), strict=True))
+            found.update(zip(part, backend.infer(batch), strict=True))
     return [found[index] for index in range(len(crops))]
 
 
-def combine(regions: tuple[Region, ...]) -> Evidence:
-    """The evidence of the whole frame.
+def combine(regions: Sequence[Region]) -> Evidence:
+    """The evidence of the whole picture, or where its faces alone were judged, of these.
 
     The mean of the regions' logits, of faces the highest; a patch map only for a single region, as
     several maps cover different parts of the frame.
@@ -243,8 +334,9 @@ def combine(regions: tuple[Region, ...]) -> Evidence:
     """
     if not regions:
         raise RegionError(NO_FACE)
-    if len(regions) == 1:
-        return regions[0].evidence
-    if regions[0].track is not None:
+    picture = [region for region in regions if region.track is None]
+    if len(picture or regions) == 1:
+        return (picture or regions)[0].evidence
+    if not picture:
         return Evidence(evidence_of_faces(regions).logit)
-    return Evidence(math.fsum(region.evidence.logit for region in regions) / len(regions))
+    return Evidence(math.fsum(region.evidence.logit for region in picture) / len(picture))

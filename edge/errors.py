@@ -12,6 +12,7 @@
     │   └── SourceEnded        a stream that should go on has ended
     ├── RegionError            a frame that does not fit the input region or the model
     ├── ModelError             a model file that cannot be used
+    │   ├── UnknownModel       exit code 2: neither a shipped model's name nor a file
     │   ├── ContractError      its tensors are not those of the contract
     │   ├── ManifestError      its manifest is absent, broken or of a newer schema
     │   └── EngineError        a TensorRT engine that cannot be built, read or trusted
@@ -25,15 +26,52 @@ Each message is one sentence or two: what was expected, what was found, what to 
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 SourceFault = Literal["auth", "not_found", "timeout", "codec", "network", "ended", "other"]
 """Kinds of failures of a source, as they are written in files."""
 
 
+def printable(text: str) -> str:
+    """The text with characters that a terminal obeys written as escapes, and in one line.
+
+    Names of files may hold them: newlines, colours, commands that clear the screen.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+HIDDEN = "***"
+
+_LOGIN = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]{,20}:/{1,3}) (?: \S* | [^\s/@:]* : [^/@]{1,80} ) @"
+    r"| (?P<host>\b[a-z][a-z0-9+.-]{,20}:/{1,3}[^\s/@:'\"]+:)(?=[a-z])[^\s'\"]*[^\s'\":.,;)]"
+    r"| (?<![^\s'\"(\[]) [^\s'\"(\[:]* : \S* @",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def without_logins(text: str) -> str:
+    """A message that is fit to be shown: what may be a login in an address is hidden.
+
+    So is what stands before the last `@` of an address, and of a word with a colon before it, or
+    where a port should be, for addresses may be mistyped. In doubt it hides too much.
+    """
+
+    def shown(match: re.Match[str]) -> str:
+        if "user:password" in match[0]:  # our own advice
+            return match[0]
+        return f"{match['host']}{HIDDEN}" if match["host"] else f"{match['scheme'] or ''}{HIDDEN}@"
+
+    return _LOGIN.sub(shown, text)
+
+
 class PatchwatchError(Exception):
     exit_code = 1
     fault: SourceFault = "other"
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(without_logins(text))
 
 
 class UsageError(PatchwatchError):
@@ -76,6 +114,10 @@ class RegionError(PatchwatchError): ...
 class ModelError(PatchwatchError): ...
 
 
+class UnknownModel(ModelError):
+    exit_code = 2
+
+
 class ContractError(ModelError): ...
 
 
@@ -105,3 +147,21 @@ class MissingDependency(PatchwatchError):
 
     def __init__(self, library: str, purpose: str, command: str) -> None:
         super().__init__(f"{library} is needed to {purpose}, and is not installed. Run: {command}")
+
+
+def require_opencv() -> None:
+    """Check that OpenCV can be imported.
+
+    Raises:
+        MissingDependency: it cannot; says which extra brings it.
+    """
+    try:
+        import cv2  # noqa: F401  # only whether it can be imported matters
+    except ImportError as error:
+        command = (
+            "pip install 'patchwatch[desktop]' with a desktop, 'patchwatch[headless]' without; "
+            "on a Jetson, apt install python3-opencv"
+        )
+        if "multiarray" in str(error):  # it was built for NumPy 1, and there is NumPy 2
+            command = "pip install 'numpy>=1.24,<2'"
+        raise MissingDependency(f"OpenCV ({error})", "read and draw pictures", command) from error

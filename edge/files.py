@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,21 @@ def cache_folder() -> Path:
     """Where files that can be made again are kept: `$XDG_CACHE_HOME` or `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "patchwatch"
+
+
+def environment_cache() -> Path:
+    """The same for what holds for the installed packages only: with them, in a virtual environment.
+
+    In the other place where that was named, or where the environment cannot be written.
+    """
+    own = Path(sys.prefix)
+    if (
+        os.environ.get("XDG_CACHE_HOME")
+        or own == Path(sys.base_prefix)
+        or not os.access(own, os.W_OK)
+    ):
+        return cache_folder()
+    return own / "var" / "cache" / "patchwatch"
 
 
 def sha256_of(path: Path, on_chunk: Callable[[], None] = lambda: None) -> str:

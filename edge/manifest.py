@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from edge.errors import ManifestError, ModelError, UsageError
 from edge.regions import parse_region
-from edge.schema import Strict
+from edge.schema import Strict, fault
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "patchwatch"
@@ -98,6 +98,11 @@ class Manifest(Strict):
     parameters: Annotated[int, Field(gt=0)] | None = None
     patches: PatchGrid | None = Field(description="null for a model without a patch map.")
     region: RegionText = Field(default="native", description="Input region that it was made for.")
+    face_side: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="For faces: side of the crop that is aligned by their points, in eye "
+        "distances; null for an upright square of 1.3 times the face's box.",
+    )
     calibration: Calibration = Calibration()
     training: Training
     validation: tuple[Figure, ...] = ()
@@ -193,8 +198,6 @@ def parse_manifest(text: str, where: str) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the manifest"
         raise ManifestError(
-            f"{where}: manifest field {field}: {first['msg']}. Export the model again."
+            f"{where}: manifest field {fault(error, 'the manifest')}. Export the model again."
         ) from error

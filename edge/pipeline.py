@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from edge.decision.judge import Judge
+from edge.decision.recording import RecordingJudge
 from edge.decision.verdict import STILL, VerdictSettings
 from edge.detector import Detector, Job, Stopwatch, combine, finish_jobs
 from edge.errors import PatchwatchError
@@ -19,28 +21,28 @@ from edge.pace import Pacer
 from edge.sinks.base import Sink
 from edge.sources.base import Source
 from edge.summary import Summary
-from edge.types import Evidence, Image, Picture, Result
+from edge.types import Evidence, Image, Picture, Region, Result
+
+if TYPE_CHECKING:
+    from edge.provenance import Provenance
 
 T = TypeVar("T")
+_Found = Future[list[tuple[Region, ...]]]
 
 
 class Pipeline:
     """Runs one recording, or pictures, through a detector into sinks, in the calling thread.
 
-    The source may read ahead in a thread of its own; a window needs the calling thread to be the
-    main one.
+    The source is open, as it tells sinks its rate. Views and sinks are not: `run` opens and closes
+    them, and serves them in that order, so that what comes later sees the time of what came first.
+    A window needs the calling thread to be the main one.
 
     Args:
-        source: open; it tells sinks its rate and length, so it is opened before they are made.
-        detector: with an open backend.
-        sinks: unopened, `run` opens and closes them; served in order, so that what comes later
-            sees the time of what came first.
-        settings: how much evidence a verdict needs.
-        views: unopened, likewise; served before the sinks.
-        controls: changed by views, read here.
         max_frames: stop after this many frames; None for all.
-        pacer: holds a recording back to its own speed; None for as fast as it goes.
+        pacer: holds a recording back to its own speed, and may skip frames that come too late;
+            None for every frame as fast as it goes.
         calibration: turns logits into scores; the model's own if None.
+        declared: gives what the file of a frame says of itself, by its name; None for nothing.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Pipeline:
         max_frames: int | None = None,
         pacer: Pacer | None = None,
         calibration: Calibration | None = None,
+        declared: Callable[[str], Provenance | None] | None = None,
     ) -> None:
+        self._declared, self._said = declared or (lambda name: None), ""
         self._source = source
         self._stills = source.kind == "stills"
         self._detector = detector
@@ -65,27 +69,24 @@ class Pipeline:
         self._max_frames = max_frames
         self._pacer = pacer
         calibration = calibration or detector.backend.manifest.calibration
-        self._judge = Judge(
-            source.name,
-            calibration,
-            STILL if self._stills else settings,
-            detector.region.kind == "faces",
-        )
+        settings = settings.for_recording(source.length, source.fps)
+        if self._stills:
+            settings = STILL.model_copy(update={"threshold": settings.threshold})
+        self._judge = Judge.of(detector, source.name, calibration, settings)
         self._painter = Painter(calibration, detector.backend.manifest.patches)
         self._draws = any(sink.wants_picture for sink in sinks)
         self._began_s = 0.0
         self.summary = Summary()
+        if not self._stills:
+            over = settings.for_recording(source.length, source.fps)
+            self.summary.recording = RecordingJudge(over)
 
     def run(self) -> Summary:
         """Run until the source ends, a stop is asked for or an error ends it.
 
         The picture of a recording's frame is drawn while the model sees the next one, so that its
-        sinks are served one frame later. Every sink is finished in any case, Ctrl-C included, so
-        that what was written can be used.
-
-        Raises:
-            SourceError: the source failed for good.
-            SinkError: a sink or a view cannot be opened or written.
+        sinks are served one frame later. Every sink is finished in any case, Ctrl-C included.
+        Raises a SourceError, or a SinkError of a sink or a view.
         """
         with ExitStack() as stack:
             for view in self._views:
@@ -94,7 +95,9 @@ class Pipeline:
             for sink in self._sinks:
                 stack.enter_context(sink)
             pool = stack.enter_context(ThreadPoolExecutor(1, "patchwatch-overlay"))
-            for result, picture, watch in _one_behind(self._judged(pool), not self._stills):
+            model = stack.enter_context(ThreadPoolExecutor(1, "patchwatch-model"))
+            judged = self._judged(pool, model)
+            for result, picture, watch in _one_behind(judged, not self._stills):
                 self._serve(result, picture, watch)
                 self.summary.elapsed_s = time.perf_counter() - self._began_s
                 self.summary.add(result)
@@ -102,18 +105,31 @@ class Pipeline:
         self.summary.damaged = self._source.damaged
         return self.summary
 
-    def _judged(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Result, Picture, Stopwatch]]:
-        # A recording's next frame is fetched while the backend works.
-        for job in _one_behind(self._jobs(), self._detector.works_ahead and not self._stills):
+    def _judged(
+        self, pool: ThreadPoolExecutor, model: ThreadPoolExecutor
+    ) -> Iterator[tuple[Result, Picture, Stopwatch]]:
+        # A recording's next frame is fetched and cut while the model sees this one.
+        for job, found in _one_behind(self._submitted(model), not self._stills):
             if self._stills:
                 self._judge.reset()
                 self._painter.reset()
-            (regions,) = finish_jobs(self._detector.backend, [job])
-            result = self._judge.judge(job.frame, regions, job.error, job.watch)
-            picture = self._painter.picture(result, self._controls.heat_map)
+            (regions,) = found.result()
+            result = self._judge.judge(
+                job.frame, regions, job.error, job.watch, False, job.looked, job.unchanged
+            )
+            said = self._declared(result.frame.source)
+            if said is not None and result.frame.source != self._said:
+                self._said = result.frame.source
+                result = replace(result, provenance=said)
+            headline = "" if said is None else said.headline
+            picture = self._painter.picture(result, self._controls.heat_map, headline)
             if self._draws:
                 pool.submit(picture)
             yield result, picture, job.watch
+
+    def _submitted(self, model: ThreadPoolExecutor) -> Iterator[tuple[Job, _Found]]:
+        for job in self._jobs():
+            yield job, model.submit(finish_jobs, [job])
 
     def _jobs(self) -> Iterator[Job]:
         frames = iter(self._source)
@@ -122,8 +138,9 @@ class Pipeline:
             watch = Stopwatch()
             with watch.stage("capture"):
                 frame = next(frames, None)
-                if frame is not None and self._pacer is not None:
-                    self._pacer.wait(frame.pts)
+                while frame and self._pacer and not self._pacer.wait(frame.pts):
+                    self.summary.late += 1
+                    frame = next(frames, None)
             if frame is None:
                 return
             self._began_s = self._began_s or time.perf_counter()

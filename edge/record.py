@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from edge.types import Result
+from edge.types import Result, Verdict
+
+if TYPE_CHECKING:
+    from edge.provenance import Provenance
 
 
 def to_record(result: Result) -> dict[str, object]:
@@ -15,16 +20,25 @@ def to_record(result: Result) -> dict[str, object]:
         - `index`: position of the frame in its source, from 0.
         - `time`: when it was captured, Unix seconds to the millisecond.
         - `pts`: presentation time in seconds from the source's start; only where there is one.
-        - `logit`: raw evidence, above 0 leans fake; null if there is none or it is not finite.
+        - `logit`: raw evidence, above 0 leans fake, of the picture; of the face that leads where
+          faces alone are judged. Null if there is none or it is not finite.
         - `score`: calibrated P(fake) in 0..1; null without evidence.
-        - `verdict`: `real`, `fake`, `uncertain` or `no_signal`.
+        - `verdict`: `real`, `fake`, `uncertain` or `no_signal`; where picture and faces are judged,
+          `fake` where either is, else the picture's; the score is the highest that goes with it.
+        - `reason`: what looks fake or is unclear, in words; only where there is something to say.
+        - `picture`: `score` and `verdict` of the picture alone; only where faces are judged too.
         - `latency_ms`: stage → milliseconds, to three decimals.
         - `age_ms`: from the frame's capture to its verdict; only of live sources.
         - `regions`: only where the frame was seen in several: `xyxy` in pixels and `logit` of each.
-        - `faces`: only where faces were looked for, and empty where none was found: of each the
-          square `xyxy` that the model saw, in pixels, its `track` (a number that it keeps), and
-          `logit`, `score` and `verdict` as above. The frame's own are those of the face that leads:
-          the highest score, one judged fake before all.
+        - `faces`: only where faces are judged, and empty where there is none: of each the square
+          `xyxy` that the model saw, in pixels, upright and cut at the frame's edge, its `track` (a
+          number that it keeps), and `logit`, `score` and `verdict` as above. The leading one is
+          that with the highest score, one judged fake before all.
+        - `unchanged`: true where the picture has not changed since the model last saw one, and the
+          evidence is that one's; else absent. `latency_ms` has no `model` then.
+        - `provenance`: what the file says of itself, with its first frame only, and empty where it
+          says nothing: of each claim `kind`, `value`, `where` it stands and its `surety`
+          (`trusted`, `unknown_signer`, `broken`, `unsigned` or `observed`).
         - `error`: why a frame gave no evidence, or why no frame comes; only where that is known.
         - `fault`: what kind of failure keeps frames away: `auth`, `not_found`, `timeout`, `codec`,
           `network`, `ended` or `other`; only with `no_signal`.
@@ -38,23 +52,34 @@ def to_record(result: Result) -> dict[str, object]:
         "logit": _finite(evidence.logit) if evidence else None,
         "score": _finite(result.verdict.score),
         "verdict": result.verdict.state,
+        "reason": result.verdict.reason,
+        "picture": _scored(result.picture) if result.picture else None,
         "latency_ms": {stage: _finite(ms, 3) for stage, ms in result.timings_ms.items()},
         "age_ms": _finite(result.age_ms, 1),
         "regions": _regions(result),
         "faces": _faces(result),
+        "unchanged": True if result.unchanged else None,
+        "provenance": claim_records(result.provenance),
         "error": result.error,
         "fault": result.fault,
     }
-    optional = ("pts", "age_ms", "regions", "faces", "error", "fault")
+    optional = {"pts", "reason", "picture", "age_ms", "regions", "faces"}
+    optional |= {"unchanged", "provenance", "error", "fault"}
     return {key: value for key, value in record.items() if key not in optional or value is not None}
 
 
+def claim_records(provenance: Provenance | None) -> list[dict[str, str]] | None:
+    """The claims of a file as JSON objects; None where they were not read."""
+    return None if provenance is None else [asdict(claim) for claim in provenance.claims]
+
+
 def _regions(result: Result) -> list[dict[str, object]] | None:
-    if len(result.regions) < 2 or result.faces is not None:
+    parts = [region for region in result.regions if region.track is None]
+    if len(parts) < 2:
         return None
     return [
         {"xyxy": [int(edge) for edge in region.xyxy], "logit": _finite(region.evidence.logit)}
-        for region in result.regions
+        for region in parts
     ]
 
 
@@ -66,11 +91,18 @@ def _faces(result: Result) -> list[dict[str, object]] | None:
             "xyxy": [int(edge) for edge in face.xyxy],
             "track": face.track,
             "logit": _finite(face.evidence.logit),
-            "score": _finite(face.verdict.score) if face.verdict else None,
-            "verdict": face.verdict.state if face.verdict else None,
+            **_scored(face.verdict),
         }
         for face in result.regions
+        if face.track is not None
     ]
+
+
+def _scored(verdict: Verdict | None) -> dict[str, object]:
+    return {
+        "score": _finite(verdict.score) if verdict else None,
+        "verdict": verdict.state if verdict else None,
+    }
 
 
 def _finite(value: float | None, digits: int | None = None) -> float | None:

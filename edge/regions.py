@@ -1,4 +1,4 @@
-"""Input regions: which pixels of a frame the model sees.
+"""Input regions: which pixels of a frame the model sees, and whether they show anything.
 
 - `native`: the whole frame as it is.
 - `center:N`: the central N×N pixels, or the frame where it is smaller. Its corner lies on a
@@ -23,13 +23,22 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from edge.errors import UsageError
-from edge.types import Box, Image
+from edge.reuse import BLOCK_PX, quartered
+from edge.types import Box, Image, PixelFormat
 
 RegionKind = Literal["native", "center", "resize", "fit", "tiles", "faces"]
 _SPEC = re.compile(r"(native|faces)|(center|resize|fit|tiles|faces):([1-9]\d{0,4})")
 GRID = 8
 FACE_SIZE = 224
 """Default side in pixels of a face's crop."""
+
+NOTHING_TO_SEE = "nothing to see: too little texture to judge"
+
+_LEAST_STEP = 1.5
+"""Grey levels: below it lie covered lenses (0.8) and slow ramps, above it all 433 validation
+photographs (2.6 and more) and scenes at night and in haze (13 and more)."""
+_STEPS_PERCENTILE = 99.0
+_LEAST_BLOCKS = 4
 
 SYNTAX = "native, center:N, resize:N, fit:N, tiles:N, faces or faces:N, with N in pixels"
 
@@ -144,3 +153,33 @@ def _fitted(height: int, width: int, shorter: int) -> tuple[int, int]:
     return (2 * height * shorter + least) // (2 * least), (2 * width * shorter + least) // (
         2 * least
     )
+
+
+def has_texture(image: Image, pixel_format: PixelFormat = "bgr", box: Box | None = None) -> bool:
+    """Whether there is anything to see: one in a hundred neighbouring blocks differs by
+    `_LEAST_STEP`. A covered lens, fog and a black screen say nothing, though a model answers.
+
+    Blocks are the means of `BLOCK_PX`² pixels, in which the noise of a sensor is lost; smaller in a
+    picture that has fewer than four of them a side.
+
+    Args:
+        image: uint8, [H, W, 3] BGR, or [H·3/2, W] NV12, of which brightness alone counts.
+        pixel_format: which of both.
+        box: the part that counts, xyxy in pixels; None for all.
+    """
+    import cv2
+
+    if pixel_format != "bgr":
+        image = image[: image.shape[0] * 2 // 3]
+    if box is not None:
+        image = image[box[1] : box[3], box[0] : box[2]]
+    height, width = image.shape[:2]
+    if min(height, width) < _LEAST_BLOCKS**2:
+        return True
+    side = min(BLOCK_PX, min(height, width) // _LEAST_BLOCKS)
+    small = quartered(image).astype(np.float32)
+    size = (max(_LEAST_BLOCKS, width // side), max(_LEAST_BLOCKS, height // side))
+    means = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
+    grey = means.mean(2) if means.ndim == 3 else means
+    steps = [np.abs(np.diff(grey, axis=axis)).ravel() for axis in (0, 1)]
+    return bool(np.percentile(np.concatenate(steps), _STEPS_PERCENTILE) >= _LEAST_STEP)

@@ -41,6 +41,12 @@ class _Gate:
 
 
 _gate = _Gate()
+_hangups = 0
+
+
+def hangup_count() -> int:
+    """How many SIGHUP came so far; what keeps a file open that others rotate opens it again."""
+    return _hangups
 
 
 @contextmanager
@@ -62,7 +68,7 @@ def stop_signals() -> Iterator[None]:
 
 @contextmanager
 def hangups(reread: Callable[[], None]) -> Iterator[None]:
-    """Call a function at SIGHUP, which asks a service to read its configuration again.
+    """Call a function at SIGHUP, which asks a service to open its logs and read its configuration.
 
     Where a terminal has gone away the same signal means what it always did there, and stops the
     run. Must be entered in the main thread, inside `stop_signals`.
@@ -76,9 +82,11 @@ def hangups(reread: Callable[[], None]) -> Iterator[None]:
     had_terminal = _has_terminal()
 
     def handle(number: int, frame: FrameType | None) -> None:
+        global _hangups
         if had_terminal and not _has_terminal():
             _gate.handle(number, frame)
         else:
+            _hangups += 1
             reread()
 
     previous = signal.signal(signal.SIGHUP, handle)

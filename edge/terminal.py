@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 from rich.errors import LiveError
@@ -22,14 +27,19 @@ from rich.progress import (
 
 from edge.backends import BackendChoice, open_backend
 from edge.config import RunConfig
-from edge.detector import Detector
-from edge.errors import MissingDependency
-from edge.faces.finders import Faces
+from edge.config.parts import FaceConfig
+from edge.detector import Detector, Faces
+from edge.errors import ModelError, printable, require_opencv, without_logins
+from edge.faces.finder import FaceFinder
+from edge.manifest import Manifest
 from edge.regions import parse_region
+from edge.reuse import Reuse
+from edge.sources.policy import CSI_HW
 from edge.tensorrt.record import Sidecar
 from edge.tensorrt.store import BuildEngine, EngineRequest
 from edge.tensorrt.store import Progress as Report
-from edge.weights import find_model
+from edge.types import PixelFormat
+from edge.weights import find_model, variant
 
 
 @functools.cache
@@ -43,13 +53,36 @@ def console() -> Console:
 
 class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        console().print(f"patchwatch: {record.getMessage()}", markup=False, soft_wrap=True)
+        text = printable(without_logins(record.getMessage()))
+        console().print(f"patchwatch: {text}", markup=False, soft_wrap=True)
+
+
+class _JsonNotes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": without_logins(record.getMessage()),
+        }
+        with suppress(OSError, ValueError):
+            sys.stderr.write(json.dumps(note) + "\n")
+            sys.stderr.flush()
+
+
+def notes_are_json() -> bool:
+    """Whether stderr is for a program that collects logs, and nobody reads it."""
+    return os.environ.get("LOG_FORMAT", "").lower() == "json"
 
 
 def show_notes(quiet: bool = False) -> None:
-    """Show the notes of the library (warnings, where a snapshot went) as plain lines."""
+    """Show the notes of the library (warnings, where a snapshot went) as plain lines.
+
+    With `LOG_FORMAT=json` in the environment each is a JSON object on stderr.
+    """
     level = logging.ERROR if quiet else logging.INFO
-    logging.basicConfig(level=level, handlers=[_Notes()], force=True)
+    handler = _JsonNotes() if notes_are_json() else _Notes()
+    logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
 def _shown(build: BuildEngine) -> BuildEngine:
@@ -107,43 +140,66 @@ def positive(text: str) -> int:
 
 @contextmanager
 def open_detector(config: RunConfig, build: BuildEngine | None = None) -> Iterator[Detector]:
-    """A detector on an open backend, warmed up.
+    """A detector on open backends, warmed up.
 
     Args:
-        config: its model, region, backend and faces.
+        config: its models, region, backend and faces.
         build: builds a TensorRT engine that does not exist yet; None where nothing can.
 
     Raises:
-        ModelError: the model cannot be used, or the one that finds faces.
+        ModelError: a model cannot be used.
         MissingDependency: a library that they need is not installed.
         GpuError: a GPU is needed, and none responds.
     """
     path = find_model(config.model)
     require_opencv()
-    choice = BackendChoice(**config.backend.model_dump(), build=build and _shown(build))
-    with (
-        open_backend(path, choice=choice) as backend,
-        Faces(config.faces) as faces,
-    ):
+    choice = BackendChoice(
+        **config.backend.model_dump(),
+        region=parse_region(config.region) if config.region else None,
+        build=build and _shown(build),
+    )
+    with ExitStack() as stack:
+        backend = stack.enter_context(open_backend(path, choice=choice))
         region = parse_region(config.region or backend.manifest.region)
-        detector = Detector(backend, region, faces)
-        detector.warm_up()
+        judge = backend if region.kind == "faces" else None
+        if judge is None and (model := _face_model(config.faces)) is not None:
+            # Its own file has the types of a precision or has not, whatever the other has.
+            typed = choice.precision and variant(model, choice.precision)
+            own = replace(choice, precision=choice.precision if typed else None, region=None)
+            judge = stack.enter_context(open_backend(model, choice=own))
+        faces = None
+        if judge is not None:
+            finder = FaceFinder(config.faces.longest_side, choice.threads)
+            size = _face_size(judge.manifest) if judge is not backend else region.size
+            faces = Faces(judge, finder, size, config.faces.rate)
+        # Of a recording every frame counts, however little it has changed.
+        reuse = Reuse() if config.verdict.reuse else None
+        detector = Detector(backend, region, faces, reuse)
+        detector.warm_up(*_expected_frames(config))
         yield detector
 
 
-def require_opencv() -> None:
-    """Check that OpenCV can be imported.
-
-    Raises:
-        MissingDependency: it cannot; says which extra brings it.
+def _expected_frames(config: RunConfig) -> tuple[tuple[int, int] | None, PixelFormat]:
+    """Height and width of the frames that a camera will give, None where only the first of them
+    tells, and their format.
     """
-    try:
-        import cv2  # noqa: F401  # only whether it can be imported matters
-    except ImportError as error:
-        command = (
-            "pip install 'patchwatch[desktop]' with a desktop, 'patchwatch[headless]' without; "
-            "on a Jetson, apt install python3-opencv"
+    source, capture = config.source or "", config.capture
+    hw = (capture.height, capture.width) if capture.height and capture.width else None
+    if source.lower().startswith("csi:"):
+        return hw or CSI_HW, capture.pixel_format
+    return hw if source.isdecimal() or source.startswith("/dev/") else None, "bgr"
+
+
+def _face_model(config: FaceConfig) -> Path | None:
+    """The model that judges faces beside the picture; None where none is wanted."""
+    return find_model(config.model) if config.enabled and config.model else None
+
+
+def _face_size(manifest: Manifest) -> int:
+    region = parse_region(manifest.region)
+    if region.kind != "faces":
+        raise ModelError(
+            f"{manifest.name} judges the region {region}: expected a model of faces for "
+            "--faces-model. Judge faces by any other with --model and --region faces."
         )
-        if "multiarray" in str(error):  # it was built for NumPy 1, and there is NumPy 2
-            command = "pip install 'numpy>=1.24,<2'"
-        raise MissingDependency(f"OpenCV ({error})", "read and draw pictures", command) from error
+    return region.size

@@ -14,6 +14,7 @@ from edge.errors import SourceFault
 
 if TYPE_CHECKING:
     from edge.overlay.style import Hud
+    from edge.provenance import Provenance
 
 Image = npt.NDArray[np.uint8]
 """One picture: uint8, [H, W, 3], BGR (OpenCV's order), 0..255."""
@@ -26,9 +27,10 @@ FloatArray = npt.NDArray[np.float32]
 Box = tuple[int, int, int, int]
 """xyxy: left, top, right, bottom in pixels of the frame; right and bottom exclusive."""
 
-PixelFormat = Literal["bgr", "nv12"]
+PixelFormat = Literal["bgr", "nv12", "nv12_709"]
 """Of a frame's pixels: `bgr` is uint8 [H, W, 3]; `nv12` is uint8 [H·3/2, W], a plane of brightness
-(16..235) above one of interleaved U and V at half the height and width, as video decoders give."""
+(16..235) above one of interleaved U and V at half the height and width, as video decoders give, by
+BT.601; `nv12_709` is the same by BT.709."""
 
 State = Literal["real", "fake", "uncertain", "no_signal"]
 
@@ -44,6 +46,8 @@ class Frame:
         source: what it came from, fit to be shown (never with credentials).
         pts: presentation time in seconds from the source's start; None where there is none.
         pixel_format: how `image` is laid out.
+        pixel_aspect: width of a pixel by its height. The model sees pixels as they are stored;
+            whatever is shown or written has the true proportions.
     """
 
     image: Image
@@ -52,12 +56,21 @@ class Frame:
     source: str
     pts: float | None = None
     pixel_format: PixelFormat = "bgr"
+    pixel_aspect: float = 1.0
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width of the picture in pixels, whatever its format."""
         height, width = self.image.shape[:2]
-        return (height * 2 // 3 if self.pixel_format == "nv12" else height), width
+        return (height if self.pixel_format == "bgr" else height * 2 // 3), width
+
+    @property
+    def shown_hw(self) -> tuple[int, int]:
+        """Height and width at which it has its true proportions; no side is smaller."""
+        height, width = self.size_hw
+        if self.pixel_aspect >= 1:
+            return height, round(width * self.pixel_aspect)
+        return round(height / self.pixel_aspect), width
 
     @property
     def time_s(self) -> float:
@@ -85,10 +98,13 @@ class Verdict:
     Attributes:
         state: `real`, `fake`, `uncertain` or `no_signal`.
         score: calibrated P(fake) in 0..1; None where there is no evidence.
+        reason: what looks fake, or leaves it open, in a few words; None where there is nothing to
+            say.
     """
 
     state: State
     score: float | None = None
+    reason: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +117,7 @@ class Region:
         evidence: the model's output for it.
         verdict: its own verdict, where regions are judged apart (faces).
         track: identity across frames, where regions are tracked.
+        textured: whether there is anything to see in it; evidence on nothing is none.
     """
 
     xyxy: Box
@@ -108,6 +125,7 @@ class Region:
     evidence: Evidence
     verdict: Verdict | None = None
     track: int | None = None
+    textured: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,15 +134,20 @@ class Result:
 
     Attributes:
         frame: the frame; a placeholder when the verdict is `no_signal`.
-        evidence: of the whole frame; None when nothing was scored.
+        evidence: of the whole frame, or of the face that leads where the model sees faces alone;
+            None when nothing was scored.
         verdict: of the source, up to this frame.
         timings_ms: milliseconds per stage, in the order they ran.
         regions: the parts that the model saw.
         error: why this frame gave no evidence, or why none comes.
         fault: without signal, what kind of failure that is.
         age_ms: of a live frame, from its capture to its verdict.
-        faces: how many faces are in the frame, which are its regions then; None where none were
-            looked for, or where they could not be.
+        faces: how many faces are in the frame, which are regions with a track; None where none
+            were looked for, or where they could not be.
+        picture: the verdict on the picture apart from its faces, where both are judged.
+        provenance: what the file says of itself; with its first frame only, None where it was not
+            read, or there is no file.
+        unchanged: whether the evidence is that of an earlier frame, as the picture has not changed.
     """
 
     frame: Frame
@@ -136,6 +159,9 @@ class Result:
     fault: SourceFault | None = None
     age_ms: float | None = None
     faces: int | None = None
+    unchanged: bool = False
+    picture: Verdict | None = None
+    provenance: Provenance | None = None
 
 
 class Picture:

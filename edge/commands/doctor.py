@@ -1,4 +1,4 @@
-"""Check this machine: each line says ok, or missing and how to fix it.
+"""Check this machine: each line says ok, missing and how to fix it, or unused here.
 
 With --selftest the default model's TensorRT engines are built in every precision, verified against
 ONNX Runtime and timed. That takes some minutes; the report is one JSON file, to be sent back.
@@ -10,7 +10,7 @@ every engine was built and proven, 1 not all.
 from __future__ import annotations
 
 import argparse
-import ctypes.util
+import ctypes
 import importlib
 import json
 import os
@@ -24,8 +24,10 @@ from typing import Literal, NamedTuple
 
 from rich.console import Console
 
+from edge.cpus import find_cpus, thread_limit
 from edge.errors import PatchwatchError, SinkError
 from edge.files import cache_folder
+from edge.tensorrt.board import read_board
 from edge.weights import DEFAULT, shipped
 
 OPENCV_FIX = (
@@ -37,6 +39,10 @@ PYCUDA_FIX = (
     "PATH=/usr/local/cuda/bin:$PATH pip install 'pycuda>=2025.1.2' (it is compiled, some minutes)"
 )
 TENSORRT_FIX = "on a Jetson: apt install python3-libnvinfer, and a venv with --system-site-packages"
+NO_GPU_FIX = (
+    "may this user use it? Run: sudo usermod -aG video,render $USER, and log in again (in a "
+    "container --runtime nvidia and --group-add; on a PC see nvidia-smi)"
+)
 GSTREAMER_FIX = "use the OpenCV of JetPack (apt install python3-opencv); pip's has no GStreamer"
 
 
@@ -62,18 +68,24 @@ class Check:
         find: returns what was found; raises `_Missing`, or what importing and opening raise.
         fix: what to do where it is missing.
         needed: whether `patchwatch run` cannot work without it.
+        hardware: whether there is what it is for; where there is none, nobody misses it.
+        purpose: what that is.
     """
 
     name: str
     find: Callable[[], str]
     fix: str = ""
     needed: bool = False
+    hardware: Callable[[], bool] | None = None
+    purpose: str = ""
 
     def run(self) -> Line:
         """Look, and say what was found."""
         try:
             return Line(self.name, "ok", self.find(), "", self.needed)
         except (_Missing, ImportError, OSError, PatchwatchError) as error:
+            if self.hardware is not None and not self.hardware():
+                return Line(self.name, "unused", f"only for {self.purpose}", "", False)
             fix = getattr(error, "fix", None) or self.fix
             return Line(self.name, "missing", str(error), fix, self.needed)
 
@@ -82,7 +94,7 @@ class Line(NamedTuple):
     """What is printed: `fix` is what to do where something is missing."""
 
     name: str
-    status: Literal["ok", "missing"]
+    status: Literal["ok", "missing", "unused"]
     detail: str
     fix: str
     needed: bool
@@ -131,15 +143,33 @@ def _print(lines: Sequence[Line]) -> None:
     out = Console(highlight=False, soft_wrap=True)
     width = max(len(line.name) for line in lines) + 2
     for line in lines:
-        colour = "green" if line.status == "ok" else "red" if line.needed else "yellow"
+        colour = "red" if line.needed else "yellow"
+        colour = {"ok": "green", "unused": "dim"}.get(line.status, colour)
         out.print(f"[{colour}]{line.status:<8}[/]{line.name:<{width}}", end="", soft_wrap=True)
         out.print(line.detail, markup=False)
         if line.fix:
             out.print(f"{'':<8}{'':<{width}}fix: {line.fix}", markup=False)
+    absent = [line.name for line in lines if line.needed and line.status == "missing"]
+    can = f"cannot run here without {', '.join(absent)}" if absent else "can run here"
+    out.print(f"{'':<8}patchwatch {can}")
+
+
+def _on_a_jetson() -> bool:
+    return read_board().l4t is not None
+
+
+def _has_nvidia() -> bool:
+    # A Jetson's driver has no such device, and Windows' Linux has another.
+    places = ("/dev/nvidiactl", "/dev/dxg")
+    return _on_a_jetson() or any(map(os.path.exists, places))
 
 
 def _python() -> str:
     return f"{platform.python_version()} on {platform.machine()}, {platform.system()}"
+
+
+def _cpus() -> str:
+    return f"{find_cpus()} may be used, with a thread for each"
 
 
 def _opencv() -> str:
@@ -194,6 +224,33 @@ def _onnxruntime() -> str:
     return f"{onnxruntime.__version__}: {providers}"
 
 
+def _openvino() -> str:
+    if _version("openvino") is None:
+        raise _Missing("not installed; it is faster on many CPUs")
+    from edge.backends.openvino import load_core
+
+    core = load_core()
+    able = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return f"{_version('openvino')}: {', '.join(core.available_devices)}; the CPU has {able}"
+
+
+def _c2pa() -> str:
+    if _version("c2pa-python") is None:
+        raise _Missing("c2pa-python is not installed; it reads who signed a file")
+    import c2pa
+
+    return f"c2pa-python {_version('c2pa-python')}, library {c2pa.sdk_version()}"
+
+
+def _fastest() -> str:
+    from edge.backends.auto import choose
+    from edge.backends.base import BackendChoice
+
+    if DEFAULT not in shipped():
+        return f"no {DEFAULT} to try it on"
+    return str(choose(shipped()[DEFAULT], BackendChoice("auto", threads=thread_limit())))
+
+
 def _pyav() -> str:
     import av
 
@@ -214,13 +271,15 @@ def _pycuda() -> str:
 
 
 def _cuda() -> str:
-    library = ctypes.util.find_library("cuda")
-    if library is None:
-        raise _Missing("no libcuda")
-    driver, count = ctypes.CDLL(library), ctypes.c_int(0)
+    library = "libcuda.so.1"
+    try:
+        driver, count = ctypes.CDLL(library), ctypes.c_int(0)
+    except OSError:
+        raise _Missing(f"no {library}") from None
     failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if failed or not count.value:
-        raise _Missing(f"{library}, but no GPU responds", "check nvidia-smi")
+        why = f"error {failed}" if failed else "it finds none"
+        raise _Missing(f"{library}, but no GPU responds ({why})", NO_GPU_FIX)
     return f"{library}, {count.value} GPU(s)"
 
 
@@ -253,16 +312,32 @@ def _version(distribution: str) -> str | None:
 
 CHECKS = (
     Check("Python", _python, needed=True),
+    Check("CPUs", _cpus),
     Check("OpenCV", _opencv, OPENCV_FIX, needed=True),
     Check("OpenCV builds", _one_opencv),
-    Check("GStreamer in OpenCV", _gstreamer, OPENCV_FIX),
+    Check(
+        "GStreamer in OpenCV",
+        _gstreamer,
+        OPENCV_FIX,
+        hardware=_on_a_jetson,
+        purpose="the csi:// cameras of a Jetson",
+    ),
     Check("cameras", _cameras, "plug one in, or load its driver"),
     Check("display", _display, "log in to a desktop, or run with --headless"),
     Check("onnxruntime", _onnxruntime, "pip install onnxruntime", needed=True),
+    Check("OpenVINO", _openvino, "pip install 'patchwatch[openvino]'"),
+    Check("--backend auto", _fastest),
     Check("H.264 encoder", _pyav, "pip install av", needed=True),
+    Check("content credentials", _c2pa, "pip install 'patchwatch[provenance]'"),
     Check("models", _models, "reinstall patchwatch", needed=True),
-    Check("TensorRT", _tensorrt, TENSORRT_FIX),
-    Check("CUDA library", _pycuda, PYCUDA_FIX),
-    Check("CUDA driver", _cuda, "install the NVIDIA driver (JetPack)"),
+    Check("TensorRT", _tensorrt, TENSORRT_FIX, hardware=_has_nvidia, purpose="an NVIDIA GPU"),
+    Check("CUDA library", _pycuda, PYCUDA_FIX, hardware=_has_nvidia, purpose="an NVIDIA GPU"),
+    Check(
+        "CUDA driver",
+        _cuda,
+        "install the NVIDIA driver (JetPack)",
+        hardware=_has_nvidia,
+        purpose="an NVIDIA GPU",
+    ),
     Check("cache", _cache),
 )

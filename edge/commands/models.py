@@ -1,9 +1,13 @@
-"""List the shipped models with their manifests."""
+"""List the shipped models: what they look at, their threshold, their figures.
+
+By name they are shown whole, with every source that they were trained and measured on.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -11,11 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.manifest import Manifest, read_manifest
-from edge.weights import DEFAULT, shipped
+from edge.weights import DEFAULT, FACES, find_model, shipped
+
+_LIST = re.compile(r"\(([^()]*(?:, [^()]*){2,})\)")
+"""The sources of training and measuring, hundreds of names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch models`."""
+    parser.add_argument(
+        "names", nargs="*", metavar="MODEL", help="show these whole (default: all, in short)"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the manifests as JSON")
     form.add_argument("--markdown", action="store_true", help="print one table in Markdown")
@@ -23,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table for each model; or JSON, name → file and manifest; or Markdown."""
-    manifests = {name: (path, read_manifest(path)) for name, path in shipped().items()}
+    found = {name: find_model(name) for name in args.names} or dict(
+        sorted(shipped().items(), key=lambda each: (each[0] != DEFAULT, each[0] == FACES))
+    )
+    manifests = {name: (path, read_manifest(path)) for name, path in found.items()}
     if args.markdown:
         sys.stdout.write(markdown([manifest for _, manifest in manifests.values()]) + "\n")
         return 0
@@ -36,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out = Console(highlight=False)
     for name, (path, manifest) in manifests.items():
-        out.print(_table(name, path.stat().st_size, manifest))
+        out.print(_table(name, path.stat().st_size, manifest, short=not args.names))
     return 0
 
 
@@ -62,14 +75,18 @@ def _markdown_rows(manifest: Manifest, columns: Sequence[str]) -> Iterator[list[
         about = [""] * len(about)
 
 
-def _table(name: str, size: int, manifest: Manifest) -> Table:
+def _table(name: str, size: int, manifest: Manifest, short: bool) -> Table:
     title = f"{name} (default)" if name == DEFAULT else name
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in _rows(size, manifest):
-        table.add_row(key, value)
+        table.add_row(key, _LIST.sub(_counted, value) if short else value)
     return table
+
+
+def _counted(listed: re.Match[str]) -> str:
+    return f"({len(listed[1].split(', '))} sources)"
 
 
 def _rows(size: int, manifest: Manifest) -> list[tuple[str, str]]:

@@ -18,19 +18,22 @@ from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from edge.config.files import checked as checked
-from edge.config.files import model_in
 from edge.config.files import read_yaml as read_yaml
 from edge.config.parts import (
     BackendConfig,
     BatchConfig,
     CameraConfig,
+    FaceConfig,
+    ModelsConfig,
+    ProvenanceConfig,
     SourceConfig,
     SourceText,
+    WebConfig,
 )
-from edge.faces.finders import FaceSettings
-from edge.schema import Flag
+from edge.schema import Flag, model_in
 from edge.sinks import wanted
 from edge.sinks.paths import PLACE, file_stem
+from edge.sources import source_name
 from edge.weights import DEFAULT
 
 
@@ -39,6 +42,9 @@ class RunConfig(SourceConfig):
 
     source: SourceText | None = Field(
         default=None, description="Camera, stream, file, folder or glob."
+    )
+    pictures: tuple[SourceText, ...] = Field(
+        default=(), description="Files of pictures, one after the other, in place of source."
     )
     cameras: tuple[CameraConfig, ...] = Field(
         default=(),
@@ -52,13 +58,17 @@ class RunConfig(SourceConfig):
         default=None, gt=0, description="Stop after N frames (default: all)."
     )
     backend: BackendConfig = BackendConfig()
-    faces: FaceSettings = FaceSettings()
+    faces: FaceConfig = FaceConfig()
     batch: BatchConfig = BatchConfig()
+    provenance: ProvenanceConfig = ProvenanceConfig()
+    web: WebConfig = WebConfig()
+    models: ModelsConfig = ModelsConfig()
 
     @model_validator(mode="after")
     def _cameras_differ(self) -> Self:
-        if self.cameras and self.source is not None:
-            raise ValueError("both source and cameras are set. Expected one of them.")
+        given = {"source": self.source, "cameras": self.cameras, "pictures": self.pictures}
+        if len(named := [name for name, value in given.items() if value]) > 1:
+            raise ValueError(f"both {named[0]} and {named[1]} are set. Expected one of them.")
         names = Counter(file_stem(camera.name) for camera in self.cameras)
         for name, count in names.items():
             if count > 1:
@@ -74,6 +84,14 @@ class RunConfig(SourceConfig):
                     "the camera's."
                 )
         return self
+
+    def named_sources(self) -> list[tuple[CameraConfig | RunConfig, str]]:
+        """Each source with its settings, and what it is called."""
+        if self.pictures:
+            return [(self, f"{len(self.pictures)} pictures")]
+        if self.source is not None:
+            return [(self, source_name(self.source))]
+        return [(camera, camera.name) for camera in self.each_camera()]
 
     def each_camera(self) -> tuple[CameraConfig, ...]:
         """The cameras, each completed by what is set for all."""
@@ -137,17 +155,23 @@ def replace_sources(config: RunConfig, sources: Sequence[str]) -> RunConfig:
 
     Args:
         config: from a file, or the defaults.
-        sources: several become cameras, called cam1, cam2 and so on. Empty changes nothing.
+        sources: several become cameras, called as `edge.sources.several` says, unless all are
+            files of pictures. Empty changes nothing.
 
     Raises:
         ConfigError: the configuration does not fit several sources.
     """
     if not sources:
         return config
-    data = config.model_dump(exclude_unset=True, exclude={"source", "cameras"})
+    from edge.sources.several import all_pictures, names_of
+
+    data = config.model_dump(exclude_unset=True, exclude={"source", "cameras", "pictures"})
     if len(sources) == 1:
         return build_config({**data, "source": sources[0]})
-    cameras = [{"name": f"cam{n}", "source": source} for n, source in enumerate(sources, start=1)]
+    if all_pictures(sources):
+        return build_config({**data, "pictures": list(sources)})
+    named = zip(names_of(sources), sources, strict=True)
+    cameras = [{"name": name, "source": source} for name, source in named]
     return build_config({**data, "cameras": cameras})
 
 
@@ -177,10 +201,10 @@ def add_flags(parser: argparse.ArgumentParser, *sections: str) -> None:
 
     Args:
         parser: of a command.
-        sections: keys or sections at the top of the configuration; all of them if empty.
+        sections: keys, or sections at the top of the configuration; all of them if empty.
     """
     for key, flag, field in _flags(RunConfig):
-        if sections and key.split(".")[0] not in sections:
+        if sections and not {key, key.split(".")[0]} & set(sections):
             continue
         text = flag.help or _as_help(field.description or "")
         options: dict[str, Any] = {"dest": key, "default": argparse.SUPPRESS, "help": text}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from edge.errors import ConfigError
+from edge.schema import explain
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -52,7 +52,7 @@ def checked(
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error, model, names or {})}") from error
+        raise ConfigError(f"{where}: {explain(error, model, names or {})}") from error
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -103,34 +103,3 @@ def _expand(value: object, environment: Mapping[str, str], where: str) -> object
         return found
 
     return _VARIABLE.sub(replace, value)
-
-
-def _explain(error: ValidationError, model: type[BaseModel], names: Mapping[str, str]) -> str:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    key = names.get(dotted := ".".join(path), dotted)
-    if first["type"] == "value_error":  # one of our own sentences, which says what was found
-        return f"{key}: {first['ctx']['error']}" if key else f"{first['ctx']['error']}"
-    if first["type"] == "missing":
-        return f"the key {key!r} is missing."
-    if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg']}, found {first['input']!r}."
-    known = _keys_at(model, path[:-1])
-    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
-    return f"unknown key {key!r}. {hint}"
-
-
-def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        if part in model.model_fields:  # else an index, in a list of what the last part named
-            model = model_in(model.model_fields[part].annotation) or model
-    return list(model.model_fields)
-
-
-def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that a type is, or holds; None where there is none."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (model_in(inner) for inner in get_args(annotation))
-    return next((model for model in found if model is not None), None)

@@ -12,15 +12,11 @@ import math
 import time
 import uuid
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from pydantic import Field
 
 from edge.schema import Strict
 from edge.types import Frame, State, Verdict
-
-LONGEST_GAP_S = 3600.0
-"""A longer step is a clock that was set, not time: results come far oftener, also in silence."""
 
 
 class AlertSettings(Strict):
@@ -42,18 +38,9 @@ class AlertSettings(Strict):
 class Event:
     """An incident, as it was raised or as it ended.
 
-    Times are Unix seconds, and follow the clock of the alerts from `began` on, so that they never
-    contradict each other where the system's clock is set meanwhile.
-
-    Attributes:
-        id: unlike that of any other event.
-        state: the verdict.
-        began: when the verdict changed to this.
-        raised: when it had lasted for long enough.
-        duration_s: from `began` to when the verdict changed again, or up to now.
-        score: P(fake) in 0..1 when it was raised; None where there is none.
-        highest_score: the highest while the verdict was this.
-        over: whether it has ended.
+    `began` and `raised` are Unix seconds on the clock of the alerts, so that a system clock that is
+    set meanwhile makes no contradiction; `duration_s` is from `began` to when the verdict changed
+    again, or up to now. Scores are P(fake) in 0..1, None where there is none.
     """
 
     id: str
@@ -80,22 +67,20 @@ class AlertTracker:
         self._now_s = -math.inf
 
     def update(self, time_s: float, verdict: Verdict, now_unix: float) -> list[Event]:
-        """Take the verdict of a result.
+        """Take the verdict of a result, at a time in seconds that never falls (`FrameClock`).
 
-        Args:
-            time_s: on a clock that never falls, such as `SteadyClock`.
-            verdict: up to this result.
-            now_unix: the same time as Unix time, for the event; may leap.
-
-        Returns:
-            Events that are over now, and then those raised now, whose `over` is False.
+        `now_unix` is the same time as Unix time, for the event; it may leap. Returns the events
+        that are over now, and then those raised now, whose `over` is False.
         """
         self._now_s = time_s
         events = []
         for state, incident in self._incidents.items():
-            if incident is not None and state != verdict.state:
-                incident.away_s = self._now_s if incident.away_s is None else incident.away_s
-            if incident is not None and self._is_over(incident):
+            if incident is not None and incident.away_s is None and state != verdict.state:
+                incident.away_s = time_s
+            if incident is None or incident.away_s is None:
+                continue
+            # At once if no event was raised.
+            if incident.event is None or time_s - incident.away_s >= self._settings.cooldown_s:
                 events += self._ended(state)
         if verdict.state in self._incidents:
             events += self._seen(verdict, now_unix)
@@ -105,21 +90,14 @@ class AlertTracker:
         """End what still lasts, at the time of the latest result."""
         return [event for state in self._incidents for event in self._ended(state)]
 
-    def _is_over(self, incident: _Incident) -> bool:
-        """Whether the verdict was another for long enough; at once if no event was raised."""
-        if incident.away_s is None:
-            return False
-        return incident.event is None or self._now_s - incident.away_s >= self._settings.cooldown_s
-
     def _ended(self, state: State) -> list[Event]:
         """Forget an incident; returns its event if one was raised."""
         incident, self._incidents[state] = self._incidents[state], None
         if incident is None or incident.event is None:
             return []
         until_s = self._now_s if incident.away_s is None else incident.away_s
-        duration_s = until_s - incident.began_s
-        highest = incident.highest
-        return [replace(incident.event, duration_s=duration_s, highest_score=highest, over=True)]
+        lasted_s, highest = until_s - incident.began_s, incident.highest
+        return [replace(incident.event, duration_s=lasted_s, highest_score=highest, over=True)]
 
     def _seen(self, verdict: Verdict, now_unix: float) -> list[Event]:
         """Take note of a verdict; returns the event if that raises one."""
@@ -148,35 +126,6 @@ class _Incident:
     highest: float | None = None
     away_s: float | None = None  # when the verdict changed to another
     event: Event | None = None
-
-
-class _Stamps(NamedTuple):
-    source: str
-    pts: float | None
-    captured_at: float
-
-
-class SteadyClock:
-    """Makes one time, which never falls, of the stamps that results carry.
-
-    Between two frames it follows their presentation times; from or to a placeholder, or where there
-    are none, their capture times. A step back, and one so long that a clock was set, count as none.
-    """
-
-    def __init__(self) -> None:
-        self._last: _Stamps | None = None
-        self._time_s = 0.0
-
-    def place(self, frame: Frame) -> float:
-        """The time of a frame or placeholder, in seconds from the first."""
-        last, self._last = self._last, _Stamps(frame.source, frame.pts, frame.captured_at)
-        if last is not None:
-            if frame.pts is None or last.pts is None or frame.source != last.source:
-                step_s = frame.captured_at - last.captured_at
-            else:
-                step_s = frame.pts - last.pts
-            self._time_s += step_s if 0 < step_s <= LONGEST_GAP_S else 0.0
-        return self._time_s
 
 
 def unix_time(frame: Frame) -> float:

@@ -1,22 +1,26 @@
 """From logits to a verdict that does not flicker.
 
-Logits are averaged over a time window, calibrated to a score, and decided with hysteresis. `fake`
+Logits are averaged over a time window, calibrated to a score, and decided with hysteresis. Where
+frames come so rarely that the window holds too few, it stretches, within a bound. `fake`
 has its line at the threshold; `real` has its own at one half, or at the threshold where that is
 lower, since a score that leans fake is no reason to say `real`. A state is entered a margin beyond
 its line and left at the line, so that a score that hovers there ends in `uncertain` and never
-alternates between `real` and `fake`.
+alternates between `real` and `fake`. A picture alone cannot flicker, and has no margin.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Annotated
 
 from pydantic import Field
 
 from edge.manifest import Calibration
-from edge.schema import Strict
+from edge.schema import Flag, Strict
 from edge.types import State, Verdict
+
+JUST_ABOVE = "just above the threshold"
 
 EVEN = 0.5
 """The score at which fake and real are equally likely."""
@@ -30,12 +34,46 @@ class VerdictSettings(Strict):
         default=0.5, ge=0, description="Evidence must span this time before there is a verdict."
     )
     min_frames: int = Field(default=3, gt=0, description="Least number of scored frames, likewise.")
+    longest_window_s: float = Field(
+        default=30.0, ge=0, description="To how long the window may stretch for so many frames."
+    )
     margin: float = Field(
         default=0.05, ge=0, lt=0.5, description="Hysteresis: how far past its line a state begins."
     )
+    threshold: Annotated[float | None, Flag("--threshold", "T")] = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Scores above it are called fake, 0..1; over time those verdict.margin above "
+        "it (default: the model's).",
+    )
+
+    def calibration(self, model: Calibration) -> Calibration:
+        """A model's calibration, with this threshold where there is one."""
+        if self.threshold is None:
+            return model
+        return model.model_copy(update={"threshold": self.threshold})
+
+    def for_recording(self, length: int | None, fps: float | None) -> VerdictSettings:
+        """The same for a recording, of which one too short is judged by all that it has.
+
+        Args:
+            length: in frames; None where unknown, as is `fps`.
+        """
+        if not length or not fps:
+            return self
+        span_s = 0.99 * (length - 1) / fps  # a little less, as times are rounded
+        return self.model_copy(
+            update={
+                "min_frames": min(self.min_frames, length),
+                "min_evidence_s": min(self.min_evidence_s, span_s),
+            }
+        )
 
 
-STILL = VerdictSettings(window_s=0.0, min_evidence_s=0.0, min_frames=1)
+STILL = VerdictSettings(
+    window_s=0.0, min_evidence_s=0.0, min_frames=1, longest_window_s=0.0, margin=0.0
+)
 """One picture is all the evidence there will ever be."""
 
 
@@ -45,43 +83,51 @@ class VerdictTracker:
     def __init__(self, calibration: Calibration, settings: VerdictSettings) -> None:
         self._calibration = calibration
         self._settings = settings
-        self._logits: deque[tuple[float, float]] = deque()
+        self._frames: deque[tuple[float, float]] = deque()  # time and logit, which may be NaN
         self._state: State = "no_signal"
+        self.has_enough = False
 
     def update(self, time_s: float, logit: float) -> Verdict:
-        """Add the logit of a frame; NaN and inf are no evidence and are left out.
+        """Add the logit of a frame; NaN and inf are no evidence, though the frame counts as one.
 
         A step backwards in time discards the evidence (a clip that loops, a stream that restarts
-        its clock).
+        its clock). `has_enough` says whether there is enough for a verdict.
         """
-        if self._logits and time_s < self._logits[-1][0]:
-            self._logits.clear()
-        if math.isfinite(logit):
-            self._logits.append((time_s, logit))
-        while self._logits and self._logits[0][0] < time_s - self._settings.window_s:
-            self._logits.popleft()
-        return self._decide()
+        if self._frames and time_s < self._frames[-1][0]:
+            self._frames.clear()
+        self._frames.append((time_s, logit))
+        while self._is_too_old(time_s):
+            self._frames.popleft()
+        evidence = [(at, value) for at, value in self._frames if math.isfinite(value)]
+        self.has_enough = (
+            len(evidence) >= self._settings.min_frames
+            and evidence[-1][0] - evidence[0][0] >= self._settings.min_evidence_s
+        )
+        if not evidence:
+            self._state = "uncertain"
+            return Verdict("uncertain")
+        score = self._calibration.score(math.fsum(value for _, value in evidence) / len(evidence))
+        self._state = self._next_state(score) if self.has_enough else "uncertain"
+        above = self.has_enough and score >= self._calibration.threshold
+        reason = JUST_ABOVE if above and self._state == "uncertain" else None
+        return Verdict(self._state, score, reason)
 
     def no_signal(self) -> Verdict:
         """No frame came; the evidence is discarded."""
-        self._logits.clear()
+        self._frames.clear()
         self._state = "no_signal"
+        self.has_enough = False
         return Verdict("no_signal")
 
-    def _decide(self) -> Verdict:
-        if not self._logits:
-            self._state = "uncertain"
-            return Verdict("uncertain")
-        mean = math.fsum(logit for _, logit in self._logits) / len(self._logits)
-        score = self._calibration.score(mean)
-        self._state = self._next_state(score) if self._has_enough() else "uncertain"
-        return Verdict(self._state, score)
-
-    def _has_enough(self) -> bool:
-        span = self._logits[-1][0] - self._logits[0][0]
-        return (
-            len(self._logits) >= self._settings.min_frames and span >= self._settings.min_evidence_s
-        )
+    def _is_too_old(self, now_s: float) -> bool:
+        """Whether the oldest frame is outside the window, and not needed for a verdict."""
+        settings, age_s = self._settings, now_s - self._frames[0][0]
+        if age_s <= settings.window_s:
+            return False
+        if age_s > settings.longest_window_s or len(self._frames) <= 1:
+            return age_s > settings.longest_window_s
+        next_span_s = now_s - self._frames[1][0]
+        return len(self._frames) > settings.min_frames and next_span_s >= settings.min_evidence_s
 
     def _next_state(self, score: float) -> State:
         margin = self._settings.margin

@@ -6,16 +6,17 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from typing_extensions import Self
 
-from edge.backends.base import Backend
+from edge.backends.base import FrameBackend
 from edge.decision.judge import Judge
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector, Job, Stopwatch, finish_jobs
-from edge.errors import PatchwatchError
+from edge.errors import GpuError, ModelError, PatchwatchError
 from edge.live.scheduler import Scheduler
 from edge.live.views import Controls, View
 from edge.manifest import Calibration
@@ -39,6 +40,9 @@ _IDLE_S = 1.0
 _LEAVE_S = 1.0
 """How long leaving waits for a model that is at work."""
 
+TRIAL_FRAMES = 200
+"""Frames that a new model has to judge before the old one is let go."""
+
 CLOSE_S = 2.5
 """What finishing the files may take, in seconds."""
 
@@ -46,23 +50,13 @@ CLOSE_S = 2.5
 class Camera:
     """One live source; owns the source and the workers of its sinks.
 
-    One thread takes, judges and delivers; others may read the attributes.
+    One thread takes, judges and delivers; others may read `summary`, and `failed`: why it was given
+    up, if it was. Source and workers are unopened; `shared` workers serve several cameras, and the
+    loop opens and closes them. After `max_frames` it is over.
 
-    Args:
-        name: fit to be shown.
-        source: opened and closed here.
-        detector: on the backend that all cameras share.
-        settings: how much evidence a verdict needs.
-        calibration: turns logits into scores.
-        workers: of its own sinks, unopened.
-        shared: workers that serve several cameras; the loop opens and closes them.
-        views: that show it; each result goes to them.
-        controls: what a person changes meanwhile.
-        max_frames: stop after this many; None for all.
-
-    Attributes:
-        summary: what it did so far.
-        failed: why it was given up; None while it was not.
+    The model is asked `max_fps` times a second at most. While the picture stands still every frame
+    is looked at, so that the first one with a change is judged at once; results of still frames
+    are given as often as others.
     """
 
     def __init__(
@@ -77,6 +71,7 @@ class Camera:
         views: Sequence[View] = (),
         controls: Controls | None = None,
         max_frames: int | None = None,
+        max_fps: float | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -86,21 +81,22 @@ class Camera:
         self.views = tuple(views)
         self.summary = Summary()
         self.failed: PatchwatchError | None = None
-        self._judge = Judge(name, calibration, settings, detector.region.kind == "faces")
+        self._judge = Judge.of(detector, name, calibration, settings)
         self._painter = Painter(calibration, detector.backend.manifest.patches)
+        self._settings = settings
+        self._before: tuple[Detector, Judge, Painter] | None = None
         self._controls = controls or Controls()
         self._began_s = time.perf_counter()
         self._max_frames = max_frames
+        self._period_s = 0.0 if max_fps is None else 1 / max_fps
+        self._due_s = self._taken_s = 0.0
+        self._still = False
         self._counted = 0
         self._silent_since_s: float | None = None
         self._silent_s = 0.0
 
     def open(self) -> None:
-        """Open its sinks and start the source; a camera may be absent.
-
-        Raises:
-            SinkError: a sink cannot be opened.
-        """
+        """Open its sinks, or raise a SinkError, and start the source; a camera may be absent."""
         try:
             for worker in self.workers:
                 worker.open()
@@ -146,9 +142,32 @@ class Camera:
         if silence is not None:
             self._deliver(self._judge.silence(silence.error, silence.fault))
 
-    def take(self) -> Job | None:
-        """Take the newest frame and cut its region; None if there is none after all."""
-        watch = Stopwatch()
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame waits to be taken, and it is time to."""
+        return self.source.waiting and (self._still or time.monotonic() >= self._due_s)
+
+    def next_poll_s(self) -> float:
+        """When there may be something to do though nothing woke, on the monotonic clock."""
+        next_s = self.source.next_poll_s()
+        return max(next_s, self._due_s) if self.source.waiting and not self._still else next_s
+
+    def use(self, detector: Detector, calibration: Calibration) -> None:
+        """Judge what comes next with another model, whose evidence begins anew."""
+        self._before = self.detector, self._judge, self._painter
+        self.detector = detector
+        self._judge = Judge.of(detector, self.name, calibration, self._settings)
+        self._painter = Painter(calibration, detector.backend.manifest.patches)
+
+    def settle(self, passed: bool) -> None:
+        """Stay with the model of the last `use`, or go back to the one before."""
+        if self._before is not None and not passed:
+            self.detector, self._judge, self._painter = self._before
+        self._before = None
+
+    def take(self) -> tuple[Frame, Stopwatch] | None:
+        """Take the newest frame; None if there is none after all."""
+        self._taken_s, watch = time.monotonic(), Stopwatch()
         try:
             with watch.stage("capture"):
                 frame = self.source.poll()
@@ -157,31 +176,54 @@ class Camera:
             return None
         if isinstance(frame, Silence):
             self._deliver(self._judge.silence(frame.error, frame.fault))
-        if not isinstance(frame, Frame):
-            return None
-        return self.detector.start(frame, watch)
+        return (frame, watch) if isinstance(frame, Frame) else None
 
     def finish(self, job: Job, regions: tuple[Region, ...]) -> None:
-        """Judge a frame and deliver its result."""
-        self._deliver(self._judge.judge(job.frame, regions, job.error, job.watch, live=True))
+        """Judge a frame and deliver its result, unless it says nothing new and is not due."""
+        self._still = job.unchanged and not job.parts
+        if self._still and self._taken_s < self._due_s:
+            self.source.let_go()
+            return
+        self._due_s = self._taken_s + self._period_s
+        self._deliver(
+            self._judge.judge(
+                job.frame, regions, job.error, job.watch, True, job.looked, job.unchanged
+            )
+        )
 
     def _deliver(self, result: Result) -> None:
         picture = self._painter.picture(result, self._controls.heat_map)
-        self._count_silence(result.verdict.state == "no_signal")
+        now = time.perf_counter()
+        if result.verdict.state == "no_signal":
+            self._silent_since_s = self._silent_since_s or now
+        elif self._silent_since_s is not None:
+            self._silent_s += now - self._silent_since_s
+            self._silent_since_s = None
         for worker in (*self.workers, *self.shared):
             worker.put(result, picture)
         for view in self.views:
             view.result(self.name, result, picture)
         self.summary.add(result)
-        self.summary.elapsed_s = time.perf_counter() - self._began_s
+        self.summary.elapsed_s = now - self._began_s
 
-    def _count_silence(self, silent: bool) -> None:
-        now = time.perf_counter()
-        if silent:
-            self._silent_since_s = self._silent_since_s or now
-        elif self._silent_since_s is not None:
-            self._silent_s += now - self._silent_since_s
-            self._silent_since_s = None
+
+@dataclass(slots=True, eq=False)
+class Trial:
+    """A model that takes over between two frames, and is gone back from where it fails.
+
+    Attributes:
+        models: for each camera by name its detector, and what calibrates its logits.
+        left: frames that it has to judge until it has passed; one that is the same as before,
+            and keeps its evidence, is none.
+        error: why it failed.
+        over: whether it has passed, or failed.
+    """
+
+    models: Mapping[str, tuple[Detector, Calibration]]
+    left: int = TRIAL_FRAMES
+    error: PatchwatchError | None = None
+    begun: bool = False
+    over: bool = False
 
 
 class LiveLoop:
@@ -195,10 +237,8 @@ class LiveLoop:
         views: entered; they learn which cameras there are and how they are.
         controls: its `stop` ends the run.
         batch: largest number of frames given to the model together.
-        wait_s: how long a frame may wait for those of other cameras, in seconds.
-
-    Attributes:
-        cameras: those that run, in order.
+        wait_s: how long a frame may wait for those of other cameras, in seconds; of a backend that
+            takes frames one by one never.
     """
 
     def __init__(
@@ -211,15 +251,16 @@ class LiveLoop:
     ) -> None:
         self.cameras = tuple(cameras)
         self._views = tuple(views)
-        self._backend: Backend = cameras[0].detector.backend
         self._shared: list[SinkWorker] = []
         self._controls = controls or Controls()
         self._batch = batch
-        self._wait_s = wait_s
+        # What takes whole frames works on each as it comes: waiting would only make them old.
+        self._wait_s = 0.0 if isinstance(cameras[0].detector.backend, FrameBackend) else wait_s
         self._scheduler = Scheduler()
         self._scheduled = self.cameras
         self._health: dict[str, tuple[Health, list[WorkerHealth]]] = {}
         self._health_due_s = 0.0
+        self._trial: Trial | None = None
         self._wake = threading.Event()
         self._done = threading.Event()
         self._stopping = threading.Event()
@@ -227,11 +268,7 @@ class LiveLoop:
         self._thread = threading.Thread(target=self._run, name=INFERENCE_THREAD, daemon=True)
 
     def __enter__(self) -> Self:
-        """Open everything and start.
-
-        Raises:
-            SinkError: a sink cannot be opened.
-        """
+        """Open everything, or raise a SinkError, and start."""
         self._announce_sources()
         opened: list[Camera] = []
         try:
@@ -253,14 +290,8 @@ class LiveLoop:
     def run(self, tick: Callable[[], None] = lambda: None, every_s: float = 0.25) -> None:
         """Wait in the calling thread until all cameras are over or a stop is asked for.
 
-        Args:
-            tick: called again and again meanwhile, as are those of the views.
-            every_s: how often, in seconds; a view may want it more often.
-
-        Raises:
-            PatchwatchError: the model or the GPU failed.
-            SourceError: every camera was given up.
-            SinkError: a view can no longer be shown.
+        `tick` is called again and again meanwhile, as are those of the views. Raises what ended the
+        run: a PatchwatchError of the model, of a view, or of the first camera if all were given up.
         """
         every_s = min([every_s, *(view.period_s for view in self._views)])
         while not self._done.wait(every_s) and not self._controls.stop:
@@ -284,12 +315,8 @@ class LiveLoop:
     def change(self, gone: Sequence[str], new: Sequence[Camera]) -> None:
         """Replace cameras while the others go on; from the thread that runs `run`.
 
-        Args:
-            gone: names of those that leave; their files are finished before the new ones open.
-            new: unopened.
-
-        Raises:
-            SinkError: a sink of a new one cannot be opened; it and those after it are left out.
+        The files of those that leave are finished before the new ones open. Raises a SinkError
+        where a sink of a new one cannot be opened; it and those after it are left out.
         """
         leaving = [camera for camera in self.cameras if camera.name in gone]
         self.cameras = tuple(camera for camera in self.cameras if camera.name not in gone)
@@ -300,6 +327,14 @@ class LiveLoop:
             self.cameras = (*self.cameras, camera)
             self._announce_sources()
             self._wake.set()
+
+    def switch(self, trial: Trial) -> None:
+        """Judge with other models from the next frame on, and go back where they fail.
+
+        Until the trial is over, cameras must not change, and both models stay open.
+        """
+        self._trial = trial
+        self._wake.set()
 
     def _open(self, camera: Camera) -> None:
         for worker in camera.shared:
@@ -350,25 +385,22 @@ class LiveLoop:
         live = [camera for camera in cameras if not camera.over]
         if not live and cameras:
             return False
-        ready = [camera for camera in live if camera.source.waiting]
+        ready = [camera for camera in live if camera.waiting]
         if not ready:
-            due_s = min((camera.source.next_poll_s() for camera in live), default=math.inf)
+            due_s = min((camera.next_poll_s() for camera in live), default=math.inf)
             self._wake.wait(min(_IDLE_S, max(0.0, due_s - time.monotonic())))
             return True
-        self._infer(self._chosen(live, self._gathered(live, ready)))
+        self._infer(self._chosen(live, ready))
         return True
 
-    def _gathered(self, live: Sequence[Camera], ready: list[Camera]) -> list[Camera]:
-        """Those that are ready once the bounded wait for the others is over."""
+    def _chosen(self, live: Sequence[Camera], ready: Sequence[Camera]) -> list[Camera]:
+        """Whose frames are next, once the bounded wait for the others is over."""
         until = time.monotonic() + self._wait_s
         most = min(self._batch, len(live))
         while len(ready) < most and (left := until - time.monotonic()) > 0:
             self._wake.wait(left)
             self._wake.clear()
-            ready = [camera for camera in live if camera.source.waiting]
-        return ready
-
-    def _chosen(self, live: Sequence[Camera], ready: Sequence[Camera]) -> list[Camera]:
+            ready = [camera for camera in live if camera.waiting]
         now = time.monotonic()
         for camera in live:
             self._scheduler.arrived(camera.name, camera.arrivals(), now)
@@ -377,10 +409,47 @@ class LiveLoop:
         return [by_name[name] for name in names]
 
     def _infer(self, cameras: Sequence[Camera]) -> None:
-        taken = [(camera, job) for camera in cameras if (job := camera.take()) is not None]
-        regions = finish_jobs(self._backend, [job for _, job in taken])
-        for (camera, job), found in zip(taken, regions, strict=True):
+        trial = self._trial
+        if trial is not None and not trial.begun:
+            trial.begun = True
+            for camera in self.cameras:
+                camera.use(*trial.models[camera.name])
+        taken = [(camera, *shot) for camera in cameras if (shot := camera.take()) is not None]
+        try:
+            done = _judged(taken)
+            if trial is not None:
+                _refuse_what_is_no_judgement(done)
+                trial.left -= sum(not job.unchanged for job, _ in done)
+        except (ModelError, GpuError) as error:
+            if trial is None:
+                raise
+            self._settle(trial, error)
+            done = _judged(taken)
+        if trial is not None and trial.left <= 0 and trial.error is None:
+            self._settle(trial)
+        for (camera, *_), (job, found) in zip(taken, done, strict=True):
             camera.finish(job, found)
+
+    def _settle(self, trial: Trial, error: PatchwatchError | None = None) -> None:
+        for camera in self.cameras:
+            camera.settle(error is None)
+        self._trial = None
+        trial.error, trial.over = error, True
+
+
+def _judged(
+    taken: Sequence[tuple[Camera, Frame, Stopwatch]],
+) -> list[tuple[Job, tuple[Region, ...]]]:
+    jobs = [camera.detector.start(frame, watch) for camera, frame, watch in taken]
+    return list(zip(jobs, finish_jobs(jobs), strict=True))
+
+
+def _refuse_what_is_no_judgement(done: Sequence[tuple[Job, tuple[Region, ...]]]) -> None:
+    for job, _ in done:
+        if job.error is not None:
+            raise ModelError(f"it cannot judge a frame: {job.error}")
+    if not all(math.isfinite(region.evidence.logit) for _, found in done for region in found):
+        raise ModelError("it gave a logit that is not finite.")
 
 
 def close_workers(workers: Sequence[SinkWorker], within_s: float = CLOSE_S) -> None:

@@ -54,13 +54,7 @@ class Scheduler:
         account.arrived += frames
 
     def choose(self, ready: Sequence[str], most: int, now_s: float) -> list[str]:
-        """The cameras whose newest frame is served now, in that order.
-
-        Args:
-            ready: those that have one; each was counted by `arrived` before.
-            most: how many at most.
-            now_s: the time.
-        """
+        """The cameras, of those that are ready, whose newest frame is served now, in that order."""
         for camera in ready:
             self._accounts.setdefault(camera, _Account(at_s=now_s)).fade(now_s)
         chosen = sorted(ready, key=lambda camera: self._claim(camera, now_s))[:most]
@@ -85,9 +79,6 @@ def batch_that_pays(detector: Detector) -> int:
 
     On a CPU a batch usually costs as much as its frames one by one, and then only makes them old;
     so both are timed, where the region fixes the size.
-
-    Raises:
-        ModelError: the backend failed.
     """
     if isinstance(detector.backend, FrameBackend):
         return MAX_BATCH

@@ -37,14 +37,8 @@ os._exit(0)
 class Screen:
     """One window of the desktop; from the main thread only.
 
-    Every method but `close` raises `cv2.error` where the window system refuses.
-
-    Args:
-        title: of the window.
-        on_click: called with (x, y), in pixels of the shown picture, from within `key`.
-
-    Attributes:
-        is_open: from `open` to `close`.
+    Every method but `close` raises `cv2.error` where the window system refuses. `on_click` is
+    called with (x, y), in pixels of the shown picture, from within `key`.
     """
 
     def __init__(self, title: str, on_click: Callable[[int, int], None]) -> None:
@@ -54,7 +48,10 @@ class Screen:
 
     def open(self, width: int, height: int) -> None:
         """Show the window, for a picture of this size in pixels; people may change it."""
-        _quiet_qt()
+        # The wheel points Qt to a folder of fonts that it does not contain, which makes it
+        # complain; the window shows no text of Qt's, so any folder will do.
+        if not Path(os.environ.get("QT_QPA_FONTDIR", "absent")).is_dir():
+            os.environ["QT_QPA_FONTDIR"] = str(Path(cv2.__file__).parent)
         cv2.namedWindow(_NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
         self.entitle(self._title)
         cv2.resizeWindow(_NAME, width, height)
@@ -135,12 +132,7 @@ def _probe(display: str, wayland: str, *others: str) -> str | None:
 
 
 def explain(display: str, complaint: str) -> str:
-    """Turn what a failed attempt to open a window wrote into a sentence.
-
-    Args:
-        display: the display that was tried; empty where the system has no such names.
-        complaint: what the attempt wrote to its standard error.
-    """
+    """Turn what a failed attempt to open a window wrote to its standard error into a sentence."""
     if "not implemented" in complaint:
         return (
             "No window can be opened, because this OpenCV is built without windows (as "
@@ -164,13 +156,3 @@ def window_wh(height: int, width: int) -> tuple[int, int]:
     readable = max(1.0, min(_SMALLEST_WH[0] / width, _SMALLEST_WH[1] / height))
     scale = min(largest, readable)
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _quiet_qt() -> None:
-    """Stop Qt's complaints about fonts, of which the window shows none.
-
-    The wheel points Qt to a folder of fonts that it does not contain; any folder will do.
-    """
-    fonts = os.environ.get("QT_QPA_FONTDIR")
-    if not (fonts and Path(fonts).is_dir()):
-        os.environ["QT_QPA_FONTDIR"] = str(Path(cv2.__file__).parent)

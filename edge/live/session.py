@@ -12,10 +12,12 @@ from edge.config import RunConfig, build_config
 from edge.config.parts import CameraConfig
 from edge.detector import Detector
 from edge.errors import ConfigError, PatchwatchError, SourceError
-from edge.live.loop import Camera, LiveLoop
+from edge.fleet import Candidate, ModelUpdates
+from edge.live.loop import Camera, LiveLoop, Trial
 from edge.live.scheduler import batch_that_pays
 from edge.live.status import Outcome
 from edge.live.views import Controls, View, make_views
+from edge.manifest import Calibration
 from edge.regions import parse_region
 from edge.sinks import make_sinks, wanted
 from edge.sinks.base import SinkContext
@@ -25,18 +27,15 @@ from edge.sources.live import LiveSource
 
 log = logging.getLogger(__name__)
 
-_FIXED = ("model", "backend", "faces", "batch", "max_frames")
+_FIXED = ("model", "models", "backend", "faces", "batch", "max_frames", "web")
 """Keys that cannot change while cameras run."""
 
 
 class LiveSession:
-    """Live sources that run together.
+    """The cameras of a configuration (see `single` for one), which share a backend.
 
-    Args:
-        config: with cameras; see `single` for one.
-        detector: on the backend that all share.
-        console: where progress is shown; None for none.
-        reread: reads the configuration again; None where it comes from no file.
+    `reread` reads the configuration again; None where it comes from no file. `updates` bring new
+    models, entered; `close_model` gives the first one back when another has taken over.
     """
 
     def __init__(
@@ -45,8 +44,12 @@ class LiveSession:
         detector: Detector,
         console: Console | None = None,
         reread: Callable[[], RunConfig] | None = None,
+        updates: ModelUpdates | None = None,
+        close_model: Callable[[], object] = lambda: None,
     ) -> None:
         self._config = config
+        self._updates, self._close_model = updates, close_model
+        self._trial: tuple[Trial, Candidate] | None = None
         self._wanted = {camera.name: camera for camera in config.each_camera()}
         self._detector = detector
         self._console = console
@@ -65,21 +68,20 @@ class LiveSession:
     def run(self) -> list[Outcome]:
         """Run until every camera is over, or a stop is asked for.
 
-        Returns:
-            What became of each, including those that left meanwhile.
-
-        Raises:
-            PatchwatchError: the model failed, a sink cannot be opened, or all were given up.
+        Returns what became of each, including those that left meanwhile. Raises a PatchwatchError
+        where the model failed, a sink cannot be opened, or all were given up.
         """
         config, names = self._config, list(self._wanted)
         title = names[0] if len(names) == 1 else f"{len(names)} cameras"
-        self._views = make_views(config.output, self._controls, self._console, title)
+        model = self._detector.backend.manifest
+        self._views = make_views(config, self._controls, self._console, title, model)
         cameras = [self._make(camera) for camera in self._wanted.values()]
         batch = 1
         if len(cameras) > 1:
             batch = config.batch.frames or batch_that_pays(self._detector)
         loop = LiveLoop(cameras, self._views, self._controls, batch, config.batch.wait_ms / 1e3)
         with ExitStack() as stack:
+            stack.callback(self._end_trial)
             for view in self._views:
                 stack.enter_context(view)
             self._loop = stack.enter_context(loop)
@@ -90,7 +92,9 @@ class LiveSession:
         ]
 
     def _tick(self) -> None:
-        if not self._reread_due or self._reread is None or self._loop is None:
+        if self._loop is None or self._is_trying(self._loop):
+            return
+        if not self._reread_due or self._reread is None:
             return
         self._reread_due = False
         try:
@@ -100,34 +104,88 @@ class LiveSession:
         else:
             log.info("the configuration was reloaded: %s", changes)
 
-    def _make(self, config: CameraConfig) -> Camera:
-        """A camera, unopened.
+    def _is_trying(self, loop: LiveLoop) -> bool:
+        """Begin the trial of a new model, or see what came of it; whether one goes on."""
+        if self._updates is None:
+            return False
+        if self._trial is None:
+            if (candidate := self._updates.take()) is None:
+                return False
+            try:
+                models = {
+                    name: self._model_of(camera, candidate.detector)
+                    for name, camera in self._wanted.items()
+                }
+            except PatchwatchError as error:
+                candidate.close()
+                self._updates.settle(candidate, error)
+                return False
+            self._updates.store.begin(candidate.offer.sha256)
+            self._trial = Trial(models), candidate
+            loop.switch(self._trial[0])
+            return True
+        trial, candidate = self._trial
+        if not trial.over:
+            return True
+        self._trial = None
+        if trial.error is not None:
+            candidate.close()
+        else:
+            self._close_model()
+            self._detector, self._close_model = candidate.detector, candidate.close
+            model = candidate.detector.backend.manifest
+            for view in self._views:
+                view.switched(model)
+            log.info("the model %s (%s) judges now", model.name, candidate.offer.sha256[:12])
+        self._updates.settle(candidate, trial.error)
+        return False
 
-        Raises:
-            SourceError: its source cannot be one.
-        """
-        region = parse_region(config.region) if config.region else self._detector.region
-        detector = Detector(self._detector.backend, region, self._detector.faces)
-        if region != self._detector.region:
+    def _end_trial(self) -> None:
+        """The run is over: close its models; what was on trial will be so again."""
+        if self._trial is not None and self._updates is not None:
+            self._updates.store.begin(None)
+            self._trial[1].close()
+        self._close_model()
+
+    def _model_of(self, config: CameraConfig, base: Detector) -> tuple[Detector, Calibration]:
+        """A camera's own detector on the models of another, and what calibrates its logits."""
+        region = parse_region(config.region) if config.region else base.region
+        detector = Detector(base.backend, region, base.faces, config.verdict.reuse_of())
+        if region != base.region:
             detector.warm_up()
+        return detector, config.verdict.calibration(base.backend.manifest.calibration)
+
+    def _make(self, config: CameraConfig) -> Camera:
+        """A camera, unopened; raises a SourceError where its source cannot be one."""
+        options = config.capture.options()
+        source = open_source(config.source, name=config.name, as_live=True, **options)
+        if not isinstance(source, LiveSource):
+            raise SourceError(f"{source.name}: expected a camera, a stream or a video.")
+        detector, calibration = self._model_of(config, self._detector)
+        if config.output.save is not None:
+            from edge.sinks.sound import sound_of
+
+            sound_of(config.source, None)
         own, shared = self._workers(config)
         hidden = () if config.output.window else ("show",)
         return Camera(
             config.name,
-            _live_source(config),
+            source,
             detector,
             config.verdict,
-            config.verdict.calibration(self._detector.backend.manifest.calibration),
+            calibration,
             workers=own,
             shared=shared,
             views=[view for view in self._views if view.name not in hidden],
             controls=self._controls,
             max_frames=self._config.max_frames,
+            max_fps=config.verdict.max_fps,
         )
 
     def _context(self, config: CameraConfig) -> SinkContext:
         calibration = config.verdict.calibration(self._detector.backend.manifest.calibration)
-        return SinkContext(config.name, calibration.threshold)
+        model = self._detector.backend.manifest
+        return SinkContext(config.name, calibration.threshold, model=model)
 
     def _workers(self, config: CameraConfig) -> tuple[list[SinkWorker], list[SinkWorker]]:
         """Those of its own sinks, and of those that it shares with other cameras."""
@@ -155,15 +213,15 @@ class LiveSession:
             self._loop.stop(BrokenPipeError())
 
     def _change(self, loop: LiveLoop, config: RunConfig) -> str:
-        """Apply a new configuration.
+        """Apply a new configuration, or raise a PatchwatchError and change nothing.
 
-        Returns:
-            What changed, in words.
-
-        Raises:
-            PatchwatchError: it cannot be applied; nothing was changed.
+        Returns what changed, in words.
         """
-        _refuse_fixed(self._config, config)
+        for key in _FIXED:
+            if getattr(self._config, key) != getattr(config, key):
+                raise ConfigError(f"the key {key!r} changed, which needs a restart.")
+        if not config.cameras:
+            raise ConfigError("it has no cameras. Expected at least one under 'cameras'.")
         wanted = {camera.name: camera for camera in config.each_camera()}
         stay = {name for name, camera in wanted.items() if self._wanted.get(name) == camera}
         gone = [name for name in self._wanted if name not in stay]
@@ -190,21 +248,6 @@ def single(config: RunConfig, name: str) -> RunConfig:
     """The configuration of one source as that of one camera, which has this name."""
     data = config.model_dump(exclude_unset=True, exclude={"source", "cameras"})
     return build_config({**data, "cameras": [{"name": name, "source": config.source}]})
-
-
-def _live_source(config: CameraConfig) -> LiveSource:
-    source = open_source(config.source, name=config.name, as_live=True, **config.capture.options())
-    if not isinstance(source, LiveSource):
-        raise SourceError(f"{source.name}: expected a camera, a stream or a video.")
-    return source
-
-
-def _refuse_fixed(old: RunConfig, new: RunConfig) -> None:
-    for key in _FIXED:
-        if getattr(old, key) != getattr(new, key):
-            raise ConfigError(f"the key {key!r} changed, which needs a restart.")
-    if not new.cameras:
-        raise ConfigError("it has no cameras. Expected at least one under 'cameras'.")
 
 
 def _in_words(gone: Sequence[str], new: Sequence[str]) -> str:

@@ -16,13 +16,13 @@ from typing_extensions import Self
 
 from edge.errors import PatchwatchError
 from edge.live.views import View
-from edge.overlay.panel import score_text
 from edge.overlay.style import STATE_COLOURS
 from edge.sinks.worker import WorkerHealth
 from edge.sources.live import Health
 from edge.summary import Summary
 from edge.terminal import progress_bar
 from edge.types import Picture, Result, Verdict
+from edge.words import duration, percent
 
 _STREAMING = "streaming"
 _LEAST_NAME, _LEAST_SIGNAL = 8, 10
@@ -35,6 +35,7 @@ class _Row:
 
     name: str
     verdict: Verdict | None = None
+    held_s: float | None = None
     scored: int = 0
     fps: float | None = None
     age_ms: float | None = None
@@ -45,11 +46,8 @@ class _Row:
 class StatusView(View):
     """Shows live sources on the terminal: one in a line, several in a table; gone at the end.
 
-    It is drawn by `tick` and by no thread of its own. What is printed on the same console
-    meanwhile, from any thread, appears above it.
-
-    Args:
-        console: where to; nothing is shown unless it is a terminal.
+    It is drawn by `tick`, and only on a terminal. What is printed on the same console meanwhile,
+    from any thread, appears above it.
     """
 
     name = "status"
@@ -79,7 +77,8 @@ class StatusView(View):
         if (row := self._rows.get(name)) is None:
             return
         row.verdict = result.verdict
-        row.fps = picture.hud.fps if picture.hud is not None else None
+        if picture.hud is not None:
+            row.fps, row.held_s = picture.hud.fps, picture.hud.held_s
         row.scored += result.evidence is not None and result.error is None
         row.age_ms = row.age_ms if result.age_ms is None else result.age_ms
 
@@ -99,12 +98,7 @@ class StatusView(View):
 
 
 class ProgressView(View):
-    """Shows frames done, the verdict and, where the length is known, the time left.
-
-    Args:
-        description: what stands before the bar.
-        length: frames to come; None where unknown.
-    """
+    """Shows frames done, the verdict and, where the length in frames is known, the time left."""
 
     name = "progress"
 
@@ -125,20 +119,16 @@ class ProgressView(View):
         self._progress.stop()
 
     def result(self, name: str, result: Result, picture: Picture) -> None:
-        self._progress.update(self._task, advance=1, verdict=_verdict(result.verdict).plain)
+        held_s = picture.hud.held_s if picture.hud is not None else None
+        self._progress.update(
+            self._task, advance=1, verdict=_verdict(result.verdict, held_s, "fake ").plain
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a source.
-
-    Attributes:
-        name: fit to be shown.
-        summary: what was done.
-        failed: why it was given up; None where it was not.
-        health: its last, of a live source.
-        silent_share: share of the time without signal, 0..1; None where it is not known.
-    """
+    """What became of a source: why it was given up, if it was; of a live one its last health, and
+    the share of the time without signal, 0..1."""
 
     name: str
     summary: Summary
@@ -153,7 +143,7 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
     headings = ("frames", "scored", "skipped", "re-\nconnects", "no\nsignal")
     for heading in (*headings, "age_ms\np50", "age_ms\np99"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("last\nverdict", no_wrap=True)
+    table.add_column("last verdict\n(fake %)", no_wrap=True)
     for outcome in outcomes:
         summary, health = outcome.summary, outcome.health
         table.add_row(
@@ -171,7 +161,7 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
 
 def _table(rows: Sequence[_Row]) -> Table:
     table = _bare_table()
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("verdict (fake %)", no_wrap=True)
     lost = any(row.dropped for row in rows)
     for heading in ("fps", "skipped", "age_ms", *(["dropped"] if lost else [])):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -180,7 +170,7 @@ def _table(rows: Sequence[_Row]) -> Table:
         flows = row.health is not None and row.health.state == _STREAMING
         table.add_row(
             _cut(row.name),
-            _verdict(row.verdict),
+            _current(row),
             _number(row.fps if flows else None, 1),
             _share(_skipped(row.health)),
             _number(row.age_ms),
@@ -191,7 +181,11 @@ def _table(rows: Sequence[_Row]) -> Table:
 
 
 def _line(row: _Row) -> Text:
-    parts: list[str | Text] = [_plain(row.name), f"{row.scored} frames", _verdict(row.verdict)]
+    parts: list[str | Text] = [
+        _plain(row.name),
+        f"{row.scored} frames",
+        _current(row),
+    ]
     if row.health is None or row.health.state != _STREAMING:
         parts.append(_signal(row))
     else:
@@ -231,12 +225,22 @@ def _skipped(health: Health | None) -> float | None:
     return (health.skipped + health.old + health.corrupt) / health.received
 
 
-def _verdict(verdict: Verdict | None) -> Text:
+def _verdict(verdict: Verdict | None, held_s: float | None = None, caption: str = "") -> Text:
+    """A verdict, its score, which a heading or the caption explains, and for how long it holds."""
     if verdict is None:
         return Text(_NOTHING)
     blue, green, red = STATE_COLOURS[verdict.state]
-    text = " ".join(filter(None, (verdict.state, score_text(verdict.score))))
-    return Text(text, style=f"rgb({red},{green},{blue})")
+    score = percent(verdict.score)
+    held = f"for {duration(held_s)}" if held_s is not None and held_s >= 1 else ""
+    words = (verdict.state, score and f"{caption}{score}", held)
+    return Text(" ".join(filter(None, words)), style=f"rgb({red},{green},{blue})")
+
+
+def _current(row: _Row) -> Text:
+    """The verdict that holds; of a source that has ended its last one, as such."""
+    if row.health is None or row.health.state != "ended":
+        return _verdict(row.verdict, row.held_s)
+    return Text(f"ended, {_verdict(row.verdict).plain}", style="dim")
 
 
 def _cut(text: str) -> Text:

@@ -15,7 +15,11 @@ from typing import Protocol
 from rich.console import Console
 from typing_extensions import Self
 
+from edge.config import RunConfig
 from edge.config.parts import OutputConfig
+from edge.errors import MissingDependency
+from edge.manifest import Manifest
+from edge.sinks.retention import Retention
 from edge.sinks.worker import WorkerHealth
 from edge.sources.base import Source
 from edge.sources.live import Health
@@ -29,13 +33,9 @@ class Controls:
     """What a person changes while a run goes on: written by views, read by the loops.
 
     Threads may differ: each attribute is set as a whole, and nobody waits for it.
-
-    Attributes:
-        stop: end the run cleanly after this frame.
-        heat_map: draw the heat map.
     """
 
-    stop: bool = False
+    stop: bool = False  # end the run cleanly after this frame
     heat_map: bool = True
 
 
@@ -74,6 +74,10 @@ class View(Protocol):
         """The state of a live source and its sinks, when it has changed."""
         return None
 
+    def switched(self, model: Manifest) -> None:
+        """Another model judges from now on."""
+        return None
+
     def tick(self) -> None:
         """Draw and obey keys, in the main thread.
 
@@ -84,26 +88,24 @@ class View(Protocol):
 
 
 def make_views(
-    output: OutputConfig,
+    config: RunConfig,
     controls: Controls,
     console: Console | None,
     title: str,
+    model: Manifest,
     recording: Source | None = None,
 ) -> list[View]:
     """The views of a run, unentered.
 
-    Where there is no display the window is left out with a note, and the run goes on.
-
-    Args:
-        output: what is wanted.
-        controls: what keys change.
-        console: a terminal for the progress; None for none.
-        title: of the window.
-        recording: the source, open, where it is a recording or pictures; None for live sources.
+    Where there is no display the window is left out with a note, and the run goes on. `console` is
+    a terminal for the progress, `title` that of the window; `recording` is the source, open, where
+    it is no live one. Raises a MissingDependency where a view needs a library that is absent.
     """
     views: list[View] = []
-    if output.window:
-        views += _window(output, controls, title, recording)
+    if config.output.window:
+        views += _window(config.output, controls, title, recording)
+    if config.web.address is not None:
+        views.append(_page(config, model))
     if console is not None:
         from edge.live.status import ProgressView, StatusView
 
@@ -113,6 +115,17 @@ def make_views(
             else ProgressView(recording.name, recording.length)
         )
     return views
+
+
+def _page(config: RunConfig, model: Manifest) -> View:
+    try:
+        from edge.web.view import WebView
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("edge"):
+            raise
+        install = "pip install 'patchwatch[web]'"
+        raise MissingDependency(str(error.name), "serve a page (--web)", install) from error
+    return WebView(config, model)
 
 
 def _window(
@@ -134,6 +147,7 @@ def _window(
             controls,
             f"Patchwatch · {title}",
             output.snapshots,
+            Retention.of(output.snapshots_keep_days, output.snapshots_keep_mb),
             holds=recording is not None,
             still_s=STILL_S if stills else 0.0,
         )

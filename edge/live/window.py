@@ -20,15 +20,24 @@ from edge.live.views import Controls, View
 from edge.overlay import draw
 from edge.overlay.geometry import union
 from edge.overlay.grid import Cell, Grid, arrange
+from edge.overlay.notices import draw_note
+from edge.overlay.style import layout_for
 from edge.pixels import bgr_frame
 from edge.sinks.images import encode_image
 from edge.sinks.paths import file_stem
+from edge.sinks.retention import Retention
 from edge.types import Picture, Result
 
 _log = logging.getLogger(__name__)
 
-KEYS = "q or Esc quits, h heat map, s snapshot, space pause"
+KEYS = "q or Esc quits, h heat map, s snapshot, space pause, ? keys"
 GRID_KEYS = "with several cameras 1 to 9 or a click enlarges one, 0 shows all"
+
+_KEY_LINES = ("? these keys", "space pause", "h heat map", "s snapshot", "q quit")
+_GRID_LINE = "1-9 or a click: one camera, 0: all"
+
+_FLASH_S = 0.6
+"""How long a snapshot is announced on the picture."""
 
 STILL_S = 1.0
 """How long a picture that stands alone is shown."""
@@ -44,6 +53,9 @@ _SAVING_S = 2.0
 
 _AS_A_FILE = re.compile(r"\w[\w.-]{0,39}")
 """Names of cameras that are fit for a file as they are; a dot in them begins no suffix."""
+
+_OWN = re.compile(r".+_\d{8}-\d{6}_\d{6,}\.png")
+_UNLIMITED = Retention()
 
 
 class WindowView(View):
@@ -70,6 +82,7 @@ class WindowView(View):
         controls: Controls,
         title: str = "Patchwatch",
         snapshots: Path = Path(),
+        retention: Retention = _UNLIMITED,
         *,
         holds: bool = False,
         still_s: float = 0.0,
@@ -78,7 +91,7 @@ class WindowView(View):
         self._title = title
         self._screen = Screen(title, self._click)
         self._grid = Grid()
-        self._snapshots = _Snapshots(snapshots, plain_names=not holds)
+        self._snapshots = _Snapshots(snapshots, retention, plain_names=not holds)
         self._holds = holds
         self._still_s = still_s
         self._names: tuple[str, ...] = ()
@@ -86,6 +99,8 @@ class WindowView(View):
         self._cells: tuple[Cell, ...] = ()
         self._enlarged: str | None = None
         self._paused = False
+        self._keys_shown = False
+        self._flash_until_s = 0.0
         self._opening_wh = LARGEST_WH
         self._shown: tuple[object, ...] = ()
 
@@ -155,13 +170,25 @@ class WindowView(View):
         room_wh = self._screen.size_wh()
         size_wh = room_wh if min(room_wh) > 0 else self._opening_wh
         seen = [(cell.name, cell.result) for cell in self._cells]
-        looks = (*seen, size_wh, self._selected(), self._controls.heat_map)
+        notes = self._notes()
+        looks = (*seen, size_wh, self._selected(), self._controls.heat_map, notes)
         if looks == self._shown:
             return False
         cells = [self._with_heat_map(cell) for cell in self._cells]
-        self._screen.show(self._grid.compose(cells, size_wh, self._selected()))
+        picture = self._grid.compose(cells, size_wh, self._selected())
+        if notes:
+            draw_note(picture, notes, layout_for(*picture.shape[:2]))
+        self._screen.show(picture)
         self._shown = looks
         return True
+
+    def _notes(self) -> tuple[str, ...]:
+        """What is written over the picture for whoever sits in front of it."""
+        paused = ("PAUSED, space goes on",) if self._paused else ()
+        saved = ("snapshot",) if time.monotonic() < self._flash_until_s else ()
+        keys = _KEY_LINES if self._keys_shown else ()
+        several = (_GRID_LINE,) if self._keys_shown and len(self._cells) > 1 else ()
+        return (*paused, *saved, *keys, *several)
 
     def _with_heat_map(self, cell: Cell) -> Cell:
         """A cell as the key h wants it, whatever was wanted when its frame came."""
@@ -182,6 +209,9 @@ class WindowView(View):
             chosen = self._selected()
             cells = self._cells if chosen is None else (self._cells[chosen],)
             self._snapshots.save([self._with_heat_map(cell) for cell in cells])
+            self._flash_until_s = time.monotonic() + _FLASH_S
+        elif key == "?":
+            self._keys_shown = not self._keys_shown
         elif key == " ":
             self._paused = not self._paused
             self._screen.entitle(f"{self._title} (paused)" if self._paused else self._title)
@@ -211,8 +241,9 @@ def _opening_wh(cells: Sequence[Cell]) -> tuple[int, int]:
 class _Snapshots:
     """Saves pictures on a thread of its own, since drawing and encoding many takes long."""
 
-    def __init__(self, folder: Path, plain_names: bool) -> None:
+    def __init__(self, folder: Path, retention: Retention, plain_names: bool) -> None:
         self._folder = folder
+        self._retention = retention
         self._plain_names = plain_names
         self._thread: threading.Thread | None = None
 
@@ -240,6 +271,7 @@ class _Snapshots:
         except PatchwatchError as error:
             _log.warning("No snapshot: %s", error)
             return
+        self._retention.apply(self._folder, _OWN)
         if not paths:
             _log.info("No snapshot, because there is no frame yet.")
         elif len(paths) == 1:

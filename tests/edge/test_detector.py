@@ -1,18 +1,21 @@
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from edge.backends.base import MAX_BATCH
-from edge.detector import Detector, Stopwatch, combine, finish_together
+from edge.detector import Detector, Faces, Job, Stopwatch, combine, finish_jobs
 from edge.errors import RegionError
-from edge.faces import Faces, FaceSettings
+from edge.faces import FaceFinder
 from edge.pixels import to_bgr
 from edge.regions import parse_region
+from edge.types import Frame, Image, PixelFormat
 from tests.edge.faces.pictures import scene, wall
-from tests.fakes import FakeBackend, as_nv12, grey
+from tests.fakes import FakeBackend, as_nv12, grey, make_manifest
+
+
+def started(detector: Detector, image: Image, pixel_format: PixelFormat = "bgr") -> Job:
+    frame = Frame(image, 0, 0.0, "fake", pixel_format=pixel_format)
+    return detector.start(frame, Stopwatch())
 
 
 @pytest.mark.parametrize(("text", "input_hw"), [("resize:20", (20, 20)), ("fit:20", (20, 30))])
@@ -23,6 +26,17 @@ def test_gives_regions_in_pixels_of_the_frame_and_of_the_model(
     assert (region.xyxy, region.input_hw) == ((0, 0, 60, 40), input_hw)
     assert region.evidence.logit == 10.0
     assert region.evidence.patch_logits is not None
+
+
+@pytest.mark.parametrize("pixel_format", ["bgr", "nv12"])
+def test_only_what_the_model_sees_is_asked_for_texture(pixel_format: PixelFormat) -> None:
+    frame = grey(40, 96, 96)
+    frame[:, ::32] = frame[:, 1::32] = 200
+    for shows in (True, False):
+        given = frame if pixel_format == "bgr" else as_nv12(frame)
+        job = started(Detector(FakeBackend(), parse_region("center:64")), given, pixel_format)
+        assert [region.textured for region in finish_jobs([job])[0]] == [shows]
+        frame[16:80, 16:80] = 128  # all that the model sees
 
 
 def test_tiles_are_batched_within_bounds_and_averaged() -> None:
@@ -66,50 +80,23 @@ def test_warms_up_at_the_size_that_the_region_fixes() -> None:
     assert sizes == [(64, 64)]
 
 
-def test_the_model_gets_contiguous_pixels() -> None:
-    seen: list[bool] = []
-
-    def look(image: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]) -> float:
-        seen.append(image.flags["C_CONTIGUOUS"])
-        return 0.0
-
-    Detector(FakeBackend(look), parse_region("center:8")).detect(grey(0, 50, 50), Stopwatch())
-    assert seen == [True]
-
-
 def test_crops_of_one_size_go_to_the_model_together_and_each_gets_its_own() -> None:
     backend = FakeBackend()
     sizes = [(32, 48), (20, 20), (32, 48), (32, 48), (20, 20)]
     detector = Detector(backend, parse_region("native"))
-    watches = [Stopwatch() for _ in sizes]
-    work = [
-        detector.begin(grey(100 + 10 * i, *size), watch)
-        for i, (size, watch) in enumerate(zip(sizes, watches, strict=True))
-    ]
-    regions = finish_together(backend, work, watches)
+    jobs = [started(detector, grey(100 + 10 * i, *size)) for i, size in enumerate(sizes)]
+    regions = finish_jobs(jobs)
     assert [part[0].evidence.logit for part in regions] == [-28, -18, -8, 2, 12]
     assert [part[0].input_hw for part in regions] == sizes
     assert sorted(backend.batches) == [2, 3]
-    assert all("model" in watch.timings_ms for watch in watches)
-    assert finish_together(backend, [], []) == [] and len(backend.batches) == 2
-
-
-def test_tiles_of_several_frames_share_batches_and_stay_apart() -> None:
-    backend = FakeBackend()
-    detector = Detector(backend, parse_region("tiles:16"))
-    work = [detector.begin(grey(value, 32, 48), Stopwatch()) for value in (10, 200)]
-    first, second = finish_together(backend, work, [])
-    assert [len(first), len(second)] == [6, 6]
-    assert {part.evidence.logit for part in first} == {-118.0}
-    assert {part.evidence.logit for part in second} == {72.0}
-    assert backend.batches == [8, 4]
+    assert all("model" in job.watch.timings_ms for job in jobs)
+    assert finish_jobs([]) == [] and len(backend.batches) == 2
 
 
 TWO = ((60, 60), (380, 60))
 
 
-def face_detector(backend: FakeBackend, faces: Faces | None = None, every: int = 3) -> Detector:
-    faces = faces or Faces(FaceSettings(every=every))
+def face_detector(backend: FakeBackend, faces: Faces | None = None) -> Detector:
     return Detector(backend, parse_region("faces:64"), faces)
 
 
@@ -117,10 +104,9 @@ def test_every_face_is_cut_followed_and_scored() -> None:
     backend = FakeBackend()
     detector = face_detector(backend)
     for i in range(5):
-        watch = Stopwatch()
-        image = scene([(60 + 5 * i, 60), (380, 60)], light=(0.5, 1.0))
-        regions = detector.finish(detector.begin(image, watch), watch)
-        assert list(watch.timings_ms) == ["faces", "region", "model"]
+        job = started(detector, scene([(60 + 5 * i, 60), (380, 60)], light=(0.5, 1.0)))
+        (regions,) = finish_jobs([job])
+        assert list(job.watch.timings_ms) == ["faces", "model"]
         by_place = sorted(regions, key=lambda region: region.xyxy)
         if not i:
             numbers = [region.track for region in by_place]
@@ -133,7 +119,6 @@ def test_every_face_is_cut_followed_and_scored() -> None:
         assert combine(regions).patch_logits is None
         assert combine((dark,)) is dark.evidence
     assert backend.batches == [2] * 5
-    assert not detector.works_ahead
 
 
 def test_no_face_gives_no_region_and_asks_no_model() -> None:
@@ -143,47 +128,52 @@ def test_no_face_gives_no_region_and_asks_no_model() -> None:
 
 
 def test_a_picture_on_its_own_is_looked_at_though_the_last_was_the_same() -> None:
-    detector = face_detector(FakeBackend(), every=100)
+    backend = FakeBackend()
+    detector = face_detector(backend)
     tracks = [detector.detect(scene([TWO[0]]), Stopwatch())[0].track for _ in range(3)]
-    assert tracks == [1, 2, 3]
+    assert (tracks, backend.batches) == ([1, 1, 1], [1, 1, 1])
 
 
 def test_faces_are_found_in_nv12_too() -> None:
     nv12 = as_nv12(scene([TWO[0]]))
     detector = face_detector(FakeBackend())
-    watch = Stopwatch()
-    (region,) = detector.finish(detector.begin(nv12, watch, "nv12"), watch)
+    ((region,),) = finish_jobs([started(detector, nv12, "nv12")])
     (same,) = detector.detect(to_bgr(nv12, "nv12"), Stopwatch())
     assert region.xyxy == same.xyxy and region.evidence.logit == same.evidence.logit
 
 
 def test_sources_share_a_finder_and_a_batch_and_keep_their_own_tracks() -> None:
     backend = FakeBackend()
-    with Faces(FaceSettings(every=2)) as faces:
-        cameras = [face_detector(backend, faces) for _ in range(3)]
-        assert all(camera.faces.finder is faces.finder for camera in cameras)
-        shown = [scene(TWO), wall(360, 640), scene([(200, 60)])]
-        for _ in range(4):
-            watches = [Stopwatch() for _ in cameras]
-            work = [
-                c.begin(*given)
-                for c, given in zip(cameras, zip(shown, watches, strict=True), strict=True)
-            ]
-            found = finish_together(backend, work, watches)
-            assert [sorted(r.track or 0 for r in regions) for regions in found] == [[1, 2], [], [1]]
+    faces = Faces(backend, FaceFinder())
+    cameras = [face_detector(backend, faces) for _ in range(3)]
+    shown = [scene(TWO), wall(360, 640), scene([(200, 60)])]
+    for _ in range(4):
+        found = finish_jobs([started(*each) for each in zip(cameras, shown, strict=True)])
+        assert [sorted(r.track or 0 for r in regions) for regions in found] == [[1, 2], [], [1]]
     assert backend.batches == [3] * 4
+
+
+def test_picture_and_faces_are_seen_in_one_pass_by_a_model_each() -> None:
+    whole, close = FakeBackend(), FakeBackend(manifest=make_manifest(region="faces:48"))
+    faces = Faces(close, FaceFinder(), size=48, rate=5)
+    detectors = [Detector(whole, parse_region("resize:64"), faces) for _ in range(2)]
+    jobs = [started(detectors[0], scene(TWO)), started(detectors[1], wall(360, 640))]
+    both, alone = finish_jobs(jobs)
+    assert [region.track for region in both] == [None, 1, 2] and both[1].input_hw == (48, 48)
+    assert [region.track for region in alone] == [None]
+    assert (whole.batches, close.batches) == ([2], [2])
+    assert list(jobs[0].watch.timings_ms) == ["region", "faces", "model", "face model"]
+    assert combine(both) is both[0].evidence
+    soon = detectors[0].start(Frame(scene(TWO), 1, 0.1, "fake"), Stopwatch())
+    assert jobs[0].looked and not soon.looked and len(finish_jobs([soon])[0]) == 1
+    # A source that has faces as its region uses its model for them, and then that one alone.
+    own = Detector(whole, parse_region("faces:64"), faces).faces
+    assert own is not None and (own.backend, own.size, own.rate) == (whole, 64, 5)
+    assert Detector(close, parse_region("native"), faces).faces is None
 
 
 def test_a_face_smaller_than_a_patch_is_refused_as_any_picture() -> None:
     detector = Detector(FakeBackend(), parse_region("faces:4"))
-    with pytest.raises(RegionError, match="4×4 pixels; fake needs at least 5×5"):
-        detector.begin(scene([TWO[0]]), Stopwatch())
+    assert "4×4 pixels; fake needs at least 5×5" in str(started(detector, scene([TWO[0]])).error)
     with pytest.raises(RegionError):
         detector.warm_up()
-
-
-def test_a_detector_of_anything_else_opens_no_finder() -> None:
-    faces = Faces(FaceSettings(model=Path("absent.onnx")))
-    detector = Detector(FakeBackend(), parse_region("native"), faces)
-    detector.restart()
-    assert len(detector.detect(scene([TWO[0]]), Stopwatch())) == 1

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from edge.errors import SinkError
-from edge.files import sha256_of, sink_error, write_all, write_whole, written_whole
+from edge.files import environment_cache, sink_error, write_all, write_whole, written_whole
 from tests.edge.sinks.results import files_up_to
 
 
@@ -31,7 +31,7 @@ def test_a_reader_never_sees_a_part_of_a_file(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        for text in sorted(whole) * 10:
+        for text in sorted(whole) * 3:
             write_whole(path, text)
     finally:
         finished.set()
@@ -68,14 +68,24 @@ def test_of_several_files_all_are_replaced_or_none(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a", "b", "c"]
 
 
-def test_a_hash_is_taken_in_pieces(tmp_path: Path) -> None:
-    data = bytes(range(256)) * 10_000
-    (tmp_path / "file").write_bytes(data)
-    pieces: list[int] = []
-    assert (
-        sha256_of(tmp_path / "file", lambda: pieces.append(1)) == hashlib.sha256(data).hexdigest()
-    )
-    assert len(pieces) == 3
+@pytest.mark.parametrize(
+    ("prefix", "base", "named", "kept"),
+    [
+        ("env", "python", "", "env/var/cache/patchwatch"),
+        ("env", "python", "named", "named/patchwatch"),
+        ("python", "python", "", "home/.cache/patchwatch"),
+        ("absent", "python", "", "home/.cache/patchwatch"),
+    ],
+)
+def test_what_holds_for_the_packages_is_kept_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str, base: str, named: str, kept: str
+) -> None:
+    (tmp_path / "env").mkdir()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / prefix))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / base))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", named and str(tmp_path / named))
+    assert environment_cache() == tmp_path / kept
 
 
 def test_why_a_file_cannot_be_written_is_said_in_words(tmp_path: Path) -> None:

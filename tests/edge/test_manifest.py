@@ -22,11 +22,6 @@ def changed(**fields: object) -> str:
     return json.dumps(json.loads(make_manifest().to_json()) | fields)
 
 
-def test_round_trip() -> None:
-    manifest = make_manifest(region="center:256", parameters=1297)
-    assert parse_manifest(manifest.to_json(), "m.onnx") == manifest
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -62,16 +57,6 @@ def test_a_file_is_read_as_onnx_reads_it(path: Path) -> None:
     assert read_manifest(path) == parse_manifest(props[METADATA_KEY], "onnx")
 
 
-def test_other_metadata_beside_it_and_a_text_of_any_length_are_read(tmp_path: Path) -> None:
-    manifest = make_manifest(name="ü" * 20_000)
-    path = write_model(tmp_path / "m.onnx", manifest)
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {"a": "", METADATA_KEY: manifest.to_json(), "z": "{}"})
-    model.doc_string = "x" * 300
-    onnx.save(model, path)
-    assert read_manifest(path) == manifest
-
-
 def test_neither_onnx_nor_a_runtime_is_started(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx")
     script = f"""
@@ -99,17 +84,6 @@ def test_a_corrupt_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"m\.onnx: not an ONNX model.* Copy or export it again"):
-        read_manifest(path)
-
-
-@given(st.integers(1, 2_000))
-def test_a_truncated_file_is_one_sentence(
-    tmp_path_factory: pytest.TempPathFactory, cut: int
-) -> None:
-    path = write_model(tmp_path_factory.mktemp("cut") / "m.onnx")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: -min(cut, len(whole))])
-    with pytest.raises(ModelError, match=r"m\.onnx"):
         read_manifest(path)
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import UsageError
-from edge.regions import RegionSpec, cut, parse_region, place, resize_antialiased
+from edge.regions import RegionSpec, cut, has_texture, parse_region, place, resize_antialiased
+from tests.fakes import as_nv12, barred, grey
 
 
 def picture(height: int, width: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
@@ -38,17 +40,6 @@ def test_a_picture_of_a_face_is_resized_where_nobody_looks_for_faces() -> None:
     assert place(100, 90, RegionSpec("faces", 64)) == ([(0, 0, 90, 100)], (64, 64))
 
 
-@pytest.mark.parametrize(
-    ("text", "input_hw"), [("native", (31, 47)), ("center:64", (31, 47)), ("resize:64", (64, 64))]
-)
-def test_a_small_frame_is_seen_whole(text: str, input_hw: tuple[int, int]) -> None:
-    image = picture(31, 47)
-    (crop,) = cut(image, parse_region(text))
-    assert crop.xyxy == (0, 0, 47, 31)
-    assert crop.image.shape == (*input_hw, 3)
-    assert (crop.image is image) or text != "native"
-
-
 def test_center_is_cut_on_the_grid_of_eight() -> None:
     image = picture(100, 333)
     (crop,) = cut(image, RegionSpec("center", 64))
@@ -69,25 +60,6 @@ def test_tiles_cover_every_pixel_and_have_one_size(height: int, width: int, size
         seen[top:bottom, left:right] = True
     assert seen.all()
     assert len(crops) == -(-height // min(size, height)) * -(-width // min(size, width))
-
-
-@pytest.mark.parametrize(
-    ("frame_hw", "input_hw"),
-    [
-        ((1080, 1920), (720, 1280)),
-        ((1920, 1080), (1280, 720)),
-        ((1440, 1920), (720, 960)),
-        ((1081, 1923), (720, 1281)),
-        ((720, 1280), (720, 1280)),
-        ((480, 10_000), (480, 10_000)),
-        ((721, 5000), (720, 4993)),
-    ],
-)
-def test_fit_keeps_the_aspect_and_never_enlarges(
-    frame_hw: tuple[int, int], input_hw: tuple[int, int]
-) -> None:
-    height, width = frame_hw
-    assert place(height, width, RegionSpec("fit", 720)) == ([(0, 0, width, height)], input_hw)
 
 
 def test_fit_reduces_as_resize_does() -> None:
@@ -117,3 +89,30 @@ def test_resize_is_antialiased_as_a_triangle_filter_and_keeps_the_order_of_chann
     image = np.zeros((20, 20, 3), np.uint8)
     image[..., 0] = 200
     assert (resize_antialiased(image, 10, 10) == [200, 0, 0]).all()
+
+
+def scene(mean: float, deviation: float, noise: float, seed: int = 3) -> np.ndarray:
+    """Soft shapes of so much contrast under the noise of a sensor, uint8 [240, 320, 3]."""
+    rng = np.random.default_rng(seed)
+    shapes = cv2.GaussianBlur(rng.standard_normal((240, 320)), (0, 0), 12)
+    image = mean + deviation * shapes / shapes.std() + noise * rng.standard_normal((240, 320))
+    return np.repeat(image[..., None], 3, axis=2).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "shows"),
+    [
+        (grey(0, 240, 320), False),
+        (grey(255, 241, 323), False),
+        (scene(6, 0.0, 3.0), False),  # a covered lens
+        (np.repeat(np.linspace(60, 84, 640), 480 * 3).reshape(640, 480, 3).astype(np.uint8), False),
+        (scene(20, 8.0, 6.0), True),  # at night
+        (scene(200, 5.0, 1.0), True),  # in fog
+        (barred(128, 120, 160), True),
+        (grey(9, 8, 8), True),  # too small to be asked
+    ],
+)
+def test_whether_there_is_anything_to_see(image: np.ndarray, shows: bool) -> None:
+    assert has_texture(image) is shows
+    even = np.ascontiguousarray(image[: len(image) // 2 * 2, : image.shape[1] // 2 * 2])
+    assert has_texture(as_nv12(even), "nv12") is shows

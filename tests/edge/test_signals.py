@@ -50,13 +50,6 @@ def test_a_signal_waits_until_a_block_that_must_not_be_torn_is_done() -> None:
     assert done == ["inner", "outer"]
 
 
-def test_outside_it_does_nothing() -> None:
-    with uninterrupted():
-        pass
-    with pytest.raises(ValueError, match="as it was"), uninterrupted():
-        raise ValueError("as it was")
-
-
 def test_other_threads_are_not_asked_to_wait_and_never_stopped() -> None:
     inside, leave = threading.Event(), threading.Event()
     ended: list[str] = []
@@ -107,5 +100,5 @@ except Stopped as stopped:
     assert child.stdout is not None and child.stdout.readline() == "ready\n"
     os.close(ours)
     os.kill(child.pid, signal.SIGHUP)
-    child.communicate(timeout=20)
+    child.communicate(timeout=120)
     assert child.returncode == 128 + signal.SIGHUP

@@ -24,3 +24,50 @@ def test_checks_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_needs_either_files_or_the_schema() -> None:
     assert main(["config"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("source: gone.mp4", "gone.mp4: no such file"),
+        ("cameras: [{name: a, source: gone.mp4}]", "gone.mp4: no such file"),
+        ("model: lite9", "lite9"),
+        ("model: gone.onnx", "gone.onnx"),
+        ("faces: {model: lite9}", "lite9"),
+        ("{source: '0', output: {save: '{cam}.mp4'}}", "no placeholder {cam}. Expected {camera}"),
+        (
+            "{cameras: [{name: a, source: '0'}], alerts: {folder: 'events/{name}'}}",
+            "no placeholder {name}",
+        ),
+        ("backend: {threads: two}", "backend.threads: expected a whole number, found 'two'"),
+        ("output: {rotate_s: -1}", "expected a number above 0"),
+        ("capture: {rtsp_transport: tpc}", "expected one of 'auto', 'tcp' or 'udp'"),
+        ("cameras: {door: 0}", "cameras: expected a list, found {'door': 0}"),
+        ("output: {heat_map: maybe}", "expected true or false"),
+    ],
+)
+def test_what_would_not_run_is_found(
+    tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    assert main(["config", str(path)]) != 0
+    out = capsys.readouterr()
+    assert said in out.err and "valid" not in out.err and f"{path}: ok" not in out.out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "source: rtsp://host/x",
+        "source: /dev/v4l/by-id/usb-absent",
+        "source: 'shots/*.png'",
+        "{cameras: [{name: a, source: '0'}], output: {save: '{camera}.mp4'}}",
+    ],
+)
+def test_what_may_come_later_is_no_fault(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    assert main(["config", str(path)]) == 0, capsys.readouterr().err

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import av
 import cv2
-import numpy as np
 import pytest
 
+from edge.commands.run import _places
+from edge.config import build_config
 from edge.sinks.recording import RecordingSink
 from edge.types import Frame, Image, Picture, Result, Verdict
 from patchwatch import main
 from tests.edge.sources.staged import coded, hurt
-from tests.fakes import grey
+from tests.fakes import barred
 from tests.servers import rtsp_server
-from tests.shared_data import shared
 
 
 def write_clip(path: Path, images: list[Image], fps: float = 25.0) -> Path:
@@ -41,7 +41,7 @@ def records(path: Path) -> list[dict[str, object]]:
 
 
 def test_a_video_becomes_lines_an_annotated_video_and_pictures(tmp_path: Path, model: str) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", [grey(240, 120, 160)] * 30)
+    clip = write_clip(tmp_path / "clip.mp4", [barred(240, 120, 160)] * 30)
     lines, video, images = tmp_path / "o.jsonl", tmp_path / "o.mp4", tmp_path / "images"
     outputs = ["--json", str(lines), "--save", str(video), "--images", str(images)]
     assert main(["run", str(clip), "--model", model, "--headless", *outputs]) == 0
@@ -59,24 +59,48 @@ def test_lines_on_stdout_are_nothing_but_json_and_quiet_says_nothing(
     tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "p.png"
-    cv2.imwrite(str(picture), grey(3))
+    cv2.imwrite(str(picture), barred(3))
     assert main(["run", str(picture), "--model", model, "--headless", "--json", "-"]) == 0
     out = capfd.readouterr()
     assert json.loads(out.out)["verdict"] == "real"
-    assert "1 frames in" in out.err
+    assert "1 frame in" in out.err
     assert main(["run", str(picture), "--model", model, "--headless", "--quiet"]) == 0
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+def test_the_end_says_where_the_outputs_are(
+    clips: int, tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{number}.mp4" for number in range(clips)]
+    sources = [str(write_clip(tmp_path / name, [barred(240)] * 12)) for name in names]
+    lines, events = str(tmp_path / "o.jsonl"), str(tmp_path / "events")
+    outputs = ["--json", lines, "--alerts", events, "--headless"]
+    assert main(["run", *sources, "--model", model, *outputs]) == 0
+    err = capsys.readouterr().err
+    assert f"written: {lines}\n" in err
+    assert f"events, a file and a picture of each: {events}\n" in err
+
+
+def test_a_name_cannot_command_the_terminal(
+    tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "a\x1b[2J\x1b]0;title\x07.png"
+    cv2.imwrite(str(picture), barred(3))
+    assert main(["run", str(picture), "--model", model, "--headless"]) == 0
+    err = capfd.readouterr().err
+    assert "\x1b" not in err and "a\\x1b[2J\\x1b]0;title\\x07.png" in err
 
 
 def test_what_c_libraries_print_does_not_come_between_the_lines(tmp_path: Path, model: str) -> None:
     script = f"""
         import os, patchwatch
         from edge.commands import run
-        from tests.fakes import FakeSource, grey
+        from tests.fakes import FakeSource, barred
 
         def noisy(text, **more):
             os.write(1, b"GST_ARGUS: Creating output stream\\n")
-            return FakeSource([grey(3)])
+            return FakeSource([barred(3)])
 
         run.open_source = noisy
         words = ["run", "csi://0", "--model", {model!r}, "--headless", "--json", "-"]
@@ -88,13 +112,13 @@ def test_what_c_libraries_print_does_not_come_between_the_lines(tmp_path: Path, 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     line, rest = done.stdout.splitlines()
-    assert json.loads(line)["verdict"] == "uncertain"
+    assert json.loads(line)["verdict"] == "real"
     assert rest == "ours again"
     assert "GST_ARGUS" in done.stderr
 
 
 def test_flags_override_the_file(tmp_path: Path, model: str) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", [grey(240)] * 9)
+    clip = write_clip(tmp_path / "clip.mp4", [barred(240)] * 9)
     config = tmp_path / "c.yaml"
     config.write_text(f"source: {clip}\nmodel: absent\noutput: {{window: false}}\nmax_frames: 2\n")
     lines = tmp_path / "o.jsonl"
@@ -111,13 +135,13 @@ def test_flags_override_the_file(tmp_path: Path, model: str) -> None:
         (["text.mp4"], 1, "text.mp4"),
         (["empty.png"], 1, "empty.png"),
         (["63", "--retries", "0"], 1, "camera 63"),
-        (["p.png", "p.png"], 1, "pictures cannot be watched"),
+        (["p.png", "63"], 1, "pictures cannot be watched"),
         (["63", "64", "--save", "o.mp4"], 2, "Put {camera} into its name"),
         (["gopher://x/"], 1, "gopher"),
-        (["p.png", "--model", "absent.onnx"], 1, "neither a file nor a shipped model"),
+        (["p.png", "--model", "absent.onnx"], 2, "neither a file nor a shipped model"),
         (["p.png", "--model", "text.mp4"], 1, "not an ONNX model"),
         (["p.png", "--region", "whole"], 2, "Expected native"),
-        (["0", "--retries", "-1"], 2, "--retries: Input should be greater than or equal to 0"),
+        (["0", "--retries", "-1"], 2, "--retries: expected a number of at least 0, found"),
         (["p.png", "--save", "no/such/folder/o.mp4"], 1, "no/such/folder"),
         (["p.png", "--json", "no/such/folder/o.jsonl"], 1, "no/such/folder"),
         (["p.png", "--config", "absent.yaml"], 2, "absent.yaml"),
@@ -135,8 +159,8 @@ def test_bad_input_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    cv2.imwrite("p.png", grey(3))
-    cv2.imwrite("one.png", grey(3, 1, 1))
+    cv2.imwrite("p.png", barred(3))
+    cv2.imwrite("one.png", barred(3, 1, 1))
     Path("text.mp4").write_text("this is text, not a video\n" * 20)
     Path("empty.png").write_bytes(b"")
     Path("typo.yaml").write_text("sourec: 0")
@@ -148,43 +172,21 @@ def test_bad_input_is_one_sentence(
     assert "Traceback" not in err
 
 
-def cut_clip(path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    write_clip(path, [rng.integers(0, 256, (120, 160, 3), np.uint8) for _ in range(60)])
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path
-
-
-def test_a_video_cut_short_is_watched_as_far_as_it_goes(tmp_path: Path, model: str) -> None:
-    clip, lines = cut_clip(tmp_path / "clip.mkv"), tmp_path / "o.jsonl"
-    main(["run", str(clip), "--model", model, "--headless", "--json", str(lines)])
-    assert 10 < len(records(lines)) < 60
-
-
-def test_an_mp4_that_lost_its_index_is_reported(
-    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clip = cut_clip(tmp_path / "clip.mp4")
-    assert main(["run", str(clip), "--model", model, "--headless"]) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("patchwatch: error: ") and "clip.mp4" in err and "Traceback" not in err
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stop_signal_finishes_the_files(
     tmp_path: Path, model: str, number: signal.Signals, code: int
 ) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", [grey(i % 256, 240, 320) for i in range(3000)])
+    clip = write_clip(tmp_path / "clip.mp4", [barred(i % 256, 240, 320) for i in range(3000)])
     lines, video = tmp_path / "o.jsonl", tmp_path / "o.mp4"
     outputs = ["--json", str(lines), "--save", str(video)]
     run = [sys.executable, "-m", "patchwatch", "run", str(clip), "--model", model, "--headless"]
     child = subprocess.Popen([*run, *outputs], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not lines.exists() or lines.read_text().count("\n") < 20:
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.02)
     os.kill(child.pid, number)
-    _, err = child.communicate(timeout=10)
+    _, err = child.communicate(timeout=120)
     assert child.returncode == code
     assert "interrupted" in err and "Traceback" not in err
     written = len(records(lines))
@@ -193,7 +195,7 @@ def test_a_stop_signal_finishes_the_files(
 
 
 def test_frames_of_a_real_rtsp_stream_are_scored(tmp_path: Path, model: str) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", [grey(240, 120, 160)] * 75)
+    clip = write_clip(tmp_path / "clip.mp4", [barred(240, 120, 160)] * 75)
     lines, video = tmp_path / "o.jsonl", tmp_path / "o.mp4"
     with rtsp_server(clip, credentials="user:hunter2") as url:
         url = url.replace("rtsp://", "rtsp://user:hunter2@")
@@ -211,9 +213,9 @@ def test_a_folder_with_a_corrupt_picture_is_watched_and_reported(
 ) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
-    cv2.imwrite(str(folder / "a.png"), grey(240))
+    cv2.imwrite(str(folder / "a.png"), barred(240))
     (folder / "b.png").write_bytes(b"not a picture")
-    cv2.imwrite(str(folder / "c.png"), grey(5))
+    cv2.imwrite(str(folder / "c.png"), barred(5))
     lines = tmp_path / "o.jsonl"
     assert main(["run", str(folder), "--model", model, "--headless", "--json", str(lines)]) == 1
     assert [row["verdict"] for row in records(lines)] == ["fake", "real"]
@@ -234,9 +236,8 @@ def test_a_video_with_damage_is_watched_and_reported(
     assert "\n7 damaged frames were passed over\n" in capsys.readouterr().err
 
 
-def test_a_real_clip_with_the_shipped_model(tmp_path: Path) -> None:
-    clip, lines = shared("video/75e4e0a8d8b6.mkv"), tmp_path / "o.jsonl"
-    assert main(["run", str(clip), "--headless", "--json", str(lines)]) == 0
-    rows = records(lines)
-    assert len(rows) > 60
-    assert all(isinstance(row["logit"], float) for row in rows)
+def test_what_is_sent_is_not_called_written() -> None:
+    sinks = {"mqtt": {"host": "broker.local"}, "webhook": {"url": "https://a:b@example.org/hook"}}
+    output = {"json_lines": "o.jsonl"}
+    config = build_config({"source": "x.mp4", "output": output, "sinks": sinks})
+    assert list(_places(config)) == ["written: o.jsonl", "receivers: broker.local, example.org"]

@@ -3,15 +3,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from patchwatch import main
-from tests.fakes import grey
+from tests.edge.sources.clips import encode
+from tests.fakes import barred
 
 
 @pytest.fixture
@@ -19,8 +22,8 @@ def folder(tmp_path: Path) -> Path:
     """Pictures at two depths: a bright one (fake), a dark one (real) and a corrupt one."""
     folder = tmp_path / "pictures"
     (folder / "deep" / "er").mkdir(parents=True)
-    cv2.imwrite(str(folder / "bright.png"), grey(250))
-    cv2.imwrite(str(folder / "deep" / "er" / "dark.png"), grey(5))
+    cv2.imwrite(str(folder / "bright.png"), barred(250))
+    cv2.imwrite(str(folder / "deep" / "er" / "dark.png"), barred(5))
     (folder / "notes.txt").write_text("not a picture")
     return folder
 
@@ -32,14 +35,17 @@ Score = Callable[..., tuple[str, str]]
 def score(model: str, capsys: pytest.CaptureFixture[str]) -> Score:
     """Scores paths; gives what was printed and what was said."""
 
-    def score(*paths: Path, form: str = "json", code: int = 0) -> tuple[str, str]:
-        assert main(["score", *map(str, paths), "--model", model, "--format", form]) == code
+    def score(
+        *paths: Path, form: str = "json", code: int = 0, flags: Sequence[str] = ()
+    ) -> tuple[str, str]:
+        words = ["score", *map(str, paths), "--model", model, "--format", form, *flags]
+        assert main(words) == code
         return capsys.readouterr()
 
     return score
 
 
-def rows(out: str) -> list[dict[str, object]]:
+def rows(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
@@ -67,6 +73,15 @@ def test_files_that_cannot_be_read_are_reported_and_the_rest_is_scored(
     assert "4 failed" in err and "Traceback" not in err
 
 
+def test_why_a_picture_cannot_be_scored_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    cv2.imwrite(str(tmp_path / "small.png"), barred(5)[:4, :4])
+    assert main(["score", str(tmp_path / "small.png"), "--model", "tiny-ladeda"]) == 1
+    told = [*capsys.readouterr(), *caplog.messages]
+    assert "".join(told).count("4×4") == 1
+
+
 def test_csv_has_a_header_and_quotes_what_needs_it(folder: Path, score: Score) -> None:
     (folder / "bright.png").rename(folder / 'a, "b".png')
     table = list(csv.DictReader(io.StringIO(score(folder, form="csv")[0])))
@@ -76,8 +91,8 @@ def test_csv_has_a_header_and_quotes_what_needs_it(folder: Path, score: Score) -
 
 def test_the_table_has_a_line_for_each_file(folder: Path, score: Score) -> None:
     lines = score(folder, form="table")[0].splitlines()
-    assert lines[0].split() == ["verdict", "score", "logit", "frames", "source"]
-    assert lines[1].startswith("fake") and lines[1].endswith("bright.png")
+    assert lines[0].split() == ["verdict", "fake", "logit", "frames", "source"]
+    assert lines[1].startswith("fake") and "bright.png" in lines[1]
     assert lines[2].startswith("real") and lines[2].endswith("dark.png")
 
 
@@ -97,9 +112,9 @@ def test_wrong_flags_are_wrong_usage(folder: Path, model: str, flags: list[str])
 @pytest.mark.parametrize(
     "image",
     [
-        np.full((40, 50), 250, np.uint8),
-        np.full((40, 50, 3), 250 * 257, np.uint16),
-        np.full((40, 50, 4), 250, np.uint8),
+        barred(250, 40, 52)[..., 0],
+        barred(250, 40, 52).astype(np.uint16) * 257,
+        np.dstack([barred(250, 40, 52), np.full((40, 52), 255, np.uint8)]),
     ],
     ids=["grey", "16-bit", "RGBA"],
 )
@@ -109,3 +124,97 @@ def test_pictures_of_other_depths_are_scored(
     cv2.imwrite(str(tmp_path / "p.png"), image)
     (row,) = rows(score(tmp_path / "p.png")[0])
     assert row["logit"] == pytest.approx(122.0)
+
+
+def test_where_there_is_nothing_to_see_the_verdict_is_open(tmp_path: Path, score: Score) -> None:
+    flat = np.full((120, 160, 3), 3, np.uint8)
+    cv2.imwrite(str(tmp_path / "covered.png"), flat)
+    encode(tmp_path / "covered.mp4", [flat] * 20)
+    encode(tmp_path / "opened.mp4", [flat] * 20 + [barred(240, 120, 160)] * 80)
+    covered, picture, opened = rows(score(tmp_path)[0])
+    for row, frames in ((covered, 20), (picture, 1)):
+        assert (row["verdict"], row["score"], row["logit"]) == ("uncertain", None, None)
+        assert (row["frames"], row["error"]) == (frames, None)
+        assert str(row["reason"]).startswith("nothing to see")
+    assert (opened["verdict"], opened["frames"], opened["reason"]) == ("fake", 100, None)
+    assert opened["logit"] == pytest.approx(112, abs=4)
+    table = score(tmp_path / "covered.png", form="table")[0]
+    assert "nothing to see" in table and "failed" not in table
+
+
+def film(path: Path, *parts: tuple[int, float], fps: float = 5.0) -> Path:
+    """A video of parts, each of one grey level and so many seconds."""
+    pictures = [barred(level) for level, seconds in parts for _ in range(round(seconds * fps))]
+    return encode(path, pictures, fps=fps)
+
+
+def test_a_video_is_judged_by_the_stretches_that_run_finds(
+    tmp_path: Path, model: str, score: Score
+) -> None:
+    clip, events = film(tmp_path / "clip.mp4", (5, 25), (250, 10), (5, 25)), tmp_path / "events"
+    (row,) = rows(score(clip)[0])
+    assert row["verdict"] == "fake" and row["score"] == pytest.approx(1.0)
+    assert row["logit"] < 0 and row["frames"] == 300
+    assert row["seconds"] == pytest.approx(60.0, abs=0.1)
+    assert row["fake_share"] == pytest.approx(10 / 60, abs=0.02)
+    (stretch,) = row["stretches"]
+    assert stretch["begin_s"] == pytest.approx(26.0, abs=1) and stretch["score"] == row["score"]
+    assert stretch["end_s"] == pytest.approx(36.0, abs=1)
+    assert 25 < row["worst"]["end_s"] < 37
+    flags = ["--model", model, "--alerts", str(events), "--headless", "--quiet"]
+    assert main(["run", str(clip), *flags]) == 0
+    (event,) = (json.loads(path.read_text()) for path in events.glob("*.json"))
+    assert event["duration_s"] == pytest.approx(stretch["end_s"] - stretch["begin_s"])
+    times = f"{stretch['begin_s']:.1f}-{stretch['end_s']:.1f}"
+    assert f"clip.mp4  fake 17 %: {times} s" in score(clip, form="table")[0]
+    (line,) = csv.DictReader(io.StringIO(score(clip, form="csv")[0]))
+    assert line["stretches"] == times and float(line["fake_share"]) == row["fake_share"]
+
+
+FILMS: dict[str, tuple[list[tuple[int, float]], float, str]] = {
+    "a blip that no event is raised for": ([(100, 9), (145, 1.6), (100, 9)], 10.0, "real"),
+    "a stretch that is not real": ([(5, 20), (131, 8), (5, 20)], 5.0, "uncertain"),
+    "all of a short one": ([(250, 1)], 10.0, "fake"),
+    "shorter than a verdict needs": ([(5, 0.2)], 10.0, "real"),
+    "one frame": ([(250, 0.1)], 10.0, "fake"),
+    "a frame every two seconds": ([(5, 60), (250, 20), (5, 60)], 0.5, "fake"),
+}
+
+
+@pytest.mark.parametrize(("parts", "fps", "verdict"), FILMS.values(), ids=FILMS.keys())
+def test_the_verdict_on_a_video_is_that_of_its_worst_stretch(
+    tmp_path: Path, score: Score, parts: list[tuple[int, float]], fps: float, verdict: str
+) -> None:
+    clip = film(tmp_path / "clip.mp4", *parts, fps=fps)
+    (row,) = rows(score(clip, flags=["--threshold", "0.9"])[0])
+    assert row["verdict"] == verdict
+    assert bool(row["stretches"]) == (verdict == "fake")
+    states = {"real": (0, 0.5), "uncertain": (0.5, 0.9), "fake": (0.9, 1)}[verdict]
+    assert states[0] <= row["score"] <= states[1]
+
+
+def test_part_of_a_long_video(tmp_path: Path, model: str, capsys: Any) -> None:
+    clip = film(tmp_path / "clip.mp4", (5, 30), (250, 15), (5, 15))
+    for command in ("score", "run"):
+        flags = ["--seconds", "40-", "--every", "2", "--model", model]
+        flags += ["--format", "json"] if command == "score" else ["--headless", "--json", "-"]
+        assert main([command, str(clip), *flags]) == 0
+        found = rows(capsys.readouterr().out)
+        if command == "score":
+            assert (found[0]["frames"], found[0]["verdict"]) == (50, "fake")
+            assert found[0]["stretches"][0]["begin_s"] == pytest.approx(40.8, abs=0.2)
+        else:
+            assert [row["index"] for row in found] == list(range(200, 300, 2))
+            assert [row["pts"] for row in found[:2]] == [40.0, 40.4]
+            assert found[0]["logit"] > 0 > found[-1]["logit"]
+    for wrong, code in ((["--seconds", "9-3"], 2), (["--every", "2", "--loop"], 1)):
+        assert main(["run", str(clip), *wrong, "--model", model, "--headless"]) == code
+        assert "found '9-3'" in (err := capsys.readouterr().err) or "Leave them out" in err
+
+
+def test_an_animation_is_judged_as_a_clip(tmp_path: Path, score: Score) -> None:
+    first, *rest = (PillowImage.fromarray(barred(level)) for level in (5, *range(230, 249)))
+    first.save(tmp_path / "moving.gif", save_all=True, append_images=rest, duration=100)
+    (row,) = rows(score(tmp_path)[0])
+    assert (row["verdict"], row["frames"]) == ("fake", 20)
+    assert row["seconds"] == pytest.approx(2.0)

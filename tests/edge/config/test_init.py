@@ -35,7 +35,7 @@ def test_an_empty_file_is_the_defaults_and_a_camera_index_may_be_a_number(tmp_pa
         ("modle: x", r"unknown key 'modle'. Did you mean 'model'\?"),
         ("verdict: {windows_s: 1}", r"unknown key 'verdict.windows_s'. Did you mean 'window_s'"),
         ("zzz: 1", "Known here: region, capture, verdict"),
-        ("verdict: {window_s: -1}", "verdict.window_s.*greater than or equal to 0.*found -1"),
+        ("verdict: {window_s: -1}", "verdict.window_s.*at least 0.*found -1"),
         (
             "region: whole",
             r"c.yaml: region: region 'whole' is not known. Expected native.*pixels.$",
@@ -46,7 +46,7 @@ def test_an_empty_file_is_the_defaults_and_a_camera_index_may_be_a_number(tmp_pa
         ("source: rtsp://u:${SECRET}@h/", r"variable SECRET is not set"),
         ("source: 0\ncameras: [{name: a, source: 1}]", "both source and cameras are set"),
         ("cameras: [{name: a, source: 1}, {name: a, source: 2}]", "2 cameras are called 'a'"),
-        ("cameras: [{name: a/b, source: 1}, {name: b, source: 2}]", "2 cameras are called 'b'"),
+        ("cameras: [{name: a/b, source: 1}, {name: a-b, source: 2}]", "2 cameras are called 'a-b'"),
         ("cameras: [{name: '', source: 1}]", "cameras.0.name"),
         ("cameras: [{name: a}]", "cameras.0.source"),
         ("cameras: [{name: a, source: 1, reigon: native}]", "Did you mean 'region'"),
@@ -55,9 +55,17 @@ def test_an_empty_file_is_the_defaults_and_a_camera_index_may_be_a_number(tmp_pa
             r"2 cameras would write o\.mp4\. Put \{camera\}",
         ),
         ("alerts: {states: [fakes]}", "alerts.states.0"),
-        ("capture: {retry: {retries: -1}}", "greater than or equal to 0"),
-        ("verdict: {threshold: 1}", "less than 1"),
-        ("batch: {frames: 9}", "less than or equal to 8"),
+        ("capture: {retry: {retries: -1}}", "at least 0"),
+        ("verdict: {threshold: 1}", "below 1"),
+        ("batch: {frames: 9}", "at most 8"),
+        ("sinks: {mqtt: {hots: x}}", "the key 'mqtt.host' is missing"),
+        ("sinks: {mqtt: {host: x, potr: 1}}", "unknown key 'mqtt.potr'. Did you mean 'port'"),
+        ("sinks: {mqtt: {host: x, port: 99999}}", "mqtt.port: expected a number below 65536"),
+        ("sinks: {mqtt: {host: 'mqtt://x'}}", "mqtt.host: expected a name or a number"),
+        ("sinks: {mqtt: {host: x, topic: 'a/#'}}", "mqtt.topic: expected a topic without #"),
+        ("sinks: {webhook: {url: [x]}}", r"webhook.url: expected text\.$"),
+        ("sinks: {webhook: {url: 'ftp://x'}}", "webhook.url: expected an address that begins"),
+        ("sinks: {webhook: {url: 'http://x:y/'}}", "webhook.url: expected an address that begins"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
@@ -95,6 +103,12 @@ def test_the_schema_describes_every_key() -> None:
         assert part["additionalProperties"] is False
         for name, field in part["properties"].items():
             assert "description" in field or "$ref" in field, name
+    sinks = schema["properties"]["sinks"]
+    assert sinks["additionalProperties"] is False
+    for name, key in (("mqtt", "host"), ("webhook", "url")):
+        options = sinks["properties"][name]
+        assert options["additionalProperties"] is False and options["required"] == [key]
+        assert all("description" in field for field in options["properties"].values())
 
 
 CAMERAS = """

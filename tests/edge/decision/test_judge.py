@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -8,14 +9,17 @@ from edge.decision.judge import PLACEHOLDER_HW, Judge
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Stopwatch
 from edge.manifest import Calibration
+from edge.regions import NOTHING_TO_SEE
 from edge.types import Evidence, Frame, Region, Verdict
 from tests.fakes import grey
 
 QUICK = VerdictSettings(window_s=1.0, min_evidence_s=0.1, min_frames=2)
 
 
-def make_judge(faces: bool = False) -> Judge:
-    return Judge("door", Calibration(), QUICK, faces)
+def make_judge(faces: bool = False, picture: bool = False) -> Judge:
+    """Of the picture, of the faces, or of both."""
+    own = Calibration() if picture or not faces else None
+    return Judge("door", own, QUICK, Calibration() if faces else None)
 
 
 def frame(index: int, captured_at: float = 1000.0) -> Frame:
@@ -56,6 +60,35 @@ def test_only_live_frames_have_an_age(monkeypatch: pytest.MonkeyPatch) -> None:
     # A frame from the future is a clock that was set, not a negative age.
     ahead = judge.judge(frame(2, 2000.0), region(1.0), None, Stopwatch(), live=True)
     assert ahead.age_ms == 0.0
+
+
+def test_evidence_on_nothing_is_none() -> None:
+    judge = make_judge()
+    (seen,) = region(9.0)
+    blank = (replace(seen, textured=False),)
+    for index in range(4):
+        result = judge.judge(frame(index), blank, None, Stopwatch())
+        assert (result.verdict, result.verdict.reason) == (Verdict("uncertain"), NOTHING_TO_SEE)
+        assert result.evidence is seen.evidence
+    assert states_of(judge, 4, seen, first=4)[-1] == "fake"
+    # What was seen before holds as long as evidence does.
+    assert states_of(judge, 1, *blank, first=8) == ["fake"]
+    covered = judge.judge(frame(500), blank, None, Stopwatch())
+    assert (covered.verdict, covered.verdict.reason) == (Verdict("uncertain"), NOTHING_TO_SEE)
+    # Where one part of several shows something, there is evidence.
+    assert states_of(make_judge(), 4, *blank, seen)[-1] == "fake"
+
+
+def test_a_face_in_front_of_nothing_is_judged() -> None:
+    judge = make_judge(faces=True, picture=True)
+    (seen,) = region(-9.0)
+    blank = replace(seen, textured=False)
+    judge.judge(frame(0), (blank,), None, Stopwatch())
+    alone = judge.judge(frame(1), (blank,), None, Stopwatch())
+    assert (alone.verdict.state, alone.verdict.reason) == ("uncertain", NOTHING_TO_SEE)
+    for index in range(2, 6):
+        result = judge.judge(frame(index), (blank, *faces(9.0)), None, Stopwatch())
+    assert result.verdict.state == "fake" and "face 1" in (result.verdict.reason or "")
 
 
 def faces(*logits: float, first: int = 1) -> tuple[Region, ...]:
@@ -117,3 +150,31 @@ def test_an_error_that_lasts_is_logged_once(caplog: pytest.LogCaptureFixture) ->
     judge.judge(frame(5), region(1.0), None, Stopwatch())
     judge.judge(frame(6), (), "too small", Stopwatch())
     assert caplog.messages == ["door, frame 0: too small", "door, frame 6: too small"]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_evidence_too_rare_for_a_verdict_is_said_once(
+    silent: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge = Judge("door", Calibration(), VerdictSettings())
+    for index in range(20):
+        rare = replace(frame(index), pts=(8.0 if silent else 16.0) * index)
+        result = judge.judge(rare, region(9.0), None, Stopwatch())
+        assert result.verdict.state == "uncertain"
+        if silent:
+            judge.silence()
+    (line,) = caplog.messages
+    assert line.startswith(f"door: a frame is scored every {8 if silent else 16} s, too rarely")
+    assert "verdict.longest_window_s" in line
+
+
+def test_a_source_that_is_slow_or_interrupted_needs_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    slow, fast = (Judge("door", Calibration(), VerdictSettings()) for _ in range(2))
+    for index in range(100):
+        slow.judge(replace(frame(index), pts=2.0 * index), region(9.0), None, Stopwatch())
+        fast.judge(replace(frame(index), pts=0.1 * index), region(9.0), None, Stopwatch())
+        if index % 30 == 29:
+            slow.silence()
+    assert caplog.messages == []

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.decision.verdict import STILL, VerdictSettings, VerdictTracker, judge_once
+from edge.decision.verdict import (
+    JUST_ABOVE,
+    STILL,
+    VerdictSettings,
+    VerdictTracker,
+    judge_once,
+)
 from edge.manifest import Calibration
 
 PLAIN = Calibration()
@@ -51,6 +57,27 @@ def test_does_not_flicker_around_the_threshold() -> None:
     assert states == ["fake"] * 6
     states = feed(tracker, [0.49, 0.52, 0.58, 0.45, 0.55], start=1.0)
     assert states == ["uncertain"] * 5
+
+
+@pytest.mark.parametrize("every_s", [0.6, 2.0, 9.9])
+def test_where_frames_are_rare_the_window_stretches_to_hold_enough(every_s: float) -> None:
+    tracker = VerdictTracker(PLAIN, VerdictSettings())
+    states = [tracker.update(every_s * i, logit_of(0.9)).state for i in range(6)]
+    assert states == ["uncertain"] * 2 + ["fake"] * 4
+    for i in range(6, 8 + round(2 / every_s)):  # and forgets all the same
+        verdict = tracker.update(every_s * i, logit_of(0.1))
+    assert verdict.score is not None and verdict.score < 0.5
+
+
+def test_the_window_stretches_within_a_bound() -> None:
+    tracker = VerdictTracker(PLAIN, VerdictSettings(longest_window_s=10))
+    assert {tracker.update(6.0 * i, 5.0).state for i in range(9)} == {"uncertain"}
+    lone = VerdictTracker(PLAIN, STILL)
+    assert [lone.update(i, logit).state for i, logit in enumerate((5, -5, math.nan))] == [
+        "fake",
+        "real",
+        "uncertain",
+    ]
 
 
 @given(st.lists(st.floats(-30, 30), min_size=2, max_size=60))
@@ -101,6 +128,18 @@ def test_calibration_moves_the_score_and_the_threshold_decides() -> None:
     assert judge_once(calibration, 6.0).state == "uncertain"
     assert judge_once(calibration, 3.0).state == "real"
     assert judge_once(calibration, 9.0).state == "fake"
+
+
+def test_a_picture_above_the_threshold_is_fake_and_a_film_from_the_margin_on() -> None:
+    calibration = Calibration(threshold=0.7)
+    alone = VerdictTracker(calibration, STILL)
+    assert alone.update(0.0, logit_of(0.714)).state == "fake"
+    watched = VerdictTracker(calibration, QUICK)  # its margin is 0.1
+    verdicts = [watched.update(at / 10, logit_of(0.75)) for at in range(6)]
+    assert {verdict.state for verdict in verdicts} == {"uncertain"}
+    assert [verdict.reason for verdict in verdicts][-1] == JUST_ABOVE
+    assert verdicts[0].reason is None  # there is not enough evidence yet
+    assert watched.update(9.0, logit_of(0.9)).reason is None
 
 
 def test_a_score_that_leans_fake_is_never_called_real() -> None:

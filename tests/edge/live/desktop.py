@@ -19,7 +19,7 @@ from PIL import ImageGrab, features
 from edge.types import Image
 from tests.xvfb import need, xvfb
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 _PAINTED_WITHIN_S = 1.0
 ROOT = Path(__file__).parents[3]
 

@@ -124,7 +124,16 @@ def test_each_camera_has_one_line_that_fits(width: int) -> None:
     lines = shown(ROWS, width)
     assert len(lines) == 1 + len(ROWS)
     assert max(len(line) for line in lines) <= width
-    assert lines[0].split() == ["camera", "verdict", "fps", "skipped", "age_ms", "signal"]
+    assert lines[0].split() == [
+        "camera",
+        "verdict",
+        "(fake",
+        "%)",
+        "fps",
+        "skipped",
+        "age_ms",
+        "signal",
+    ]
     assert re.match(r"door +real 7 % +29.7 +3 % +41 streaming$", lines[1])
     assert lines[2].startswith("a-camera") and "fake 93 %" in lines[2]
     assert re.search(r"no_signal +– +– +– waiting", lines[3])
@@ -215,6 +224,19 @@ def test_the_summary_has_a_row_for_each_camera(width: int) -> None:
     console = Console(file=io.StringIO(), width=width)
     console.print(summary_table(rows))
     heading, door, other = (" ".join(line.split()) for line in written(console).splitlines()[1:])
-    assert heading == "camera frames scored skipped connects signal p50 p99 verdict"
+    assert heading == "camera frames scored skipped connects signal p50 p99 (fake %)"
     assert door == "door 107892 10789 0 % 3 12 % 50 99 uncertain 50 %"
     assert other.endswith(" 0 0 – 0 – – – –")
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_verdict_of_a_source_that_has_ended_is_not_shown_as_if_it_held(beside: bool) -> None:
+    console = terminal()
+    with StatusView(console) as view:
+        tell(view, [DOOR, *[replace(DOOR, name="yard")] * beside])
+        assert not any("ended" in line for line in screen(console))
+        tell(view, [replace(DOOR, signal="ended"), *[replace(DOOR, name="yard")] * beside])
+        lines = screen(console)
+        (ended,) = (line for line in lines if "door" in line)
+        assert "ended, " in ended
+        assert not any("ended" in line for line in lines if "yard" in line)
