@@ -16,8 +16,9 @@ RUN apt-get update \
         gstreamer1.0-tools \
         python3-dev \
         python3-libnvinfer \
-        python3-opencv \
         python3-venv \
+    # The base has an OpenCV of NVIDIA's; Ubuntu's must not lie over it.
+    && (python3 -c 'import cv2' || apt-get install -y --no-install-recommends python3-opencv) \
     && rm -rf /var/lib/apt/lists/*
 
 ENV PATH=/opt/patchwatch/.venv/bin:/usr/local/cuda/bin:$PATH \
@@ -28,7 +29,7 @@ WORKDIR /opt/patchwatch
 # Before the program, so that a change of it does not compile pycuda again. NumPy 1, as the system's
 # OpenCV was built for it.
 RUN python3 -m venv --system-site-packages .venv \
-    && .venv/bin/pip install --no-cache-dir 'numpy>=1.24,<2' 'pycuda>=2024.1.2'
+    && .venv/bin/pip install --no-cache-dir 'numpy>=1.24,<2' 'pycuda>=2025.1.2'
 
 COPY pyproject.toml README.md LICENSE patchwatch.py ./
 COPY edge/ edge/

@@ -23,9 +23,9 @@ COPY configs/ configs/
 # The base's torch is kept, as another one may be built for another CUDA: the build ends here if it
 # was replaced, or if a library of the search is missing.
 RUN python -c 'import torch; print(f"torch=={torch.__version__}")' > /tmp/kept.txt \
-    && pip install --constraint /tmp/kept.txt -e '.[headless,faces,search,experiments]' \
+    && pip install --constraint /tmp/kept.txt -e '.[headless,search,experiments]' \
     && python -c 'import torch; assert torch.version.cuda' \
-    && python -c 'import cv2, dlib, mlflow, optuna, psycopg'
+    && python -c 'import cv2, mlflow, optuna, psycopg'
 
 # 1000 is the first user of most systems, whose folders can then be written.
 RUN useradd --uid 1000 --create-home trainer \

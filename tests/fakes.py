@@ -71,7 +71,7 @@ class FakeBackend:
     def warm_up(self, height: int, width: int, batch: int = 1) -> None:
         """Nothing to warm."""
 
-    def infer(self, frames: Batch, source: str | None = None) -> list[Evidence]:
+    def infer(self, frames: Batch) -> list[Evidence]:
         """One evidence per picture."""
         self.batches.append(len(frames))
         return [self._evidence(image) for image in frames]
@@ -142,6 +142,15 @@ class FakeSink:
 def grey(value: int, height: int = 32, width: int = 48) -> Image:
     """A flat picture."""
     return np.full((height, width, 3), value, np.uint8)
+
+
+def barred(value: int, height: int = 32, width: int = 48) -> Image:
+    """A picture of that mean with four upright bars, so that there is something to see."""
+    image, bar = np.full((height, width, 3), value, np.int16), width // 4
+    depth = max(3, min(6, value, 255 - value))
+    for index in range(4):
+        image[:, index * bar : (index + 1) * bar] += depth if index % 2 else -depth
+    return image.clip(0, 255).astype(np.uint8)
 
 
 class FakeClock:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-_START_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 60.0
 
 
 def need(*programs: str) -> None:
