@@ -84,7 +84,7 @@ def test_the_three_questions_are_answered_from_videos_to_a_live_verdict(
     matrix = Matrix.model_validate_json(Path("out/matrix.json").read_bytes())
     worlds = {(cell.model, cell.test) for cell in matrix.cells if cell.auc}
     assert worlds == {*product(("base", "augment", "both"), ("base", "augment"))}
-    store = {"tracking_uri": "sqlite:///out/models/mlflow.db", "dst_path": "kept"}
+    store = {"tracking_uri": f"sqlite:///{tmp_path}/out/models/mlflow.db", "dst_path": "kept"}
     for name in ("base", "augment", "both", "matrix"):
         run = (Path("out/models") / name / RUN_ID).read_text().strip()
         kept = Path(download_artifacts(run_id=run, **store))
