@@ -13,6 +13,7 @@ from edge.errors import (
     SourceEnded,
     SourceError,
     SourceTimeout,
+    without_logins,
 )
 from edge.sources import faults, open_source
 from edge.sources.address import is_split_early
@@ -113,6 +114,11 @@ def test_a_raw_mark_in_a_password_is_named(address: str, raw: bool) -> None:
         with pytest.raises(AuthError, match="Write # as %23") as refused:
             open_source(address, name="door")
         assert "cret" not in str(refused.value)
+
+
+def test_a_login_with_a_space_in_place_of_its_colon_is_hidden() -> None:
+    assert without_logins("no http://joe secret@host/x") == "no http://***@host/x"
+    assert without_logins("http://host said no") == "http://host said no"
 
 
 def test_a_proxy_that_does_not_listen_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
