@@ -83,6 +83,12 @@ def test_every_file_and_place_that_a_page_links_is_there(page: Path) -> None:
             assert anchor in anchors, link
 
 
+def test_every_test_that_is_named_exists() -> None:
+    named = {name for text in TEXTS.values() for name in re.findall(r"`(tests/[\w/.]+)`", text)}
+    assert "tests/faults/test_stop.py" in named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 def test_every_block_of_yaml_is_a_configuration() -> None:
     shown = [block for text in TEXTS.values() for block in blocks(text, "yaml")]
     assert shown
