@@ -90,10 +90,6 @@ class ComputeSection:
     def __init__(self) -> None:
         self._rows: list[Row] = []
 
-    def steps(self, plan: Plan) -> int:
-        """One for each model in each form."""
-        return len(QUICK if plan.quick else FULL)
-
     def measure(self, plan: Plan, tick: Tick) -> None:
         """Count; what cannot be, or has no time left, becomes a row that says so."""
         end = time.monotonic() + plan.budget_s.get(self.name, float("inf"))

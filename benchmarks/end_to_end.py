@@ -59,10 +59,6 @@ class EndToEndSection:
         self._rates: list[Rate] = []
         self._others: list[Row] = []
 
-    def steps(self, plan: Plan) -> int:
-        """An estimate: how many rounds fit is known only when they run."""
-        return (1 if plan.quick else 4) * 14 + 5
-
     def rows(self) -> list[Row]:
         """What has been measured so far."""
         return [*(rate.row() for rate in self._rates if rate.rounds_fps), *self._others]

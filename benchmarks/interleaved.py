@@ -109,7 +109,7 @@ class RuntimesSection:
         for index, group in enumerate(visits):
             now = time.perf_counter()
             until = now + (deadline - now) / (len(visits) - index)
-            run_rounds([each.candidate for each in group.timed], until, tick, 1, order)
+            run_rounds([each.candidate for each in group.timed], until, tick, order)
 
     def rows(self) -> list[Row]:
         """What was measured, by group, and then what could not be."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.charts import COLOURS, INK, figure_of, missing_lines, one_axes, threads_of
-from benchmarks.interleaved import FOLDED, NAIVE, PASSES, QUICK_PASSES, RuntimesSection
+from benchmarks.interleaved import FOLDED, NAIVE, RuntimesSection
 from benchmarks.section import Plan, Rendered, Row, Tick
 from benchmarks.tables import markdown_table, number
 from edge.manifest import Precision
@@ -49,11 +49,6 @@ class LatencySection(RuntimesSection):
 
     name = "latency"
     title = "Latency of the model"
-
-    def steps(self, plan: Plan) -> int:
-        """One for each runtime that is opened, and one for each visit of a group."""
-        groups = 2 * len(plan.threads) + 1 if plan.quick else 8 * len(plan.threads)
-        return groups * (len(runtimes()) + (QUICK_PASSES if plan.quick else PASSES))
 
     def add_all(self, plan: Plan, folder: Path, tick: Tick) -> None:
         """As of `RuntimesSection`; most threads first, as those are what most people ask for."""

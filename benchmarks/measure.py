@@ -65,7 +65,6 @@ def _measure_one(name: str, entry: str, plan: Plan, bar: _Bar, outcome: Outcome)
     ends: list[Row] = []
     try:
         section = load_section(entry)
-        bar.expect(section.steps(plan))
         section.measure(plan, bar.tick)
     except Exception as error:  # whatever a section does, the others are measured
         absent = _absent(name, error)
@@ -101,9 +100,7 @@ def _failure(name: str, error: Exception) -> Row:
 
 
 class _Bar:
-    """One bar over all sections. Its unit is a second of their budgets, so that what is left of a
-    long section weighs more than a short one.
-    """
+    """One bar over all sections. Its unit is a second of their budgets, which they fill."""
 
     def __init__(self, entries: Mapping[str, str], plan: Plan, progress: Progress) -> None:
         self._budget_s = {name: max(plan.budget_s.get(name, 0.0), _LEAST_S) for name in entries}
@@ -113,20 +110,14 @@ class _Bar:
 
     def begin(self, section: str) -> None:
         """A section starts."""
-        self._section, self._steps, self._ticks = section, 1, 0
-        self._began = time.perf_counter()
+        self._section, self._began = section, time.perf_counter()
         self._progress.update(self._task, description=section, step="starting")
-
-    def expect(self, steps: int) -> None:
-        """How many ticks will come, as far as is known."""
-        self._steps = max(1, steps)
 
     def tick(self, step: str) -> None:
         """A step is done."""
-        # Steps are an estimate: more of them than that must not run into the next section.
-        self._ticks = min(self._ticks + 1, self._steps)
-        share = self._ticks / self._steps * self._budget_s[self._section]
-        self._progress.update(self._task, completed=self._done_s + share, step=step)
+        # One that takes longer than its budget must not run into the next section.
+        spent_s = min(time.perf_counter() - self._began, self._budget_s[self._section])
+        self._progress.update(self._task, completed=self._done_s + spent_s, step=step)
 
     def end(self, rows: int) -> None:
         """A section is done; says so in a line that stays."""

@@ -73,10 +73,6 @@ class PowerSection:
         self._state: list[Row] = []
         self._loads: list[_Load] = []
 
-    def steps(self, plan: Plan) -> int:
-        """One for each load in each round."""
-        return (1 if plan.quick else ROUNDS) * (1 + len(SIZES))
-
     def measure(self, plan: Plan, tick: Tick) -> None:
         """Run idle and each size in turn, several times, and read the sensors meanwhile.
         Raises ModelError: the model file cannot be used.
@@ -85,7 +81,8 @@ class PowerSection:
             self._state = [{"kind": "sensors", "missing": NOT_A_JETSON}]
             return
         seconds = plan.budget_s.get(self.name) or (QUICK_S if plan.quick else FULL_S)
-        slice_s = max(seconds / self.steps(plan), 3 * INTERVAL_S)
+        rounds = 1 if plan.quick else ROUNDS
+        slice_s = max(seconds / rounds / (1 + len(SIZES)), 3 * INTERVAL_S)
         meter = "tegrastats" if self._tegrastats else "ina3221"
         with ExitStack() as stack:
             found = stack.enter_context(readings_of(self._tegrastats, self._ina3221))
@@ -98,7 +95,7 @@ class PowerSection:
                 return
             self._state = [power_state() | {"sensors": meter}]
             self._loads = [_Load("idle", None), *_model_loads(max(plan.threads), stack)]
-            for load in self._loads * (1 if plan.quick else ROUNDS):
+            for load in self._loads * rounds:
                 load.run(found, slice_s)
                 tick(load.label)
 

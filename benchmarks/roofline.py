@@ -65,10 +65,6 @@ class RooflineSection:
         self._probes: list[_Work] = []
         self._models: list[_Work] = []
 
-    def steps(self, plan: Plan) -> int:
-        """Ticks are spread evenly over the time."""
-        return 5 if plan.quick else 20
-
     def measure(self, plan: Plan, tick: Tick) -> None:
         """Time probes and model in the same rounds until the budget is spent; one at least.
 
@@ -88,7 +84,7 @@ class RooflineSection:
                     str(error.name), "find the machine's limits", "pip install 'patchwatch[train]'"
                 ) from error
             candidates = [work.candidate for work in (*self._probes, *self._models)]
-            run_rounds(candidates, until, tick, self.steps(plan))
+            run_rounds(candidates, until, tick)
 
     def rows(self) -> list[Row]:
         """Probes, then the limits that they give for each number of threads, then the model."""

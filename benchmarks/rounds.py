@@ -53,7 +53,6 @@ def run_rounds(
     candidates: Sequence[Candidate],
     until: float,
     tick: Tick,
-    steps: int,
     order: random.Random | None = None,
 ) -> None:
     """Visit all candidates in turn until another round would not fit; one round in any case.
@@ -61,26 +60,18 @@ def run_rounds(
     Args:
         candidates: what to time.
         until: `time.perf_counter()` at which to be done.
-        tick: called `steps` times, evenly over the time.
-        steps: how often.
+        tick: called after each visit.
         order: draws a new order for each round; the given one if None.
     """
-    start = time.perf_counter()
-    ticks = 0
     first = max((max(c.rounds_s, default=-1) for c in candidates), default=-1) + 1
     for index in range(first, 1_000_000):
         began = time.perf_counter()
         for candidate in order.sample(candidates, len(candidates)) if order else candidates:
             candidate.visit(index)
-            due = steps * (time.perf_counter() - start) / max(until - start, 1e-9)
-            while ticks < min(int(due), steps):
-                tick(candidate.label)
-                ticks += 1
+            tick(candidate.label)
         now = time.perf_counter()
         if now + (now - began) > until:
             break
-    for _ in range(steps - ticks):
-        tick(candidates[-1].label if candidates else "")
 
 
 def timing(candidate: Candidate) -> Row:

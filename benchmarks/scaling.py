@@ -84,10 +84,6 @@ class ScalingSection:
         self._points: list[_Point] = []
         self._seed = 0
 
-    def steps(self, plan: Plan) -> int:
-        """Ticks are spread evenly over the time."""
-        return 6 if plan.quick else 30
-
     def measure(self, plan: Plan, tick: Tick) -> None:
         """Time every point in rounds until the budget is spent; one round at least.
         Raises ModelError: the model file cannot be used.
@@ -99,7 +95,7 @@ class ScalingSection:
                 backend = stack.enter_context(open_backend(find_model(TINY), threads))
                 self._points += self._points_of(plan, backend, threads)
             candidates = [point.candidate for point in self._points]
-            run_rounds(candidates, until, tick, self.steps(plan))
+            run_rounds(candidates, until, tick)
 
     def rows(self) -> list[Row]:
         """A row for each point that was reached, then one for each fitted exponent."""

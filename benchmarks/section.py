@@ -60,10 +60,6 @@ class Section(Protocol):
     name: str
     title: str
 
-    def steps(self, plan: Plan) -> int:
-        """How many times `measure` will tick; an estimate is enough."""
-        ...
-
     def measure(self, plan: Plan, tick: Tick) -> None:
         """Measure. May be ended by KeyboardInterrupt at any point; `rows` still works then."""
         ...

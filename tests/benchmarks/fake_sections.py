@@ -19,9 +19,6 @@ class Steady:
     def __init__(self) -> None:
         self._rows: list[Row] = []
 
-    def steps(self, plan: Plan) -> int:
-        return 3
-
     def measure(self, plan: Plan, tick: Tick) -> None:
         for index in range(3):
             self._one(index)

@@ -16,9 +16,7 @@ from benchmarks.section import Plan, Row, of_kind
 def rows() -> list[Row]:
     section = RooflineSection(sizes=((64, 64), (96, 128)), array_bytes=2**20)
     plan = Plan(quick=True, threads=(1, 2), budget_s={"roofline": 0.0})
-    ticks: list[str] = []
-    section.measure(plan, ticks.append)
-    assert len(ticks) == section.steps(plan)
+    section.measure(plan, lambda _: None)
     read: list[Row] = json.loads(json.dumps(section.rows()))
     return read
 

@@ -1,4 +1,4 @@
-"""Rounds: every candidate in turn, nothing removed, as many ticks as promised."""
+"""Rounds: every candidate in turn, nothing removed, a tick for each visit."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def test_the_ratio_is_that_of_the_same_round() -> None:
 
 def test_each_round_has_an_order_of_its_own_and_counts_on() -> None:
     visits: list[str] = []
+    ticks: list[str] = []
     candidates = [Candidate(name, partial(visits.append, name), most_calls=1) for name in "abc"]
     order = random.Random(1)
     for _ in range(8):
-        run_rounds(candidates, 0, lambda _: None, 0, order)
+        run_rounds(candidates, 0, ticks.append, order)
     rounds = ["".join(visits[i : i + 6 : 2]) for i in range(0, len(visits), 6)]
     assert {"".join(sorted(one)) for one in rounds} == {"abc"} and len(set(rounds)) > 2
     assert list(candidates[0].rounds_s) == list(range(8))
+    assert ticks == visits[::2]  # a visit calls once untimed

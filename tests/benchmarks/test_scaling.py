@@ -24,9 +24,7 @@ def plan(*threads: int, budget_s: float = 0.0) -> Plan:
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
     section = small()
-    ticks: list[str] = []
-    section.measure(plan(1, 2, budget_s=1.5), ticks.append)
-    assert len(ticks) == section.steps(plan(1, 2))
+    section.measure(plan(1, 2, budget_s=1.5), lambda _: None)
     read: list[Row] = json.loads(json.dumps(section.rows()))
     return read
 

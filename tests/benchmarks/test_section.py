@@ -14,7 +14,6 @@ def test_every_section_is_there_under_its_name(name: str) -> None:
     assert section.name == name and section.title
     assert callable(load_render(SECTIONS[name]))
     assert section.rows() == []
-    assert section.steps(make_plan(True, (1, 2))) >= 1
 
 
 def test_every_section_has_a_budget_and_they_keep_to_the_promise() -> None:
