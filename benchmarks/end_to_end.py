@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.charts import COLOURS, missing_lines, one_axes
 from benchmarks.section import Plan, Rendered, Row, Tick, of_kind
 from benchmarks.stats import median
-from benchmarks.tables import markdown_table, number
+from benchmarks.tables import markdown_table, table_of
 from edge.errors import PatchwatchError
 
 if TYPE_CHECKING:
@@ -163,20 +163,13 @@ def render(rows: list[Row]) -> Rendered:
     """Tables and the plot of stage shares; a part without rows is left out."""
     rates: list[dict[str, Any]] = of_kind(rows, "rate", "part")
     parts = [_RATES, _rate_table(rates), *_verdicts(rates)] if rates else []
-    seen = of_kind(rows, "glass", "part")
-    if seen:
-        body = [[_cell(row.get(key)) for key in _GLASS_COLUMNS] for row in seen]
-        head = [key.replace("_", " ") for key in _GLASS_COLUMNS]
-        parts += [_GLASS, markdown_table(head, body)]
+    if seen := of_kind(rows, "glass", "part"):
+        parts += [_GLASS, table_of(seen, _GLASS_COLUMNS)]
     whole = list(_process_lines(rows))
     parts += ["### Whole processes", "\n".join(whole)] if whole else []
     staged = [row for row in rates if row.get("stages_ms")]
     figures = {"end_to_end_stages": stage_figure(staged)} if staged else {}
     return Rendered("\n\n".join([*parts, *missing_lines(rows)]), figures)
-
-
-def _cell(value: object) -> str:
-    return number(value) if isinstance(value, float) else str(value)
 
 
 def _who(row: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from benchmarks.sensors import (
     readings_of,
     total_mw,
 )
-from benchmarks.tables import markdown_table, number
+from benchmarks.tables import number, table_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -183,15 +183,10 @@ def render(rows: list[Row]) -> Rendered:
         for row in rows
         if row.get("kind") == "state"
     ]
-    body = [[_cell(row.get(key)) for key in _KEYS] for row in loads]
-    parts += [markdown_table([key.replace("_", " ") for key in _KEYS], body)] if body else []
+    parts += [table_of(loads, _KEYS)] if loads else []
     scored = [row for row in loads if row["kind"] == "load"]
     figures = {"power": _plot(scored)} if scored else {}
     return Rendered("\n\n".join([*parts, *missing_lines(rows)]), figures)
-
-
-def _cell(value: object) -> str:
-    return number(value) if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _plot(scored: list[Row]) -> Figure:

@@ -21,7 +21,7 @@ from benchmarks import charts
 from benchmarks.charts import figure_of
 from benchmarks.rounds import Candidate, run_rounds, timing
 from benchmarks.section import Plan, Rendered, Row, Tick, of_kind
-from benchmarks.tables import markdown_table, number
+from benchmarks.tables import table_of
 from edge.errors import MissingDependency
 
 if TYPE_CHECKING:
@@ -214,16 +214,11 @@ def render(rows: list[Row]) -> Rendered:
     """Tables and the plot of a result file's rows."""
     parts = []
     for kind, keys in _TABLES.items():
-        body = [[_cell(row.get(key)) for key in keys] for row in of_kind(rows, kind)]
-        head = [key.replace("_", " ") for key in keys]
-        parts += [f"**{kind.capitalize()}s**\n\n{markdown_table(head, body)}"] if body else []
+        found = of_kind(rows, kind)
+        parts += [f"**{kind.capitalize()}s**\n\n{table_of(found, keys)}"] if found else []
     parts += [_TEXT] if parts else []
     markdown = "\n\n".join([*parts, *charts.missing_lines(rows)])
     return Rendered(markdown, {"roofline": _plot(rows)} if of_kind(rows, "limit") else {})
-
-
-def _cell(value: object) -> str:
-    return number(value) if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _plot(rows: list[Row]) -> Figure:

@@ -23,7 +23,7 @@ from benchmarks.charts import (
 from benchmarks.rounds import Candidate, run_rounds, timing
 from benchmarks.section import Plan, Rendered, Row, Tick, of_kind
 from benchmarks.stats import fit_power
-from benchmarks.tables import markdown_table, number
+from benchmarks.tables import table_of
 from edge.backends import open_backend
 from edge.backends.base import Backend
 from edge.decision.verdict import VerdictSettings, VerdictTracker
@@ -178,18 +178,12 @@ def render(rows: list[Row]) -> Rendered:
     """
     parts, figures = [], {}
     for kind, (text, keys) in _TABLES.items():
-        if of_kind(rows, kind):
-            body = [[_cell(row.get(key)) for key in keys] for row in of_kind(rows, kind)]
-            table = markdown_table([key.replace("_", " ") for key in keys], body)
-            parts.append(f"**{kind.capitalize()}.** {text}\n\n{table}")
+        if found := of_kind(rows, kind):
+            parts.append(f"**{kind.capitalize()}.** {text}\n\n{table_of(found, keys)}")
             figures[f"scaling_{kind}"] = _plot(rows, kind)
     fits = [_fit_line(row) for row in of_kind(rows, "fit")]
     parts += [_EXPONENT + "\n\n" + "\n".join(fits)] if fits else []
     return Rendered("\n\n".join([*parts, *missing_lines(rows)]), figures)
-
-
-def _cell(value: object) -> str:
-    return number(value) if isinstance(value, float) else str(value)
 
 
 def _fit_line(row: Row) -> str:

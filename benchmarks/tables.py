@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 # A unit of letters stands apart, for "720p" is a name.
 _FIGURE = re.compile(r"[-−+~≈]?\d[\d,.]*( ?[%×]| [a-zA-Z]{1,3})?$")
@@ -23,10 +23,20 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(_line(cells, widths, right) for cells in (lines[0], rule, *lines[1:]))
 
 
+def table_of(rows: Sequence[Mapping[str, object]], keys: Sequence[str]) -> str:
+    """A table of rows of a result file, a column for each key; three digits of what is measured."""
+    body = [[_cell(row.get(key)) for key in keys] for row in rows]
+    return markdown_table([key.replace("_", " ") for key in keys], body)
+
+
 def number(value: float) -> str:
     """Three significant digits, with thousands apart and no exponent: 0.0123, 1.23, 12,300."""
     digits = 2 - math.floor(math.log10(abs(value))) if value else 0
     return f"{value:,.{max(0, digits)}f}"
+
+
+def _cell(value: object) -> str:
+    return number(value) if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _is_figures(cells: Sequence[str]) -> bool:
