@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import socket
 import struct
-import time
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
@@ -30,44 +29,6 @@ _HEADERS = {
     "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1;timeout=60",
     "PLAY": "Session: 1",
 }
-
-
-def converse(
-    client: socket.socket,
-    *,
-    until: str = "PLAY",
-    sdp: str = SDP,
-    delay_s: float = 0.0,
-    refuse: tuple[str, str] | None = None,
-    requested: list[str] | None = None,
-) -> bool:
-    """Answer a client's requests up to and with one method.
-
-    Args:
-        client: connected.
-        until: the last method that is answered.
-        sdp: describes the stream.
-        delay_s: before each answer.
-        refuse: a method, and the status line that it is answered with.
-        requested: gets the methods as they come.
-
-    Returns:
-        Whether the client came so far; otherwise it left.
-    """
-    with client.makefile("rb") as requests:
-        for line in requests:
-            method = line.split(b" ")[0].decode()
-            if requested is not None:
-                requested.append(method)
-            headers = read_headers(requests)
-            time.sleep(delay_s)
-            status = refuse[1] if refuse is not None and method == refuse[0] else None
-            if status is None and method not in _HEADERS:  # TEARDOWN
-                return False
-            client.sendall(answer(method, headers, sdp, status).encode())
-            if status is None and method == until:
-                return True
-    return False
 
 
 def answer(method: str, headers: dict[str, str], sdp: str = SDP, status: str | None = None) -> str:

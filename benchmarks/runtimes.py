@@ -38,10 +38,10 @@ from training.checkpoint import Card
 from training.models import build
 
 HW = tuple[int, int]
+"""Height and width in pixels."""
 
 LARGE_HW = (2160, 3840)
 """A frame that no region enlarges."""
-"""Height and width in pixels."""
 
 
 class AbsentRuntime(Exception):
@@ -174,18 +174,6 @@ class Runtime:
     open: Open
     slow_to_open: bool = False
     as_shipped: bool = False
-
-
-def library(name: str, install: str) -> Any:
-    """Import an optional library.
-    Raises AbsentRuntime: it cannot be imported; names the command.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a library says of its own age is not ours to fix
-            return importlib.import_module(name)
-    except ImportError as error:
-        raise AbsentRuntime(f"{name} is not installed. Run: {install}") from error
 
 
 def _set_threads(threads: int) -> None:

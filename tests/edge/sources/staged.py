@@ -14,7 +14,7 @@ from typing import Literal
 
 import av
 
-from benchmarks.rtsp_sender import SDP, RtpSender, answer, converse, read_headers, split_units
+from benchmarks.rtsp_sender import SDP, RtpSender, answer, read_headers, split_units
 from tests.edge.sources.clips import FPS, PROMPT, numbered
 from tests.servers import tcp_server
 
@@ -75,11 +75,27 @@ def staged(
     """
     stopped = threading.Event()
     last = "PLAY" if until == "pictures" else until
+    refused, status = refuse or (None, None)
+
+    def answered(client: socket.socket) -> bool:
+        """Whether the client came as far as the last method; otherwise it left."""
+        with client.makefile("rb") as requests:
+            for line in requests:
+                method = line.split(b" ")[0].decode()
+                if requested is not None:
+                    requested.append(method)
+                headers = read_headers(requests)
+                time.sleep(delay_s)
+                if method == "TEARDOWN":
+                    return False
+                told = status if method == refused else None
+                client.sendall(answer(method, headers, sdp, told).encode())
+                if told is None and method == last:
+                    return True
+        return False
 
     def talk(client: socket.socket) -> None:
-        if until == "nothing" or converse(
-            client, until=last, sdp=sdp, delay_s=delay_s, refuse=refuse, requested=requested
-        ):
+        if until == "nothing" or answered(client):
             send_pictures(client, pictures)
             if then is not None:
                 then(client)
