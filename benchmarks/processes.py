@@ -58,11 +58,6 @@ def run_python(*arguments: str) -> Ended:
     return Ended(wall_s, peak * (1 if sys.platform == "darwin" else 1024) / 1e6, output)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return find_cpus().usable
-
-
 def watch(model: str, clip: str, still: str) -> None:
     """Watch a clip at its own speed, and a still one with and without what a live source keeps of
     its evidence, and print as JSON what processor time each took.
@@ -120,8 +115,9 @@ def processor_share(model: str, clip: Path, quick: bool) -> Row:
     still = write_clip(clip.with_name("still.mp4"), FULL_HD, 12 if quick else 120, step_px=0)
     script = f"from benchmarks.processes import watch; watch{(model, str(clip), str(still))}"
     used, kept, every = map(json.loads, run_python("-c", script).output.splitlines())
-    share = (used["user_s"] + used["system_s"]) / used["wall_s"] / cores()
-    row = {"part": "cpu", "cores": cores(), **used, "share": share}
+    cores = find_cpus().usable
+    share = (used["user_s"] + used["system_s"]) / used["wall_s"] / cores
+    row = {"part": "cpu", "cores": cores, **used, "share": share}
     return {**row, "still_kept": kept, "still_every": every}
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from benchmarks import latency, runtimes
-from benchmarks.interleaved import FOLDED, NAIVE, RuntimesSection
-from benchmarks.latency import bars, render
+from benchmarks.latency import FOLDED, NAIVE, LatencySection, bars, render
 from benchmarks.resnet50 import ResNet50
 from benchmarks.runtimes import AbsentRuntime, Runtime, Subject, shipped_subject
 from benchmarks.section import Plan, Row, Tick
@@ -30,10 +29,8 @@ def plan(quick: bool = True, **budget_s: float) -> Plan:
     return Plan(quick=quick, threads=(1,), budget_s={"latency": 0.1} | budget_s)
 
 
-class Small(RuntimesSection):
+class Small(LatencySection):
     """The smallest model at one size."""
-
-    name, title = "latency", "Small"
 
     def __init__(self, subject: Subject, *more: Runtime) -> None:
         super().__init__()
