@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from benchmarks.results_file import BenchResult, read_bench
 from benchmarks.section import Row
-from benchmarks.stats import bootstrap_ratio, median
+from benchmarks.stats import bootstrap_ratio
 from benchmarks.tables import markdown_table, number
 from edge.errors import UsageError
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.charts import COLOURS, missing_lines, one_axes
 from benchmarks.section import Plan, Rendered, Row, Tick, of_kind
-from benchmarks.stats import median
 from benchmarks.tables import markdown_table, table_of
 from edge.errors import PatchwatchError
 

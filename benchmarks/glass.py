@@ -10,11 +10,12 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from benchmarks.cameras import AgeSink, CameraProcess
 from benchmarks.film import FPS, Size, make_film
 from benchmarks.section import Row
-from benchmarks.stats import median, percentiles
+from benchmarks.stats import percentiles
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.live.loop import Camera, LiveLoop

@@ -11,9 +11,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from benchmarks.section import Row
-from benchmarks.stats import median
 from edge.cpus import find_cpus
 from edge.errors import PatchwatchError
 

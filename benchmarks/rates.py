@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from typing_extensions import Self
 
 from benchmarks.film import FPS, Size
 from benchmarks.section import Row
-from benchmarks.stats import median
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector
 from edge.pipeline import Pipeline, scored_evidence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import Field, ValidationError
+from pydantic_core import to_json
 
 from benchmarks.section import Plan, Row
 from edge.errors import UsageError
@@ -88,7 +88,7 @@ def bench_result(
     )
     return BenchResult(
         time=now(),
-        commit=_output("git", "describe", "--always", "--dirty") or "unknown",
+        commit=_commit(),
         machine=describe_machine(),
         config=plan,
         conditions=conditions,
@@ -119,16 +119,20 @@ def now() -> str:
 
 def file_stem(theme: str, commit: str | None = None) -> str:
     """`<theme>_<machine>_<date>_<commit>`."""
-    commit = commit or _output("git", "describe", "--always", "--dirty") or "unknown"
     date = now()[:10].replace("-", "")
-    return f"{theme}_{platform.machine()}-{os.cpu_count()}core_{date}_{commit}"
+    return f"{theme}_{platform.machine()}-{os.cpu_count()}core_{date}_{commit or _commit()}"
+
+
+def _commit() -> str:
+    return _output("git", "describe", "--always", "--dirty") or "unknown"
 
 
 def write_json(path: Path, data: Mapping[str, object]) -> None:
     """Write a result, lists of numbers on one line.
     Raises SinkError: it cannot be written.
     """
-    text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A stray NumPy scalar or NaN must not lose a whole measurement.
+    text = to_json(data, indent=2, inf_nan_mode="null", fallback=_plain).decode() + "\n"
     # Samples on one line: JSON has no bare line break inside a string, so only lists match.
     write_whole(path, _FLAT_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text))
 
@@ -163,16 +167,7 @@ def conditions_now() -> Conditions:
 
 
 def _plain(value: object) -> object:
-    """The same in JSON's types: a stray NumPy scalar or NaN must not lose a whole measurement."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int) else str(value)
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def describe_machine() -> dict[str, object]:

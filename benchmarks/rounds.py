@@ -6,9 +6,10 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from benchmarks.section import Row, Tick
-from benchmarks.stats import bootstrap_ratio, median, percentiles
+from benchmarks.stats import bootstrap_ratio, percentiles
 
 VISIT_S = 0.02
 """A visit repeats a short call for about this long."""

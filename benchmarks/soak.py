@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 from rich.progress import Progress
 
@@ -36,7 +37,7 @@ from benchmarks.results_file import (
 )
 from benchmarks.section import Row
 from benchmarks.soak_run import SIZES, SLOW_MS, Soak, soak
-from benchmarks.stats import median, percentiles
+from benchmarks.stats import percentiles
 from benchmarks.tables import markdown_table
 from edge.errors import PatchwatchError
 from edge.live.loop import Camera

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.stats import bootstrap_ratio, fit_power, median, percentiles
+from benchmarks.stats import bootstrap_ratio, fit_power, percentiles
 
 
 @pytest.mark.parametrize(
@@ -24,16 +24,6 @@ def test_nearest_rank(count: int, p: float, expected: float) -> None:
     assert percentiles(samples, (p,)) == {f"p{p:g}": expected}
 
 
-@pytest.mark.parametrize("samples", [[], [1.0, float("nan")], [float("inf")]])
-def test_unusable_samples_are_refused(samples: list[float]) -> None:
-    with pytest.raises(ValueError, match="sample"):
-        percentiles(samples)
-    with pytest.raises(ValueError, match="sample"):
-        median(samples)
-    with pytest.raises(ValueError, match=r"0\.\.100"):
-        percentiles([1.0], (101,))
-
-
 def test_bootstrap_ratio_is_the_first_over_the_second() -> None:
     rng = np.random.default_rng(1)
     base = list(rng.normal(10, 0.5, 200))
@@ -52,14 +42,6 @@ def test_bootstrap_covers_the_true_ratio_as_often_as_it_says() -> None:
     assert 88 <= covered <= 100
 
 
-@pytest.mark.parametrize(("a", "b"), [([], [1.0]), ([1.0], []), ([0.0], [1.0]), ([1.0], [-1.0])])
-def test_bootstrap_refuses_what_has_no_ratio(a: list[float], b: list[float]) -> None:
-    with pytest.raises(ValueError):
-        bootstrap_ratio(a, b, seed=0)
-    with pytest.raises(ValueError, match="draw"):
-        bootstrap_ratio([1.0], [1.0], seed=0, draws=0)
-
-
 def test_a_slow_moment_that_fell_on_every_point_does_not_widen_it() -> None:
     xs = (1.0, 2.0, 4.0)
     fit = fit_power(xs, [[x, 3 * x, 9 * x] for x in xs], seed=0)
@@ -71,16 +53,3 @@ def test_one_round_gives_no_interval_and_a_surplus_round_is_left_out() -> None:
     assert fit_power((1.0, 2.0), [[1.0], [2.0]], seed=0).low is None
     fit = fit_power((1.0, 2.0), [[1.0, 1.0, 1.0], [2.0, 2.0]], seed=0)
     assert fit.low == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize(
-    ("xs", "samples"),
-    [((1.0,), [[1.0]]), ((1.0, 1.0), [[1.0], [1.0]]), ((1.0, 2.0), [[1.0], []])],
-)
-def test_what_cannot_be_fitted_is_refused(
-    xs: tuple[float, ...], samples: list[list[float]]
-) -> None:
-    with pytest.raises(ValueError, match="two different points"):
-        fit_power(xs, samples, seed=0)
-    with pytest.raises(ValueError, match="above zero"):
-        fit_power((1.0, 2.0), [[1.0], [0.0]], seed=0)
