@@ -1,4 +1,4 @@
-"""From results to the records of events, for sinks that send them or keep them by the record."""
+"""From results to the records of events, for all sinks that write or send them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from functools import partial
 from typing import Any
 
 from edge.decision.alerts import AlertSettings, AlertTracker, Event, unix_time
+from edge.errors import SourceFault
 from edge.pace import FrameClock
-from edge.sinks.events import to_event_record
+from edge.sinks.leftovers import run_id
 from edge.types import Result
 
 Record = dict[str, Any]
 
 
 class EventFeed:
-    """Follows one source. A record is as `to_event_record` documents it, `source` the camera's."""
+    """Follows one source. A record is as `to_event_record` documents it, without a snapshot; its
+    `source` is the camera, or that of the frame where none is named.
+    """
 
-    def __init__(self, settings: AlertSettings, camera: str, threshold: float | None) -> None:
+    def __init__(
+        self, settings: AlertSettings, camera: str | None, threshold: float | None
+    ) -> None:
         self._settings, self._camera, self._threshold = settings, camera, threshold
         self.restart()
 
@@ -36,11 +41,10 @@ class EventFeed:
                 silent = event.state == "no_signal"
                 self._lasting[event.id] = partial(
                     to_event_record,
-                    source=self._camera,
+                    source=self._camera or frame.source,
                     threshold=self._threshold,
                     reason=result.error if silent else result.verdict.reason,
                     fault=result.fault,
-                    snapshot=None,
                 )
             yield from self._record(event)
 
@@ -53,3 +57,46 @@ class EventFeed:
         make = self._lasting.pop(event.id, None) if event.over else self._lasting.get(event.id)
         if make is not None:
             yield make(event)
+
+
+def to_event_record(
+    event: Event,
+    source: str,
+    threshold: float | None,
+    reason: str | None,
+    fault: SourceFault | None,
+) -> Record:
+    """An event as a JSON object, valid under the strict standard.
+
+    Returns:
+        - `id`, `source`, `state`: of the event.
+        - `began`: when the verdict changed, `raised`: when it had lasted for long enough, `ended`:
+          when it changed again or watching ended, null while it lasts; Unix seconds.
+        - `duration_s`: from `began` to `ended`, or to `raised` while it lasts.
+        - `score`: calibrated P(fake) in 0..1 when it was raised, `highest_score`: the highest while
+          it lasted; null where there is none.
+        - `threshold`: above which scores are called fake; null if unknown.
+        - `reason`: what looked fake or was unclear when it was raised, where there is something to
+          say; with `no_signal` why no frame came, null if unknown, and `fault` likewise.
+        - `snapshot`: null, and in a file the name of the picture beside it if there is one.
+        - `run`: the process that raised it, by which the next start knows that it died.
+    """
+    why: dict[str, object] = {"reason": reason} if reason else {}
+    if event.state == "no_signal":
+        why = {"reason": reason, "fault": fault}
+    return {
+        "id": event.id,
+        "source": source,
+        "state": event.state,
+        "began": round(event.began, 3),
+        "raised": round(event.raised, 3),
+        "ended": None if event.ended is None else round(event.ended, 3),
+        "duration_s": round(event.duration_s, 3),
+        # numpy's numbers are no JSON
+        "score": None if event.score is None else float(event.score),
+        "highest_score": None if event.highest_score is None else float(event.highest_score),
+        "threshold": threshold,
+        **why,
+        "snapshot": None,
+        "run": run_id(),
+    }

@@ -16,7 +16,8 @@ import pytest
 
 from edge.decision.alerts import AlertSettings, Event
 from edge.errors import SinkError, SourceFault
-from edge.sinks.events import EventsSink, to_event_record
+from edge.sinks.events import EventsSink
+from edge.sinks.feed import to_event_record
 from edge.sinks.leftovers import run_id
 from edge.sinks.retention import Retention
 from edge.types import Frame, Image, Picture, Result, State, Verdict
@@ -225,7 +226,7 @@ def test_an_event_that_cannot_be_written_is_an_error_and_leaves_nothing(
 def test_strange_values_are_strict_json(tmp_path: Path) -> None:
     source = "caf\udce9/\N{SNOWMAN}.mp4"
     event = Event("1", "fake", 10.0, 10.0, 0.0, np.float32(0.25), np.float64(0.5))  # type: ignore[arg-type]  # as a model's figures may come
-    record = to_event_record(event, source, None, None, None, None)
+    record = to_event_record(event, source, None, None, None)
     assert '"score": 0.25, "highest_score": 0.5' in json.dumps(record, allow_nan=False)
     settings = AlertSettings(states=("fake",), debounce_s=0.0, cooldown_s=1.0)
     with EventsSink(tmp_path, settings, snapshot=False) as sink:
