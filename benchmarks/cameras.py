@@ -17,6 +17,7 @@ from pathlib import Path
 from typing_extensions import Self
 
 from benchmarks.film import PICTURES, read_stamp
+from edge.sinks.base import Sink
 from edge.types import Picture, Result
 
 _CAMERA = "benchmarks.camera"
@@ -141,7 +142,7 @@ class Trouble:
 
 
 @dataclass(slots=True)
-class AgeSink:
+class AgeSink(Sink):
     """A sink that keeps how old each frame was at its verdict; eight bytes for each.
 
     Attributes:
@@ -160,12 +161,6 @@ class AgeSink:
     silent: int = 0
     last_s: float | None = None
     name: str = "age"
-    wants_picture: bool = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
     def write(self, result: Result, picture: Picture) -> None:
         """Note one result."""

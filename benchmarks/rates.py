@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from typing_extensions import Self
-
 from benchmarks.film import FPS, Size
 from benchmarks.section import Row
 from edge.decision.verdict import VerdictSettings
@@ -25,16 +23,11 @@ BARE, OVERLAY, ENCODED = "no picture", "overlay", "overlay and encoding"
 CANDIDATES = (DECODE, MODEL, BARE, OVERLAY, ENCODED)
 
 
-class Dropped:
+class Dropped(Sink):
     """A sink that has the annotated picture drawn and does nothing with it."""
 
     name = "drop"
     wants_picture = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
     def write(self, result: Result, picture: Picture) -> None:
         """Take it and let it go."""

@@ -123,20 +123,10 @@ class Part:
     error: str | None = None
 
 
-class _Sink:
-    """What both sinks here share."""
+class _Collector(Sink):
+    """A sink that keeps what a line needs of each result; pictures have no `recording`."""
 
     name = "score"
-    wants_picture = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-class _Collector(_Sink):
-    """A sink that keeps what a line needs of each result; pictures have no `recording`."""
 
     def __init__(self, recording: RecordingJudge | None, on_frame: Callable[[], object]) -> None:
         self.logits: list[float] = []
@@ -164,8 +154,10 @@ class _Collector(_Sink):
         self._on_frame()
 
 
-class _Looks(_Sink):
+class _Looks(Sink):
     """A sink that keeps what frames showed, for verdicts that are made elsewhere."""
+
+    name = "score"
 
     def __init__(self) -> None:
         self.kept: list[Look] = []

@@ -15,6 +15,8 @@ from edge.types import Picture, Result
 class Sink(Protocol):
     """A place where results go; a context manager that owns the file, window or connection.
 
+    One that inherits from this and keeps nothing open needs no `__enter__` and `__exit__`.
+
     Attributes:
         name: its stage in `timings_ms`, for instance "encode" or "show".
         wants_picture: whether it asks for the picture of every result, so that it can be drawn
@@ -22,7 +24,7 @@ class Sink(Protocol):
     """
 
     name: str
-    wants_picture: bool
+    wants_picture: bool = False
 
     def __enter__(self) -> Self:
         """Open it; after a failure again, and then nothing that it wrote is harmed.
@@ -30,11 +32,11 @@ class Sink(Protocol):
         Raises:
             SinkError: it cannot be written or shown; nothing that exists was harmed.
         """
-        ...
+        return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object, /) -> None:
         """Finish what was written so that it can be used, also after an error or Ctrl-C."""
-        ...
+        return
 
     def write(self, result: Result, picture: Picture) -> None:
         """Take one result and its picture, which is drawn when it is first called, from any thread.

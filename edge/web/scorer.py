@@ -27,6 +27,7 @@ from edge.overlay.heat import heats_of
 from edge.overlay.painter import scaled
 from edge.overlay.style import Hud
 from edge.pipeline import Pipeline
+from edge.sinks.base import Sink
 from edge.sources.base import SourceKind
 from edge.types import Frame, Image, Picture, Result
 from edge.web.decode import Limits
@@ -182,20 +183,14 @@ def _data_url(image: Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(image)).decode()
 
 
-class _Worst:
+class _Worst(Sink):
     """A sink that keeps the picture with the highest score."""
 
     name = "worst"
-    wants_picture = False
 
     def __init__(self) -> None:
         self.result: Result | None = None
         self._score = -1.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
     def write(self, result: Result, picture: Picture) -> None:
         """Keep it where it is the worst so far."""
