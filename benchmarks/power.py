@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from benchmarks.sensors import (
     total_mw,
 )
 from benchmarks.tables import number, table_of
+from edge.tensorrt.board import power_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +93,9 @@ class PowerSection:
                 why = f"{meter} gave no power rail within {FIRST_READING_S:.0f} s; try it as root"
                 self._state = [{"kind": "sensors", "missing": why}]
                 return
-            self._state = [power_state() | {"sensors": meter}]
+            mode = power_mode()
+            known: Row = {"nvpmodel": mode} if mode else {}
+            self._state = [{"kind": "state", **known, "sensors": meter}]
             self._loads = [_Load("idle", None), *_model_loads(max(plan.threads), stack)]
             for load in self._loads * rounds:
                 load.run(found, slice_s)
@@ -116,15 +118,6 @@ def _model_loads(threads: int, stack: ExitStack) -> Iterator[_Load]:
         frames = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
         backend.warm_up(height, width)
         yield _Load(size_name(height, width), partial(backend.infer, frames))
-
-
-def power_state() -> Row:
-    """The power mode as `nvpmodel -q` says it."""
-    program = shutil.which("nvpmodel")
-    if program is None:
-        return {"kind": "state"}
-    done = subprocess.run([program, "-q"], capture_output=True, text=True, check=False)
-    return {"kind": "state", "nvpmodel": done.stdout.strip() or done.stderr.strip()}
 
 
 def _watts(load: _Load) -> list[float]:

@@ -20,6 +20,7 @@ from benchmarks.section import Plan, Row
 from edge.errors import UsageError
 from edge.files import write_whole
 from edge.schema import Strict, fault
+from edge.tensorrt.board import read_board
 
 RESULTS = Path(__file__).parent / "results"
 """Those that are published."""
@@ -177,7 +178,7 @@ def describe_machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "governor": _first_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "board": (_first_text("/proc/device-tree/model") or "").strip("\0") or None,
+        "board": read_board().model,
         "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
         "system": platform.platform(),
         "python": platform.python_version(),

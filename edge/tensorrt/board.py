@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def read_board(root: Path = Path("/")) -> Board:
     jetpack = _JETPACK.get(numbers[:2]) or _JETPACK.get(numbers[:1])
     model = _read(root / "proc/device-tree/model")
     return Board(model.strip("\0 \n") if model else None, l4t, jetpack)
+
+
+def power_mode() -> str | None:
+    """What `nvpmodel -q` says; None where there is no such program."""
+    try:
+        command = ("nvpmodel", "-q")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def available_bytes(root: Path = Path("/")) -> int:

@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import platform
-import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from edge.manifest import Manifest, Precision, read_manifest
 from edge.pixels import to_bgr
 from edge.proof import proof_frames
 from edge.regions import RegionSpec, cut, parse_region
-from edge.tensorrt.board import read_board
+from edge.tensorrt.board import power_mode, read_board
 from edge.tensorrt.cache import Engine
 from edge.tensorrt.record import PRECISIONS, Machine, Shape
 from edge.tensorrt.store import EngineRequest, EngineStore
@@ -90,7 +89,7 @@ def _about() -> Report:
         "system": platform.platform(),
         "python": platform.python_version(),
         "board": asdict(read_board()),
-        "power_mode": _power_mode(),
+        "power_mode": power_mode(),
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "frame_hw": FRAME_HW,
     }
@@ -103,15 +102,6 @@ def _version(name: str) -> str | None:
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
     return None
-
-
-def _power_mode() -> str | None:
-    try:
-        command = ("nvpmodel", "-q")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import power
 from benchmarks.charts import figure_of
-from benchmarks.power import NOT_A_JETSON, PowerSection, power_state, render
+from benchmarks.power import NOT_A_JETSON, PowerSection, render
 from benchmarks.section import Plan, Row
 from tests.benchmarks.test_sensors import ORIN_NANO, channel
 
@@ -39,7 +39,8 @@ def test_elsewhere_one_row_says_that_it_is_no_jetson(tmp_path: Path) -> None:
     assert NOT_A_JETSON in rendered.markdown and not rendered.figures
 
 
-def test_a_run_with_tegrastats(tmp_path: Path) -> None:
+def test_a_run_with_tegrastats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(power, "power_mode", lambda: "NV Power Mode: 15W")
     program = script(tmp_path, f"while true; do echo '{ORIN_NANO}'; sleep 0.05; done")
     section = PowerSection(tegrastats=program, ina3221=tmp_path)
     ticks: list[str] = []
@@ -56,6 +57,7 @@ def test_a_run_with_tegrastats(tmp_path: Path) -> None:
     assert load["mean_gpu_load_percent"] == 10 and load["hottest_c"] == 48.1
     rendered = render(rows)
     assert "48.1" in rendered.markdown
+    assert "Read from tegrastats. Power mode: NV Power Mode: 15W." in rendered.markdown
     assert rendered.figures["power"].axes[0].get_ylabel() == "energy of a frame (mJ)"
 
 
@@ -80,14 +82,3 @@ def test_sensors_that_fall_silent_leave_a_row_for_what_they_missed(tmp_path: Pat
     section.measure(plan(0.8), lambda _: None)
     missed = [row for row in section.rows() if "missing" in row]
     assert missed[-1]["size"] == "64²" and "64²" in render(section.rows()).markdown
-
-
-def test_the_power_mode_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "nvpmodel"
-    program.write_text('#!/bin/sh\n[ "$1" = -q ] && printf "NV Power Mode: 15W\\n"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    state = power_state()
-    assert state == {"kind": "state", "nvpmodel": "NV Power Mode: 15W"}
-    text = render([state | {"sensors": "tegrastats"}]).markdown
-    assert "Read from tegrastats. Power mode: NV Power Mode: 15W." in text

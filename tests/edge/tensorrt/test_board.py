@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.tensorrt.board import Board, read_board
+from edge.tensorrt.board import Board, power_mode, read_board
 
 ORIN = (
     "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, "
@@ -49,3 +49,15 @@ def test_names_the_jetpack_of_a_release(
 def test_what_is_no_jetson_says_so(tmp_path: Path) -> None:
     assert board(tmp_path, None, None) == Board()
     assert board(tmp_path, "something else", b"Board").l4t is None
+
+
+def test_the_power_mode_is_what_the_board_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    program = tmp_path / "nvpmodel"
+    program.write_text('#!/bin/sh\n[ "$1" = -q ] && printf "NV Power Mode: 15W\\n"\n')
+    program.chmod(0o755)
+    assert power_mode() == "NV Power Mode: 15W"
+    program.write_text("not a program")
+    assert power_mode() is None
