@@ -25,11 +25,11 @@ from benchmarks.resnet50 import INPUT_HW, ResNet50Detector
 from edge import backends
 from edge.errors import GpuError, MissingDependency, ModelError, UsageError
 from edge.manifest import Precision, Training, read_manifest
-from edge.regions import parse_region, place
 from edge.tensorrt.record import Shape
 from edge.types import Batch
 from edge.weights import find_model
 from export.compare import textured
+from export.engine.command import shape_of
 from export.engine.process import build_engine
 from export.fold import Unfolded
 from export.graph import INPUT, LOGIT, to_onnx
@@ -39,9 +39,6 @@ from training.models import build
 
 HW = tuple[int, int]
 """Height and width in pixels."""
-
-LARGE_HW = (2160, 3840)
-"""A frame that no region enlarges."""
 
 
 class AbsentRuntime(Exception):
@@ -86,7 +83,7 @@ def shipped_subject(name: str, seed: int, folder: Path) -> Subject:
     path = find_model(name)
     manifest = read_manifest(path)
     made = fresh_subject(manifest.architecture, manifest.preprocessing, seed, folder)
-    region = parse_region(manifest.region)
+    shape = None if manifest.region == "native" else shape_of(manifest, None)
     untouched = (f.value for f in manifest.validation if f.degradation == "untouched")
     return Subject(
         manifest.name,
@@ -95,7 +92,7 @@ def shipped_subject(name: str, seed: int, folder: Path) -> Subject:
         made.folded,
         path,
         next(untouched, None),
-        None if region.kind == "native" else place(*LARGE_HW, region)[1],
+        None if shape is None else (shape.height, shape.width),
     )
 
 

@@ -10,6 +10,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -278,8 +279,6 @@ def _add_tags(file: BinaryIO, path: Path, found: Blocks) -> None:
 
 def _add_heif(file: BinaryIO, path: Path, found: Blocks) -> None:
     """Add what Pillow finds, which knows where such a file has its items; no pixel is decoded."""
-    from contextlib import suppress
-
     from PIL import Image as PillowImage
 
     with suppress(ImportError):

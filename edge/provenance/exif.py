@@ -68,9 +68,10 @@ class Exif:
             camera = model if model.casefold().startswith(make.casefold()) else f"{make} {model}"
             note = "with" if MAKER_NOTE in self.lengths else "without"
             yield Claim("captured", f"camera {camera}, {note} a maker note", "EXIF")
-        for kind, tag in (("software", SOFTWARE), ("date", TAKEN)):
-            if text := self.texts.get(tag):
-                yield Claim("software" if kind == "software" else "date", text, "EXIF")
+        if software := self.texts.get(SOFTWARE):
+            yield Claim("software", software, "EXIF")
+        if taken := self.texts.get(TAKEN):
+            yield Claim("date", taken, "EXIF")
         for tag in (ARTIST, COPYRIGHT, OWNER):
             if text := self.texts.get(tag, "").strip():
                 yield Claim("name", f"{_TEXTS[tag]}: {text}", "EXIF")
