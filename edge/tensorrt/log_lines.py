@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 from typing import Literal, NamedTuple
 
 Doing = Literal["build", "load", "run"]
@@ -17,7 +16,6 @@ Doing = Literal["build", "load", "run"]
 _SHOWN = 300
 _ERRORS = ("INTERNAL_ERROR", "ERROR")
 _NO_KERNEL = "Could not find any implementation for node"
-_BUILD_AGAIN = "build it again on this device"
 
 
 class Line(NamedTuple):
@@ -30,22 +28,21 @@ class Line(NamedTuple):
 class Problem(Enum):
     """Why TensorRT refused."""
 
-    OTHER_VERSION = "an engine of another TensorRT"
-    OTHER_GPU = "an engine for another GPU or platform"
-    DAMAGED = "an engine that is cut short or damaged"
-    NOT_A_PLAN = "no engine at all"
-    OUT_OF_MEMORY = "no memory left"
-    NO_GPU = "no CUDA driver or no GPU"
-    UNSUPPORTED_GPU = "a GPU that this TensorRT has no code for"
-    UNSUPPORTED_OPERATOR = "something in the ONNX that TensorRT does not take"
-    WRONG_CONTEXT = "another CUDA context or thread"
-    PRECISION = "a precision that the builder was not set to"
-    SHAPE = "frames that the engine was not built for"
-    UNKNOWN = "something else"
+    OTHER_VERSION = auto()
+    OTHER_GPU = auto()
+    DAMAGED = auto()
+    NOT_A_PLAN = auto()
+    OUT_OF_MEMORY = auto()
+    NO_GPU = auto()
+    UNSUPPORTED_GPU = auto()
+    UNSUPPORTED_OPERATOR = auto()
+    WRONG_CONTEXT = auto()
+    PRECISION = auto()
+    SHAPE = auto()
+    UNKNOWN = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class EngineProblem:
+class EngineProblem(NamedTuple):
     """What went wrong.
 
     Attributes:
@@ -79,78 +76,32 @@ def explain(lines: Iterable[Line], doing: Doing, otherwise: str = "") -> EngineP
     warned = rest if not errors or any(_NO_KERNEL in text for text in errors) else []
     for text in (*errors, *warned, otherwise):
         for kind, pattern, sentence in _RULES:
-            match = re.search(pattern, text, re.IGNORECASE)
-            if match:
-                first = next(filter(None, match.groups()), "")
-                reason = sentence.format(
-                    *match.groups(),
-                    doing=doing,
-                    smaller=_SMALLER[doing],
-                    why=_CUDA_ERRORS.get(first, f"it gives error {first}"),
-                    what=f"the operator {first}" if first else "one",
-                )
-                return EngineProblem(kind, reason, _shown(text))
+            if re.search(pattern, text, re.IGNORECASE):
+                reason = sentence.format(doing=doing, smaller=_SMALLER[doing])
+                return EngineProblem(kind, reason, text[:_SHOWN])
     last = errors[-1] if errors else otherwise or (rest[-1] if rest else "")
-    return EngineProblem(
-        Problem.UNKNOWN,
-        f"TensorRT could not {doing} {'an engine from it' if doing == 'build' else 'the engine'}",
-        _shown(last),
-    )
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    what = "an engine from it" if doing == "build" else "the engine"
+    return EngineProblem(Problem.UNKNOWN, f"TensorRT could not {doing} {what}", last[:_SHOWN])
 
 
 _SMALLER: dict[Doing, str] = {
     "build": "build for smaller frames or with a smaller workspace",
     **dict.fromkeys(("load", "run"), "use an engine for smaller frames or a smaller batch"),
 }
-_NO_MEMORY = (
-    "the GPU has too little free memory to {doing} the engine; close other programs, or {smaller}"
-)
-_OPERATOR = (
-    "expected operators that TensorRT knows, found {what} that it does not take; export the model "
-    "again with 'patchwatch export'"
-)
-_CUDA_ERRORS = {
-    "35": "there is no driver, or it is older than the CUDA that TensorRT was made for",
-    "46": "another process holds the GPU",
-    "100": "there is none",
-}
-"""Of the CUDA runtime's numbers those that TensorRT was seen to give up with."""
 
-# More specific wordings stand above more general ones. All were taken from public logs.
+# More specific wordings stand above more general ones. All were taken from public logs. Versions,
+# GPUs and operators are in TensorRT's own line, which is shown behind the sentence.
 _RULES: tuple[tuple[Problem, str, str], ...] = (
-    (
-        # Which of the two is the engine's has been seen both ways round, so neither is claimed.
-        Problem.OTHER_VERSION,
-        r"compatible with this version of TensorRT, expecting (?:library |format )?(?:version )?"
-        r"([\d.]+\d) ?got ([\d.]+\d)",
-        "expected an engine of this TensorRT, found one of another (of {} and {} one is this "
-        "TensorRT); " + _BUILD_AGAIN,
-    ),
-    (
-        Problem.OTHER_VERSION,
-        r"Version tag does not match.*?Current Version: (\d+), Serialized Engine Version: (\d+)",
-        "expected an engine of this TensorRT, found one of another (format {1}, here {0}); "
-        + _BUILD_AGAIN,
-    ),
     (
         Problem.OTHER_VERSION,
         r"compatible with this version of TensorRT|Version tag does not match",
-        "expected an engine of this TensorRT, found one of another; " + _BUILD_AGAIN,
+        "expected an engine of this TensorRT, found one of another; build it again on this device",
     ),
     (
         Problem.OTHER_GPU,
-        r"incompatible device, expecting compute ([\d.]+\d) got compute ([\d.]+\d)",
-        "expected an engine for this GPU, found one for another (of compute capabilities {} and {} "
-        "one is this GPU's); " + _BUILD_AGAIN,
-    ),
-    (
-        Problem.OTHER_GPU,
-        r"Platform specific tag mismatch|across different models of devices",
-        "expected an engine for this device, found one that was built on another; " + _BUILD_AGAIN,
+        r"incompatible device|Platform specific tag mismatch|across different models of devices",
+        "expected an engine for this device, found one that was built on another; build it again "
+        "on this device",
     ),
     (
         Problem.NOT_A_PLAN,
@@ -161,29 +112,32 @@ _RULES: tuple[tuple[Problem, str, str], ...] = (
     (
         Problem.DAMAGED,
         r"does not match archive size|engine->deserialize\(|empty memory buffer",
-        "expected a whole engine, found one that is cut short or damaged; copy it again, or "
-        + _BUILD_AGAIN,
-    ),
-    (Problem.OUT_OF_MEMORY, r"CUDA initialization failure with error: 2\b", _NO_MEMORY),
-    (
-        Problem.NO_GPU,
-        r"CUDA initialization failure with error: (\d+)",
-        "expected a GPU that CUDA can use, found that {why}; see 'patchwatch doctor'",
+        "expected a whole engine, found one that is cut short or damaged; copy it again, or build "
+        "it again on this device",
     ),
     (
+        Problem.OUT_OF_MEMORY,
+        r"CUDA initialization failure with error: 2\b|OutOfMemory|out of memory"
+        r"|could not be allocated|insuf+icient memory|memory is insufficient",
+        "the GPU has too little free memory to {doing} the engine; close other programs, or "
+        "{smaller}",
+    ),
+    (
         Problem.NO_GPU,
-        r"no CUDA-capable device|CUDA driver is a stub|factory function returned nullptr",
-        "expected a GPU that CUDA can use, found none; see 'patchwatch doctor'",
+        r"CUDA initialization failure with error: 35\b",
+        "expected a GPU that CUDA can use, found that there is no driver, or one older than the "
+        "CUDA that TensorRT was made for; see 'patchwatch doctor'",
+    ),
+    (
+        Problem.NO_GPU,
+        r"CUDA initialization failure|no CUDA-capable device|CUDA driver is a stub"
+        r"|factory function returned nullptr",
+        "expected a GPU that CUDA can use, found none, or one that another process holds; see "
+        "'patchwatch doctor'",
     ),
     (
         Problem.UNSUPPORTED_GPU,
-        r"Target GPU SM (\d+) is not supported",
-        "expected a GPU that this TensorRT has code for, found sm_{}; install the TensorRT that "
-        "was made for this board",
-    ),
-    (
-        Problem.UNSUPPORTED_GPU,
-        r"no kernel image is available",
+        r"Target GPU SM \d+ is not supported|no kernel image is available",
         "expected a GPU that this TensorRT has code for, found another; install the TensorRT that "
         "was made for this board",
     ),
@@ -194,35 +148,19 @@ _RULES: tuple[tuple[Problem, str, str], ...] = (
         "where it was loaded, and let no other library make a context of its own",
     ),
     (
-        Problem.OUT_OF_MEMORY,
-        r"OutOfMemory|out of memory|could not be allocated|insuf+icient memory"
-        r"|memory is insufficient",
-        _NO_MEMORY,
-    ),
-    (
         Problem.PRECISION,
-        r"precision has been set for at least one layer or layer output, but (\w+) is not",
-        "the file holds {0} tensors, and the builder was not set to {0}; build it with that "
-        "precision",
-    ),
-    (
-        Problem.PRECISION,
-        r"!config\.getFlag\(BuilderFlag::k\w+\)|usingStronglyTyped",
-        "a strongly typed network takes its precision from the file, and the builder was set to "
-        "another; build without a precision, or weakly typed",
+        r"precision has been set for at least one layer or layer output"
+        r"|!config\.getFlag\(BuilderFlag::k\w+\)|usingStronglyTyped",
+        "the file holds its own precision, and the builder was set to another; build it with that "
+        "of the file",
     ),
     (
         Problem.UNSUPPORTED_OPERATOR,
-        r"Cannot find plugin: (\w+)|could not find plugin:? (\w+)|importer registered for op: (\w+)"
-        r"|operator: (\w+) \((?:check|import)FallbackPlugin|Plugin not found, are the plugin name",
-        _OPERATOR,
-    ),
-    (
-        Problem.UNSUPPORTED_OPERATOR,
-        r"operator: (\w+).*(?:UNSUPPORTED_NODE|INVALID_NODE)|UNSUPPORTED_(?:NODE|GRAPH)"
-        r"|UINT8 types for intermediate|Non-zero zero point|(Dequantize)Layer can only run"
-        r"|parsing node number \d+ \[(\w+) ->",
-        _OPERATOR,
+        r"(?:Cannot|could not) find plugin|importer registered for op|Plugin not found"
+        r"|UNSUPPORTED_(?:NODE|GRAPH)|INVALID_NODE|UINT8 types for intermediate"
+        r"|Non-zero zero point|DequantizeLayer can only run|parsing node number",
+        "expected operators that TensorRT knows, found one that it does not take; export the model "
+        "again with 'patchwatch export'",
     ),
     (
         Problem.SHAPE,
