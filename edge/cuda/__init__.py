@@ -41,17 +41,14 @@ class Gpu:
     driver: tuple[int, int]
 
 
-def open_cuda(device: int = 0) -> Cuda:
-    """CUDA on a GPU; to be entered on the thread that will use it.
-
-    Args:
-        device: index of the GPU.
+def open_cuda() -> Cuda:
+    """CUDA on the first GPU; to be entered on the thread that will use it.
 
     Raises:
         MissingDependency: pycuda is not installed.
         GpuError: it is installed and cannot be imported, for want of a driver for instance.
     """
-    return _binding()[0](device)
+    return _binding()[0]()
 
 
 def binding_version() -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
-from edge.errors import GpuError, RegionError
+from edge.errors import GpuError
 from edge.types import Box, PixelFormat
 
 if TYPE_CHECKING:
@@ -89,15 +89,13 @@ class Front:
 
         Args:
             frame_hw: height and width of the frame in pixels.
-            pixel_format: as of `edge.types.PixelFormat`, without gaps.
+            pixel_format: as of `edge.types.PixelFormat`, without gaps; NV12 has even sides.
             boxes: one or more of one size, xyxy in pixels of the frame, inside it and not empty.
             input_hw: height and width that each is resized to.
 
         Raises:
-            RegionError: NV12 with an odd height or width.
             GpuError: no memory.
         """
-        _check(frame_hw, pixel_format, boxes, input_hw)
         (height, width), (out_height, out_width) = _size_of(boxes[0]), input_hw
         down_first = _goes_down_first((height, width), input_hw)
         between_hw = (out_height, width) if down_first else (height, out_width)
@@ -199,25 +197,3 @@ def axis(length: int, size: int) -> Ints:
 
 def _grid(width: int, height: int, count: int, block: Dim3) -> Dim3:
     return math.ceil(width / block[0]), math.ceil(height / block[1]), count
-
-
-def _check(
-    frame_hw: tuple[int, int],
-    pixel_format: PixelFormat,
-    boxes: Sequence[Box],
-    input_hw: tuple[int, int],
-) -> None:
-    height, width = frame_hw
-    if pixel_format not in _FORMATS:
-        raise ValueError(f"pixel_format is one of {', '.join(_FORMATS)}, not {pixel_format!r}")
-    if pixel_format != "bgr" and (height % 2 or width % 2):
-        raise RegionError(
-            f"Expected an NV12 frame of even height and width, found {height}×{width} pixels. "
-            "Choose another size, or BGR."
-        )
-    inside = all(0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height for x0, y0, x1, y1 in boxes)
-    if len({_size_of(box) for box in boxes}) != 1 or not inside or min(input_hw) < 1:
-        raise ValueError(
-            f"boxes lie inside the frame of {height}×{width} pixels, of one size and not empty, "
-            f"and they go to one pixel or more: found {list(boxes)} to {input_hw}"
-        )

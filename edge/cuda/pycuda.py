@@ -65,8 +65,7 @@ class Cuda:
     gpu: Gpu
     stream: int
 
-    def __init__(self, device: int = 0) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self._thread: int | None = None
         self._leaving = ExitStack()
         self._failures: list[GpuError] = []
@@ -80,7 +79,7 @@ class Cuda:
             self._thread = threading.get_ident()
             undo.callback(setattr, self, "_thread", None)
             self.gpu = self._find_gpu()
-            self._context = _ask(_ask(driver.Device, self._device).retain_primary_context)
+            self._context = _ask(_ask(driver.Device, 0).retain_primary_context)
             undo.callback(self._try, self._release)
             _ask(self._context.push)
             undo.callback(self._try, partial(_ask, driver.Context.pop))
@@ -218,15 +217,9 @@ class Cuda:
                 f"{known[0]}.{known[1]}. Update the NVIDIA driver, or build pycuda with CUDA "
                 f"{known[0]}."
             )
-        count = int(_ask(driver.Device.count))
-        if count == 0:
+        if not _ask(driver.Device.count):
             raise GpuError(_no_device("no device"))
-        if not 0 <= self._device < count:
-            raise GpuError(
-                f"Expected a GPU with index {self._device}, found {count}: choose "
-                f"{'0' if count == 1 else f'0 to {count - 1}'}."
-            )
-        found, attribute = _ask(driver.Device, self._device), driver.device_attribute
+        found, attribute = _ask(driver.Device, 0), driver.device_attribute
         return Gpu(
             name=_ask(found.name),
             compute_capability=_ask(found.compute_capability),
@@ -248,7 +241,7 @@ class Cuda:
         context, self._context = self._context, None
         cuda = _libcuda()
         held, current, device = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_int()
-        cuda.cuDeviceGet(ctypes.byref(device), self._device)
+        cuda.cuDeviceGet(ctypes.byref(device), 0)
         cuda.cuDevicePrimaryCtxRetain(ctypes.byref(held), device)
         try:
             _ask(context.detach)

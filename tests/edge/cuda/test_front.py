@@ -16,7 +16,7 @@ import pytest
 
 from edge.cuda import open_cuda
 from edge.cuda.front import Front
-from edge.errors import GpuError, RegionError
+from edge.errors import GpuError
 from edge.pixels import to_bgr
 from edge.regions import cut, parse_region, place, resize_antialiased
 from edge.types import Box, Image, PixelFormat
@@ -200,31 +200,6 @@ def test_nv12_by_either_matrix_is_ffmpegs_within_rounding(
     expected = frame.reformat(format="bgr24", src_colorspace=space).to_ndarray().astype(np.uint8)
     found = to_bgr(nv12, pixel_format)
     assert difference(found[8::16, 8::16], expected[8::16, 8::16]) <= 3
-
-
-@pytest.mark.parametrize(
-    ("frame_hw", "pixel_format", "boxes", "input_hw", "error"),
-    [
-        ((61, 90), "nv12", [(0, 0, 8, 8)], (8, 8), "even height and width, found 61×90"),
-        ((62, 91), "nv12", [(0, 0, 8, 8)], (8, 8), "even height and width, found 62×91"),
-        ((8, 8), "bgr", [], (8, 8), "boxes lie inside the frame of 8×8 pixels"),
-        ((8, 8), "bgr", [(0, 0, 9, 8)], (8, 8), "boxes lie"),
-        ((8, 8), "bgr", [(0, -1, 8, 8)], (8, 8), "boxes lie"),
-        ((8, 8), "bgr", [(4, 0, 4, 8)], (8, 8), "boxes lie"),
-        ((8, 8), "bgr", [(0, 0, 8, 8), (0, 0, 4, 8)], (8, 8), "boxes lie"),
-        ((8, 8), "bgr", [(0, 0, 8, 8)], (0, 8), "boxes lie"),
-    ],
-)
-def test_what_cannot_be_placed_is_refused(
-    cuda: Cuda,
-    frame_hw: tuple[int, int],
-    pixel_format: PixelFormat,
-    boxes: list[Box],
-    input_hw: tuple[int, int],
-    error: str,
-) -> None:
-    with pytest.raises((RegionError, ValueError), match=error):
-        Front(cuda).place(frame_hw, pixel_format, boxes, input_hw)
 
 
 def test_a_geometry_is_placed_without_waiting_and_given_back(
