@@ -121,8 +121,10 @@ class Grid:
                 cell, view = cells[index], picture[top:bottom, left:right]
                 size_hw = bottom - top, right - left
                 view[:] = self._cards[cell.name].drawn(cell, size_hw, label_of(cells, index))
-                if len(boxes) > 1:
-                    _draw_rim(view, cell)
+                if len(boxes) > 1 and cell.result and cell.result.verdict.state == "fake":
+                    line = layout_for(*view.shape[:2]).accent  # a rim catches the eye
+                    for edge in (view[:line], view[:, :line], view[:, -line:]):
+                        edge[:] = STATE_COLOURS["fake"]
         return picture
 
     def cell_at(self, x: int, y: int) -> int | None:
@@ -176,14 +178,6 @@ def _drawn(cell: Cell, size_hw: tuple[int, int], label: str, heat: HeatCache) ->
         draw_evidence(view, result, heats)
     draw_words(card, cell.result, cell.hud, label, heated=bool(heats))
     return card
-
-
-def _draw_rim(card: Image, cell: Cell) -> None:
-    """A rim in the colour of fake, in place, which catches the eye among many cells."""
-    if cell.result is not None and cell.result.verdict.state == "fake":
-        line = layout_for(*card.shape[:2]).accent
-        for edge in (card[:line], card[:, :line], card[:, -line:]):
-            edge[:] = STATE_COLOURS["fake"]
 
 
 def _draw_waiting(card: Image, label: str) -> None:

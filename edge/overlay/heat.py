@@ -235,24 +235,16 @@ def borders_every_layer(grid: PatchGrid) -> bool:
 def place_of_cells(region: Region, grid: PatchGrid, axis: int) -> tuple[float, float]:
     """Middle of a region's first cell, and from one to the next, in pixels of the frame.
 
-    `axis` is 0 across the picture and 1 down it.
-    """
-    ratio = (region.xyxy[axis + 2] - region.xyxy[axis]) / region.input_hw[1 - axis]
-    middle = region.xyxy[axis] + (_first_cell(grid) + grid.stride / 2) * ratio
-    return middle, grid.stride * ratio
-
-
-def _first_cell(grid: PatchGrid) -> float:
-    """Left edge of the first cell in pixels of the model's input; its top edge likewise.
-
     A cell is a stride's worth of pixels about a patch's centre. With zeros around every layer's
     map, a map of ⌊side / stride⌋ cells covers the picture from its corner on: the zeros lie on one
     side only where a layer takes every other pixel, which shifts the theoretical field of a patch
-    and not what weighs in it.
+    and not what weighs in it. `axis` is 0 across the picture and 1 down it.
     """
+    ratio = (region.xyxy[axis + 2] - region.xyxy[axis]) / region.input_hw[1 - axis]
+    middle = grid.offset + grid.receptive_field / 2  # in pixels of the model's input
     if borders_every_layer(grid):
-        return 0.0
-    return grid.offset + (grid.receptive_field - grid.stride) / 2
+        middle = grid.stride / 2
+    return region.xyxy[axis] + middle * ratio, grid.stride * ratio
 
 
 def inner_patches(region: Region, grid: PatchGrid) -> FloatArray:

@@ -89,37 +89,26 @@ def _name_size(layout: Layout) -> int:
     return round(1.25 * layout.small)
 
 
-def draw_error(picture: Image, message: str, layout: Layout) -> None:
-    """Write an error along the upper edge, in two lines at most; nothing on a small frame."""
+def draw_notice(picture: Image, text: str, layout: Layout, rim: Colour | None = None) -> None:
+    """Write a text into the upper left corner, in two lines at most; nothing on a small frame.
+
+    With `rim` a strip of that colour stands at its left.
+    """
     height, width = picture.shape[:2]
     size, pad, x = layout.small, layout.pad, layout.margin
-    lines = wrapped(printable(message), size, width - 2 * x - 3 * pad, 2)
+    indent = 2 * pad if rim else pad
+    lines = wrapped(printable(text), size, width - 2 * x - indent - pad, 2)
     if height < _LEAST_HEIGHT or width < _LEAST_WIDTH or not lines:
         return
     longest = max(text_width(line, size) for line in lines)
-    badge_hw = (2 * pad + len(lines) * layout.row_height, 3 * pad + longest)
-    stamp(picture, badge(badge_hw, PAPER, PAPER_OPACITY), x, x)
-    stamp(picture, badge((badge_hw[0], max(2, pad // 2)), STATE_COLOURS["uncertain"]), x, x)
-    drop = round((layout.row_height + CAP_HEIGHT * size) / 2)
-    for number, line in enumerate(lines):
-        baseline = x + pad + number * layout.row_height + drop
-        write(picture, line, x + 2 * pad, baseline, size, TEXT)
-
-
-def draw_declared(picture: Image, text: str, layout: Layout) -> None:
-    """Write what a file says of itself into the upper left corner, in two lines at most."""
-    height, width = picture.shape[:2]
-    size, pad, x = layout.small, layout.pad, layout.margin
-    lines = wrapped(printable(text), size, width - 2 * x - 2 * pad, 2)
-    if height < _LEAST_HEIGHT or width < _LEAST_WIDTH or not lines:
-        return
-    longest = max(text_width(line, size) for line in lines)
-    badge_hw = (pad + len(lines) * layout.row_height, 2 * pad + longest)
-    paper = badge(badge_hw, PAPER, PAPER_OPACITY, layout.radius, layout.radius)
-    stamp(picture, paper, x, x)
+    badge_hw = (pad + len(lines) * layout.row_height, indent + longest + pad)
+    radius = 0 if rim else layout.radius
+    stamp(picture, badge(badge_hw, PAPER, PAPER_OPACITY, radius, radius), x, x)
+    if rim:
+        stamp(picture, badge((badge_hw[0], max(2, pad // 2)), rim), x, x)
     drop = pad // 2 + round((layout.row_height + CAP_HEIGHT * size) / 2)
     for number, line in enumerate(lines):
-        write(picture, line, x + pad, x + number * layout.row_height + drop, size, TEXT)
+        write(picture, line, x + indent, x + number * layout.row_height + drop, size, TEXT)
 
 
 def reason_of(result: Result) -> str:

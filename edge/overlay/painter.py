@@ -16,10 +16,9 @@ from edge.manifest import Calibration, PatchGrid
 from edge.overlay.boxes import draw_boxes
 from edge.overlay.heat import Heat, HeatCache, heats_of
 from edge.overlay.notices import (
-    draw_declared,
-    draw_error,
     draw_name,
     draw_no_signal,
+    draw_notice,
     name_height,
     reason_of,
 )
@@ -85,9 +84,10 @@ def draw_words(
         draw_no_signal(picture, result, layout, top, hud.held_s)
     else:
         draw_panel(picture, result, hud, layout, heated)
-        draw_error(picture[top:], result.error or "", layout)
-        if not (label or result.error):
-            draw_declared(picture, hud.declared, layout)
+        if result.error:
+            draw_notice(picture[top:], result.error, layout, STATE_COLOURS["uncertain"])
+        elif not label:
+            draw_notice(picture, hud.declared, layout)
     draw_name(picture, label, layout)
     picture[height - layout.accent :] = STATE_COLOURS[result.verdict.state]
 
