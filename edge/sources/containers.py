@@ -1,4 +1,4 @@
-"""What a file says of itself and FFmpeg does not pass on: its size, and the name of its codec.
+"""What a file says of itself and FFmpeg does not pass on: its size, its codec, that it is no film.
 
 The size tells a truncated file from a complete one. The announced number of frames does not: an
 edit list hides frames of an intact mp4, and in Matroska it is an estimate. The size is exact in
@@ -15,20 +15,27 @@ from typing import BinaryIO
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx"}
 _EBML_HEADER, _EBML_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
-_LOOKED_AT = 1 << 20  # bytes at each end of a file
+_SEARCHED = 1 << 20  # bytes at each end of a file
 # The codec of a video track: sample description, Matroska's CodecID, stream header of AVI.
 _CODEC = re.compile(
     rb"hdlr.{8}vide.*?stsd.{12}(\w{4})|\x86[\x80-\xbf](V_[\w/.]+)|strh.{4}vids(\w{4})", re.DOTALL
 )
+
+LOOKED_AT = 4096
+"""Bytes at the start of a file."""
+
+_BEFORE = rb"\s*(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*"
+_PAGE = re.compile(_BEFORE + rb"<(?:!doctype html|html|head)\b", re.I | re.S)
+_BOM = b"\xef\xbb\xbf"
 
 
 def codec_name(path: Path) -> str | None:
     """What a file calls the codec of its video; None where that is not found."""
     try:
         with path.open("rb") as file:
-            head = file.read(_LOOKED_AT)
-            file.seek(max(len(head), path.stat().st_size - _LOOKED_AT))
-            found = _CODEC.search(head) or _CODEC.search(file.read(_LOOKED_AT))
+            head = file.read(_SEARCHED)
+            file.seek(max(len(head), path.stat().st_size - _SEARCHED))
+            found = _CODEC.search(head) or _CODEC.search(file.read(_SEARCHED))
     except (OSError, ValueError):  # of an address
         return None
     return next(name.decode() for name in found.groups() if name) if found else None
@@ -100,3 +107,18 @@ def _riff_size(file: BinaryIO, size: int) -> int | None:
             break
         end += 8 + length + length % 2
     return end or None
+
+
+def foreign(head: bytes) -> str | None:
+    """What a file is by its first bytes, and what to do; None where nothing is known."""
+    if head.startswith(b"%PDF"):
+        return (
+            "a PDF document, and no picture or video. Turn its pages into pictures first: "
+            "pdftoppm -png FILE.pdf page"
+        )
+    if _PAGE.match(head.removeprefix(_BOM)):
+        return (
+            "a web page, and no picture or video. Give the address of the file itself; of many "
+            "sites yt-dlp fetches it: pip install yt-dlp && yt-dlp -o clip.mp4 ADDRESS"
+        )
+    return None

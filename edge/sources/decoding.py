@@ -210,16 +210,8 @@ class VideoTrack:
             yield frame
             return
         if self._fields is None:
-            graph = Graph()
-            source = graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=frame.time_base or Fraction(1, 90_000),
-            )
-            fields = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-            graph.link_nodes(source, fields, graph.add("buffersink")).configure()
-            self._fields = kind, graph
+            fields = ("bwdif", "mode=send_frame:deint=interlaced")
+            self._fields = kind, _filters(frame, fields)
             if self._name not in _interlaced:
                 _interlaced.add(self._name)
                 log.warning("%s: interlaced; its fields are joined to frames (bwdif)", self._name)
@@ -297,6 +289,18 @@ def _set_threads(codec: Any, threads: int) -> None:
         codec.thread_type = "AUTO"
 
 
+def _filters(frame: VideoFrame, *filters: tuple[str, str]) -> Graph:
+    """A chain of FFmpeg's filters, names and options, for frames like this one."""
+    graph = Graph()
+    base = frame.time_base or Fraction(1, 90_000)
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=base
+    )
+    chain = [graph.add(*each) for each in filters]
+    graph.link_nodes(source, *chain, graph.add("buffersink")).configure()
+    return graph
+
+
 def _longest(container: InputContainer, name: str) -> VideoStream:
     films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not films:
@@ -355,15 +359,6 @@ class FrameConverter:
             return cast(Image, converted.to_ndarray())
         kind = (frame.width, frame.height, frame.format.name)
         if self._to_bt709 is None or self._to_bt709[0] != kind:
-            graph = Graph()
-            source = graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=frame.time_base or Fraction(1, 90_000),
-            )
-            scale, to_bgr = graph.add("scale", _TO_BT709), graph.add("format", "bgr24")
-            graph.link_nodes(source, scale, to_bgr, graph.add("buffersink")).configure()
-            self._to_bt709 = kind, graph
+            self._to_bt709 = kind, _filters(frame, ("scale", _TO_BT709), ("format", "bgr24"))
         self._to_bt709[1].push(frame)
         return cast(Image, cast(VideoFrame, self._to_bt709[1].pull()).to_ndarray())

@@ -28,8 +28,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from edge.errors import SourceError
 from edge.sources import PATTERN
-from edge.sources.containers import is_cut
-from edge.sources.foreign import LOOKED_AT, foreign
+from edge.sources.containers import LOOKED_AT, foreign, is_cut
 from edge.types import Image
 
 T = TypeVar("T")

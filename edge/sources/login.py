@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import (
@@ -31,35 +30,29 @@ def without_login(url: str) -> tuple[str, list[BaseHandler]]:
     return bare, [digest, basic]
 
 
-class _Basic(HTTPBasicAuthHandler):
-    secret = False
-
-    def http_error_401(self, request: Any, *asked: Any) -> Any:
-        return _answer(super().http_error_401, self.secret, request, *asked)
-
-
-class _Digest(HTTPDigestAuthHandler):
-    secret = False
-
-    def http_error_401(self, request: Any, *asked: Any) -> Any:
-        return _answer(super().http_error_401, self.secret, request, *asked)
-
-
-def _answer(
-    ask_again: Callable[..., Any], secret: bool, request: Any, refusal: Any, *rest: Any
-) -> Any:
-    """What a server gives to a login; None where it asks for none of this kind, or where what was
-    `secret` under https would be sent in the open, which the passwords' manager does not look at.
+class _Careful:
+    """Gives a login to nobody where what was `secret` under https would be sent in the open, which
+    the passwords' manager does not look at.
     """
-    if secret and request.type != "https":
-        return None
-    try:
-        answer = ask_again(request, refusal, *rest)
-    except ValueError:
-        return None
-    except OSError:
-        refusal.close()
-        raise
-    if answer is not None:
-        refusal.close()
-    return answer
+
+    secret = False
+
+    def http_error_401(self, request: Any, refusal: Any, *rest: Any) -> Any:
+        if self.secret and request.type != "https":
+            return None
+        try:
+            answer = super().http_error_401(request, refusal, *rest)  # type: ignore[misc]  # mixed in
+        except ValueError:  # it asks for none of this kind
+            return None
+        except OSError:
+            refusal.close()
+            raise
+        if answer is not None:
+            refusal.close()
+        return answer
+
+
+class _Basic(_Careful, HTTPBasicAuthHandler): ...
+
+
+class _Digest(_Careful, HTTPDigestAuthHandler): ...

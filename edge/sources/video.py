@@ -14,9 +14,8 @@ from av.container import InputContainer
 
 from edge.cpus import find_cpus
 from edge.errors import CodecError, NotFound, SourceError
-from edge.sources.containers import announced_size, is_cut
+from edge.sources.containers import LOOKED_AT, announced_size, foreign, is_cut
 from edge.sources.decoding import FrameConverter, VideoTrack, open_container, packets_of
-from edge.sources.foreign import LOOKED_AT, foreign
 from edge.sources.policy import ALL_FRAMES, Selection
 from edge.sources.reader import Feed, RecordedSource
 from edge.types import Frame

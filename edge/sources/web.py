@@ -20,7 +20,7 @@ from edge.deadline import in_time
 from edge.errors import AuthError, CodecError, NetworkError, NotFound, SourceError
 from edge.sources.address import ascii_address, redact, scheme_of
 from edge.sources.base import Shot
-from edge.sources.foreign import LOOKED_AT, foreign
+from edge.sources.containers import LOOKED_AT, foreign
 from edge.sources.images import IMAGE_SUFFIXES, JPEG, VIDEO_SUFFIXES, read_animation
 from edge.sources.login import without_login
 from edge.sources.reader import RecordedSource

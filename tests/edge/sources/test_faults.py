@@ -15,8 +15,7 @@ from edge.errors import (
     SourceTimeout,
     without_logins,
 )
-from edge.sources import faults, open_source
-from edge.sources.address import is_split_early
+from edge.sources import faults
 
 CODES: dict[str, int] = {kind.__name__: code for code, kind in vars(av.error)["classes"].items()}
 """FFmpeg's numbers by the names of PyAV's errors."""
@@ -95,25 +94,6 @@ def test_what_breaks_while_reading(code: int, kind: type[SourceError], sentence:
     error = faults.reading_failed(code, "door")
     assert type(error) is kind
     assert str(error).startswith(sentence)
-
-
-@pytest.mark.parametrize(
-    ("address", "raw"),
-    [
-        ("rtsp://joe:se#cret@127.0.0.1:9/stream", True),
-        ("rtsp://joe:se/cret@127.0.0.1:9/stream", True),
-        ("http://joe:se?cret@127.0.0.1:9/stream", True),
-        ("http://joe:se%2Fcret@127.0.0.1:9/stream", False),
-        ("http://127.0.0.1:9/user@home", False),
-        ("http://camera/user@home?a=b", False),
-    ],
-)
-def test_a_raw_mark_in_a_password_is_named(address: str, raw: bool) -> None:
-    assert is_split_early(address) is raw
-    if raw:
-        with pytest.raises(AuthError, match="Write # as %23") as refused:
-            open_source(address, name="door")
-        assert "cret" not in str(refused.value)
 
 
 def test_a_login_with_a_space_in_place_of_its_colon_is_hidden() -> None:
