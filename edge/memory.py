@@ -5,6 +5,7 @@ A process that takes too much is killed without a word, and takes what it has wr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -65,19 +66,23 @@ def _bytes(backend: Backend) -> int:
     return _BYTES.get(backend.manifest.architecture, _USUAL_BYTES)
 
 
+def available_bytes() -> int | None:
+    """Memory that programs can have, with what the system would give back for it; None if unknown.
+
+    Where CPU and GPU share their memory CUDA reports as free only what nothing uses at all.
+    """
+    with suppress(OSError):
+        match = re.search(r"^MemAvailable:\s+(\d+) kB", _MEMINFO.read_text(), re.MULTILINE)
+        return int(match[1]) << 10 if match else None
+    return None
+
+
 def _available() -> float:
-    found = [*_left_in_machine(), *(left for group in groups("memory") for left in _left_in(group))]
-    return max(0.0, min([_MOST_BYTES, *(_SHARE * left for left in found)]))
+    found = [available_bytes(), *(left for group in groups("memory") for left in _left_in(group))]
+    return max(0.0, min([_MOST_BYTES, *(_SHARE * left for left in found if left is not None)]))
 
 
-def _left_in_machine() -> Iterator[float]:
-    with suppress(OSError, ValueError, IndexError):  # another system, or none that tells
-        for line in _MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                yield 1024 * int(line.split()[1])
-
-
-def _left_in(group: Path) -> Iterator[float]:
+def _left_in(group: Path) -> Iterator[int]:
     """What a control group may still take; its cache of files that nobody uses is given up."""
     for most, used, cache in (
         ("memory.max", "memory.current", "inactive_file"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +184,9 @@ def _watch(
             view = stack.enter_context(WindowView(controls, "Patchwatch · demo", folder))
             view.sources(list(clips))
         rounds = zip(*(detector.watch(clip) for clip in clips.values()), strict=True)
-        for index, results in enumerate(bar.track(_unless(rounds, controls), total=length)):
+        for index, results in enumerate(bar.track(rounds, total=length)):
+            if controls.stop:
+                break
             cells = []
             for name, result, painter in zip(clips, results, painters, strict=True):
                 picture = painter.picture(result)
@@ -204,13 +206,3 @@ def _watch(
                 still = grid.compose(cells, STILL_WH)
                 write_whole(folder / "overlay.jpg", encode_image(still, ".jpg"))
     return seen
-
-
-def _unless(
-    rounds: Iterator[tuple[Result, ...]], controls: Controls
-) -> Iterator[tuple[Result, ...]]:
-    """The rounds, until a person closes the window."""
-    for results in rounds:
-        if controls.stop:
-            return
-        yield results

@@ -25,6 +25,7 @@ from typing import Literal, NamedTuple
 from rich.console import Console
 
 from edge.cpus import find_cpus, thread_limit
+from edge.cuda import binding_version
 from edge.errors import PatchwatchError, SinkError
 from edge.files import cache_folder
 from edge.tensorrt.board import read_board
@@ -68,24 +69,22 @@ class Check:
         find: returns what was found; raises `_Missing`, or what importing and opening raise.
         fix: what to do where it is missing.
         needed: whether `patchwatch run` cannot work without it.
-        hardware: whether there is what it is for; where there is none, nobody misses it.
-        purpose: what that is.
+        only_for: what it is for, and whether that is there; where not, nobody misses it.
     """
 
     name: str
     find: Callable[[], str]
     fix: str = ""
     needed: bool = False
-    hardware: Callable[[], bool] | None = None
-    purpose: str = ""
+    only_for: tuple[str, Callable[[], bool]] | None = None
 
     def run(self) -> Line:
         """Look, and say what was found."""
         try:
             return Line(self.name, "ok", self.find(), "", self.needed)
         except (_Missing, ImportError, OSError, PatchwatchError) as error:
-            if self.hardware is not None and not self.hardware():
-                return Line(self.name, "unused", f"only for {self.purpose}", "", False)
+            if self.only_for is not None and not self.only_for[1]():
+                return Line(self.name, "unused", f"only for {self.only_for[0]}", "", False)
             fix = getattr(error, "fix", None) or self.fix
             return Line(self.name, "missing", str(error), fix, self.needed)
 
@@ -162,14 +161,6 @@ def _has_nvidia() -> bool:
     # A Jetson's driver has no such device, and Windows' Linux has another.
     places = ("/dev/nvidiactl", "/dev/dxg")
     return _on_a_jetson() or any(map(os.path.exists, places))
-
-
-def _python() -> str:
-    return f"{platform.python_version()} on {platform.machine()}, {platform.system()}"
-
-
-def _cpus() -> str:
-    return f"{find_cpus()} may be used, with a thread for each"
 
 
 def _opencv() -> str:
@@ -264,12 +255,6 @@ def _tensorrt() -> str:
     return str(getattr(found, "__version__", "") or _version("tensorrt") or "present")
 
 
-def _pycuda() -> str:
-    from edge.cuda import binding_version
-
-    return f"pycuda {binding_version()}"
-
-
 def _cuda() -> str:
     library = "libcuda.so.1"
     try:
@@ -310,18 +295,15 @@ def _version(distribution: str) -> str | None:
         return None
 
 
+_ON_NVIDIA = ("an NVIDIA GPU", _has_nvidia)
+_ON_JETSON = ("the csi:// cameras of a Jetson", _on_a_jetson)
+
 CHECKS = (
-    Check("Python", _python, needed=True),
-    Check("CPUs", _cpus),
+    Check("Python", lambda: f"{platform.python_version()} on {platform.platform()}", needed=True),
+    Check("CPUs", lambda: f"{find_cpus()} may be used, with a thread for each"),
     Check("OpenCV", _opencv, OPENCV_FIX, needed=True),
     Check("OpenCV builds", _one_opencv),
-    Check(
-        "GStreamer in OpenCV",
-        _gstreamer,
-        OPENCV_FIX,
-        hardware=_on_a_jetson,
-        purpose="the csi:// cameras of a Jetson",
-    ),
+    Check("GStreamer in OpenCV", _gstreamer, OPENCV_FIX, only_for=_ON_JETSON),
     Check("cameras", _cameras, "plug one in, or load its driver"),
     Check("display", _display, "log in to a desktop, or run with --headless"),
     Check("onnxruntime", _onnxruntime, "pip install onnxruntime", needed=True),
@@ -330,14 +312,8 @@ CHECKS = (
     Check("H.264 encoder", _pyav, "pip install av", needed=True),
     Check("content credentials", _c2pa, "pip install 'patchwatch[provenance]'"),
     Check("models", _models, "reinstall patchwatch", needed=True),
-    Check("TensorRT", _tensorrt, TENSORRT_FIX, hardware=_has_nvidia, purpose="an NVIDIA GPU"),
-    Check("CUDA library", _pycuda, PYCUDA_FIX, hardware=_has_nvidia, purpose="an NVIDIA GPU"),
-    Check(
-        "CUDA driver",
-        _cuda,
-        "install the NVIDIA driver (JetPack)",
-        hardware=_has_nvidia,
-        purpose="an NVIDIA GPU",
-    ),
+    Check("TensorRT", _tensorrt, TENSORRT_FIX, only_for=_ON_NVIDIA),
+    Check("CUDA library", lambda: f"pycuda {binding_version()}", PYCUDA_FIX, only_for=_ON_NVIDIA),
+    Check("CUDA driver", _cuda, "install the NVIDIA driver (JetPack)", only_for=_ON_NVIDIA),
     Check("cache", _cache),
 )

@@ -19,7 +19,6 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -231,15 +230,12 @@ def preview(image: Image, columns: int) -> Text:
     rows = max(1, round(columns * image.shape[0] / image.shape[1] / 2))
     small = cv2.resize(image, (columns, 2 * rows), interpolation=cv2.INTER_AREA)
     text = Text(no_wrap=True)
-    for upper, lower in _pairs(np.asarray(small, np.uint8)):
+    lines = np.asarray(small, np.uint8)
+    for upper, lower in zip(lines[::2], lines[1::2], strict=True):
         for above, below in zip(upper, lower, strict=True):
             text.append("▀", f"{_colour(above)} on {_colour(below)}")
         text.append("\n")
     return text
-
-
-def _pairs(image: Image) -> Iterator[tuple[Image, Image]]:
-    return zip(image[::2], image[1::2], strict=True)
 
 
 def _colour(bgr: Image) -> str:

@@ -149,11 +149,6 @@ def _nothing_found() -> UsageError:
     )
 
 
-def _absolute(model: str) -> str:
-    """The same for processes elsewhere; a shipped model stays a name."""
-    return model if model in shipped() else str(find_model(model).resolve())
-
-
 def _score_archive(args: argparse.Namespace, paths: Sequence[str], config: RunConfig) -> int:
     from edge.archive import PART_S, score_archive
     from edge.archive.engines import Processes, Ray
@@ -162,7 +157,9 @@ def _score_archive(args: argparse.Namespace, paths: Sequence[str], config: RunCo
     show_notes()
     output = Output(args.output)
     threads = config.backend.threads or 1
-    config = override(config, {"backend.threads": threads, "model": _absolute(config.model)})
+    # Processes elsewhere find a file by its whole path, and a shipped model by its name.
+    model = config.model if config.model in shipped() else str(find_model(config.model).resolve())
+    config = override(config, {"backend.threads": threads, "model": model})
     # What is wrong with the model shows here once; what is chosen or built for it is kept.
     with open_detector(config, getattr(args, "build_engine", None)) as detector:
         gpu = detector.backend.name == "tensorrt" or config.backend.device != "cpu"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import lru_cache
 
 import cv2
 
@@ -181,7 +179,7 @@ def _blocks(result: Result, layout: Layout, width: int, held_s: float | None) ->
 
     def block(head: float, small: float, mark: bool, most: int, when: str = "") -> _Block:
         size = round(small * layout.small)
-        why = _balanced(reason, size, min(width, _LONGEST_LINE * size), most) if most else ()
+        why = wrapped(reason, size, min(width, _LONGEST_LINE * size), most) if most else ()
         lines = ((source, TEXT),), tuple((line, FAINT_TEXT) for line in why), ((when, FAINT_TEXT),)
         shown = [
             tuple((elided(text, size, width), colour) for text, colour in group if text)
@@ -194,17 +192,3 @@ def _blocks(result: Result, layout: Layout, width: int, held_s: float | None) ->
     yield block(1.0, 1.0, False, _MOST_LINES, clock)
     for most in range(_MOST_LINES, -1, -1):
         yield block(1.0, 1.0, False, most)
-
-
-@lru_cache(maxsize=64)
-def _balanced(text: str, size: int, width: int, most: int) -> tuple[str, ...]:
-    """As `wrapped`, with lines of similar length, so that no last word stands alone."""
-    lines = wrapped(text, size, width, most)
-
-    def fits(narrow: int) -> bool:
-        tried = wrapped(text, size, narrow, most)
-        return len(tried) <= len(lines) and "…" not in "".join(tried)
-
-    if not fits(width):
-        return lines
-    return wrapped(text, size, 1 + bisect_left(range(1, width), True, key=fits), most)

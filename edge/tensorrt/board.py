@@ -53,17 +53,6 @@ def power_mode() -> str | None:
     return done.stdout.strip() or None
 
 
-def available_bytes(root: Path = Path("/")) -> int:
-    """Memory that programs can have, with what the system would give back for it; 0 if unknown.
-
-    Where CPU and GPU share their memory CUDA reports as free only what nothing uses at all.
-    """
-    match = re.search(
-        r"^MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo") or "", re.MULTILINE
-    )
-    return int(match[1]) << 10 if match else 0
-
-
 def _read(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace")

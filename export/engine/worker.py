@@ -67,14 +67,14 @@ def carry_out(order: Order, say: Callable[..., None]) -> Sidecar:
 
 
 def _attempt(order: Order, plan: Any, capabilities: Any, cuda: Any, tell: Tell) -> Sidecar:
-    from edge.tensorrt.board import available_bytes
+    from edge.memory import available_bytes
     from export.engine.build import build
     from export.engine.plan import workspace
 
     began = time.monotonic()
     free = cuda.free_bytes()
     if cuda.gpu.integrated:
-        free = max(free, min(available_bytes(), cuda.gpu.total_bytes))
+        free = max(free, min(available_bytes() or 0, cuda.gpu.total_bytes))
     memory = workspace(free, order.workspace_bytes)
     timings = b""
     with suppress(OSError):  # none yet

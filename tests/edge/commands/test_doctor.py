@@ -54,7 +54,7 @@ def test_what_only_a_board_has_is_missed_only_there(
         "edge.commands.doctor.read_board", lambda: Board(l4t="36.4" * board or None)
     )
     monkeypatch.setattr("os.path.exists", lambda path: False)
-    absent = [replace(check, find=_absent) for check in CHECKS if check.hardware]
+    absent = [replace(check, find=_absent) for check in CHECKS if check.only_for]
     monkeypatch.setattr("edge.commands.doctor.CHECKS", absent)
     assert main(["doctor", "--json"]) == 0
     checks = json.loads(capsys.readouterr().out)
@@ -69,7 +69,7 @@ def _absent() -> str:
 
 
 def test_a_gpu_that_this_user_may_not_use_is_a_matter_of_groups(refusing_gpu: SoftwareGpu) -> None:
-    (check,) = [replace(c, hardware=None) for c in CHECKS if c.name == "CUDA driver"]
+    (check,) = [replace(c, only_for=None) for c in CHECKS if c.name == "CUDA driver"]
     assert check.run().status == "ok"
     for settings, why in (({"init_error": 999}, "error 999"), ({"devices": 0}, "it finds none")):
         refusing_gpu.reset()
