@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -46,7 +45,7 @@ def claimed_outputs(config: RunConfig, read: Sequence[Path] = ()) -> Iterator[No
             raise UsageError(
                 f"{taken[real]} and {flag} both write {path}. Give each a file of its own."
             )
-    present = [path for path, _ in places if _is_regular(path)]
+    present = [path for path, _ in places if os.path.isfile(path)]
     for path in present:
         _refuse_read(path, config, read)
         if path.stat().st_size and not config.output.overwrite:
@@ -70,12 +69,6 @@ def _places(config: RunConfig) -> list[tuple[Path, str]]:
         if kind.name in _FLAGS and (place := kind.place(options, name)) not in (None, "-")
         if not (kind.name == "recording" and (options.output.rotate_s or options.output.rotate_mb))
     ]
-
-
-def _is_regular(path: Path) -> bool:
-    with suppress(OSError, ValueError):
-        return stat.S_ISREG(path.stat().st_mode)
-    return False
 
 
 def _refuse_read(path: Path, config: RunConfig, read: Sequence[Path]) -> None:

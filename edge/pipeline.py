@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -21,13 +21,12 @@ from edge.pace import Pacer
 from edge.sinks.base import Sink
 from edge.sources.base import Source
 from edge.summary import Summary
-from edge.types import Evidence, Image, Picture, Region, Result
+from edge.types import Evidence, Image, Picture, Result
 
 if TYPE_CHECKING:
     from edge.provenance import Provenance
 
 T = TypeVar("T")
-_Found = Future[list[tuple[Region, ...]]]
 
 
 class Pipeline:
@@ -109,7 +108,8 @@ class Pipeline:
         self, pool: ThreadPoolExecutor, model: ThreadPoolExecutor
     ) -> Iterator[tuple[Result, Picture, Stopwatch]]:
         # A recording's next frame is fetched and cut while the model sees this one.
-        for job, found in _one_behind(self._submitted(model), not self._stills):
+        submitted = ((job, model.submit(finish_jobs, [job])) for job in self._jobs())
+        for job, found in _one_behind(submitted, not self._stills):
             if self._stills:
                 self._judge.reset()
                 self._painter.reset()
@@ -126,10 +126,6 @@ class Pipeline:
             if self._draws:
                 pool.submit(picture)
             yield result, picture, job.watch
-
-    def _submitted(self, model: ThreadPoolExecutor) -> Iterator[tuple[Job, _Found]]:
-        for job in self._jobs():
-            yield job, model.submit(finish_jobs, [job])
 
     def _jobs(self) -> Iterator[Job]:
         frames = iter(self._source)

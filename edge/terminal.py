@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 from rich.errors import LiveError
@@ -27,7 +26,6 @@ from rich.progress import (
 
 from edge.backends import BackendChoice, open_backend
 from edge.config import RunConfig
-from edge.config.parts import FaceConfig
 from edge.detector import Detector, Faces
 from edge.errors import ModelError, printable, require_opencv, without_logins
 from edge.faces.finder import FaceFinder
@@ -162,7 +160,8 @@ def open_detector(config: RunConfig, build: BuildEngine | None = None) -> Iterat
         backend = stack.enter_context(open_backend(path, choice=choice))
         region = parse_region(config.region or backend.manifest.region)
         judge = backend if region.kind == "faces" else None
-        if judge is None and (model := _face_model(config.faces)) is not None:
+        if judge is None and config.faces.enabled and config.faces.model:
+            model = find_model(config.faces.model)
             # Its own file has the types of a precision or has not, whatever the other has.
             typed = choice.precision and variant(model, choice.precision)
             own = replace(choice, precision=choice.precision if typed else None, region=None)
@@ -188,11 +187,6 @@ def _expected_frames(config: RunConfig) -> tuple[tuple[int, int] | None, PixelFo
     if source.lower().startswith("csi:"):
         return hw or CSI_HW, capture.pixel_format
     return hw if source.isdecimal() or source.startswith("/dev/") else None, "bgr"
-
-
-def _face_model(config: FaceConfig) -> Path | None:
-    """The model that judges faces beside the picture; None where none is wanted."""
-    return find_model(config.model) if config.enabled and config.model else None
 
 
 def _face_size(manifest: Manifest) -> int:

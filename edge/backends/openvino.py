@@ -158,7 +158,9 @@ def _proven(
     backend = OpenVinoBackend(core, own, choice.threads, choice.device, precision, folder)
     hw = typical_hw(choice.region or parse_region(manifest.region))
     kept = folder / f"proof-{hw[0]}x{hw[1]}-centred.json" if folder else None
-    proof = _read_proof(kept)
+    proof = None
+    with suppress(OSError, UnicodeDecodeError, ValidationError):  # absent, cut short or older
+        proof = Proof.model_validate_json(kept.read_text("utf-8")) if kept else None
     if proof is None:
         choice.progress("comparing OpenVINO with ONNX Runtime")
         shape = Shape(batch=1, height=hw[0], width=hw[1])
@@ -180,13 +182,6 @@ def _proven(
 def typical_hw(region: RegionSpec) -> tuple[int, int]:
     """Height and width at which the model sees a typical frame, or a part of it."""
     return place(*TYPICAL_HW, region)[1]
-
-
-def _read_proof(path: Path | None) -> Proof | None:
-    try:
-        return None if path is None else Proof.model_validate_json(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError):
-        return None  # absent, cut short or of another version: it is made again
 
 
 class OpenVinoBackend(Backend):

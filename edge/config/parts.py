@@ -26,11 +26,7 @@ if TYPE_CHECKING:
     from edge.provenance import Provenance
 
 
-def _index_as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-SourceText = Annotated[str, BeforeValidator(_index_as_text)]
+SourceText = Annotated[str, Field(coerce_numbers_to_str=True)]
 """The index of a camera may be written as a number."""
 
 

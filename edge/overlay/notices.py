@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import cv2
 
@@ -117,37 +118,19 @@ def reason_of(result: Result) -> str:
     return error if match is None else match[1][:1].upper() + match[1][1:]
 
 
-class _Block:
-    """What stands in the middle of a picture without signal: a mark, the word, lines in groups.
+class _Line(NamedTuple):
+    """A line in the middle of a picture without signal, so many pixels `below` the one before."""
 
-    `head` is the font size of the word, `size` of what stands below it. Without a mark, all is
-    closer together.
-    """
+    text: str
+    size: int
+    colour: Colour
+    below: int = 0
+    weight: int = 0
 
-    def __init__(
-        self, head: int, size: int, marked: bool, groups: Sequence[Sequence[tuple[str, Colour]]]
-    ) -> None:
-        self._side = round(1.5 * head) * marked
-        word, row, gap = STATE_WORDS["no_signal"], round(1.4 * size), round(0.5 * size) * marked
-        weight = max(1, bold(head))
-        self.width = text_width(word, head, weight)
-        y = self._side + round((1.25 if marked else 0.95) * head)
-        self._lines = [(word, y, head, TEXT, weight)]
-        y += round(0.3 * head)
-        drop = round((row + CAP_HEIGHT * size) / 2)
-        for lines in groups:
-            for text, colour in lines:
-                self._lines.append((text, y + drop, size, colour, 0))
-                y += row
-            y += gap
-        self.height = y - gap
-
-    def draw(self, picture: Image, top: int) -> None:
-        if self._side:
-            mark = icon("no_signal", self._side, STATE_COLOURS["no_signal"])
-            stamp(picture, mark, (picture.shape[1] - self._side) // 2, top)
-        for text, baseline, size, colour, weight in self._lines:
-            write_centred(picture, text, top + baseline, size, colour, weight)
+    @property
+    def row(self) -> int:
+        """Its height in pixels."""
+        return round(1.3 * self.size)
 
 
 def draw_no_signal(
@@ -160,16 +143,26 @@ def draw_no_signal(
     cv2.convertScaleAbs(picture, dst=picture, alpha=_DIMMED, beta=PAPER[1])
     height, width = picture.shape[:2]
     room_hw = (height - layout.accent - top - 2 * layout.margin, width - 2 * layout.margin)
-    for block in _blocks(result, layout, room_hw[1], held_s):
-        if block.height <= room_hw[0] and block.width <= room_hw[1]:
-            middle = (height - layout.accent - block.height) // 2
-            block.draw(picture, max(top + layout.margin, middle))
-            return
+    for lines in _variants(result, layout, room_hw[1], held_s):
+        word, tall = lines[0], sum(line.below + line.row for line in lines)
+        if tall > room_hw[0] or text_width(word.text, word.size, word.weight) > room_hw[1]:
+            continue
+        y = max(top + layout.margin, (height - layout.accent - tall) // 2)
+        if word.below:
+            mark = icon("no_signal", word.below, STATE_COLOURS["no_signal"])
+            stamp(picture, mark, (width - word.below) // 2, y)
+        for line in lines:
+            baseline = y + line.below + round((line.row + CAP_HEIGHT * line.size) / 2)
+            write_centred(picture, line.text, baseline, line.size, line.colour, line.weight)
+            y += line.below + line.row
+        return
     draw_verdict(picture, result, layout)
 
 
-def _blocks(result: Result, layout: Layout, width: int, held_s: float | None) -> Iterator[_Block]:
-    """What could be written, from the most to the least."""
+def _variants(
+    result: Result, layout: Layout, width: int, held_s: float | None
+) -> Iterator[list[_Line]]:
+    """What could be written, from the most to the least; a mark goes above the word, or not."""
     clock = datetime.fromtimestamp(result.frame.captured_at).strftime("%Y-%m-%d %H:%M:%S")
     if held_s is not None and held_s >= 1:
         clock = f"for {duration(held_s)}, {clock}"
@@ -177,18 +170,18 @@ def _blocks(result: Result, layout: Layout, width: int, held_s: float | None) ->
     if re.search(rf"(?<![\w./:-]){re.escape(source)}(?![\w/-])", reason):
         source = ""
 
-    def block(head: float, small: float, mark: bool, most: int, when: str = "") -> _Block:
-        size = round(small * layout.small)
+    def lines(head: float, small: float, mark: bool, most: int, when: str = "") -> list[_Line]:
+        size, large = round(small * layout.small), round(head * layout.head)
         why = wrapped(reason, size, min(width, _LONGEST_LINE * size), most) if most else ()
-        lines = ((source, TEXT),), tuple((line, FAINT_TEXT) for line in why), ((when, FAINT_TEXT),)
-        shown = [
-            tuple((elided(text, size, width), colour) for text, colour in group if text)
-            for group in lines
-        ]
-        return _Block(round(head * layout.head), size, mark, [group for group in shown if group])
+        gap, weight = round(0.5 * size) * mark, max(1, bold(large))
+        found = [_Line(STATE_WORDS["no_signal"], large, TEXT, round(1.5 * large) * mark, weight)]
+        for texts, colour in (((source,), TEXT), (why, FAINT_TEXT), ((when,), FAINT_TEXT)):
+            shown = [elided(text, size, width) for text in texts if text]
+            found += [_Line(text, size, colour, gap * (not n)) for n, text in enumerate(shown)]
+        return found
 
     for head, small in _SCALES:
-        yield block(head, small, True, _MOST_LINES, clock)
-    yield block(1.0, 1.0, False, _MOST_LINES, clock)
+        yield lines(head, small, True, _MOST_LINES, clock)
+    yield lines(1.0, 1.0, False, _MOST_LINES, clock)
     for most in range(_MOST_LINES, -1, -1):
-        yield block(1.0, 1.0, False, most)
+        yield lines(1.0, 1.0, False, most)

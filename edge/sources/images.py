@@ -200,18 +200,14 @@ def _in_words(file: BinaryIO, name: str, read: Callable[[], T]) -> T:
     try:
         return read()
     except PillowImage.DecompressionBombError as error:
+        most = round(2 * (PillowImage.MAX_IMAGE_PIXELS or 0) / 1e6)  # Pillow's own bound
         raise SourceError(
-            f"{name}: has more than {_most_megapixels()} million pixels. Crop or shrink it."
+            f"{name}: has more than {most} million pixels. Crop or shrink it."
         ) from error
     except UnidentifiedImageError as error:
         raise SourceError(f"{name}: {_why_unknown(file, name)}") from error
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
         raise SourceError(f"{name}: the picture is truncated or damaged ({error}).") from error
-
-
-def _most_megapixels() -> int:
-    """Pillow's bound against decompression bombs."""
-    return round(2 * (PillowImage.MAX_IMAGE_PIXELS or 0) / 1e6)
 
 
 def _why_unknown(file: BinaryIO, name: str) -> str:
