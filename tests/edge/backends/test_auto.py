@@ -13,6 +13,7 @@ from edge.backends import BackendChoice, auto, open_backend
 from edge.backends import openvino as ours
 from edge.errors import UsageError
 from edge.regions import parse_region
+from tests.fakes import make_manifest
 from tests.onnx_files import write_model
 
 pytest.importorskip("openvino")
@@ -26,7 +27,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(auto, "LATEST_S", 60.0)
     monkeypatch.setattr(ours, "PROOF_S", 0.0)
     monkeypatch.setattr(ours, "half_of", lambda core, device: None)
-    return write_model(tmp_path / "m.onnx")
+    # A small region, as what is proven is at its size.
+    return write_model(tmp_path / "m.onnx", make_manifest(region="center:64"))
 
 
 def speed(monkeypatch: pytest.MonkeyPatch, onnxruntime: float, openvino: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edge.backends import BackendChoice, open_backend
 from edge.backends import openvino as ours
 from edge.errors import MissingDependency, ModelError, UsageError
 from edge.proof import prove
+from edge.regions import RegionSpec
 from edge.tensorrt.record import Proof, Shape
 from edge.types import Evidence
 from edge.weights import TINY, find_model
@@ -22,7 +24,8 @@ from tests.fakes import make_manifest
 from tests.onnx_files import write_model
 
 pytest.importorskip("openvino")
-CHOICE = BackendChoice("openvino", threads=1)
+CHOICE = BackendChoice("openvino", threads=1, region=RegionSpec("center", 64))
+"""What is proven, is at the size of the region."""
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +42,7 @@ def halves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_gives_the_evidence_of_onnx_runtime_at_every_size_and_batch() -> None:
     model = find_model(TINY)
-    exact = BackendChoice("openvino", precision="fp32", threads=1)  # a CPU may have its own
+    exact = replace(CHOICE, precision="fp32")  # a CPU may have its own
     with open_backend(model, 1) as reference, open_backend(model, choice=exact) as backend:
         assert backend.name == "openvino" and backend.manifest == reference.manifest
         kept: list[tuple[Evidence, Any, Evidence]] = []
@@ -204,8 +207,11 @@ def test_ctrl_c_is_met_after_models_were_closed() -> None:
     code = """
 import signal
 from edge.backends import BackendChoice, open_backend
+from edge.regions import RegionSpec
 from edge.weights import TINY, find_model
-choice = BackendChoice("openvino", precision="fp32", threads=1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
+small = RegionSpec("center", 64)
+choice = BackendChoice("openvino", precision="fp32", threads=1, region=small)
 first = open_backend(find_model(TINY), choice=choice)
 second = open_backend(find_model(TINY), choice=choice)
 first.__exit__(None, None, None)

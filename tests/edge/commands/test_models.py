@@ -98,11 +98,12 @@ def test_every_shipped_model_takes_pictures_smaller_than_its_region(
 ) -> None:
     path = tmp_path / "p.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8))
-    assert main(["score", str(path), "--model", name, "--format", "json"]) == 0
+    words = [str(path), "--model", name, "--backend", "onnxruntime"]
+    assert main(["score", *words, "--format", "json"]) == 0
     line = json.loads(capsys.readouterr().out)
     assert line["error"] is None and np.isfinite(line["logit"])
     images = tmp_path / "images"
-    assert main(["run", str(path), "--model", name, "--headless", "--images", str(images)]) == 0
+    assert main(["run", *words, "--headless", "--images", str(images)]) == 0
     assert len(list(images.iterdir())) == 1
 
 

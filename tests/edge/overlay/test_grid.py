@@ -178,10 +178,11 @@ def test_each_is_called_by_its_name_and_not_by_that_of_its_source() -> None:
 
 
 def test_the_first_nine_cameras_show_their_keys() -> None:
-    labels = [module.label_of(cells(12), index) for index in range(12)]
+    shown = [Cell(f"camera {number}") for number in range(12)]
+    labels = [module.label_of(shown, index) for index in range(12)]
     assert labels[0] == "1  camera 0" and labels[8] == "9  camera 8"
     assert labels[9:] == ["camera 9", "camera 10", "camera 11"]
-    assert module.label_of(cells(1), 0) == ""
+    assert module.label_of(shown[:1], 0) == ""
     assert module.label_of([Cell("Küche 🐈"), Cell("b")], 0) == "1  Kuche ?"
 
 
