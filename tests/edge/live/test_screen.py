@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import json
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -14,67 +14,54 @@ from tests.edge.live.desktop import ROOT, desktop
 from tests.xvfb import client_environment, xvfb
 
 CHECK = """
+import json, os, sys
 from edge.errors import SinkError
 from edge.live.screen import display_problem
 from edge.live.views import Controls
 from edge.live.window import WindowView
-print(display_problem())
-try:
-    with WindowView(Controls()):
-        print("opened")
-except SinkError as error:
-    print(error)
+for changes in json.loads(sys.argv[1]):
+    os.environ.update(changes)
+    print(display_problem())
+    try:
+        with WindowView(Controls()):
+            print("opened")
+    except SinkError as error:
+        print(error)
 """
 
 
-@pytest.fixture(scope="module")
-def screen() -> Iterator[dict[str, str]]:
-    with desktop() as environment:
-        yield environment
-
-
-def check(environment: dict[str, str]) -> tuple[str, str]:
-    """What a program without a usable display says; it must not be aborted."""
-    run = subprocess.run(
-        [sys.executable, "-c", CHECK], env=environment, cwd=ROOT, capture_output=True, text=True
-    )
+def check(environment: dict[str, str], *changes: dict[str, str]) -> list[str]:
+    """What a program says of each display, twice; it must not be aborted by any."""
+    words = [sys.executable, "-c", CHECK, json.dumps([{}, *changes])]
+    run = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "")
-    problem, entered = run.stdout.splitlines()
-    return problem, entered
+    said = run.stdout.splitlines()
+    assert [line.replace("None", "opened") for line in said[::2]] == said[1::2]
+    return said[::2]
 
 
-def test_a_display_that_works_is_no_problem(screen: dict[str, str]) -> None:
-    assert check(screen) == ("None", "opened")
+def test_where_nothing_can_be_shown_it_is_said_why() -> None:
+    none, dead = check(client_environment(None), {"DISPLAY": ":98765"})
+    assert "neither DISPLAY nor WAYLAND_DISPLAY is set" in none
+    assert dead.startswith("No window can be opened")
+    assert "98765" in dead or "opencv-python-headless" in dead
 
 
-def test_no_display_at_all() -> None:
-    problem, entered = check(client_environment(None))
-    assert "neither DISPLAY nor WAYLAND_DISPLAY is set" in problem
-    assert entered == problem
-
-
-def test_a_display_without_a_server() -> None:
-    problem, entered = check(client_environment(":98765"))
-    assert problem.startswith("No window can be opened")
-    assert "98765" in problem or "opencv-python-headless" in problem
-    assert entered == problem
-
-
-def test_a_server_that_refuses(screen: dict[str, str], tmp_path: Path) -> None:
+def test_a_display_that_works_is_no_problem_and_one_that_refuses_is(tmp_path: Path) -> None:
     authority = tmp_path / "authority"
     cookie = (b"", b"", b"MIT-MAGIC-COOKIE-1", bytes(range(16)))
     parts = b"".join(struct.pack(">H", len(part)) + part for part in cookie)
     authority.write_bytes(struct.pack(">H", 0xFFFF) + parts)
-    with xvfb(authority=authority) as environment:
-        assert check(environment)[0].startswith("No window can be opened on display :")
-        assert check(environment | {"XAUTHORITY": str(authority)})[0] == "None"
-
-
-def test_a_qt_plugin_that_is_absent(screen: dict[str, str]) -> None:
-    if cv2.currentUIFramework() != "QT":
-        pytest.skip("needs an OpenCV with Qt")
-    problem, _ = check(screen | {"QT_QPA_PLATFORM": "absent"})
-    assert 'the Qt platform plugin "absent"' in problem
+    with desktop() as screen, xvfb(authority=authority) as guarded:
+        works, refused, admitted, other = check(
+            screen,
+            {"DISPLAY": guarded["DISPLAY"]},
+            {"XAUTHORITY": str(authority)},
+            {"QT_QPA_PLATFORM": "absent"},
+        )
+    assert (works, admitted) == ("None", "None")
+    assert refused.startswith("No window can be opened on display :")
+    assert cv2.currentUIFramework() != "QT" or 'the Qt platform plugin "absent"' in other
 
 
 def test_an_opencv_without_windows_is_named() -> None:
