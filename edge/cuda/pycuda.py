@@ -6,11 +6,9 @@ or in a list of one that is emptied, since a traceback keeps the list alive.
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import os
 import shutil
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache, partial
@@ -66,18 +64,13 @@ class Cuda:
     stream: int
 
     def __init__(self) -> None:
-        self._thread: int | None = None
         self._leaving = ExitStack()
         self._failures: list[GpuError] = []
         self._owned: dict[int, Owned] = {}
         self._modules: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        if self._thread is not None:
-            raise RuntimeError("this Cuda object has been entered already")
         with ExitStack() as undo:
-            self._thread = threading.get_ident()
-            undo.callback(setattr, self, "_thread", None)
             self.gpu = self._find_gpu()
             self._context = _ask(_ask(driver.Device, 0).retain_primary_context)
             undo.callback(self._try, self._release)
@@ -90,38 +83,17 @@ class Cuda:
             undo.callback(self._try, self.synchronize)
             self._leaving = undo.pop_all()
         self.stream = int(self._stream.handle)
-        _LOCALS.entered.objects.append(self)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.check_thread()
-        _LOCALS.entered.objects.remove(self)
-        try:
-            self.leave()
-        except GpuError:
-            # After a failed kernel every call fails; the body's own error says more.
-            if error is None:
-                raise
-
-    def leave(self) -> None:
-        """Wait, free everything, pop and release, each whatever became of the others; raise the
-        first failure."""
         self._failures.clear()
         self._leaving.close()
-        if self._failures:
+        # After a failed kernel every call fails; the body's own error says more.
+        if self._failures and error is None:
             raise self._failures[0]
-
-    def check_thread(self) -> None:
-        """Refuse any thread but the owning one by a RuntimeError."""
-        if self._thread != threading.get_ident():
-            where = "is not entered" if self._thread is None else "belongs to another thread"
-            raise RuntimeError(
-                f"this Cuda object {where}: enter it, use it and leave it on one thread"
-            )
 
     def free_bytes(self) -> int:
         """Memory of the GPU that is free now."""
-        self.check_thread()
         return int(_ask(driver.mem_get_info)[0])
 
     def allocate(self, nbytes: int) -> DeviceMemory:
@@ -161,14 +133,12 @@ class Cuda:
         Waiting for it blocks instead of spinning: a live source leaves gaps between frames, in
         which a core would be burnt for nothing.
         """
-        self.check_thread()
         flags = driver.event_flags
         kind = flags.BLOCKING_SYNC if timing else flags.BLOCKING_SYNC | flags.DISABLE_TIMING
         return Event(self, [_ask(driver.Event, kind)], list.clear)
 
     def synchronize(self) -> None:
         """Wait until the stream has done all that it was given."""
-        self.check_thread()
         _ask(self._stream.synchronize)
 
     def capture(self, put: Callable[[], object]) -> Graph:
@@ -177,7 +147,6 @@ class Cuda:
         Raises:
             GpuError: something in it cannot be captured. The stream is as it was.
         """
-        self.check_thread()
         stream, graph, made = ctypes.c_void_p(self.stream), ctypes.c_void_p(), ctypes.c_void_p()
         _ask_driver("cuStreamBeginCapture_v2", stream, _OF_THIS_THREAD)
         try:
@@ -199,7 +168,6 @@ class Cuda:
         """A function of CUDA C, `extern "C"`, compiled for this GPU by nvcc or taken from pycuda's
         cache on disk; a source is compiled and loaded once for all functions in it.
         """
-        self.check_thread()
         if source not in self._modules:
             major, minor = self.gpu.compute_capability
             image = _compiled(source, f"sm_{major}{minor}")
@@ -265,7 +233,6 @@ class Cuda:
         self, nbytes: int, kind: str, call: Callable[..., Any], *given: Any, **more: Any
     ) -> Any:
         """What an allocation gives; where there is no room the error says how much was free."""
-        self.check_thread()
         try:
             return _ask(call, *given, **more)
         except OutOfGpuMemory as error:
@@ -280,7 +247,7 @@ class Cuda:
 
 
 class Owned:
-    """Something that its owner frees at the latest when it is left.
+    """Something that its owner frees at the latest when it is left; not to be used after that.
 
     Args:
         owner: only its thread may use it.
@@ -300,18 +267,11 @@ class Owned:
         """Give it back, on the owning thread; twice is once."""
         if self._give_back is None:
             return
-        self._owner.check_thread()
         give_back, raw = self._give_back, self._raw
         # Even if this fails: what CUDA refused to free once is not tried a second time.
         self._give_back = self._raw = None
         self._owner._owned.pop(id(self), None)
         give_back(raw)
-
-    def _alive(self) -> Any:
-        self._owner.check_thread()
-        if self._give_back is None:
-            raise RuntimeError("this was freed, and is used again")
-        return self._raw
 
 
 class DeviceMemory(Owned):
@@ -320,7 +280,7 @@ class DeviceMemory(Owned):
     @property
     def pointer(self) -> int:
         """Its address."""
-        return int(self._alive())
+        return int(self._raw)
 
 
 class MirroredArray(Owned):
@@ -334,14 +294,12 @@ class MirroredArray(Owned):
 
     def copy_in(self, count: int | None = None) -> None:
         """Put the copy of the first rows to the GPU into the stream; nothing if mapped."""
-        self._alive()
         if self.device is not None:
             rows = self.array[:count]
             _ask(driver.memcpy_htod_async, self.pointer, rows, self._owner._stream)
 
     def copy_out(self, count: int | None = None) -> None:
         """Put the copy of the first rows from the GPU into the stream; nothing if mapped."""
-        self._alive()
         if self.device is not None:
             rows = self.array[:count]
             _ask(driver.memcpy_dtoh_async, rows, self.pointer, self._owner._stream)
@@ -358,15 +316,15 @@ class Event(Owned):
 
     def record(self) -> None:
         """Put it behind everything that the stream was given so far."""
-        _ask(self._alive()[0].record, self._owner._stream)
+        _ask(self._raw[0].record, self._owner._stream)
 
     def wait(self) -> None:
         """Block until the stream has reached it, without holding the interpreter's lock."""
-        _ask(self._alive()[0].synchronize)
+        _ask(self._raw[0].synchronize)
 
     def elapsed_ms(self, since: Event) -> float:
         """Milliseconds between an earlier event and this one, both reached."""
-        return float(_ask(self._alive()[0].time_since, since._alive()[0]))
+        return float(_ask(self._raw[0].time_since, since._raw[0]))
 
 
 class Graph(Owned):
@@ -374,7 +332,7 @@ class Graph(Owned):
 
     def launch(self) -> None:
         """Put all of it into the stream."""
-        _ask_driver("cuGraphLaunch", self._alive(), ctypes.c_void_p(self._owner.stream))
+        _ask_driver("cuGraphLaunch", self._raw, ctypes.c_void_p(self._owner.stream))
 
 
 class Kernel(Owned):
@@ -388,35 +346,10 @@ class Kernel(Owned):
         """
         types = "".join(argument.dtype.char for argument in arguments)
         if types != self._types:
-            self._alive().prepare(types)
+            self._raw.prepare(types)
             self._types = types
         # The stream is in no variable, which a traceback would keep alive.
-        _ask(self._alive().prepared_async_call, grid, block, self._owner._stream, *arguments)
-
-
-class _Entered:
-    """What one thread has entered and not left.
-
-    A thread's locals go while it still runs, and this with them. What the thread forgot to leave is
-    left then: pycuda aborts the whole process if a thread ends with a context on its stack.
-    """
-
-    def __init__(self) -> None:
-        self.objects: list[Cuda] = []
-
-    def __del__(self) -> None:
-        while self.objects:
-            with suppress(GpuError):
-                self.objects.pop().leave()
-
-
-class _Locals(threading.local):
-    def __init__(self) -> None:
-        self.entered = _Entered()
-
-
-_LOCALS = _Locals()
-atexit.register(lambda: _LOCALS.entered.__del__())
+        _ask(self._raw.prepared_async_call, grid, block, self._owner._stream, *arguments)
 
 
 def _free(memory: Any) -> None:

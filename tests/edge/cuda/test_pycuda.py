@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,8 +201,7 @@ def test_a_graph_does_again_what_was_captured_and_a_failure_leaves_no_trace(
         assert memory.array.tolist() == [23] * 4
         assert refusing_gpu.count("graphs") == 1
         graph.free()
-        with pytest.raises(RuntimeError, match="was freed, and is used again"):
-            graph.launch()
+        graph.free()  # twice is once
 
 
 def wait_within(cuda: Cuda) -> None:
@@ -392,78 +391,11 @@ def test_entering_that_fails_leaves_nothing_and_can_be_tried_again(
         use(cuda)
 
 
-def test_one_within_another_but_not_one_twice(software_gpu: SoftwareGpu) -> None:
+def test_one_within_another(software_gpu: SoftwareGpu) -> None:
     with open_cuda() as outer:
         with open_cuda() as inner:
             use(inner)
-        with pytest.raises(RuntimeError, match="has been entered already"):
-            outer.__enter__()
         use(outer)
-
-
-def calls(cuda: Cuda) -> dict[str, Callable[[], object]]:
-    """Every call of the seam but entering, on things that were made on the owning thread."""
-    memory, block = cuda.mirrored((4,), np.uint8), cuda.allocate(4)
-    event, earlier = cuda.event(timing=True), cuda.event(timing=True)
-    kernel = cuda.kernel(PROBE.read_text(), "overrun")
-    arguments = (np.uint64(block.pointer), np.int32(0))
-    return {
-        "free_bytes": cuda.free_bytes,
-        "allocate": lambda: cuda.allocate(4),
-        "mirrored": lambda: cuda.mirrored((4,), np.uint8),
-        "copy_in": memory.copy_in,
-        "copy_out": memory.copy_out,
-        "event": cuda.event,
-        "synchronize": cuda.synchronize,
-        "kernel": lambda: cuda.kernel(PROBE.read_text(), "scale"),
-        "launch": lambda: kernel.launch((1, 1, 1), (1, 1, 1), arguments),
-        "record": event.record,
-        "wait": event.wait,
-        "elapsed_ms": lambda: event.elapsed_ms(earlier),
-        "free a block": block.free,
-        "free page-locked memory": memory.free,
-        "leave": lambda: cuda.__exit__(None, None, None),
-    }
-
-
-def test_another_thread_is_refused_before_cuda_is_called(
-    software_gpu: SoftwareGpu, compiler: None
-) -> None:
-    refused: list[str] = []
-
-    def try_all(tried: dict[str, Callable[[], object]]) -> None:
-        for name, call in tried.items():
-            try:
-                call()
-            except RuntimeError as error:
-                assert "belongs to another thread" in str(error)
-                refused.append(name)
-
-    with open_cuda() as cuda:
-        tried = calls(cuda)
-        thread = threading.Thread(target=try_all, args=(tried,))
-        thread.start()
-        thread.join()
-        assert refused == list(tried)
-        assert software_gpu.count("refused") == 0  # the driver has seen none of them
-
-
-def test_after_leaving_or_freeing_everything_is_refused(
-    software_gpu: SoftwareGpu, compiler: None
-) -> None:
-    with open_cuda() as cuda:
-        tried, memory = calls(cuda), cuda.mirrored((4,), np.uint8)
-        memory.free()
-        memory.free()
-        with pytest.raises(RuntimeError, match="was freed, and is used again"):
-            memory.copy_in()
-    for name, call in tried.items():
-        if name.startswith("free a") or name.startswith("free page"):
-            call()  # was freed, and twice is once
-        else:
-            with pytest.raises(RuntimeError, match="is not entered"):
-                call()
-    software_gpu.assert_clean()
 
 
 _PRELUDE = """
@@ -490,11 +422,9 @@ _PRELUDE = """
 _ENDINGS = {
     "a worker that leaves": "on_a_thread(work).join()",
     "a worker whose body raises": "sys.argv.append('fail'); on_a_thread(work).join()",
-    "a worker that forgets to leave": "on_a_thread(enter).join()",
     "a worker that is in the middle of it when the process ends": (
         "on_a_thread(lambda: (enter(), time.sleep(60)), daemon=True); time.sleep(0.5)"
     ),
-    "the main thread that forgets to leave": "kept = enter()",
     "the main thread that exits in the middle": "with open_cuda() as cuda: sys.exit(0)",
 }
 

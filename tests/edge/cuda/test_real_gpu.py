@@ -131,20 +131,6 @@ def test_the_context_is_shared_with_torch() -> None:
     assert float((before + during).sum()) == 3000
 
 
-def test_a_thread_that_dies_with_the_context_leaves_the_process_whole(script: Run) -> None:
-    done = script("""
-        def work():
-            open_cuda().__enter__().allocate(64)
-        for _ in range(3):
-            thread = threading.Thread(target=work)
-            thread.start()
-            thread.join()
-        with open_cuda() as cuda:
-            print(cuda.gpu.name)
-    """)
-    assert done.returncode == 0 and done.stdout and "PyCUDA" not in done.stderr, done.stderr
-
-
 def test_a_bad_pointer_is_an_error_with_cudas_name(script: Run) -> None:
     done = script("""
         from edge.cuda.front import Front
