@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from edge.config import load_config
-from edge.tensorrt.cache import FOLDER_VARIABLE
+from edge.tensorrt.store import FOLDER_VARIABLE
 from patchwatch import make_parser
 from tests.servers import motion_jpeg
 from training.search import parse_address

@@ -17,8 +17,7 @@ from typing_extensions import Self
 from edge.files import environment_cache
 from edge.manifest import Manifest, Precision
 from edge.regions import RegionSpec
-from edge.tensorrt.cache import FOLDER_VARIABLE
-from edge.tensorrt.store import BuildEngine
+from edge.tensorrt.store import FOLDER_VARIABLE, BuildEngine
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
 
 log = logging.getLogger(__name__)

@@ -29,11 +29,10 @@ from edge.errors import GpuError, PatchwatchError, StaleEngine, UsageError
 from edge.manifest import Manifest, read_manifest
 from edge.pixels import refuse_odd
 from edge.regions import RegionSpec, place
-from edge.tensorrt.cache import Engine
 from edge.tensorrt.engine import EngineContext, LoadedEngine, Spans, version
 from edge.tensorrt.owner import GpuOwner
 from edge.tensorrt.record import DEFAULT_PRECISION, Machine, Shape, machine_of
-from edge.tensorrt.store import Engines, EngineStore, OneEngine
+from edge.tensorrt.store import Engine, Engines, EngineStore, OneEngine
 from edge.types import Batch, Box, Evidence, Image, PixelFormat
 
 if TYPE_CHECKING:

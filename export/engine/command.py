@@ -13,9 +13,14 @@ from edge.cuda import open_cuda
 from edge.errors import SinkError, UsageError
 from edge.manifest import Manifest, Precision, read_manifest
 from edge.regions import parse_region, place
-from edge.tensorrt.cache import EngineCache, default_folder, write_engine
 from edge.tensorrt.record import DEFAULT_PRECISION, Machine, Shape, Sidecar, machine_of
-from edge.tensorrt.store import EngineRequest, EngineStore
+from edge.tensorrt.store import (
+    EngineCache,
+    EngineRequest,
+    EngineStore,
+    default_folder,
+    write_engine,
+)
 from edge.weights import find_model
 from export.auc import find_labelled
 from export.command import check_free, check_suffix

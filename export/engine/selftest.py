@@ -31,9 +31,8 @@ from edge.pixels import to_bgr
 from edge.proof import proof_frames
 from edge.regions import RegionSpec, cut, parse_region
 from edge.tensorrt.board import power_mode, read_board
-from edge.tensorrt.cache import Engine
 from edge.tensorrt.record import PRECISIONS, Machine, Shape
-from edge.tensorrt.store import EngineRequest, EngineStore
+from edge.tensorrt.store import Engine, EngineRequest, EngineStore
 from edge.types import Frame, Image, PixelFormat
 from edge.weights import DEFAULT, find_model
 from export.engine.command import shape_of, this_machine

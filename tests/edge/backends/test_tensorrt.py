@@ -20,9 +20,8 @@ from edge.errors import ContractError, EngineError, GpuError
 from edge.files import sha256_of
 from edge.manifest import Manifest, read_manifest
 from edge.regions import cut, parse_region
-from edge.tensorrt.cache import EngineCache, write_engine
 from edge.tensorrt.record import EngineKey, Machine, Shape
-from edge.tensorrt.store import EngineRequest, EngineStore, OneEngine
+from edge.tensorrt.store import EngineCache, EngineRequest, EngineStore, OneEngine, write_engine
 from edge.types import Frame, Image
 from edge.weights import DEFAULT, find_model
 from tests.build_here import BuildHere

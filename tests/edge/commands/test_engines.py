@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from edge.tensorrt.cache import sidecar_path
 from edge.tensorrt.record import parse_sidecar
+from edge.tensorrt.store import sidecar_path
 from tests.edge.sources.clips import write_clip
 from tests.fake_tensorrt import Faults, site_environment
 from tests.fakes import wait_for

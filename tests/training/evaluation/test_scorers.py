@@ -8,9 +8,8 @@ from safetensors.torch import load_file
 
 from edge.errors import ModelError, RegionError, UsageError
 from edge.manifest import Calibration, Training
-from edge.tensorrt.cache import write_engine
 from edge.tensorrt.record import EngineKey, Shape
-from edge.tensorrt.store import EngineRequest
+from edge.tensorrt.store import EngineRequest, write_engine
 from export.engine.command import this_machine
 from tests.build_here import BuildHere
 from tests.fake_tensorrt import installed
