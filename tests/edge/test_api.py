@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -15,6 +13,7 @@ from edge import api
 from edge.errors import ConfigError, SourceError
 from tests.edge.commands.test_run import write_clip
 from tests.fakes import barred
+from tests.programs import in_python
 from tests.servers import motion_jpeg
 
 
@@ -76,8 +75,6 @@ def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "picture.jpg"), barred(90, 300, 300))
     lines = (api.__doc__ or "").partition(":\n\n")[2].partition("The commands")[0]
     example = "\n".join(line[4:] for line in lines.splitlines())
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = in_python(example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Verdict(state=")

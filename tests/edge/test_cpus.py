@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from edge.cpus import find_cpus
+from tests.programs import in_python
 
 PRESENT = os.cpu_count() or 1
 
@@ -96,8 +95,7 @@ def test_a_process_in_a_real_group_takes_as_many_threads_as_its_quota() -> None:
             (group / "cpu.max").write_text("80000 100000")
         else:
             (group / "cpu.cfs_quota_us").write_text("80000")
-        command = [sys.executable, "-c", SCRIPT, str(group / "cgroup.procs")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = in_python(SCRIPT, str(group / "cgroup.procs"))
         if done.stderr.strip() == "elsewhere":
             pytest.skip("a process cannot be moved into a control group, or does not stay in it")
         assert done.returncode == 0, done.stderr

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import onnx
@@ -16,6 +13,7 @@ from edge.manifest import METADATA_KEY, PatchGrid, parse_manifest, read_manifest
 from edge.weights import FOLDER
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
+from tests.programs import in_python
 
 
 def changed(**fields: object) -> str:
@@ -66,10 +64,7 @@ def test_neither_onnx_nor_a_runtime_is_started(tmp_path: Path) -> None:
         from edge.manifest import read_manifest
         print(read_manifest(Path({str(path)!r})).name)
     """
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == make_manifest().name
+    assert in_python(script).stdout.strip() == make_manifest().name
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

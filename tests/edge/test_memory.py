@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from edge.weights import find_model
 from patchwatch import main
 from tests.fakes import FakeBackend as AnyBackend
 from tests.fakes import barred, make_manifest
+from tests.programs import in_python
 
 
 class FakeBackend(AnyBackend):
@@ -160,9 +159,7 @@ with open_backend(find_model(sys.argv[1]), 1) as backend:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize("name", ["lite0-levels", "tiny-ladeda"])
 def test_a_shipped_model_takes_what_is_reckoned_with(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _TAKES, name], capture_output=True, text=True, check=True
-    )
+    done = in_python(_TAKES, name)
     with open_backend(find_model(name), 1) as backend:
         reckoned = memory._bytes(backend)
     assert 0.5 * reckoned < float(done.stdout) < 1.1 * reckoned

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from tests.edge.sources.clips import flat_jpeg
+from tests.programs import in_python
 from tests.servers import motion_jpeg
 
 FRAMES = 20_000
@@ -36,8 +34,7 @@ print((rss() - before) / {FRAMES})
 
 def test_a_frame_leaves_nothing_behind() -> None:
     with motion_jpeg([flat_jpeg(100, (64, 48))], fps=1e6) as url:
-        command = [sys.executable, "-c", _SCRIPT, url]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = in_python(_SCRIPT, url)
     assert done.returncode == 0, done.stderr
     left = float(done.stdout)
     assert left < MOST_BYTES

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from edge.errors import (
 from edge.weights import find_model, variant
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
+from tests.programs import in_python
 
 
 def test_scores_a_batch_in_order(tmp_path: Path) -> None:
@@ -202,20 +200,16 @@ def test_engines_are_kept_where_it_is_asked_to(
     assert options["trt_engine_cache_enable"] == options["trt_timing_cache_enable"] == "True"
 
 
-def test_stderr_may_be_closed(tmp_path: Path) -> None:
-    script = f"""
-        import os, sys
+def test_stderr_may_be_closed() -> None:
+    script = """
+        import os
         os.close(2)
-        sys.path.insert(0, {str(Path(__file__).resolve().parents[3])!r})
         from edge.backends.onnxruntime import _captured_stderr
         with _captured_stderr() as written:
             print("lost")
         print(bytes(written))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
-    )
-    assert done.stdout == "b''\n"
+    assert in_python(script).stdout == "b''\n"
 
 
 def test_the_twin_of_int8_which_optimisers_break_runs_as_it_is_written() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +21,7 @@ from edge.types import Evidence
 from edge.weights import TINY, find_model
 from tests.fakes import make_manifest
 from tests.onnx_files import write_model
+from tests.programs import in_python
 
 pytest.importorskip("openvino")
 CHOICE = BackendChoice("openvino", threads=1, region=RegionSpec("center", 64))
@@ -223,7 +223,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = in_python(code)
     assert done.stdout == "interrupted\n", (done.returncode, done.stderr)
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from edge.types import Frame, Image, Picture, Result, Verdict
 from patchwatch import main
 from tests.edge.sources.staged import coded, hurt
 from tests.fakes import barred
+from tests.programs import in_python
 from tests.servers import rtsp_server
 
 
@@ -108,8 +108,7 @@ def test_what_c_libraries_print_does_not_come_between_the_lines(tmp_path: Path, 
         os.write(1, b"ours again")
         raise SystemExit(code)
     """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = in_python(script)
     assert done.returncode == 0, done.stderr
     line, rest = done.stdout.splitlines()
     assert json.loads(line)["verdict"] == "real"

@@ -5,18 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from edge.cuda import binding_version, open_cuda
 from edge.errors import GpuError, MissingDependency
+from tests.programs import in_python
 from tests.software_cuda import NO_DEVICE, SoftwareGpu
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_without_pycuda_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,17 +73,6 @@ def test_every_error_that_a_machines_owner_can_mend_says_how(refusing_gpu: Softw
                 open_cuda().__enter__()
 
 
-def run(script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_no_driver_is_one_sentence(software_cuda: Path) -> None:
     script = """
         import ctypes
@@ -103,7 +89,7 @@ def test_no_driver_is_one_sentence(software_cuda: Path) -> None:
         except GpuError as error:
             print(error)
     """
-    done = run(script, {**os.environ, "LD_LIBRARY_PATH": ""})
+    done = in_python(script, environment={**os.environ, "LD_LIBRARY_PATH": ""})
     if done.returncode == 77:
         pytest.skip("this machine has an NVIDIA driver")
     assert done.returncode == 0, done.stderr
@@ -131,6 +117,6 @@ def test_a_library_that_is_broken_is_not_called_absent(
         except GpuError as error:
             print(error)
     """
-    done = run(script, {**os.environ, "PYTHONPATH": str(tmp_path)})
+    done = in_python(script, environment={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert message in done.stdout

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import shutil
-import subprocess
 import sys
 import textwrap
 import threading
@@ -20,12 +19,12 @@ import pytest
 
 from edge.cuda import open_cuda
 from edge.errors import GpuError
+from tests.programs import in_python
 from tests.software_cuda import ILLEGAL_ADDRESS, OUT_OF_MEMORY, PROBE, SoftwareGpu, environment
 
 if TYPE_CHECKING:
     from edge.cuda.pycuda import Cuda
 
-ROOT = Path(__file__).resolve().parents[3]
 NVCC = f"{os.environ['PATH']}:/usr/local/cuda/bin"
 HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -439,14 +438,7 @@ def test_a_process_ends_cleanly(software_cuda: Path, ending: str) -> None:
         print(*(count(what) for what in (b"references", b"lost", b"refused")))
         """
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env=environment(software_cuda),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = in_python(script, environment=environment(software_cuda))
     assert done.returncode == 0, done.stderr
     assert "PyCUDA" not in done.stderr
     if "worker that" in ending and "middle" not in ending:

@@ -29,6 +29,7 @@ from edge.differences import BOUNDS, ENGINE_BOUNDS, difference, largest
 from edge.proof import proof_frames
 from edge.weights import find_model, variant
 from tests.edge.cuda.onnx_in_torch import run
+from tests.programs import in_python
 from tests.software_cuda import environment
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,11 +71,8 @@ def script(request: pytest.FixtureRequest) -> Run:
         found = environment(driver) | {"XDG_CACHE_HOME": str(driver.parent / "cache")}
 
     def run_it(body: str) -> subprocess.CompletedProcess[str]:
-        prelude = "import threading\nfrom edge.cuda import open_cuda\n"
-        command = [sys.executable, "-c", prelude + textwrap.dedent(body)]
-        return subprocess.run(
-            command, cwd=ROOT, env=found, capture_output=True, text=True, check=False
-        )
+        prelude = "from edge.cuda import open_cuda\n"
+        return in_python(prelude + textwrap.dedent(body), environment=found)
 
     return run_it
 

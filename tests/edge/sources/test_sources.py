@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from edge.sources.live import LiveSource
 from edge.sources.policy import Limits
 from edge.types import Frame
 from tests.edge.sources.clips import jpeg, nothing_left_behind, number, write_clip
+from tests.programs import in_python
 from tests.servers import free_port, http_files, motion_jpeg, mute_server
 
 
@@ -155,6 +153,5 @@ def test_importing_the_package_costs_nothing_and_a_stream_needs_no_opencv() -> N
         for text in ("rtsp://cam/a", "http://127.0.0.1:9/a"):
             assert edge.sources.open_source(text).kind == "live"
     """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = in_python(script)
     assert done.returncode == 0, done.stderr

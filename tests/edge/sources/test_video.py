@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import av
@@ -14,6 +12,7 @@ from edge.errors import SourceError
 from edge.sources import open_recording
 from edge.types import Frame
 from tests.edge.sources.clips import FPS, cut, nothing_left_behind, number, write_clip
+from tests.programs import in_python
 
 
 def read(path: Path | str) -> list[Frame]:
@@ -161,9 +160,7 @@ for text in ("cut.mp4", "noise.mp4", "97", "rtsp://joe:hunter2@127.0.0.1:1/x"):
     except SourceError as error:
         print(error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = in_python(script, cwd=tmp_path)
     assert len(done.stdout.splitlines()) == 4
     assert done.stderr == "cut.mp4: 1 damaged frame was skipped\n"
     assert "hunter2" not in done.stdout
