@@ -60,7 +60,16 @@ class SinkContext:
 
 
 class ConfiguredSink(Sink, Protocol):
-    """A sink of the table: made from the configuration, and checked without being opened."""
+    """A sink of the table: made from the configuration, and checked without being opened.
+
+    One that inherits from this and opens nothing needs no `__enter__`, and one of which nothing can
+    be seen before no `check`.
+    """
+
+    def __enter__(self) -> Self:
+        """As `check`."""
+        self.check()
+        return self
 
     @classmethod
     def from_options(cls, options: Any, context: SinkContext) -> Self:
@@ -73,4 +82,4 @@ class ConfiguredSink(Sink, Protocol):
         Raises:
             SinkError: it could not.
         """
-        ...
+        return

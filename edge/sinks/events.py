@@ -16,7 +16,7 @@ from typing_extensions import Self
 from edge.decision.alerts import AlertSettings
 from edge.errors import SinkError
 from edge.files import write_whole
-from edge.sinks.base import SinkContext
+from edge.sinks.base import ConfiguredSink, SinkContext
 from edge.sinks.feed import EventFeed, Record
 from edge.sinks.images import encode_image
 from edge.sinks.leftovers import close_events
@@ -40,7 +40,7 @@ _LOOK_S = 3600.0
 """Old events are looked for this often, though none is raised."""
 
 
-class EventsSink:
+class EventsSink(ConfiguredSink):
     """Writes `{YYYYmmdd-HHMMSS}_{stem}_{state}.json` per incident, the stem being the source's.
 
     The time is the local one at which the verdict changed; a name that exists becomes `…-2`. The
@@ -52,7 +52,6 @@ class EventsSink:
     """
 
     name = "events"
-    wants_picture = False
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from edge.errors import SinkError
 from edge.files import sink_error
-from edge.sinks.base import Sink, SinkContext
+from edge.sinks.base import ConfiguredSink, SinkContext
 from edge.sinks.paths import file_stem, make_folder, placed
 from edge.types import Frame, Image, Picture, Result
 
@@ -22,7 +22,7 @@ ImageSuffix = Literal[".jpg", ".png"]
 JPEG_QUALITY = 95
 
 
-class ImagesSink(Sink):
+class ImagesSink(ConfiguredSink):
     """Writes `{stem}_{index:06d}.jpg` per result, the stem being the source's.
 
     No file is ever overwritten: where the name exists (another source of the same stem, an
@@ -45,11 +45,6 @@ class ImagesSink(Sink):
     def check(self) -> None:
         """Create the folder."""
         make_folder(self._folder, "pictures")
-
-    def __enter__(self) -> Self:
-        """Create the folder."""
-        self.check()
-        return self
 
     def write(self, result: Result, picture: Picture) -> None:
         """Write one picture."""

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from edge.decision.alerts import AlertSettings
 from edge.errors import SinkError
-from edge.sinks.base import SinkContext
+from edge.sinks.base import ConfiguredSink, SinkContext
 from edge.sinks.feed import EventFeed, Record
 from edge.sinks.images import encode_image
 from edge.sinks.leftovers import is_running, run_id
@@ -171,7 +171,7 @@ def _record(row: sqlite3.Row) -> Record:
     return record
 
 
-class IncidentsSink:
+class IncidentsSink(ConfiguredSink):
     """Keeps incidents in a SQLite file, which cameras share; the file is made where it is absent.
 
     The picture is that of when the incident was raised. What is old goes as `retention` says, when
@@ -179,7 +179,6 @@ class IncidentsSink:
     """
 
     name = "incidents"
-    wants_picture = False
 
     def __init__(
         self,

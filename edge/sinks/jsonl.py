@@ -21,7 +21,7 @@ from edge.files import sink_error
 from edge.record import to_record
 from edge.schema import Strict
 from edge.signals import hangup_count, uninterrupted
-from edge.sinks.base import SinkContext
+from edge.sinks.base import ConfiguredSink, SinkContext
 from edge.sinks.paths import (
     check_file,
     free_name,
@@ -60,7 +60,7 @@ class JsonRotation(Strict):
         return too_old or (self.mb is not None and size >= self.mb * 1e6)
 
 
-class JsonLinesSink:
+class JsonLinesSink(ConfiguredSink):
     """Writes each result as one line of JSON (UTF-8), at once, so that `tail -f` follows it.
 
     A file that exists is overwritten when the first result comes, or at the end of a run without
@@ -77,7 +77,6 @@ class JsonLinesSink:
     """
 
     name = "json"
-    wants_picture = False
 
     def __init__(self, path: str | Path, rotation: JsonRotation | None = None) -> None:
         self._to_stdout = str(path) == STDOUT

@@ -18,7 +18,7 @@ from edge.decision.verdict import VerdictSettings, judge_once
 from edge.files import write_whole
 from edge.manifest import Calibration
 from edge.pixels import to_bgr
-from edge.sinks.base import Sink, SinkContext
+from edge.sinks.base import ConfiguredSink, SinkContext
 from edge.sinks.images import encode_image
 from edge.sinks.paths import file_stem, free_name, local_stamp, make_folder, placed
 from edge.sinks.retention import Retention
@@ -32,7 +32,7 @@ OWN = re.compile(r"\d{8}-\d{6}_.+_(doubtful|disputed|alarm)(-\d+)?\.(json|png)")
 """Names of the files that this sink writes."""
 
 
-class KeptSink(Sink):
+class KeptSink(ConfiguredSink):
     """Writes `{YYYYmmdd-HHMMSS}_{stem}_{why}.png` and `.json` of moments worth a person's look.
 
     Doubtful is a frame whose own verdict is `uncertain`; disputed one whose own verdict contradicts

@@ -25,7 +25,7 @@ from typing_extensions import Self
 
 from edge.decision.alerts import AlertSettings
 from edge.errors import MissingDependency, SinkError
-from edge.sinks.base import SinkContext
+from edge.sinks.base import ConfiguredSink, SinkContext
 from edge.sinks.feed import EventFeed
 from edge.sinks.images import encode_image
 from edge.sinks.paths import file_stem
@@ -76,11 +76,10 @@ class MqttOptions(AlertSettings):
     queue: int = Field(default=100, gt=0, description="Most events that wait for the broker.")
 
 
-class MqttSink:
+class MqttSink(ConfiguredSink):
     """Sends the results of one camera. A broker that is absent is tried again by its own thread."""
 
     name = "mqtt"
-    wants_picture = False
 
     def __init__(self, options: MqttOptions, context: SinkContext) -> None:
         self._options, self._context = options, context

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import Self
 
 from edge.errors import SinkError
-from edge.sinks.base import SinkContext
+from edge.sinks.base import ConfiguredSink, SinkContext
 from edge.sinks.paths import free_name, local_stamp, placed, refuse_source, stamped_files
 from edge.sinks.video import TICKS_PER_S, USUAL_FPS, VideoFile, check_video, close_left_open
 from edge.types import Frame, Picture, Result
@@ -28,7 +28,7 @@ _LEFT_OPEN = 3
 """Newest files among which those are looked for that a run left open: it has one open at a time."""
 
 
-class RecordingSink:
+class RecordingSink(ConfiguredSink):
     """Writes the annotated video, see `VideoFile`, in one file or in many.
 
     With a limit of time or size, files are called `{stem}_{YYYYmmdd-HHMMSS}.mp4` after the local

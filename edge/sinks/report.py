@@ -25,7 +25,7 @@ from edge.overlay.heat import heats_of
 from edge.overlay.painter import draw_evidence, scaled
 from edge.overlay.style import STATE_COLOURS
 from edge.provenance import RELATION
-from edge.sinks.base import SinkContext
+from edge.sinks.base import ConfiguredSink, SinkContext
 from edge.sinks.images import encode_image
 from edge.sinks.paths import make_folder, placed
 from edge.types import Picture, Result, State, Verdict
@@ -68,11 +68,10 @@ class _Moment(NamedTuple):
     declared: str = ""
 
 
-class ReportSink:
+class ReportSink(ConfiguredSink):
     """Collects what the report shows, in bounded memory, and writes it at the end."""
 
     name = "report"
-    wants_picture = False
 
     def __init__(self, path: Path, context: SinkContext) -> None:
         self._path = path
@@ -93,11 +92,6 @@ class ReportSink:
         if self._path.is_dir():
             raise SinkError(f"{self._path} is a folder. Give the name of a file, out.html.")
         make_folder(self._path.parent, "the report")
-
-    def __enter__(self) -> Self:
-        """As `check`."""
-        self.check()
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Write the report."""

@@ -18,7 +18,7 @@ from pydantic import Field, SecretStr, field_validator
 from typing_extensions import Self
 
 from edge.decision.alerts import AlertSettings
-from edge.sinks.base import SinkContext
+from edge.sinks.base import ConfiguredSink, SinkContext
 from edge.sinks.feed import EventFeed, Record
 from edge.sources.address import ascii_address
 from edge.sources.login import without_login
@@ -67,7 +67,7 @@ class _NoRedirects(HTTPRedirectHandler):
         return None
 
 
-class WebhookSink:
+class WebhookSink(ConfiguredSink):
     """Posts the incidents of one camera, in order, from a thread of its own.
 
     The body is as `to_event_record` documents it: once when an incident is raised (`ended` null)
@@ -76,7 +76,6 @@ class WebhookSink:
     """
 
     name = "webhook"
-    wants_picture = False
 
     def __init__(self, options: WebhookOptions, camera: str, threshold: float | None) -> None:
         self._options, self._camera = options, camera
@@ -92,9 +91,6 @@ class WebhookSink:
     def from_options(cls, options: WebhookOptions, context: SinkContext) -> Self:
         """From `sinks.webhook`."""
         return cls(options, context.name, context.threshold)
-
-    def check(self) -> None:
-        """Nothing can be seen without posting."""
 
     def __enter__(self) -> Self:
         """Start the thread; what waits from before is posted still."""
