@@ -44,7 +44,6 @@ def test_tiny_folds_exactly_at_any_size(preprocessing: str) -> None:
     ("architecture", "preprocessing"),
     [
         ("ladeda9", "NPR"),
-        ("ladeda9", "right_diag"),
         ("lite0_s8", "x_grad"),
         ("lite0_s16", "raw"),
         ("lite0_levels", "raw"),

@@ -12,20 +12,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edge.errors import ContractError
 from edge.manifest import METADATA_KEY
-from export.fold import folded_module
-from export.graph import embed, to_onnx
 from export.lint import check, lint
 from export.model_file import manifest_of
-from tests.export.models import lively, make_card
+from tests.export.models import lively, lively_graph, make_card
 from training.models import PREPROCESSINGS
-
-
-def graph(architecture: str = "tiny_ladeda", preprocessing: str = "left_diag") -> ModelProto:
-    model = lively(architecture, preprocessing)
-    proto = to_onnx(folded_module(model))
-    embed(proto, manifest_of(model, make_card(model)))
-    return proto
-
 
 SECOND_INPUT = helper.make_tensor_value_info("size", TensorProto.FLOAT, [1])
 SECOND_READER = helper.make_node("Cast", ["frames"], ["again"], to=TensorProto.FLOAT)
@@ -34,7 +24,7 @@ SHAPE_OF_INPUT = helper.make_node("Shape", ["frames"], ["size"])
 
 @pytest.fixture(scope="module")
 def sound() -> ModelProto:
-    return graph()
+    return lively_graph("tiny_ladeda", "left_diag")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +32,7 @@ def sound() -> ModelProto:
     [*(("tiny_ladeda", name) for name in PREPROCESSINGS), ("ladeda5", "NPR"), ("lite0_s8", "raw")],
 )
 def test_what_we_export_is_clean(architecture: str, preprocessing: str) -> None:
-    assert lint(graph(architecture, preprocessing)) == []
+    assert lint(lively_graph(architecture, preprocessing)) == []
 
 
 def node(model: ModelProto, kind: str) -> NodeProto:
