@@ -28,15 +28,16 @@ from tests.fakes import barred, wait_for
 from tests.servers import Gate, free_port, http_files
 
 pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'patchwatch[archive]'")
-PROGRAM = [
-    sys.executable,
-    "-m",
-    "patchwatch",
-    "score",
-    "--no-provenance",
-    "--backend",
-    "onnxruntime",
-]
+FLAGS = ["score", "--no-provenance", "--backend", "onnxruntime"]
+PROGRAM = [sys.executable, "-m", "patchwatch", *FLAGS]
+
+EAGER = """
+import sys, patchwatch
+from edge.archive import output
+output.FLUSH_S = 0.2
+sys.exit(patchwatch.main(sys.argv[1:]))
+"""
+"""The same program, which writes rows sooner."""
 
 
 def tables(output: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
@@ -265,7 +266,8 @@ def test_killing_the_driver_costs_nothing_that_is_written(
 ) -> None:
     out = tmp_path / "out"
     with Gate((pictures / "deep" / "80.png").read_bytes()) as gate:
-        words = [*PROGRAM, str(pictures), f"{gate.address}/held.png", "--output", str(out)]
+        words = [sys.executable, "-c", EAGER, *FLAGS, str(pictures)]
+        words += [f"{gate.address}/held.png", "--output", str(out)]
         words += ["--workers", "2", "--model", model]
         with subprocess.Popen(words, stderr=subprocess.PIPE) as driver:
             wait_for(lambda: gate.asked and list(out.glob("errors/*")), 120)
