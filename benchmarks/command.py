@@ -16,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.compare import BOUND, compare_files
+from benchmarks.compare import BOUND, compare
 from benchmarks.measure import INTERRUPTED, measure
 from benchmarks.readme import README, check_readme, newest, write_readme
 from benchmarks.report import write_report
@@ -105,7 +105,7 @@ def _print_layers() -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    found = compare_files(args.a, args.b, args.bound)
+    found = compare(read_bench(args.a), read_bench(args.b), args.bound)
     sys.stdout.write(found.markdown())
     return FAILED if found.regressions else 0
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from benchmarks.results_file import BenchResult, read_bench
+from benchmarks.results_file import BenchResult
 from benchmarks.section import Row
 from benchmarks.stats import bootstrap_ratio
 from benchmarks.tables import markdown_table, number
@@ -99,11 +98,6 @@ class Comparison:
             f"{len(self.regressions) or 'none'} slower by more than the bound of {self.bound:g}×."
         )
         return "\n\n".join(filter(None, [table, notes.strip(), f"{found}; {past}"])) + "\n"
-
-
-def compare_files(a: Path, b: Path, bound: float = BOUND) -> Comparison:
-    """`compare` of two files; UsageError as of `read_bench` and `compare`."""
-    return compare(read_bench(a), read_bench(b), bound)
 
 
 def compare(a: BenchResult, b: BenchResult, bound: float = BOUND, seed: int = 0) -> Comparison:
