@@ -29,7 +29,7 @@ from edge.sources.decoding import FrameConverter, VideoTrack, open_container
 from edge.sources.policy import Limits, RtspTransport, Selection
 from edge.sources.relay import relayed
 from edge.sources.video import MediaClock, VideoSource, decode_all, open_file
-from edge.sources.web import SnapshotCapture, answer_of, foreign_at, names_a_file, starts_with_jpeg
+from edge.sources.web import Foreign, SnapshotCapture, answer_of, names_a_file, starts_with_jpeg
 
 _PAUSE_S = 0.01
 _ASK_S = 2.0
@@ -148,9 +148,7 @@ def is_recording(url: str, limits: Limits, name: str) -> bool:
     try:
         return in_time(probe, limits.open_s + limits.grace_s, "patchwatch-source")
     except (SourceError, FutureTimeoutError) as error:
-        if isinstance(error, CodecError) and (what := foreign_at(url, limits.open_s)) is not None:
-            raise CodecError(f"{name}: {what}.") from error
-        if isinstance(error, SourceError) and names_a_file(url):
+        if isinstance(error, Foreign) or (isinstance(error, SourceError) and names_a_file(url)):
             raise
         return False  # a stream will find the same, and report it
 

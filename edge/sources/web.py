@@ -35,6 +35,10 @@ _POLL_S = 1.0
 log = logging.getLogger(__name__)
 
 
+class Foreign(CodecError):
+    """A page or a document, which will never be a video."""
+
+
 def names_a_picture(url: str) -> bool:
     """Whether an address is of a picture, by its name."""
     return _suffix(url) in IMAGE_SUFFIXES
@@ -43,18 +47,6 @@ def names_a_picture(url: str) -> bool:
 def names_a_file(url: str) -> bool:
     """Whether an address is of a picture or a video, and of nothing that goes on, by its name."""
     return _suffix(url) in (IMAGE_SUFFIXES | VIDEO_SUFFIXES) - _GO_ON
-
-
-def foreign_at(url: str, limit_s: float) -> str | None:
-    """What a web server gives that is no video, see `foreign`; None too where it gives nothing.
-
-    Asked on a thread that may be abandoned, as the limit holds for each of its calls.
-    """
-    ask = partial(_fetched, url, url, limit_s, LOOKED_AT)
-    try:
-        return foreign(in_time(ask, limit_s, "patchwatch-source"))
-    except Exception:  # that it is no video has been found already
-        return None
 
 
 def starts_with_jpeg(url: str, limit_s: float) -> bool:
@@ -112,7 +104,7 @@ def _judge_head(head: bytes, status: int, name: str) -> SourceError | None:
     if not head:
         return CodecError(f"{name}: the server sent nothing ({status}, 0 bytes). Check the path.")
     if (what := foreign(head)) is not None:
-        return CodecError(f"{name}: {what}.")
+        return Foreign(f"{name}: {what}.")
     if head[4:8] == b"ftyp" and status != http.client.PARTIAL_CONTENT:
         return CodecError(
             f"{name}: the server gives no byte ranges, which a film needs whose index is at its "
