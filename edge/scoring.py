@@ -29,7 +29,7 @@ from edge.pipeline import Pipeline
 from edge.provenance import Provenance
 from edge.regions import NOTHING_TO_SEE
 from edge.sinks.base import Sink
-from edge.sources import PATTERN, open_recording, open_source, source_name
+from edge.sources import open_recording, open_source, source_name
 from edge.sources.address import scheme_of
 from edge.sources.base import Source
 from edge.sources.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, missing
@@ -190,7 +190,7 @@ def find_files(
         if scheme_of(text) is not None:
             yield text
             continue
-        if not os.path.lexists(path) and PATTERN.search(text):
+        if not os.path.lexists(path) and glob.has_magic(text):
             matches = [match for match in glob.iglob(text, recursive=True) if os.path.isfile(match)]
             yield from sorted(map(Path, matches)) or [path]
             continue

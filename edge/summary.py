@@ -6,11 +6,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from edge.decision.recording import RecordingJudge
+from edge.pace import LONGEST_GAP_S
 from edge.types import Result, State, Verdict
 from edge.words import fake_parts, has_no_face, is_blank
-
-LONGEST_GAP_S = 3600.0
-"""A longer step is a clock that was set, not time."""
 
 TIMING_FRAMES = 10_000
 """Newest frames whose latencies the summary counts; bounds memory over months."""

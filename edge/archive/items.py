@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import math
 import os
@@ -18,7 +19,7 @@ from edge.errors import MissingDependency, PatchwatchError, SourceError, UsageEr
 from edge.files import sha256_of
 from edge.record import claim_records
 from edge.scoring import FileScore, Part, find_files, is_scored, score_file, score_part
-from edge.sources import PATTERN, source_name
+from edge.sources import source_name
 from edge.sources.address import redact, scheme_of
 from edge.sources.images import VIDEO_SUFFIXES
 from edge.sources.video import announced_length
@@ -140,7 +141,7 @@ def file_system(url: str) -> tuple[Any, str]:
 def _stored(url: str) -> list[str]:
     system, path = file_system(url)
     try:
-        if PATTERN.search(path):
+        if glob.has_magic(path):
             found = system.glob(path)
         elif system.isdir(path):
             found = [name for name in system.find(path) if is_scored(name)]

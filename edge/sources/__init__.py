@@ -16,6 +16,7 @@ pictures lose no frame, unless a video is to be played as a camera would send it
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Callable
@@ -49,7 +50,6 @@ _SCHEMES = ("rtsp", "rtsps", "http", "https", "csi")
 _NUMBER = re.compile(r"[0-9]{1,4}")
 _EXPECTED = "the number of a camera, a file, a folder or an address"
 _CSI = re.compile(r"csi://(\d+)/?", re.IGNORECASE)
-PATTERN = re.compile(r"[*?\[]")
 
 
 def open_source(
@@ -224,7 +224,7 @@ def _recording(
         )
     if os.path.isdir(path):
         return folder_source(path, name)
-    if PATTERN.search(text):
+    if glob.has_magic(text):
         return glob_source(str(path))
     what = "neither a file nor a folder" if os.path.exists(path) else "no such file or folder"
     raise SourceError(f"{redact(text)}: {what}. Expected {_EXPECTED}.")

@@ -7,6 +7,7 @@ marker follows; so libjpeg's own warnings are asked for first, of the picture at
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 import re
@@ -27,7 +28,6 @@ from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
 from edge.errors import SourceError
-from edge.sources import PATTERN
 from edge.sources.containers import LOOKED_AT, foreign, is_cut
 from edge.types import Image
 
@@ -101,7 +101,7 @@ def missing(path: str | os.PathLike[str]) -> str:
     """Why nothing is at a path."""
     if os.path.islink(path):
         return f"it is a link that leads nowhere (to {os.readlink(path)})"
-    return "no file matches this pattern" if PATTERN.search(os.fspath(path)) else "no such file"
+    return "no file matches this pattern" if glob.has_magic(os.fspath(path)) else "no such file"
 
 
 def is_picture(path: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge.errors import NotFound, SourceError
 from edge.sinks.paths import file_stem
-from edge.sources import PATTERN, expand
+from edge.sources import expand
 from edge.sources.address import scheme_of
 from edge.sources.images import VIDEO_SUFFIXES, is_image, is_picture, missing
 from edge.sources.walk import walk
@@ -31,7 +31,7 @@ def spread(texts: Sequence[str]) -> list[str]:
         NotFound: one of several pictures is not there.
     """
     for text in texts if len(texts) > 1 else ():
-        is_place = scheme_of(text) or PATTERN.search(text) or os.path.exists(expand(text))
+        is_place = scheme_of(text) or glob.has_magic(text) or os.path.exists(expand(text))
         if is_image(text) and not is_place:
             raise NotFound(f"{text}: {missing(text)}.")
     return [source for text in texts for source in _videos_of(text) or [text]]
@@ -64,7 +64,7 @@ def _videos_of(text: str) -> list[str]:
     path = str(expand(text))
     if os.path.isdir(path):
         found = list(walk(path, lambda name: True))
-    elif PATTERN.search(text) and not os.path.lexists(path):
+    elif glob.has_magic(text) and not os.path.lexists(path):
         found = sorted(glob.glob(path, recursive=True))
     else:
         return []
