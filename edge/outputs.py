@@ -114,13 +114,8 @@ def _locked(path: Path) -> Iterator[None]:
                 ) from None
         yield
     finally:
-        if new and not os.fstat(held).st_size and _is(path, held):
-            path.unlink(missing_ok=True)
+        opened = os.fstat(held)
+        with suppress(OSError):  # what is written whole has replaced the file that was opened
+            if new and not opened.st_size and os.path.samestat(path.stat(), opened):
+                path.unlink()
         os.close(held)
-
-
-def _is(path: Path, held: int) -> bool:
-    """Whether a path still leads to the file that was opened; what is written whole replaces it."""
-    with suppress(OSError):
-        return os.path.samestat(path.stat(), os.fstat(held))
-    return False

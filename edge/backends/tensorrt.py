@@ -93,7 +93,7 @@ class TensorRTBackend(Backend):
         self._runners: OrderedDict[str, EngineRunner] = OrderedDict()
         self._front: Front | None = None
         self._owner = GpuOwner(open_cuda)
-        gpu = self._owner.start()
+        gpu = self._owner.gpu
         self._direct = gpu.integrated and gpu.reads_pageable and mapped is not False
         self.machine: Machine = machine_of(version(), gpu)
 

@@ -22,7 +22,11 @@ T = TypeVar("T")
 
 class GpuOwner:
     """Enters a `Cuda` object, which `open_cuda` makes, on a thread of its own, runs calls there in
-    order, and leaves it: the thread that pushed a context must pop it.
+    order, and leaves it: the thread that pushed a context must pop it. `gpu` is what was found.
+
+    Raises:
+        GpuError: no GPU, or CUDA refuses.
+        MissingDependency: no library for it.
     """
 
     def __init__(self, open_cuda: Callable[[], Cuda]) -> None:
@@ -35,16 +39,8 @@ class GpuOwner:
         self._closed = False
         # A daemon: a driver that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="patchwatch-gpu", daemon=True)
-
-    def start(self) -> Gpu:
-        """Start the thread; returns what GPU was found.
-
-        Raises:
-            GpuError: none, or CUDA refuses.
-            MissingDependency: no library for it.
-        """
         self._thread.start()
-        return self._ready.result()
+        self.gpu = self._ready.result()
 
     def post(self, call: Callable[[Cuda], T]) -> Future[T]:
         """Queue a call; what it returns or raises is in the future."""

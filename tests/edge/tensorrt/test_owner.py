@@ -39,7 +39,7 @@ class FakeCuda:
 def started(cuda: FakeCuda) -> GpuOwner:
     open_it: Any = lambda: cuda  # noqa: E731
     owner = GpuOwner(open_it)
-    assert owner.start() == ORIN
+    assert owner.gpu == ORIN
     return owner
 
 
@@ -104,9 +104,7 @@ def test_a_gpu_that_cannot_be_left_is_a_line_and_no_traceback(
     assert "could not be given back as it should: CUDA_ERROR_ILLEGAL_ADDRESS" in caplog.text
 
 
-def test_where_there_is_no_gpu_starting_says_so_and_closing_is_harmless() -> None:
-    open_it: Any = FakeCuda
-    owner = GpuOwner(lambda: open_it(GpuError("no GPU")))
+def test_where_there_is_no_gpu_it_is_said() -> None:
+    open_it: Any = lambda: FakeCuda(GpuError("no GPU"))  # noqa: E731
     with pytest.raises(GpuError, match="no GPU"):
-        owner.start()
-    owner.close()
+        GpuOwner(open_it)
