@@ -84,7 +84,7 @@ class VerdictTracker:
         self._calibration = calibration
         self._settings = settings
         self._frames: deque[tuple[float, float]] = deque()  # time and logit, which may be NaN
-        self._state: State = "no_signal"
+        self._state: State = "uncertain"
         self.has_enough = False
 
     def update(self, time_s: float, logit: float) -> Verdict:
@@ -111,13 +111,6 @@ class VerdictTracker:
         above = self.has_enough and score >= self._calibration.threshold
         reason = JUST_ABOVE if above and self._state == "uncertain" else None
         return Verdict(self._state, score, reason)
-
-    def no_signal(self) -> Verdict:
-        """No frame came; the evidence is discarded."""
-        self._frames.clear()
-        self._state = "no_signal"
-        self.has_enough = False
-        return Verdict("no_signal")
 
     def _is_too_old(self, now_s: float) -> bool:
         """Whether the oldest frame is outside the window, and not needed for a verdict."""

@@ -51,10 +51,6 @@ class FaceVerdicts:
         """Whether the evidence of a face that was judged is enough for a verdict."""
         return region.track in self._trackers and self._trackers[region.track].has_enough
 
-    def clear(self) -> None:
-        """Forget all evidence."""
-        self._trackers.clear()
-
     def _judged(self, time_s: float, region: Region) -> Region:
         if region.track is None:
             return region

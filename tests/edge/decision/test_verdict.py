@@ -111,11 +111,8 @@ def test_a_broken_logit_among_good_ones_changes_nothing_and_is_forgotten_never_r
     assert "real" not in {verdict.state for verdict in later}
 
 
-def test_no_signal_and_a_clock_that_jumps_back_discard_the_evidence() -> None:
+def test_a_clock_that_jumps_back_discards_the_evidence() -> None:
     tracker = VerdictTracker(PLAIN, QUICK)
-    assert feed(tracker, [0.9] * 5)[-1] == "fake"
-    assert tracker.no_signal().state == "no_signal"
-    assert tracker.update(9.0, 5.0).state == "uncertain"
     assert feed(tracker, [0.9] * 5, start=9.1)[-1] == "fake"
     assert tracker.update(0.0, 5.0).state == "uncertain"
 
