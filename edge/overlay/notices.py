@@ -172,7 +172,12 @@ def _variants(
 
     def lines(head: float, small: float, mark: bool, most: int, when: str = "") -> list[_Line]:
         size, large = round(small * layout.small), round(head * layout.head)
-        why = wrapped(reason, size, min(width, _LONGEST_LINE * size), most) if most else ()
+        limit = min(width, _LONGEST_LINE * size)
+        why = wrapped(reason, size, limit, most) if most else ()
+        if len(why) > 1:  # of similar length, so that no last word stands alone
+            limit = min(limit, round(1.15 * text_width(reason, size) / len(why)))
+            even = wrapped(reason, size, limit, most)
+            why = even if len(even) == len(why) and "…" not in even[-1] else why
         gap, weight = round(0.5 * size) * mark, max(1, bold(large))
         found = [_Line(STATE_WORDS["no_signal"], large, TEXT, round(1.5 * large) * mark, weight)]
         for texts, colour in (((source,), TEXT), (why, FAINT_TEXT), ((when,), FAINT_TEXT)):
