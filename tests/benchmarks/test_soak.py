@@ -191,6 +191,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     script = (
         "import sys, os, signal, benchmarks.soak_run as run\n"
         "from benchmarks.soak import main\n"
+        # A shell that starts tests in the background has it ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "note = run.Soak.note\n"
         "def noted(measured, at_s):\n"
         "    note(measured, at_s)\n"
