@@ -45,7 +45,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "training.commands.patches",
         "keep patches with a teacher's logits",
     ),
-    "pairs": ("training.pairs.command", "make fakes that are aligned with photographs"),
     "data": ("training.data.command", "check data sets, fetch published ones"),
     "frames": ("training.faces.frames", "extract one picture per second from videos"),
     "search": ("training.commands.search", "search the settings of a face training"),

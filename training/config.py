@@ -22,6 +22,8 @@ from training.validation import View
 
 Config = TypeVar("Config", bound=BaseModel)
 
+_REMOVED = ("data.pairs", "data.pairs_share", "data.labelled", "pair_shares")
+
 
 def _one_of(known: Collection[str]) -> AfterValidator:
     def check(name: str) -> str:
@@ -210,7 +212,17 @@ def load_config(
         changes.append((["seed"], seed))
     for keys, value in changes:
         data = overridden(data, keys, value)
-    return checked(kind, data, f"{path} with --set" if settings else str(path))
+    where = f"{path} with --set" if settings else str(path)
+    for key in _REMOVED:
+        found: Any = data
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is not None:
+            raise ConfigError(
+                f"{where}: the key {key!r} was removed, as learning from photographs and their "
+                "reconstructions gained nothing (docs/experiments.md). Leave it out."
+            )
+    return checked(kind, data, where)
 
 
 def _change(setting: str) -> tuple[list[str], object]:

@@ -68,8 +68,7 @@ TRAINED = f"{RUN} --device cpu --experiments none"
         (f"tune DATA/tune.yaml {RUN} --set per_source=1 validation.per_source=1", SEEN),
         ("patches DATA/wide.safetensors DATA -o OUT.patches.safetensors --crops 1 "
          "--config DATA/train.yaml --threads 1", SEEN),
-        ("pairs train DATA/train --output OUT --specs ae4-nearest --steps 1 --crop 32 --batch 2 "
-         "--threads 1", "ae4-nearest"),
+
         ("evaluate DATA/m.onnx DATA --columns untouched", "phone 2, photos 2"),
         ("calibrate tiny-ladeda DATA/val/ --photographs-only --output OUT.onnx --threads 1",
          "4 photographs: phone 2, photos 2"),

@@ -37,13 +37,7 @@ class DataConfig(Strict):
     )
     train: str = Field(default="train", description="Split to learn from.")
     val: str = Field(default="val", description="Split to choose, calibrate and report on.")
-    labelled: bool = Field(default=True, description="Learn from the labelled pictures.")
-    pairs: tuple[Path, ...] = Field(
-        default=(), description="Folders of photographs with their reconstructions."
-    )
-    pairs_share: float = Field(
-        default=0.5, ge=0, le=1, description="Of the samples that come from pairs, if any."
-    )
+
     first_compression: bool = Field(
         default=True, description="Give lossless pictures a first JPEG, as photographs had."
     )
@@ -71,8 +65,7 @@ class DataConfig(Strict):
         if self.layout not in {AUTO, *LAYOUTS}:
             known = ", ".join([AUTO, *LAYOUTS])
             raise ValueError(f"layout {self.layout!r} is not known; expected one of {known}.")
-        if not (self.labelled or self.pairs):
-            raise ValueError("labelled is false and there are no pairs; give either.")
+
         if self.resize is not None and self.resize < self.crop:
             raise ValueError(f"a crop of {self.crop} px does not fit into resize.")
         if self.resize is not None and self.reduced_share:

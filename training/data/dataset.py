@@ -20,7 +20,6 @@ from training.data.folders import (
 from training.data.layouts import AUTO, TRAIN, plan_splits
 from training.data.ledger import Ledger
 from training.data.shards import ShardSet, find_shards
-from training.pairs.folder import Pair, read_pairs
 from training.progress import print_rejected, progress_bar
 
 
@@ -70,23 +69,18 @@ def open_dataset(
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What is learned from (`train` is None with pairs alone, and where `split` is streamed from
-    `shards`), and what it is judged on.
-    """
+    """What is learned from (`train`, or `split` of `shards`), and what it is judged on."""
 
     train: PictureFolder | None
     val: PictureFolder
-    pairs: tuple[Pair, ...]
     shards: ShardSet | None = None
     split: str = TRAIN
 
     def describe(self) -> str:
         """What is learned from, in one line."""
-        decoders = sorted({pair.decoder for pair in self.pairs})
-        pairs = f"{len(self.pairs)} photographs with reconstructions by {', '.join(decoders)}"
-        learned = [self.train.describe()] if self.train else []
-        learned += [self.shards.describe(self.split)] if self.shards else []
-        return " and ".join(learned + [pairs] * bool(self.pairs))
+        if self.shards is not None:
+            return self.shards.describe(self.split)
+        return self.train.describe() if self.train else ""
 
 
 def _joined(first: PictureFolder, data: DataConfig, split: str, least: int) -> PictureFolder:
@@ -127,11 +121,7 @@ def open_training_data(
         raise UsageError("no pictures are named. Give --data PATH, or data.path in the file.")
     if (shards := find_shards(root, data.layout)) is not None:
         return _open_shards(shards, data, smallest, out, streams)
-    pairs: list[Pair] = []
-    for path in data.pairs:
-        found = read_pairs(path)
-        out.print(f"{path}: {len(found)} photographs with their reconstructions")
-        pairs += found
+
     _, plan = plan_splits(root, data.layout, data.classes, data.label_folders)
 
     def split(name: str, least: int) -> PictureFolder:
@@ -148,11 +138,9 @@ def open_training_data(
         return done
 
     sides = (data.crop, smallest) if data.resize is None else (1, 1)
-    train = split(data.train, sides[0]) if data.labelled else None
-    if train is not None:
-        train = _joined(train, data, data.train, sides[0])
+    train = _joined(split(data.train, sides[0]), data, data.train, sides[0])
     val = _joined(split(data.val, sides[1]), data, data.val, sides[1])
-    return TrainingData(train, val, tuple(pairs))
+    return TrainingData(train, val)
 
 
 def _open_shards(
@@ -162,10 +150,10 @@ def _open_shards(
         raise UsageError(
             f"{shards.shown} has shards, which only 'train' and 'distill' read. Expected a folder."
         )
-    if data.more or data.pairs or data.classes or not data.labelled:
+    if data.more or data.classes:
         raise UsageError(
-            "data.more, data.pairs, data.classes and data.labelled: false do not go with shards. "
-            "Leave them out, or write them into the shards."
+            "data.more and data.classes do not go with shards. Leave them out, or write them into "
+            "the shards."
         )
     out.print(f"{shards.shown}: {shards.describe(data.train)}", markup=False)
     parts = shards.unpack(data.val)
@@ -174,4 +162,4 @@ def _open_shards(
         val = index_pictures(find_pictures(parts), parts, ledger, least)
     out.print(f"{data.val}: {val.describe()}", markup=False)
     print_rejected(out, [one.reason for one in val.rejected])
-    return TrainingData(None, val, (), shards, data.train)
+    return TrainingData(None, val, shards, data.train)

@@ -78,9 +78,7 @@ class PictureData(pl.LightningDataModule):
         pictures = self.found.train.pictures if self.found.train else ()
         each = self._data.cache_mb // max(self._workers, 1)
         data = self._data.model_copy(update={"cache_mb": each})
-        return PictureSamples(
-            pictures, self.found.pairs, data, self._policy, self._seed, self._clean
-        )
+        return PictureSamples(pictures, data, self._policy, self._seed, self._clean)
 
     def drawn(self) -> Iterator[Sample]:
         """The samples that this process would prepare alone, without end."""

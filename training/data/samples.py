@@ -1,11 +1,11 @@
-"""Training samples: crops drawn evenly over classes and sources, or from pairs, then degraded."""
+"""Training samples: crops drawn evenly over classes and sources, then degraded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from training.data.crops import part_at, resized
 from training.data.folders import Picture
 from training.degrade import Chain, Policy, first_jpeg
 from training.loading_process import leave_signals_to_parent
-from training.pairs.folder import Pair
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -35,7 +34,6 @@ _DRAWS = 10
 """Files that may be unreadable one after the other; then it is no single file."""
 
 _LABELS = len(LABEL_FOLDERS)
-T = TypeVar("T")
 
 
 class Sample(TypedDict):
@@ -53,16 +51,13 @@ class Sample(TypedDict):
 class PictureSamples(Dataset[Sample]):
     """An endless, reproducible sequence of samples.
 
-    Sample i has label i mod 2 and depends on the seed and i alone, not on who loads it. Samples
-    2j and 2j + 1 are either both sides of a pair, in which crop, flip, degradations and all their
-    random numbers agree, or two pictures of their own. Of a label, a source is drawn evenly, then
-    one of its pictures; of the pairs, a decoder is drawn evenly. `sources` are the names at the
-    place that a sample's `source` says. Where a file cannot be read any more, another is drawn.
+    Sample i has label i mod 2 and depends on the seed and i alone, not on who loads it. Of a
+    label, a source is drawn evenly, then one of its pictures. `sources` are the names at the place
+    that a sample's `source` says. Where a file cannot be read any more, another is drawn.
 
     Args:
-        pictures: of both labels, or none where there are pairs.
-        pairs: photographs with their reconstructions.
-        data: how samples are cut and which share comes from pairs; `cache_mb` is for each process.
+        pictures: of both labels.
+        data: how samples are cut; `cache_mb` is for each process.
         policy: of the degradations; None for none.
         seed: of everything that is drawn.
         clean: give the crop from before its degradations too; the policy must not resize.
@@ -71,22 +66,16 @@ class PictureSamples(Dataset[Sample]):
     def __init__(
         self,
         pictures: Sequence[Picture],
-        pairs: Sequence[Pair],
         data: DataConfig,
         policy: Policy | None = None,
         seed: int = 0,
         clean: bool = False,
     ) -> None:
-        self._drawn = [
-            list(_grouped([p for p in pictures if p.label == label], lambda p: p.source).values())
-            for label in range(_LABELS)
-        ]
-        decoders = _grouped(pairs, lambda pair: pair.decoder)
-        self._decoders = list(decoders.values())
-        names = sorted({picture.source for picture in pictures})
-        self.sources = (*names, *(name for name in decoders if name not in names))
-        self._places = {name: place for place, name in enumerate(self.sources)}
-        self._share = (data.pairs_share if pictures else 1.0) if pairs else 0.0
+        groups: tuple[dict[str, list[Picture]], ...] = tuple({} for _ in range(_LABELS))
+        for picture in sorted(pictures, key=lambda p: p.source):  # a draw needs them in one order
+            groups[picture.label].setdefault(picture.source, []).append(picture)
+        self._drawn = [list(group.values()) for group in groups]
+        self.sources = tuple(sorted({picture.source for picture in pictures}))
         self._data, self._policy, self._seed, self._clean = data, policy, seed, clean
         self._cache = PictureCache(
             data.cache_mb, lambda path: resized(read_image(path), data.resize)
@@ -97,22 +86,14 @@ class PictureSamples(Dataset[Sample]):
 
     def _draw(self, index: int, attempt: tuple[int, ...]) -> Sample:
         slot, label = divmod(index, _LABELS)
-        common = np.random.default_rng((self._seed, slot, *(0 for _ in attempt), *attempt))
-        if common.random() < self._share:
-            pair = _one(_one(self._decoders, common), common)
-            path = pair.fake if label else pair.real
-            place, rng = self._places[pair.decoder], common
-            return self.cut(self._cache.read(path), path.suffix, label, place, rng)
-        own = np.random.default_rng((self._seed, slot, 1 + label, *attempt))
-        picture = _one(_one(self._drawn[label], own), own)
-        path, place = picture.path, self._places[picture.source]
-        return self.cut(self._cache.read(path), path.suffix, label, place, own)
+        rng = np.random.default_rng((self._seed, slot, 1 + label, *attempt))
+        source = self._drawn[label][int(rng.integers(len(self._drawn[label])))]
+        picture = source[int(rng.integers(len(source)))]
+        path, place = picture.path, self.sources.index(picture.source)
+        return self.cut(self._cache.read(path), path.suffix, label, place, rng)
 
     def cut(self, picture: Image, suffix: str, label: int, source: int, rng: Generator) -> Sample:
-        """A sample of a picture, whose file's name ends in `suffix`.
-
-        All that is drawn here is drawn for both sides of a pair in the same order.
-        """
+        """A sample of a picture, whose file's name ends in `suffix`."""
         data = self._data
         chain = self._policy.draw(rng) if self._policy else Chain()
         at, flip = (rng.random(), rng.random()), rng.random() < 0.5
@@ -123,8 +104,7 @@ class PictureSamples(Dataset[Sample]):
         seen = max(size, round(size * min(picture.shape[:2]) / rows)) if reduced else size
         part = part_at(picture, chain.needed(seen), at)
         if data.first_compression and suffix.lower() not in _LOSSY_FILES:
-            # Else compressed once against twice would be a label of its own. Last of what is
-            # drawn, so that a pair of a JPEG and a lossless file still agrees in everything else.
+            # Else compressed once against twice would be a label of its own.
             part = first_jpeg(part, rng)
         if data.flip and flip:
             part = part[:, ::-1]
@@ -163,18 +143,6 @@ def first_readable(draw: Callable[[int], Sample]) -> Sample:
             return {**sample, "lost": lost} if lost else sample
 
 
-def _grouped(items: Sequence[T], key: Callable[[T], str]) -> Mapping[str, list[T]]:
-    """Items by name, the names in order, so that a draw does not depend on how they were found."""
-    groups: dict[str, list[T]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return dict(sorted(groups.items()))
-
-
-def _one(items: Sequence[T], rng: Generator) -> T:
-    return items[int(rng.integers(len(items)))]
-
-
 class PictureCache:
     """Reads pictures (path → uint8 [H, W, 3] BGR), and keeps the first of them up to `limit_mb`.
 
@@ -201,7 +169,7 @@ class BatchSampler(Sampler[list[int]]):
     """Indices of endless samples, batch after batch, of which each process takes its share.
 
     `batch` counts samples of a forward pass over all processes, a multiple of twice their number,
-    so that both sides of a pair are in one share. A resumed trainer goes on after its last step.
+    so that a share has as many of both labels. A resumed trainer goes on after its last step.
     """
 
     def __init__(self, batch: int, start: int = 0, rank: int = 0, world: int = 1) -> None:

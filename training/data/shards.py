@@ -189,7 +189,7 @@ def find_shards(path: Path, layout: str) -> ShardSet | None:
 
 
 class StreamedSamples(IterableDataset[Sample]):
-    """An endless stream of samples, as those of `PictureSamples`, without pairs.
+    """An endless stream of samples, as those of `PictureSamples`.
 
     Labels take turns; of a label a source is drawn evenly, then one of its pictures that were read
     and are kept. Each process reads all shards in an order of its own.
@@ -213,7 +213,7 @@ class StreamedSamples(IterableDataset[Sample]):
         clean: bool = False,
     ) -> None:
         self._shards, self._data, self._seed = shards, data, tuple(seed)
-        self._cutter = PictureSamples((), (), data, policy, 0, clean)
+        self._cutter = PictureSamples((), data, policy, 0, clean)
         groups: dict[tuple[int, str], list[Shard]] = {}
         for shard in shards.split(split):
             groups.setdefault((shard.label, shard.source), []).append(shard)

@@ -4,13 +4,13 @@ CONFIG is a YAML file as configs/training/probe-lite0.yaml. Every training pictu
 of 'views', each of which passes the trunk once; its mean features are kept in a memory-mapped file
 in RUN/features, or in the folder that --features names, by the content of the picture. The same
 command goes on after a kill, and another head on the same trunk and pictures takes seconds. Labels
-and sources of a label count alike in the fit. Every combination of pair_shares, strengths and
-whitenings is tried; the best by the mean AUC on the validation pictures is kept as NAME.safetensors
-with its card, and all are in RUN/tried.json. Score and threshold come from heads that were fitted
-without the sources that they judge (folds). It runs on the CPU.
+and sources of a label count alike in the fit. Every combination of strengths and whitenings is
+tried; the best by the mean AUC on the validation pictures is kept as NAME.safetensors with its
+card, and all are in RUN/tried.json. Score and threshold come from heads that were fitted without
+the sources that they judge (folds). It runs on the CPU.
 
     patchwatch probe configs/training/probe-lite0.yaml --data pictures/ --output runs/first \\
-        --licence TEXT --set 'data.pairs=[pairs]'
+        --licence TEXT
     patchwatch probe configs/training/probe-lite0.yaml --data pictures/ --output runs/second \\
         --licence TEXT --features runs/first/features --set 'strengths=[4]' 'whitenings=[300]'
 """
@@ -169,23 +169,22 @@ class Tried(NamedTuple):
     """A head, and its worth.
 
     Attributes:
-        penalty: share, strength and whitening that it was fitted with; see `HeadFit.head`.
+        penalty: strength and whitening that it was fitted with; see `HeadFit.head`.
         head: what was fitted.
         evaluation: on the validation pictures.
         score: mean AUC over the columns that choose.
     """
 
-    penalty: tuple[float, float, float]
+    penalty: tuple[float, float]
     head: Head
     evaluation: Evaluation
     score: float
 
     def row(self) -> dict[str, object]:
         """Of `TRIED`."""
-        share, strength, whitening = self.penalty
+        strength, whitening = self.penalty
         aucs = {c: self.evaluation.generator_aucs(c) for c in self.evaluation.logits}
-        named = {"share": share, "strength": strength, "whitening": whitening}
-        return {**named, "score": self.score, "auc": aucs}
+        return {"strength": strength, "whitening": whitening, "score": self.score, "auc": aucs}
 
 
 class Probe:
@@ -197,7 +196,6 @@ class Probe:
         self.config, self.region = config, config.region or "native"
         self.train = limited(data.train.pictures, config.per_source) if data.train else ()
         self.val = limited(data.val.pictures, config.validation.per_source)
-        self._pairs = data.pairs
         names = {picture.source for picture in self.train}
         groups = {name: facts.group for name, facts in facts_of(sources, names).items()}
         known, by_group = config.weights, config.false_alarms_of
@@ -215,17 +213,12 @@ class Probe:
     def load(self, model: PatchModel, folder: Path, workers: int) -> None:
         """Compute the features that are missing, and take all of them into memory."""
         config, view = self.config, self.config.view()
-        sides = [(side, pair.real) for pair in self._pairs for side in (pair.real, pair.fake)]
-        # Both sides of a pair draw from the photograph's content.
-        seeded = [(picture.path, picture.path) for picture in self.train] + sides
-        paths = [path for path, _ in seeded] + [picture.path for picture in self.val]
+        paths = [picture.path for picture in (*self.train, *self.val)]
         with console().status("reading the pictures"), ThreadPoolExecutor() as pool:
             digests = dict(zip(paths, pool.map(sha256_of, paths), strict=True))
-        labels = [p.label for p in self.train] + [0, 1] * len(self._pairs)
-        names = [p.source for p in self.train] + [""] * len(sides)
         jobs = [
-            Job(p, digests[p], samples_of(config, digests[of], label))
-            for (p, of), label in zip(seeded, labels, strict=True)
+            Job(p.path, digests[p.path], samples_of(config, digests[p.path], p.label))
+            for p in self.train
         ]
         columns = config.validation.reported()
         looks = tuple(Reported(c, self.region, view.resize, view.crop) for c in columns)
@@ -240,8 +233,8 @@ class Probe:
             self.keep(store, jobs, val)
         self._val_features = {name: found[:, i] for i, name in enumerate(columns)}
         looked = [
-            (look, label, name)
-            for job, label, name in zip(jobs, labels, names, strict=True)
+            (look, picture.label, picture.source)
+            for job, picture in zip(jobs, self.train, strict=True)
             for look in job.looks
             if isinstance(look, Sample)
         ]
@@ -268,8 +261,7 @@ class Probe:
     def tried(self) -> list[Tried]:
         """Every head of the grid, judged on the validation pictures."""
         config = self.config
-        shares = config.pair_shares if self._pairs and self.train else (0.0,)
-        grid = list(product(shares, config.strengths, config.whitenings))
+        grid = list(product(config.strengths, config.whitenings))
         tried = []
         with progress_bar() as progress:
             task = progress.add_task("fitting", total=len(grid), note="")
@@ -285,19 +277,18 @@ class Probe:
     def calibrated(self, best: Tried) -> tuple[Calibration, CrossFit | None]:
         """Score and threshold, and what they do to the samples of sources that were left out."""
         config, rows = self.config, self.rows
-        if not config.folds or not self.train:
+        if not config.folds:
             chosen = best.evaluation.restricted_to(config.validation.calibration)
             return calibrate(chosen, config.false_alarms), None
         with console().status("fitting without each part of the sources"):
             logits = self._fit.cross_fitted(*best.penalty, config.folds, config.seed)
         # Of the samples those that show what the device looks at; all, where none does.
         shown = np.array(self._whole) if any(self._whole) else np.full(len(logits), True)
-        kept = np.isfinite(logits) & shown
         pictures = (
             Picture(Path(), int(label), str(source))
-            for label, source in zip(rows.labels[kept], rows.sources[kept], strict=True)
+            for label, source in zip(rows.labels[shown], rows.sources[shown], strict=True)
         )
-        left = Evaluation(tuple(pictures), {SAMPLES: logits[kept]})
+        left = Evaluation(tuple(pictures), {SAMPLES: logits[shown]})
         calibration = calibrate(left, config.false_alarms, by_source=True, shares=self._shares)
         flags = [
             {n: called(x, calibration) for n, x in left.by_source(SAMPLES, label).items()}
@@ -307,7 +298,7 @@ class Probe:
 
 
 def _print_tried(tried: Sequence[Tried], best: Tried, columns: Sequence[str]) -> None:
-    table = Table("pairs", "strength", "whitening", *best.evaluation.logits, "score")
+    table = Table("strength", "whitening", *best.evaluation.logits, "score")
     for one in tried:
         means = [f"{one.evaluation.mean_auc(c):.3f}" for c in one.evaluation.logits]
         style = "bold" if one is best else ""

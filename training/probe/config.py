@@ -67,11 +67,7 @@ class ProbeConfig(ModelConfig):
         description="1: every source of a label counts the same; 0: every picture; 0.5: a source "
         "by the root of its number of pictures.",
     )
-    pair_shares: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
-        default=(0.0, 0.03, 0.1),
-        min_length=1,
-        description="Of the loss that pairs make up; each is tried.",
-    )
+
     strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(0.1, 1.0, 8.0),
         min_length=1,

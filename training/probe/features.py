@@ -46,7 +46,7 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A degraded training sample; both sides of a pair have equal samples.
+    """A degraded training sample.
 
     Called with a picture and its file, it gives crops of one size, uint8 [h, w, 3] BGR, whose
     features are averaged. Its `repr` says everything that they depend on.

@@ -51,35 +51,29 @@ class Rows(NamedTuple):
     Attributes:
         features: float32 [N, channels].
         labels: [N], 0 or 1; both occur.
-        sources: [N], names; "" for rows of pairs, which stand apart from the sources.
+        sources: [N], names.
     """
 
     features: Features
     labels: npt.NDArray[np.int64]
     sources: npt.NDArray[np.str_]
 
-    def weights(self, share: float, factors: dict[str, float]) -> Floats:
+    def weights(self, factors: dict[str, float]) -> Floats:
         """How much each row counts: labels alike, of a label each source alike.
 
         Args:
-            share: of the whole that pairs get, where there are both.
             factors: source → how much more it counts; 1 where it is not named.
 
         Returns:
             float64 [N] of mean 1.
         """
-        paired = self.sources == ""
         weights: Floats = np.zeros(len(self.labels))
         for label in (0, 1):
-            mine = (self.labels == label) & ~paired
+            mine = self.labels == label
             names, inverse = np.unique(self.sources[mine], return_inverse=True)
             counts = np.bincount(inverse, minlength=len(names))
             each = np.array([factors.get(str(name), 1.0) for name in names]) / counts
             weights[mine] = (each / (each * counts).sum())[inverse]
-        if paired.any():
-            share = share if not paired.all() else 1.0
-            weights *= 1 - share
-            weights[paired] = 2 * share / paired.sum()
         weights *= len(weights) / weights.sum()
         return weights
 
@@ -106,9 +100,9 @@ class HeadFit:
         self, rows: Rows, factors: dict[str, float] | None = None, start: Head | None = None
     ) -> None:
         if len(set(rows.labels.tolist())) < 2:
-            raise UsageError("there are no samples to fit a head to. Name pictures or pairs.")
+            raise UsageError("there are no samples to fit a head to. Name pictures of both labels.")
         self._rows, self._factors, self._start = rows, factors or {}, start
-        weights = rows.weights(0.5, self._factors)
+        weights = rows.weights(self._factors)
         centre = np.average(rows.features, 0, weights).astype(np.float32)
         standard = rows.features - centre
         variance = np.einsum(
@@ -122,22 +116,17 @@ class HeadFit:
         self._turned: Features = standard @ self._vectors.astype(np.float32)
 
     def head(
-        self,
-        share: float,
-        strength: float,
-        whitening: float,
-        kept: npt.NDArray[np.bool_] | None = None,
+        self, strength: float, whitening: float, kept: npt.NDArray[np.bool_] | None = None
     ) -> Head:
         """Fit one head.
 
         Args:
-            share: of the loss that pairs make up, where there are both.
             strength: C of the ridge penalty, in scikit-learn's sense.
             whitening: 0 or more.
             kept: flags of the rows that are fitted to; None for all.
         """
         shrink = 1 / np.sqrt(1 + whitening * self._values)
-        weights = self._rows.weights(share, self._factors)
+        weights = self._rows.weights(self._factors)
         kept = weights > 0 if kept is None else kept & (weights > 0)
         turned = self._turned[kept] * shrink.astype(np.float32)
         if self._start is not None:
@@ -153,24 +142,19 @@ class HeadFit:
         slope = self._vectors @ (shrink * coefficients) / self._spread
         return Head(slope, float(regression.intercept_[0] - self._centre @ slope))
 
-    def cross_fitted(
-        self, share: float, strength: float, whitening: float, folds: int, seed: int
-    ) -> Floats:
-        """Logits of heads that were fitted without the sources that they judge.
+    def cross_fitted(self, strength: float, whitening: float, folds: int, seed: int) -> Floats:
+        """Logits of heads that were fitted without the sources that they judge, float64 [N].
 
-        The sources of each label are dealt into parts at random; rows of pairs stay in every fit.
-
-        Returns:
-            float64 [N]; NaN for rows of pairs.
+        The sources of each label are dealt into parts at random.
 
         Raises:
             UsageError: a label has fewer sources than there are folds.
         """
         part = self._parts(folds, seed)
-        logits = np.full(len(part), np.nan)
+        logits = np.zeros(len(part))
         for fold in range(folds):
             left = part == fold
-            head = self.head(share, strength, whitening, ~left)
+            head = self.head(strength, whitening, ~left)
             logits[left] = head.logits(self._rows.features[left])
         return logits
 
@@ -178,7 +162,7 @@ class HeadFit:
         rng = np.random.default_rng(seed)
         part = np.full(len(self._rows.labels), -1)
         for label in (0, 1):
-            mine = (self._rows.labels == label) & (self._rows.sources != "")
+            mine = self._rows.labels == label
             names, inverse = np.unique(self._rows.sources[mine], return_inverse=True)
             if len(names) < folds:
                 raise UsageError(

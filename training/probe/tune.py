@@ -130,7 +130,7 @@ def _trained(
     method = TailTraining(model, config, probe.val, probe.validation, card)
     rows = probe.rows
     batches = MapBatches(
-        probe.samples, rows.labels, rows.weights(0, probe.factors), probe.blended, config
+        probe.samples, rows.labels, rows.weights(probe.factors), probe.blended, config
     )
     fitted = fit(method, batches, folder, Machine("cpu"), console(), resume=resume)
     return fitted.code, folder / f"{config.name}{SUFFIX}"

@@ -224,7 +224,7 @@ def test_files_that_vanish_or_break_are_left_out_and_named_up_to_a_bound(
         (("--finish",), "give --resume as well"),
         (("--data", "absent"), "is no folder"),
         (("--set", "data.train=trian"), "no split 'trian'. It has train, val"),
-        (("--set", "data.pairs=[absent]"), "absent"),
+        (("--set", "data.pairs=[absent]"), "the key 'data.pairs' was removed"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -75,7 +75,6 @@ def test_a_head_on_an_untrained_trunk_learns_an_easy_difference(
         ("folds=3", "at most one for each source"),
         ("strengths=[0]", "above 0"),
         ("whitenings=[-1]", "at least 0"),
-        ("pair_shares=[1.5]", "below 1"),
         ("init=imagenet", "no published ImageNet weights"),
         ("sampels=3", "sampels"),
     ],

@@ -14,49 +14,31 @@ from training.probe.config import ProbeConfig
 from training.probe.fit import Head, HeadFit, Rows, head_of
 
 
-def _rows(direction: list[float], count: int = 400, seed: int = 0, source: str = "s") -> Rows:
+def _rows(direction: list[float], count: int = 400, seed: int = 0) -> Rows:
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     noise = rng.normal(0, 1, (count, len(direction)))
     features = (noise + np.outer(labels - 0.5, direction)).astype(np.float32)
-    return Rows(features, labels, np.full(count, source))
-
-
-def _joined(*parts: Rows) -> Rows:
-    return Rows(
-        np.concatenate([p.features for p in parts]),
-        np.concatenate([p.labels for p in parts]),
-        np.concatenate([p.sources for p in parts]),
-    )
+    return Rows(features, labels, np.full(count, "s"))
 
 
 def test_the_head_finds_the_direction_that_separates_whatever_its_scale() -> None:
     rows = _rows([3.0, 0.0])
     stretched = Rows(rows.features * np.array([1000, 0.01], np.float32), rows.labels, rows.sources)
-    head = HeadFit(stretched).head(0.0, 1.0, 0.0)
+    head = HeadFit(stretched).head(1.0, 0.0)
     logits = head.logits(stretched.features)
     assert ((logits > 0) == (stretched.labels > 0)).mean() > 0.9
     assert abs(head.weight[0] * 1000) > 5 * abs(head.weight[1] * 0.01)
-
-
-def test_pairs_turn_the_head_as_far_as_their_share() -> None:
-    labelled, pairs = _rows([2.0, 0.0]), _rows([0.0, 2.0], count=100, seed=1, source="")
-    fit = HeadFit(_joined(labelled, pairs))
-    weights = [fit.head(share, 1.0, 0.0).weight for share in (0.0, 0.2, 0.8)]
-    ratios = [weight[1] / weight[0] for weight in weights]
-    assert ratios[0] < 0.3 < ratios[1] < 1 < ratios[2]
-    alone = HeadFit(pairs).head(0.0, 1.0, 0.0).weight
-    assert alone[1] > 3 * abs(alone[0])
 
 
 def test_labels_and_sources_count_alike_and_a_factor_more() -> None:
     labels = np.array([0] * 9 + [1] * 3)
     sources = np.array(["many"] * 8 + ["one"] + ["g", "g", "h"])
     rows = Rows(np.zeros((12, 1), np.float32), labels, sources)
-    weights = rows.weights(0.0, {})
+    weights = rows.weights({})
     assert weights.sum() == pytest.approx(12) and weights[:9].sum() == pytest.approx(6)
     assert weights[8] == pytest.approx(weights[:8].sum()) == pytest.approx(3)
-    heavy = rows.weights(0.0, {"one": 3.0})
+    heavy = rows.weights({"one": 3.0})
     assert heavy[8] == pytest.approx(3 * heavy[:8].sum()) == pytest.approx(4.5)
 
 
@@ -83,7 +65,7 @@ def test_whitening_turns_the_head_away_from_what_differs_within_a_class() -> Non
         sum(np.cov(features[labels == label].T) for label in (0, 1)),
         features[labels == 1].mean(0) - features[labels == 0].mean(0),
     )
-    whitened = fit.head(0.0, 1e6, 1e6).weight
+    whitened = fit.head(1e6, 1e6).weight
     assert np.dot(whitened, fisher) > 0.998 * np.linalg.norm(whitened) * np.linalg.norm(fisher)
 
 
@@ -97,11 +79,11 @@ def test_a_source_is_judged_by_a_head_that_has_not_seen_it() -> None:
     features[:, 12] += 0.05 * labels
     rows = Rows(features.astype(np.float32), labels, source.astype(str))
     fit = HeadFit(rows)
-    seen = fit.head(0.0, 10.0, 0.0).logits(rows.features)
-    unseen = fit.cross_fitted(0.0, 10.0, 0.0, folds=3, seed=0)
+    seen = fit.head(10.0, 0.0).logits(rows.features)
+    unseen = fit.cross_fitted(10.0, 0.0, folds=3, seed=0)
     aucs = [auc(x[labels == 0], x[labels == 1]) for x in (seen, unseen)]
     assert aucs[0] == 1.0 and aucs[1] < 0.9
-    assert np.array_equal(unseen, fit.cross_fitted(0.0, 10.0, 0.0, folds=3, seed=0))
+    assert np.array_equal(unseen, fit.cross_fitted(10.0, 0.0, folds=3, seed=0))
 
 
 def test_what_cannot_be_fitted_is_one_sentence() -> None:
@@ -110,18 +92,18 @@ def test_what_cannot_be_fitted_is_one_sentence() -> None:
     with pytest.raises(UsageError, match="no samples"):
         HeadFit(real)
     with pytest.raises(UsageError, match="at most one for each source of a label, found 2 for 1"):
-        HeadFit(rows).cross_fitted(0.0, 1.0, 0.0, folds=2, seed=0)
+        HeadFit(rows).cross_fitted(1.0, 0.0, folds=2, seed=0)
 
 
 def test_a_head_that_is_kept_moves_as_far_as_the_strength_lets_it() -> None:
     rows = _rows([3.0, 0.0])
     start = Head(np.array([0.0, 2.0]), 1.0)
     fit = HeadFit(rows, start=start)
-    held, free = fit.head(0.0, 1e-9, 0.0), fit.head(0.0, 100.0, 0.0)
+    held, free = fit.head(1e-9, 0.0), fit.head(100.0, 0.0)
     assert held.weight == pytest.approx(start.weight, abs=1e-3) and held.bias == pytest.approx(1)
-    alone = HeadFit(rows).head(0.0, 100.0, 0.0)
+    alone = HeadFit(rows).head(100.0, 0.0)
     assert free.weight == pytest.approx(alone.weight, rel=0.05, abs=0.05)
-    between = fit.head(0.0, 1e-3, 1.0)
+    between = fit.head(1e-3, 1.0)
     assert 0.05 < between.weight[0] < free.weight[0]
 
 

@@ -1,1 +1,0 @@
-"""Pairs: photographs with their reconstructions through a decoder, pixel on pixel."""
