@@ -24,7 +24,7 @@ FORM = "real=NAME,NAME fake=NAME,NAME"
 
 
 class LabelFolders(Strict):
-    """Names of folders that mean real or fake, beside those that a layout has of its own."""
+    """Names of folders that mean real or fake, beside `LABEL_FOLDERS`."""
 
     real: tuple[str, ...] = Field(default=(), description="Folders of photographs.")
     fake: tuple[str, ...] = Field(default=(), description="Folders of generated pictures.")
@@ -38,15 +38,15 @@ class LabelFolders(Strict):
             raise ValueError(f"{min(twice)!r} is under both real and fake; leave it in one")
         return self
 
-    def names(self, label: int, usual: tuple[str, str] = LABEL_FOLDERS) -> tuple[str, ...]:
-        """The folders of a label; what is given goes before the `usual` names of both labels."""
-        given = (self.real, self.fake)
-        kept = () if usual[label] in given[1 - label] else (usual[label],)
+    def names(self, label: int) -> tuple[str, ...]:
+        """The folders of a label; what is given goes before the usual names of both labels."""
+        given, usual = (self.real, self.fake), LABEL_FOLDERS[label]
+        kept = () if usual in given[1 - label] else (usual,)
         return tuple(dict.fromkeys((*given[label], *kept)))
 
-    def describe(self, usual: tuple[str, str] = LABEL_FOLDERS) -> str:
+    def describe(self) -> str:
         """All of them in words: "real: photos, 0_real; fake: ai, 1_fake"."""
-        real, fake = (", ".join(self.names(label, usual)) for label in (0, 1))
+        real, fake = (", ".join(self.names(label)) for label in (0, 1))
         return f"real: {real}; fake: {fake}"
 
 

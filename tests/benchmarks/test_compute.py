@@ -43,7 +43,7 @@ def test_a_quick_run_has_a_row_for_each_form_and_size(rows: list[Row]) -> None:
     assert int(str(default[0]["macs"])) == pytest.approx(1.880e9, rel=1e-3)
 
 
-@pytest.mark.parametrize("architecture", ["tiny_ladeda", "ladeda5", "lite0_s8"])
+@pytest.mark.parametrize("architecture", ["tiny_ladeda", "ladeda5", "lite0_magnitudes_s16"])
 def test_the_graph_has_the_macs_of_torch(architecture: str) -> None:
     key: Key = (architecture, "raw", "naive")
     (count,) = counts(key, [(64, 80)])

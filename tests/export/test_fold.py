@@ -44,8 +44,7 @@ def test_tiny_folds_exactly_at_any_size(preprocessing: str) -> None:
     ("architecture", "preprocessing"),
     [
         ("ladeda9", "NPR"),
-        ("lite0_s8", "x_grad"),
-        ("lite0_s16", "raw"),
+        ("lite0_magnitudes_s16", "x_grad"),
         ("lite0_levels", "raw"),
         ("lite0_magnitudes_s16", "raw"),
     ],

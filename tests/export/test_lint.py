@@ -29,7 +29,11 @@ def sound() -> ModelProto:
 
 @pytest.mark.parametrize(
     ("architecture", "preprocessing"),
-    [*(("tiny_ladeda", name) for name in PREPROCESSINGS), ("ladeda5", "NPR"), ("lite0_s8", "raw")],
+    [
+        *(("tiny_ladeda", name) for name in PREPROCESSINGS),
+        ("ladeda5", "NPR"),
+        ("lite0_magnitudes_s16", "raw"),
+    ],
 )
 def test_what_we_export_is_clean(architecture: str, preprocessing: str) -> None:
     assert lint(lively_graph(architecture, preprocessing)) == []

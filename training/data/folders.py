@@ -134,14 +134,13 @@ def find_pictures(parts: Sequence[Part]) -> list[Picture]:
 def label_parts(
     root: Path,
     names: LabelFolders,
-    usual: tuple[str, str] = LABEL_FOLDERS,
     sources: tuple[str | None, str | None] = (None, None),
 ) -> list[Part]:
     """The folders of both labels in a folder, in the order of labels; with the sources of each."""
     return [
         Part(root / name, label, sources[label], UNSORTED if name == LABEL_FOLDERS[label] else name)
         for label in (0, 1)
-        for name in names.names(label, usual)
+        for name in names.names(label)
         if (root / name).is_dir()
     ]
 

@@ -1,12 +1,10 @@
 """How published data sets, and our own, lie in folders.
 
-Labels come from named folders alone: `0_real` and `1_fake`; in GenImage `nature` and `ai`; in each
-also what --label-folders names. `source` is what a draw or a figure is balanced over. In
-ForenSynth, `classes` selects among the classes of train, in GenImage among the generators. Where
-ForenSynth has no val/, test/progan stands for it: then the figures of `test/progan` are of pictures
-that a step was chosen on. In UniversalFakeDetect, tests only, `guided` pairs with the photographs
-of imagenet, the others with those of laion, unless a generator has a 0_real of its own. GenImage's
-protocol tests on val, so each generator of it is a split `test/<generator>` as well.
+Labels come from named folders alone: `0_real`, `1_fake` and what --label-folders names. `source` is
+what a draw or a figure is balanced over. In ForenSynth, `classes` selects among the classes of
+train. Where it has no val/, test/progan stands for it: then the figures of `test/progan` are of
+pictures that a step was chosen on. In UniversalFakeDetect, tests only, `guided` pairs with the
+photographs of imagenet, the others with those of laion, unless a generator has a 0_real of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from edge.errors import SourceError, UsageError
-from edge.labels import FORM, LABEL_FOLDERS, STANDARD, LabelFolders
+from edge.labels import FORM, STANDARD, LabelFolders
 from edge.sources.walk import is_hidden
 from training.data.folders import Part, label_parts
 from training.faces.sets import LABELS, MANIFEST, load_set
@@ -54,13 +52,12 @@ class Layout(NamedTuple):
     """A way to lay out a data set.
 
     `shape` is how it looks, for people; a folder fits that has a split whose name begins with one
-    of `marks`; `labels` are the names of its folders.
+    of `marks`.
     """
 
     shape: str
     rows: tuple[Row, ...]
     marks: tuple[str, ...] = ("",)
-    labels: tuple[str, str] = LABEL_FOLDERS
 
 
 _TESTS = (
@@ -82,15 +79,6 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 *_TESTS,
             ),
             (TRAIN, VAL, "test/progan"),
-        ),
-        "genimage": Layout(
-            "<generator>/{train,val}/{nature,ai}",
-            tuple(
-                Row(f"{between}/{split}", name, "{0}", "{0}", 0 if name == TRAIN else None)
-                for between in ("*", "*/*")
-                for split, name in ((TRAIN, TRAIN), (VAL, VAL), (VAL, "test/{0}"))
-            ),
-            labels=("nature", "ai"),
         ),
         "wildrf": Layout(
             "{train,val}/{0_real,1_fake} and test/<platform>/{0_real,1_fake}",
@@ -151,11 +139,11 @@ def plan_splits(
                 "from the difference."
             )
     if name != "faces":
-        _say_neither([part.folder for parts in plan.values() for part in parts], name, labels)
+        _say_neither([part.folder for parts in plan.values() for part in parts], labels)
     return name, plan
 
 
-def _say_neither(folders: Sequence[Path], name: str, labels: LabelFolders) -> None:
+def _say_neither(folders: Sequence[Path], labels: LabelFolders) -> None:
     for place in dict.fromkeys(folder.parent for folder in folders):
         inside = [child for child in _children(place) if not is_hidden(child.name)]
         if others := [c.name for c in inside if not any(c in (f, *f.parents) for f in folders)]:
@@ -165,7 +153,7 @@ def _say_neither(folders: Sequence[Path], name: str, labels: LabelFolders) -> No
                 place,
                 ", ".join(others),
                 "is" if len(others) == 1 else "are",
-                labels.describe(LAYOUTS[name].labels),
+                labels.describe(),
             )
 
 
@@ -194,7 +182,7 @@ def _plan(
 ) -> dict[str, list[Part]]:
     """The plan of a layout, empty where nothing fits; `known` gets what `classes` may choose."""
     layout = LAYOUTS[name]
-    of_label = [labels.names(label, layout.labels) for label in (0, 1)]
+    of_label = [labels.names(label) for label in (0, 1)]
     plan = _plan_faces(root) if name == "faces" and (root / MANIFEST).is_file() else {}
     for row in layout.rows:
         for place in sorted(root.glob(row.folder)) if row.folder else [root]:
@@ -203,7 +191,7 @@ def _plan(
             if any(is_hidden(part) or part in (*of_label[0], *of_label[1]) for part in names):
                 continue
             real, fake = (text and text.format(*names) for text in (row.real, row.fake))
-            parts = label_parts(place, labels, layout.labels, (real, fake))
+            parts = label_parts(place, labels, (real, fake))
             if name == "ufd":
                 parts = _ufd_parts(place, parts, labels)
             if not parts:
@@ -234,7 +222,7 @@ def _ufd_parts(generator: Path, own: list[Part], labels: LabelFolders) -> list[P
     reals = _UFD_REALS.get(generator.name)
     if {part.label for part in own} != {1} or reals is None:
         return own if any(part.label for part in own) else []
-    found = label_parts(generator.parent / reals, labels, sources=(reals, None))
+    found = label_parts(generator.parent / reals, labels, (reals, None))
     return [*(part for part in found if part.label == 0), *own]
 
 

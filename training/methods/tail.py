@@ -24,7 +24,7 @@ from training.checkpoint import Card
 from training.data.folders import Picture
 from training.methods.base import Batch
 from training.methods.labels import LabelTraining
-from training.models.lite import LiteLevelsTrunk, LiteModel
+from training.models.lite import LiteModel
 from training.probe.config import TuneConfig
 from training.probe.maps import Kept
 
@@ -56,7 +56,6 @@ class TailTraining(LabelTraining):
         card: Card,
     ) -> None:
         super().__init__(model, config, pictures, card)
-        assert isinstance(model.trunk, LiteLevelsTrunk)
         self._trunk, self._looks = model.trunk, looks
         self._names = config.validation.reported()
         model.requires_grad_(False)

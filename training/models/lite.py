@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, whole or cut, so that a map of patches is left; and a head on all its levels.
+"""EfficientNet-Lite0, whole or its first blocks, with a head on all its levels.
 
 Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019; Lite is
 their smallest network with ReLU6 and without squeeze-and-excitation. A patch sees far more than a
@@ -10,7 +10,7 @@ scale, a zero border means mid-grey, and every step of it is exact in half preci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 from operator import mul
@@ -39,12 +39,11 @@ STAGES = (
 )
 """Expansion, channels, kernel, stride of the first block, blocks."""
 
-BLOCKS = {8: 5, 16: 11, 32: 16}
+BLOCKS = {16: 11, 32: 16}
 """Stride of the map → how many blocks are kept."""
 
 NORM_EPS = 1e-3
 NORM_MOMENTUM = 0.01
-DROPOUT = 0.2
 
 
 class Levels(nn.Module):
@@ -124,29 +123,20 @@ class InvertedBlock(nn.Module):
 
 
 class LiteTrunk(nn.Module):
-    """The stem and the first blocks.
-
-    Args:
-        stride: of the map, a key of `BLOCKS`.
-
-    Attributes:
-        channels: of the features.
-        grid: where each patch lies on the levels.
-    """
+    """The stem and the first blocks, up to a map of a stride that is a key of `BLOCKS`."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stem = ConvNorm(3, STEM, 3, STEM_STRIDE, reads_levels=True)
-        blocks, self.channels = _blocks(BLOCKS[stride])
+        specs = [
+            (outputs, kernel, 1 if index else first, expansion)
+            for expansion, outputs, kernel, first, depth in STAGES
+            for index in range(depth)
+        ][: BLOCKS[stride]]
+        inputs = [STEM, *(outputs for outputs, *_ in specs)]
+        blocks = (InvertedBlock(n, *spec) for n, spec in zip(inputs, specs, strict=False))
         self.blocks = nn.Sequential(*blocks)
-        self.drop = nn.Dropout2d(DROPOUT)
-        self.grid = grid_of([self.stem, *(block.depthwise for block in blocks)])
         he_initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] → [N, channels, ⌊H / stride⌋, ⌊W / stride⌋]."""
-        out: Tensor = self.drop(self.blocks(self.stem(x)))
-        return out
 
 
 class LiteLevelsTrunk(nn.Module):
@@ -155,8 +145,11 @@ class LiteLevelsTrunk(nn.Module):
     What a decoder leaves lies in fine levels, what a generator draws badly lies in deep ones. A
     linear head reads the mean of each channel, so that a picture's logit is the mean of its patch
     logits. With `magnitudes` the values count without their signs: what a block gives is as often
-    negative as positive, so that its mean says little of how much detail there is. The other
-    argument and the attributes are as of `LiteTrunk`.
+    negative as positive, so that its mean says little of how much detail there is.
+
+    Attributes:
+        channels: of the features.
+        grid: where each patch lies on the levels.
     """
 
     def __init__(self, stride: int, magnitudes: bool = False) -> None:
@@ -165,7 +158,7 @@ class LiteLevelsTrunk(nn.Module):
         self.lite = LiteTrunk(stride)
         blocks = [block for block in self.lite.blocks if isinstance(block, InvertedBlock)]
         self.channels = STEM + sum(block.project.conv.out_channels for block in blocks)
-        self.grid = self.lite.grid
+        self.grid = grid_of([self.lite.stem, *(block.depthwise for block in blocks)])
         steps = (block.depthwise.conv.stride[0] for block in blocks)
         # Kept as numbers, for export replaces the layers that know them.
         self._cells = [stride // step for step in accumulate(steps, mul, initial=STEM_STRIDE)]
@@ -186,9 +179,7 @@ class LiteLevelsTrunk(nn.Module):
             The levels as of `forward`, and the map after the last part.
         """
         levels = []
-        for part, cell in list(zip([self.lite.stem, *self.lite.blocks], self._cells, strict=True))[
-            start:end
-        ]:
+        for part, cell in list(zip(self.parts(), self._cells, strict=True))[start:end]:
             x = part(x)
             # |x|, of operators that every runtime reads.
             level = 2 * F.relu(x) - x if self.magnitudes else x
@@ -200,9 +191,8 @@ class LiteLevelsTrunk(nn.Module):
         return [self.lite.stem, *self.lite.blocks]
 
 
-TRUNKS: dict[str, Callable[[], LiteTrunk | LiteLevelsTrunk]] = {
-    **{f"lite0_s{stride}": partial(LiteTrunk, stride) for stride in BLOCKS},
-    "lite0_levels": partial(LiteLevelsTrunk, max(BLOCKS)),
+TRUNKS = {
+    "lite0_levels": partial(LiteLevelsTrunk, 32),
     "lite0_magnitudes_s16": partial(LiteLevelsTrunk, 16, magnitudes=True),
 }
 
@@ -259,16 +249,3 @@ def grid_of(layers: Sequence[ConvNorm]) -> PatchGrid:
         offset -= layer.border[0] * stride
         stride *= layer.conv.stride[0]
     return PatchGrid(receptive_field=side, stride=stride, offset=offset)
-
-
-def _blocks(count: int) -> tuple[list[InvertedBlock], int]:
-    blocks: list[InvertedBlock] = []
-    channels = STEM
-    for expansion, outputs, kernel, stride, depth in STAGES:
-        for index in range(depth):
-            if len(blocks) == count:
-                return blocks, channels
-            step = stride if index == 0 else 1
-            blocks.append(InvertedBlock(channels, outputs, kernel, step, expansion))
-            channels = outputs
-    return blocks, channels

@@ -48,8 +48,8 @@ def load_imagenet(model: PatchModel, path: Path | None = None) -> None:
     trunks = [module for module in model.modules() if isinstance(module, LiteTrunk)]
     if not trunks:
         raise UsageError(
-            f"{model.architecture} has no published ImageNet weights. Choose lite0_s16 or another "
-            "that begins with lite0."
+            f"{model.architecture} has no published ImageNet weights. Choose lite0_levels or "
+            "lite0_magnitudes_s16."
         )
     path = path or _installed()
     published = _read(path)

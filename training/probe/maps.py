@@ -18,7 +18,7 @@ from typing_extensions import Self
 from edge.errors import UsageError
 from edge.types import Batch
 from training.data.crops import normalised
-from training.models.lite import LiteLevelsTrunk, LiteModel
+from training.models.lite import LiteModel
 from training.probe.features import Features, FeatureStore, Job
 
 Map = npt.NDArray[np.float16]
@@ -47,16 +47,16 @@ class MapStore(FeatureStore):
         kept: blocks of the lower part.
 
     Raises:
-        UsageError: the trunk has no levels, or not more blocks than that.
+        UsageError: the trunk has not more blocks than that.
         SinkError: as of `FeatureStore`.
     """
 
     def __init__(self, folder: Path, model: LiteModel, kept: int) -> None:
         trunk = model.trunk
-        if not isinstance(trunk, LiteLevelsTrunk) or not 0 < kept < len(trunk.parts()) - 1:
+        if kept >= len(trunk.parts()) - 1:
             raise UsageError(
-                f"kept: expected from 1 to fewer than all blocks of lite0_levels, found {kept} for "
-                f"{model.architecture}."
+                f"kept: expected fewer than the {len(trunk.parts()) - 1} blocks of "
+                f"{model.architecture}, found {kept}."
             )
         self._lite, self._trunk, self._end = model, trunk, kept + 1
         with torch.no_grad():

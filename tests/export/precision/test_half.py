@@ -32,7 +32,7 @@ MODELS = pytest.mark.parametrize(
     [
         *(("tiny_ladeda", name) for name in PREPROCESSINGS),
         ("lite0_levels", "raw"),
-        ("lite0_s8", "x_grad"),
+        ("lite0_magnitudes_s16", "x_grad"),
         ("ladeda5", "right_diag"),
     ],
 )
@@ -96,8 +96,8 @@ def test_a_shared_constant_becomes_two_of_different_types() -> None:
 
 
 def test_it_is_near_and_half_as_large() -> None:
-    model = lively_graph("lite0_s8", "raw")
-    made = half("lite0_s8", "raw")
+    model = lively_graph("lite0_magnitudes_s16", "raw")
+    made = half("lite0_magnitudes_s16", "raw")
     assert made.ByteSize() < 0.55 * model.ByteSize()
     rows = compare.compare_files(Judge(model), Judge(made), [textured((1, 80, 96))])
     compare.require(rows)

@@ -27,7 +27,7 @@ PICTURES = [textured((1, 72, 80)), textured((1, 64, 96))]
 MODELS = [
     ("tiny_ladeda", "NPR"),
     ("tiny_ladeda", "x_grad"),
-    ("lite0_s8", "raw"),
+    ("lite0_magnitudes_s16", "raw"),
     ("ladeda5", "NPR"),
 ]
 
@@ -74,7 +74,7 @@ def test_the_front_and_the_head_are_left_alone(architecture: str, preprocessing:
 
 
 def test_convolutions_read_int8_and_kernels_have_a_step_per_channel() -> None:
-    made = quantised("lite0_s8", "raw")
+    made = quantised("lite0_magnitudes_s16", "raw")
     made_by = {name: node for node in made.graph.node for name in node.output}
     exact = parts_of(made.graph).exact
     body = [n for n in of_kind(made, "Conv") if n.name not in exact and "stem" not in n.name]
@@ -109,7 +109,10 @@ def test_a_residual_sum_reads_one_convolution_as_it_is(
 
 
 def test_it_says_nearly_what_float32_says() -> None:
-    model, made = lively_graph("lite0_s8", "raw"), quantised("lite0_s8", "raw")
+    model, made = (
+        lively_graph("lite0_magnitudes_s16", "raw"),
+        quantised("lite0_magnitudes_s16", "raw"),
+    )
     frames = {INPUT: textured((1, 96, 96))}
     (exact,), (found,) = (
         Session(m.SerializeToString(), as_written=True).run([LOGIT], frames) for m in (model, made)

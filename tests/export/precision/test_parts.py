@@ -19,7 +19,7 @@ MOVES = {"/Cast", "/Transpose"}
         ("tiny_ladeda", "raw", set()),
         ("tiny_ladeda", "x_grad", {"/pixels/Sub", "/pixels/Conv"}),
         ("tiny_ladeda", "NPR", {"/pixels/Conv"}),
-        ("lite0_s8", "raw", {"/pixels/Sub"}),
+        ("lite0_magnitudes_s16", "raw", {"/pixels/Sub"}),
         ("ladeda5", "NPR", {"/pixels/pixels.0/Conv", "/pixels/pixels.1/DepthToSpace"}),
         ("lite0_levels", "left_diag", {"/pixels/Sub", "/pixels/Conv"}),
     ],

@@ -24,12 +24,6 @@ TREES: dict[str, tuple[str, ...]] = {
         *(f"test/progan/{c}/{x}" for c in ("car", "cat") for x in PAIR),
         *(f"test/biggan/{x}" for x in PAIR),
     ),
-    "genimage": tuple(
-        f"{g}/{split}/{x}"
-        for g in ("ADM", "Midjourney/imagenet_midjourney")
-        for split in ("train", "val")
-        for x in ("nature", "ai")
-    ),
     "ufd": (
         "imagenet/0_real",
         "laion/0_real",

@@ -14,7 +14,6 @@ SPLITS = {
     "splits": {"train", "val", "test"},
     "wildrf": {"train", "val", "test/facebook", "test/reddit"},
     "forensynth": {"train", "val", "test/progan", "test/biggan"},
-    "genimage": {"train", "val", "test/ADM", "test/Midjourney"},
     "ufd": {"test/guided", "test/ldm_200", "test/dalle"},
 }
 
@@ -76,21 +75,6 @@ def test_ufd_pairs_each_generator_with_its_photographs(tmp_path: Path) -> None:
     plant(tmp_path, ["stranger/1_fake"], each=0)
     with pytest.raises(SourceError, match="stranger/0_real is missing"):
         plan_splits(tmp_path, "auto")
-
-
-def test_genimage_joins_generators_and_selects_those_to_learn_from(tmp_path: Path) -> None:
-    plant(tmp_path, TREES["genimage"], each=0)
-    _, plan = plan_splits(tmp_path, "auto", ["ADM"])
-    assert _folders(plan["train"], tmp_path) == [
-        ("ADM/train/nature", 0, "ADM"),
-        ("ADM/train/ai", 1, "ADM"),
-    ]
-    assert len(plan["val"]) == 4
-    assert _folders(plan["test/Midjourney"], tmp_path)[1] == (
-        "Midjourney/imagenet_midjourney/val/ai",
-        1,
-        "Midjourney",
-    )
 
 
 def test_an_unknown_layout_lists_the_known_ones_and_what_is_there(tmp_path: Path) -> None:

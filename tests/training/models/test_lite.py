@@ -10,13 +10,10 @@ from torch import nn
 from edge.errors import RegionError, UsageError
 from edge.manifest import PatchGrid
 from training.models import PatchModel, build
-from training.models.lite import BLOCKS, ConvNorm, Levels, grid_of
+from training.models.lite import ConvNorm, Levels, grid_of
 from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 PARAMETERS = {
-    "lite0_s8": 55_545,
-    "lite0_s16": 700_881,
-    "lite0_s32": 2_959_169,
     "lite0_levels": 2_960_689,
     "lite0_magnitudes_s16": 701_521,
 }
@@ -54,9 +51,11 @@ def test_parameter_counts(architecture: str) -> None:
     assert sum(weight.numel() for weight in model.parameters()) == PARAMETERS[architecture]
 
 
-@pytest.mark.parametrize("stride", BLOCKS)
-def test_the_map_has_a_row_for_each_whole_stride(stride: int) -> None:
-    model = build(f"lite0_s{stride}", "raw").eval()
+@pytest.mark.parametrize(
+    ("architecture", "stride"), [("lite0_magnitudes_s16", 16), ("lite0_levels", 32)]
+)
+def test_the_map_has_a_row_for_each_whole_stride(architecture: str, stride: int) -> None:
+    model = build(architecture, "raw").eval()
     least = model.grid.smallest_input()
     assert (model.grid.stride, least) == (stride, 2 * stride - 1)
     for height, width in ((least, least), (3 * stride + 1, 2 * stride + 3)):
@@ -67,11 +66,9 @@ def test_the_map_has_a_row_for_each_whole_stride(stride: int) -> None:
         model(torch.randn(1, 3, least - 1, 99))
 
 
-@pytest.mark.parametrize(
-    ("architecture", "preprocessing"), [("lite0_s8", "x_grad"), ("lite0_s16", "raw")]
-)
-def test_the_grid_says_which_rows_a_patch_sees(architecture: str, preprocessing: str) -> None:
-    model = linear(architecture, preprocessing)
+@pytest.mark.parametrize("preprocessing", ["x_grad", "raw"])
+def test_the_grid_says_which_rows_a_patch_sees(preprocessing: str) -> None:
+    model = linear("lite0_magnitudes_s16", preprocessing)
     height = model.grid.receptive_field + 40
     inner = -(model.grid.offset // model.grid.stride) + 1
     for row in (0, inner):
@@ -81,17 +78,18 @@ def test_the_grid_says_which_rows_a_patch_sees(architecture: str, preprocessing:
 
 
 def test_npr_needs_whole_blocks_and_is_refused() -> None:
-    with pytest.raises(UsageError, match="lite0_s16 takes preprocessing raw or a gradient"):
-        build("lite0_s16", "NPR")
+    with pytest.raises(UsageError, match="lite0_levels takes preprocessing raw or a gradient"):
+        build("lite0_levels", "NPR")
+    with pytest.raises(UsageError, match="architecture 'lite0_s8' is not known"):
+        build("lite0_s8", "raw")
 
 
 def test_first_weights_leave_the_signal_its_size() -> None:
     torch.manual_seed(0)
-    model = build("lite0_s8", "raw")
+    model = build("lite0_magnitudes_s16", "raw")
     with torch.no_grad():
         features = model.train().features(torch.randn(4, 3, 64, 64))
     assert 0.2 < features.std() < 5
-    assert any(isinstance(module, nn.Dropout2d) for module in model.modules())
 
 
 def test_the_grid_of_a_chain_done_by_hand() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edge.errors import MissingDependency, ModelError, UsageError
 from training.models import PatchModel, build, pretrained
-from training.models.lite import STAGES
+from training.models.lite import STAGES, LiteModel, LiteTrunk
 from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from training.models.pretrained import load_imagenet, published_key
 
@@ -21,18 +21,16 @@ State = dict[str, Tensor]
 def random_state(model: PatchModel) -> State:
     """A published file's content, with chance for its weights."""
     torch.manual_seed(5)
-    trunk = build(model.architecture, "raw").trunk
-    assert isinstance(trunk, torch.nn.Module)
     state = {}
-    for key, value in trunk.state_dict().items():
+    for key, value in LiteTrunk(model.grid.stride).state_dict().items():
         drawn = torch.rand(value.shape) + 0.5 if value.dim() == 1 else value
         state[published_key(key)] = drawn if value.is_floating_point() else value
     return {**state, "_fc.bias": torch.zeros(1000)}
 
 
 @pytest.fixture
-def model() -> PatchModel:
-    return build("lite0_s8", "raw").eval()
+def model() -> LiteModel:
+    return LiteModel("lite0_magnitudes_s16", "raw").eval()
 
 
 @pytest.fixture
@@ -72,7 +70,7 @@ def by_hand(state: State, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("size", [(32, 48), (39, 45)])
 def test_features_are_those_of_the_published_network(
-    model: PatchModel, published: Path, size: tuple[int, int]
+    model: LiteModel, published: Path, size: tuple[int, int]
 ) -> None:
     load_imagenet(model, published)
     grey = torch.randint(0, 256, (2, 3, *size)).float()
@@ -80,7 +78,8 @@ def test_features_are_those_of_the_published_network(
     normalised = (grey / 255 - mean[:, None, None]) / std[:, None, None]
     expected = by_hand(random_state(model), (grey - 127) / 128)
     with torch.no_grad():
-        torch.testing.assert_close(model.features(normalised), expected, rtol=1e-4, atol=1e-4)
+        _, found = model.trunk.levels(model.levels(normalised), 0, 1 + 5)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_head_stays_as_it_is(model: PatchModel, published: Path) -> None:
@@ -91,8 +90,8 @@ def test_the_head_stays_as_it_is(model: PatchModel, published: Path) -> None:
 
 def test_a_deeper_trunk_wants_more(published: Path) -> None:
     model = build("lite0_levels", "raw")
-    with pytest.raises(ModelError, match=r"expected _blocks\.5\._expand_conv\.weight .* no such"):
-        load_imagenet(model, published)  # the file of this test stops at the fifth block
+    with pytest.raises(ModelError, match=r"expected _blocks\.11\._expand_conv\.weight .* no such"):
+        load_imagenet(model, published)  # the file of this test stops at the eleventh block
 
 
 def test_a_file_of_something_else(model: PatchModel, tmp_path: Path) -> None:
@@ -124,4 +123,4 @@ def test_an_absent_package_is_named(model: PatchModel, monkeypatch: pytest.Monke
 
 def test_the_installed_package() -> None:
     pytest.importorskip(pretrained.PACKAGE, reason="its weights are needed")
-    load_imagenet(build("lite0_s32", "raw"))
+    load_imagenet(build("lite0_levels", "raw"))

@@ -18,14 +18,14 @@ from training.probe.config import ProbeConfig, ViewConfig
 from training.probe.features import FeatureStore, Job, Reported, Sample, mean_features, samples_of
 
 TRUNK_WEIGHT = next(
-    name for name, _ in build("lite0_s8", "raw").named_parameters() if "fc" not in name
+    name for name, _ in build("lite0_magnitudes_s16", "raw").named_parameters() if "fc" not in name
 )
 WHOLE = Reported(UNTOUCHED, "native")
 
 
 @pytest.fixture(scope="module")
 def model() -> PatchModel:
-    return build("lite0_s8", "raw").eval()
+    return build("lite0_magnitudes_s16", "raw").eval()
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_another_trunk_has_another_file_and_another_head_has_not(
     model: PatchModel, jobs: list[Job], tmp_path: Path
 ) -> None:
     _computed(model, jobs[:1], tmp_path)
-    other = build("lite0_s8", "raw").eval()
+    other = build("lite0_magnitudes_s16", "raw").eval()
     other.load_state_dict(model.state_dict())
     other.fc.weight.data += 1
     assert _computed(other, jobs[:1], tmp_path)[1] == [2]

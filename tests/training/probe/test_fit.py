@@ -43,7 +43,7 @@ def test_labels_and_sources_count_alike_and_a_factor_more() -> None:
 
 
 def test_a_model_with_the_head_gives_its_logits() -> None:
-    model = build("lite0_s8", "raw").eval()
+    model = build("lite0_magnitudes_s16", "raw").eval()
     pixels = torch.randn(2, 3, 48, 40, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         means = model.features(model.preprocess(pixels)).mean((2, 3)).numpy()
@@ -108,7 +108,7 @@ def test_a_head_that_is_kept_moves_as_far_as_the_strength_lets_it() -> None:
 
 
 def test_the_head_of_a_model_is_what_was_put_into_it() -> None:
-    model = build("lite0_s8", "raw")
+    model = build("lite0_magnitudes_s16", "raw")
     head = Head(np.linspace(-1, 1, model.fc.in_features), 0.25)
     head.put_into(model)
     found = head_of(model)

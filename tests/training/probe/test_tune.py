@@ -102,7 +102,7 @@ def test_the_tail_on_a_kept_map_is_the_model(data: Path, tmp_path: Path) -> None
         kept = store.take_maps([job])
     assert len(kept.maps) == 2 and kept.maps[0].shape[1:] != kept.maps[1].shape[1:]
     whole = torch.from_numpy(np.stack([kept.maps[1].astype(np.float32)]))
-    levels, _ = model.trunk.levels(whole, 12, 17)  # type: ignore[operator]
+    levels, _ = model.trunk.levels(whole, 12, 17)
     upper = levels.mean((2, 3))[0].detach().numpy()
     assert np.allclose(upper, kept.features[1, kept.lower :], rtol=0.01, atol=0.01)
 
