@@ -12,6 +12,16 @@ from edge.terminal import positive
 from training.settings import DEVICES
 
 
+def rate(text: str) -> float:
+    """A number above 0 from the command line, of frames per second."""
+    try:
+        if 0 < (value := float(text)) <= 1000:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a number above 0, at most 1000; found {text!r}.")
+
+
 def _not_negative(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {text!r}.")
@@ -70,6 +80,13 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "help": "threads of torch, or of an operator (default: all cores that may be used)",
     },
     "--seed": {"type": int, "metavar": "N", "help": "in place of the file's"},
+    "--fps": {
+        "type": rate,
+        "default": 1.0,
+        "metavar": "N",
+        "help": "frames per second (default: %(default)g)",
+    },
+    "--png": {"action": "store_true", "help": "PNG instead of JPEG of quality 95"},
 }
 SETS = ("--base", "--augment", "--both")
 

@@ -44,7 +44,7 @@ from edge.sources.address import redact
 from training.config import overridden
 from training.faces.config import FacesConfig
 from training.faces.sets import FaceSet, load_set
-from training.faces.train import EpochReport, train_faces
+from training.faces.train import train_faces
 from training.run_folder import is_resumable
 from training.settings import Machine
 
@@ -200,11 +200,11 @@ class Objective:
         values = {key: trial._suggest(key, item) for key, item in self.space.items()}
         config = checked(FacesConfig, with_values(self.settings, values), "a trial")
 
-        def report(epoch: EpochReport) -> None:
-            if epoch.epoch not in known:
-                trial.report(epoch.score, epoch.epoch)
-            if epoch.epoch < epoch.epochs and trial.should_prune():
-                raise optuna.TrialPruned(f"after epoch {epoch.epoch}")
+        def report(epoch: int, score: float) -> None:
+            if epoch not in known:
+                trial.report(score, epoch)
+            if epoch < config.epochs and trial.should_prune():
+                raise optuna.TrialPruned(f"after epoch {epoch}")
 
         trial.set_user_attr(CHECKPOINT, str(folder.absolute() / f"{config.name}.safetensors"))
         folder.parent.mkdir(parents=True, exist_ok=True)

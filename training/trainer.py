@@ -44,25 +44,10 @@ _LOG_EVERY = 50
 """Steps between points of the loss curve."""
 
 
-@dataclass(frozen=True, slots=True)
-class Validated:
-    """What one validation came to.
-
-    Attributes:
-        step: steps done.
-        loss: mean over the steps since the validation before.
-        score: higher is better.
-        figures: by name.
-        best: whether no validation before had such a score.
-        rows: of the log so far.
-    """
-
-    step: int
-    loss: float
-    score: float
-    figures: dict[str, float]
-    best: bool
-    rows: list[dict[str, float]]
+Rows = list[dict[str, float]]
+"""Of the log, one for each validation: its step, the mean loss since the one before, the rate, the
+score (higher is better) and the figures of the method.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +87,14 @@ class RunRecord(Callback):
         best_path: file of the best model.
         best_step: steps that it took; 0 before the first validation.
         best_score: its score.
-        rows: of the log, one for each validation.
-        last: the last validation.
+        rows: of the log.
     """
-
-    last: Validated
 
     def __init__(self, folder: Path, settings: LoopSettings, out: Console) -> None:
         self._folder, self._out = folder, out
         self.best_path = folder / f"{settings.name}{SUFFIX}"
         self.best_step, self.best_score = 0, -math.inf
-        self.rows: list[dict[str, float]] = []
+        self.rows: Rows = []
         self._losses, self._passes = 0.0, 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -154,7 +136,7 @@ class RunRecord(Callback):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append({"step": step, "loss": loss, "rate": rate, "score": score})
         self.rows[-1] |= method.figures
-        self.last = Validated(step, loss, score, method.figures, better, self.rows)
+
         self._losses, self._passes = 0.0, 0
         if trainer.is_global_zero:
             if better:
@@ -175,8 +157,8 @@ class StateSaver(Checkpoint):
         path: of the checkpoint.
         settings: of the training.
         record: of the run.
-        on_validation: called after each validation, when all of it is written; what it raises
-            ends the training.
+        on_validation: called with the rows after each validation, when all of it is written; what
+            it raises ends the training.
     """
 
     def __init__(
@@ -184,7 +166,7 @@ class StateSaver(Checkpoint):
         path: Path,
         settings: LoopSettings,
         record: RunRecord,
-        on_validation: Callable[[Validated], None],
+        on_validation: Callable[[Rows], None],
     ) -> None:
         self._path, self._settings, self._record = path, settings, record
         self._on_validation = on_validation
@@ -239,7 +221,7 @@ class StateSaver(Checkpoint):
         """Save what the validation changed, then let the caller know."""
         self._ended = trainer.should_stop and trainer.global_step < self._settings.steps
         self._save(trainer)
-        self._on_validation(self._record.last)
+        self._on_validation(self._record.rows)
         self._stop_if(_any_process(trainer, self._signal is not None) and not trainer.should_stop)
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -281,7 +263,7 @@ def fit(
     *,
     resume: bool = False,
     loggers: Sequence[Logger] = (),
-    on_validation: Callable[[Validated], None] = lambda validated: None,
+    on_validation: Callable[[Rows], None] = lambda rows: None,
 ) -> Fitted:
     """Train until the last step, the end of the schedule, or a stop signal.
 
@@ -293,7 +275,7 @@ def fit(
         out: where people read.
         resume: go on from the folder's last checkpoint.
         loggers: take curves beside the log of the folder.
-        on_validation: called after each validation; what it raises ends the training.
+        on_validation: called with all rows after each validation; what it raises ends the training.
 
     Raises:
         UsageError: the device is absent, or cannot train in the precision.
@@ -378,7 +360,7 @@ def require_checkpoint(folder: Path) -> Path:
     )
 
 
-def as_csv(rows: Sequence[dict[str, float]]) -> str:
+def as_csv(rows: Rows) -> str:
     """Rows with a heading; columns as of the last row."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[-1]), extrasaction="ignore", lineterminator="\n")

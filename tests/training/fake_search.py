@@ -19,7 +19,7 @@ from edge.errors import ModelError
 from edge.signals import Stopped
 from tests.training.faces.face_sets import write_faces
 from training.faces.config import FacesConfig
-from training.faces.train import EpochReport, TrainedFaces
+from training.faces.train import TrainedFaces
 
 EPOCHS = 4
 HOLD = "FAKE_TRAINING_HOLD"
@@ -33,7 +33,7 @@ def train(
     *,
     out: Any,
     resume: bool,
-    on_epoch: Callable[[EpochReport], None],
+    on_epoch: Callable[[int, float], None],
     **options: object,
 ) -> TrainedFaces:
     """Scores more with more dropout; what an epoch did is on the disk before it is reported."""
@@ -54,7 +54,7 @@ def train(
         epochs.append([epoch, os.getpid()])
         journal.write_text(json.dumps(epochs))
         figures = {"base": {"auc": config.dropout * epoch / EPOCHS}}
-        on_epoch(EpochReport(epoch, EPOCHS, config.dropout * epoch / EPOCHS, figures, True))
+        on_epoch(epoch, config.dropout * epoch / EPOCHS)
     return TrainedFaces(checkpoint, config.dropout, figures)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
@@ -189,13 +189,25 @@ def endless(
     if trainer is not None:
         start = trainer.global_step * trainer.accumulate_grad_batches
         sampler = BatchSampler(batch, start, trainer.global_rank, trainer.world_size)
+    return loader(samples, workers, batch_sampler=sampler)
+
+
+def loader(dataset: Dataset[Any], workers: int, **options: Any) -> DataLoader[Any]:
+    """The loader of every command, with so many processes; other options are of torch's. With
+    `batch_size=None` items come as they are, else samples as `collated`.
+    """
+    single = options.get("batch_size", 1) is None
     return DataLoader(
-        samples,  # type: ignore[arg-type]  # collated makes the batches of samples
-        batch_sampler=sampler,
+        dataset,
         num_workers=workers,
-        collate_fn=collated,
+        collate_fn=_as_it_is if single else collated,
         worker_init_fn=leave_signals_to_parent,
+        **options,
     )
+
+
+def _as_it_is(item: Any) -> Any:  # arrays, where torch's own would make tensors of them
+    return item
 
 
 def collated(samples: Sequence[Sample]) -> dict[str, Tensor]:

@@ -44,9 +44,8 @@ from training.data.config import DataConfig
 from training.data.crops import resized
 from training.data.folders import Part, Picture
 from training.data.layouts import AUTO, LAYOUTS
-from training.data.samples import PictureSamples, Sample, collated, first_readable
+from training.data.samples import PictureSamples, Sample, first_readable, loader
 from training.degrade import Policy
-from training.loading_process import leave_signals_to_parent
 from training.progress import print_rejected, progress_bar
 
 if TYPE_CHECKING:
@@ -276,13 +275,7 @@ class StreamedSamples(IterableDataset[Sample]):
 
     def loader(self, batch: int, workers: int) -> DataLoader[dict[str, Tensor]]:
         """Batches without end, of samples in this process."""
-        return DataLoader(
-            self,  # type: ignore[arg-type]  # collated makes the batches of samples
-            batch_size=batch,
-            num_workers=workers,
-            collate_fn=collated,
-            worker_init_fn=leave_signals_to_parent,
-        )
+        return loader(self, workers, batch_size=batch)
 
 
 def write_shards(

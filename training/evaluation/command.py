@@ -46,6 +46,7 @@ from training.evaluation.report import (
 )
 from training.evaluation.scorers import ModelOptions, open_scorers, training_installed
 from training.evaluation.summary import Summary, read_summary, summarise, write_summary
+from training.flags import add_flags
 from training.progress import print_rejected
 from training.shipped import shipped_checkpoints
 
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("paths", nargs="*", metavar="MODEL|DATA", help="models and folders of labelled files")
     add("--columns", metavar="A,B", help=f"degradations (default: all of {', '.join(COLUMNS)})")
-    add("--fps", type=_above_0, default=2.0, metavar="F", help="of videos (default: %(default)g)")
+    add_flags(parser, "--fps", default=2.0)
     add("--seed", type=int, default=0, metavar="N", help="of the intervals (default: 0)")
     add(
         "--sources",
@@ -202,15 +203,6 @@ def _columns(text: str | None) -> tuple[str, ...]:
                 "with commas between."
             )
     return tuple(name for name in COLUMNS if name in wanted)
-
-
-def _above_0(text: str) -> float:
-    try:
-        if 0 < float(text) < float("inf"):
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}.")
 
 
 def _require_logits(args: argparse.Namespace, record: Record | None) -> Record:

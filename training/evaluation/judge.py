@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from edge.errors import ModelError, RegionError, SourceError
 from edge.labels import LABEL_WORDS
@@ -16,12 +16,12 @@ from edge.schema import code_commit
 from edge.sources.images import read_image
 from edge.terminal import console
 from edge.types import Image
+from training.data.samples import loader
 from training.degrade import COLUMNS
 from training.evaluation.material import Entry, Material
 from training.evaluation.record import Item, Record, ScoredModel, SourceFacts, facts_of, now
 from training.evaluation.scorers import Scorer
 from training.faces.sampling import sampled
-from training.loading_process import leave_signals_to_parent
 from training.progress import print_rejected, progress_bar
 
 Versions = list[Image]
@@ -139,15 +139,9 @@ def _files(
 ) -> Iterator[tuple[Entry, Iterator[Versions]]]:
     """Each file, pictures first, with its frames; a SourceError from these where it breaks off."""
     pictures = [entry for entry in entries if not entry.video]
-    loader: DataLoader[Any] = DataLoader(
-        _Pictures([entry.picture.path for entry in pictures], columns),
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=leave_signals_to_parent,
-    )
+    prepared = _Pictures([entry.picture.path for entry in pictures], columns)
     try:
-        for entry, found in zip(pictures, loader, strict=True):
+        for entry, found in zip(pictures, loader(prepared, workers, batch_size=None), strict=True):
             yield entry, _given(found)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
@@ -166,10 +160,6 @@ def _given(found: Versions | str) -> Iterator[Versions]:
     if isinstance(found, str):
         raise SourceError(found)
     yield found
-
-
-def _as_it_is(found: Any) -> Any:  # arrays, where the loader would make tensors of them
-    return found
 
 
 def _item(material: Material, entry: Entry, frames: int) -> Item:

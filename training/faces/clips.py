@@ -42,7 +42,7 @@ from training.faces.blend import BLENDED, self_blended
 from training.faces.crops import finders
 from training.faces.sampling import sampled
 from training.faces.trees import find_clips
-from training.faces.workers import check_wanted, for_each_video, processes
+from training.faces.workers import add_workers, check_wanted, for_each_video
 
 _MOST_FRAMES = 250
 """Frames of a video that parts are taken from."""
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scale", nargs=2, type=float, default=(0.5, 1.0), metavar=("LEAST", "MOST"),
         help="half of the parts are reduced to one between; equal: all (0.5 1)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
-    add("--workers", type=positive, default=processes(), metavar="N", help="processes (all cores)")
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:

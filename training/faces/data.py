@@ -15,11 +15,10 @@ from edge.errors import SourceError, UsageError
 from edge.sources.images import read_image
 from edge.types import Image
 from training.data.crops import resized
-from training.data.samples import PictureCache, Sample, collated, endless, first_readable
+from training.data.samples import PictureCache, Sample, endless, first_readable, loader
 from training.faces.augment import Augment
 from training.faces.config import FacesConfig
 from training.faces.sets import LABELS, FaceItem, FaceSet, Split
-from training.loading_process import leave_signals_to_parent
 
 BOTH = "both"
 SOURCES = {"base": "faceforensics", "augment": "youtube"}
@@ -88,12 +87,10 @@ class FaceData(pl.LightningDataModule):
     def val_dataloader(self) -> list[Batches]:
         """A loader for each set, in the order of `val`; a batch's `source` is its set's place."""
         return [
-            DataLoader(
-                ValidationFaces(faces, self._config.size, place),  # type: ignore[arg-type]  # collated
+            loader(
+                ValidationFaces(faces, self._config.size, place),
+                self._workers,
                 batch_size=min(self._config.batch, 64),
-                num_workers=self._workers,
-                collate_fn=collated,
-                worker_init_fn=leave_signals_to_parent,
             )
             for place, faces in enumerate(self.val.values())
         ]

@@ -15,7 +15,6 @@ usage, 130 Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
@@ -28,12 +27,13 @@ from edge.errors import SourceError, UsageError
 from edge.schema import Strict
 from edge.signals import Stopped, stop_signals
 from edge.sources.images import VIDEO_SUFFIXES
-from edge.terminal import console, positive
+from edge.terminal import console
 from edge.words import counted
 from training.data.folders import walk
 from training.faces.sampling import DECODER, sampled
-from training.faces.workers import check_wanted, for_each_video, processes
+from training.faces.workers import add_workers, check_wanted, for_each_video
 from training.files import JsonLines, folder_whole, save_picture, stamp
+from training.flags import add_flags
 
 RECORD = "frames.jsonl"
 
@@ -57,26 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `patchwatch frames`."""
     parser.add_argument("videos", type=Path, metavar="VIDEO_DIR", help="folder with videos")
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for the pictures")
-    parser.add_argument(
-        "--fps", type=rate, default=1.0, metavar="N", help="pictures per second (default: 1)"
-    )
-    parser.add_argument("--png", action="store_true", help="PNG instead of JPEG of quality 95")
-    parser.add_argument(
-        "--workers", type=positive, default=processes(), metavar="N", help="processes (all cores)"
-    )
-
-
-def rate(text: str) -> float:
-    """A number above 0 from the command line."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not (0 < value <= 1000 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(
-            f"expected a number above 0, at most 1000; found {text!r}."
-        )
-    return value
+    add_flags(parser, "--fps", "--png")
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:

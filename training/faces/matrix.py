@@ -59,7 +59,7 @@ from training.faces.sets import SPLITS, FaceItem, FaceSet, Split, load_set
 from training.flags import add_flags
 from training.progress import progress_bar
 from training.run_folder import CONFIG, is_resumable
-from training.settings import DEVICES, Machine
+from training.settings import Machine
 
 ALL = "all"
 MODELS = "models"
@@ -84,15 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=SPLITS, default="test", help="of each set (default: %(default)s)"
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the intervals (default: 0)"
-    )
-    parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="auto (default): a GPU if there is one"
-    )
-    parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that read faces (default: 1)"
-    )
+    add_flags(parser, "--seed", default=0, help="of the intervals (default: 0)")
+    add_flags(parser, "--device", "--workers")
     parser.add_argument(
         "--batch", type=positive, default=64, metavar="N", help="faces at once (default: 64)"
     )
@@ -123,8 +116,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--train writes cards: give --licence TEXT as well.")
     if args.groups and not (args.train and len(tests) == 1):
         raise UsageError("--groups divides one set: give --train, and one NAME=SET to --tests.")
-    if args.workers < 0:
-        raise UsageError(f"--workers: expected 0 or more, found {args.workers}.")
+
     require_matplotlib()
     require_folder(args.output, PAGE, HEADING)
     groups: dict[str, list[str]] = {}

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from edge.errors import ModelError, UsageError
 from edge.files import cache_folder
 from training.checkpoint import SUFFIX, load_resnet18, read_state_dict
 from training.data.get.download import AddressError, OnBytes, disk_error, download
 from training.data.get.published import Part
-from training.data.samples import collated
+from training.data.samples import loader
 from training.evaluation import Logits
 from training.faces.config import FacesConfig
 from training.faces.data import ValidationFaces
-from training.loading_process import leave_signals_to_parent
 from training.methods.base import model_input
 from training.models import Model, ResNet18
 
@@ -149,19 +147,12 @@ def score_faces(
         SourceError: a face cannot be read.
         ModelError: a logit is no finite number.
     """
-    loader = DataLoader(
-        ValidationFaces(items, size),
-        batch,
-        num_workers=workers,
-        collate_fn=collated,
-        worker_init_fn=leave_signals_to_parent,
-    )
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     rows: list[Tensor] = []
     try:
-        for faces in loader:
+        for faces in loader(ValidationFaces(items, size), workers, batch_size=batch):
             with torch.no_grad():
                 rows.append(model(model_input(faces["frames"].to(device))).double().cpu())
             on_faces(len(faces["frames"]))

@@ -38,7 +38,6 @@ from edge.terminal import console, positive
 from edge.words import counted
 from training.faces import trees
 from training.faces.crops import SIZE, CropCache, Opener, Recipe, default_cache
-from training.faces.frames import rate
 from training.faces.sets import (
     LABELS,
     MANIFEST,
@@ -58,7 +57,8 @@ from training.faces.sets import (
 )
 from training.faces.split import ACTOR, ORIGINAL_VAL, Sides, deal_out, read_official, shared_people
 from training.faces.trees import Clip, Tree, named
-from training.faces.workers import processes
+from training.faces.workers import add_workers
+from training.flags import add_flags
 from training.progress import print_table
 
 LONGEST_SIDE = 1280
@@ -139,13 +139,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _add_cutting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the data set")
     _add_output(parser)
-    parser.add_argument(
-        "--fps",
-        type=rate,
-        default=1.0,
-        metavar="N",
-        help="frames looked at per second (default: 1)",
-    )
+    add_flags(parser, "--fps", "--png")
     parser.add_argument(
         "--longest-side",
         type=positive,
@@ -163,13 +157,10 @@ def _add_cutting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=positive, default=SIZE, metavar="PX", help=f"of a crop (default: {SIZE})"
     )
-    parser.add_argument("--png", action="store_true", help="PNG instead of JPEG of quality 95")
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="for crops (default: the user's cache)"
     )
-    parser.add_argument(
-        "--workers", type=positive, default=processes(), metavar="N", help="processes (all cores)"
-    )
+    add_workers(parser)
     parser.add_argument("--strict", action="store_true", help="exit 1 for damaged files too")
 
 

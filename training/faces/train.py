@@ -40,7 +40,7 @@ from training.models.resnet18 import ResNet18
 from training.progress import print_rejected, progress_bar
 from training.run_folder import CONFIG, begin, require_usable
 from training.settings import Machine
-from training.trainer import LOG, Validated, fit, is_main_process
+from training.trainer import LOG, Rows, fit, is_main_process
 
 if TYPE_CHECKING:
     from training.faces.sets import FaceItem, FaceSet
@@ -54,23 +54,10 @@ _COLUMN = "untouched"
 
 
 @dataclass(frozen=True, slots=True)
-class EpochReport:
-    """What one epoch, counted from 1, came to: the mean AUC over the validation sets, the figures
-    of each of them, and whether no epoch before had such a score.
-    """
-
-    epoch: int
-    epochs: int
-    score: float
-    figures: SetFigures
-    best: bool
-
-
-@dataclass(frozen=True, slots=True)
 class TrainedFaces:
     """What a training gave: the best model's file, absent where there was no validation yet; its
-    score and figures, as of `EpochReport`; 0, or 128 + signal where it was stopped and can go on;
-    and why it could not be calibrated, in a sentence.
+    mean AUC over the validation sets and the figures of each; 0, or 128 + signal where it was
+    stopped and can go on; and why it could not be calibrated, in a sentence.
     """
 
     checkpoint: Path
@@ -92,7 +79,7 @@ def train_faces(
     fit_first: bool = True,
     experiments: str | None = NONE,
     study: str = "patchwatch",
-    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    on_epoch: Callable[[int, float], None] = lambda epoch, score: None,
 ) -> TrainedFaces:
     """Train, choose the best epoch, calibrate it and write its card.
 
@@ -106,7 +93,8 @@ def train_faces(
         resume: go on from the folder's last checkpoint.
         fit_first: else only calibrate the best model so far, of a run that is resumed.
         experiments: with `study` as of `training.experiments.Experiment`.
-        on_epoch: called after each epoch; what it raises ends the training and passes on.
+        on_epoch: called after each epoch with its number, from 1 on, and its score; what it raises
+            ends the training and passes on.
 
     Raises:
         FetchError, ModelError: the first weights or the checkpoint cannot be had or used, or the
@@ -155,20 +143,19 @@ def _end_epoch(
     data: FaceData,
     method: FaceTraining,
     run: Path,
-    on_epoch: Callable[[EpochReport], None],
-    validated: Validated,
+    on_epoch: Callable[[int, float], None],
+    rows: Rows,
 ) -> None:
-    epoch = validated.step // data.steps_per_epoch
+    epoch = int(rows[-1]["step"]) // data.steps_per_epoch
     if is_main_process():
-        draw_metrics(run, validated.rows, data.steps_per_epoch)
+        draw_metrics(run, rows, data.steps_per_epoch)
         if shown := spread(data.val, config.grid):
             items = [data.val[name][place] for name, place in shown]
             logits = np.array([method.logits[name][place] for name, place in shown])
             faces = [read_face(face.path, config.size) for face in items]
             page = draw_grid(faces, logits, [face.label for face in items])
             write_whole(run / GRIDS / f"epoch-{epoch:03d}.png", as_png(page))
-    report = EpochReport(epoch, config.epochs, validated.score, method.sets, validated.best)
-    on_epoch(report)
+    on_epoch(epoch, rows[-1]["score"])
 
 
 def _finished(

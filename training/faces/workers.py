@@ -5,6 +5,7 @@ A video that brings its process down (a decoder may) is found out; the others go
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import signal
 from collections import deque
@@ -18,6 +19,7 @@ from typing import TypeVar
 
 from edge.cpus import find_cpus
 from edge.signals import uninterrupted
+from edge.terminal import positive
 from training.files import stamp
 from training.loading_process import leave_signals_to_parent
 from training.progress import progress_bar
@@ -42,9 +44,11 @@ def check_wanted() -> None:
         raise _EndedError
 
 
-def processes() -> int:
-    """How many processes there is a core for."""
-    return find_cpus().usable
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Declare --workers, one for each core unless it says otherwise."""
+    usual = find_cpus().usable
+    help = "processes (all cores)"
+    parser.add_argument("--workers", type=positive, default=usual, metavar="N", help=help)
 
 
 def for_each_video(

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from typing_extensions import Self
 
 from edge.errors import SinkError
@@ -27,9 +27,9 @@ from edge.regions import cut, parse_region, resize_antialiased
 from edge.sources.images import read_image
 from edge.types import Batch, Image
 from training.data.crops import centre_crop, normalised, part_at, resized
+from training.data.samples import loader
 from training.degrade import COLUMNS, Chain, Policy, first_jpeg
 from training.faces.blend import points_of_crop, self_blended
-from training.loading_process import leave_signals_to_parent
 from training.models import PatchModel
 from training.probe.config import ProbeConfig, ViewConfig
 
@@ -180,16 +180,9 @@ class FeatureStore:
             if missing := tuple(look for look, key in keyed if key not in self._places):
                 todo.append(Job(job.path, job.digest, missing))
         on_rows(sum(len(job.looks) for job in jobs) - sum(len(job.looks) for job in todo))
-        loader: DataLoader[Any] = DataLoader(
-            _Looks(todo),
-            batch_size=None,
-            num_workers=workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=leave_signals_to_parent,
-        )
         block: list[tuple[Any, ...]] = []
         try:
-            for keys, crops in loader:
+            for keys, crops in loader(_Looks(todo), workers, batch_size=None):
                 for key, images in zip(keys, crops, strict=True):
                     block.append((key, *self._measured(images)))
                 on_rows(len(keys))
@@ -289,7 +282,3 @@ def _trunk_digest(model: PatchModel) -> str:
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _as_it_is(sample: Any) -> Any:  # arrays, where the loader would make tensors of them
-    return sample

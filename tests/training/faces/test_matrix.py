@@ -287,7 +287,6 @@ def test_the_command_judges_each_model_on_each_set(
         (["--models", "a=x", "a=y"], "the name 'a' stands twice"),
         ([], "expected --models NAME=FILE or --train CONFIG"),
         (["--train", "f.yaml"], "give --licence TEXT"),
-        (["--models", "a=x", "--workers", "-1"], "--workers: expected 0 or more"),
     ],
 )
 def test_wrong_usage_is_a_sentence(
