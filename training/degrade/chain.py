@@ -1,14 +1,12 @@
-"""Chains of degradations with every number drawn already, so that a pair shares one chain."""
+"""Chains of degradations with every number drawn already."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from edge.schema import Strict
 from edge.types import Image
 from training.degrade import stills
 from training.degrade.clips import VideoCodec, moving_clip
@@ -17,13 +15,13 @@ from training.degrade.stills import Chroma, Filter, JpegEncoder
 GRID = 16
 """Pixels after which a codec's blocks repeat, with colour halved."""
 
-Quality = Annotated[int, Field(ge=1, le=100)]
-Offset = Annotated[int, Field(ge=0, lt=GRID)]
-Grid = tuple[Offset, Offset]
-Move = Annotated[int, Field(ge=0)]
+Grid = tuple[int, int]
+"""Rows and columns that are cut off at top and left, from 0 to below `GRID`."""
 
 
-class _Step(Strict):
+class Step:
+    """One degradation with all its numbers."""
+
     def __call__(self, image: Image) -> Image:
         """Degrade uint8 [H, W, 3] BGR."""
         raise NotImplementedError
@@ -37,10 +35,11 @@ class _Step(Strict):
         return image
 
 
-class _Coded(_Step):
+@dataclass(frozen=True, kw_only=True)
+class _Coded(Step):
     """A step with blocks: a rim is cut off its result, so that they begin anywhere."""
 
-    grid: Grid = Field(default=(0, 0), description="Rows and columns cut off at top and left.")
+    grid: Grid = (0, 0)
 
     def __call__(self, image: Image) -> Image:
         return _part(self.code(image), self.grid, GRID - 1)
@@ -56,11 +55,11 @@ class _Coded(_Step):
         return _part(image, self.grid, GRID - 1)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Jpeg(_Coded):
     """JPEG by one of two encoders."""
 
-    kind: Literal["jpeg"] = "jpeg"
-    quality: Quality
+    quality: int
     encoder: JpegEncoder = "libjpeg"
     chroma: Chroma = "4:2:0"
 
@@ -69,33 +68,27 @@ class Jpeg(_Coded):
         return encode(image, self.quality, self.chroma)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Webp(_Coded):
     """Lossy WebP."""
 
-    kind: Literal["webp"] = "webp"
-    quality: Quality
+    quality: int
 
     def code(self, image: Image) -> Image:
         return stills.webp(image, self.quality)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Clip(_Coded):
-    """A predicted frame of a short clip in which the window moves over the picture."""
+    """A predicted frame, `taken` from 1 on, of a short clip in which the window, whose top and left
+    are `moves` by frame, moves over the picture.
+    """
 
-    kind: Literal["clip"] = "clip"
     codec: VideoCodec
-    crf: float = Field(ge=0, le=51)
-    preset: str = "veryfast"
-    moves: tuple[tuple[Move, Move], ...] = Field(
-        min_length=2, description="Top and left of the window, per frame."
-    )
-    taken: int = Field(ge=1, description="Index of the frame that is kept.")
-
-    @model_validator(mode="after")
-    def _taken_exists(self) -> Clip:
-        if self.taken >= len(self.moves):
-            raise ValueError(f"frame {self.taken} of {len(self.moves)} cannot be taken")
-        return self
+    crf: float
+    preset: str
+    moves: tuple[tuple[int, int], ...]
+    taken: int
 
     @property
     def _reach(self) -> int:
@@ -111,11 +104,11 @@ class Clip(_Coded):
         return super().moved(_part(image, self.moves[self.taken], self._reach))
 
 
-class Resize(_Step):
+@dataclass(frozen=True, kw_only=True)
+class Resize(Step):
     """Both sides times a factor. The only step that moves pixels to places between pixels."""
 
-    kind: Literal["resize"] = "resize"
-    scale: float = Field(gt=0)
+    scale: float
     filter: Filter = "bicubic"
 
     def __call__(self, image: Image) -> Image:
@@ -135,49 +128,41 @@ class Resize(_Step):
         return max(round(side * self.scale), 1)
 
 
-class Blur(_Step):
-    """Gaussian blur."""
+@dataclass(frozen=True, kw_only=True)
+class Blur(Step):
+    """Gaussian blur; `sigma` is in pixels."""
 
-    kind: Literal["blur"] = "blur"
-    sigma: float = Field(gt=0, description="In pixels.")
+    sigma: float
 
     def __call__(self, image: Image) -> Image:
         return stills.blur(image, self.sigma)
 
 
-class GaussianNoise(_Step):
+@dataclass(frozen=True, kw_only=True)
+class GaussianNoise(Step):
     """Normal noise."""
 
-    kind: Literal["gaussian_noise"] = "gaussian_noise"
-    sigma: float = Field(ge=0, description="In grey levels.")
-    seed: int = Field(ge=0)
+    sigma: float
+    seed: int
 
     def __call__(self, image: Image) -> Image:
         return stills.gaussian_noise(image, self.sigma, self.seed)
 
 
-class PoissonNoise(_Step):
-    """The noise of counted photons."""
+@dataclass(frozen=True, kw_only=True)
+class PoissonNoise(Step):
+    """The noise of counted photons, of which white gives `photons` on average."""
 
-    kind: Literal["poisson_noise"] = "poisson_noise"
-    photons: float = Field(gt=0, description="That white gives on average; fewer are noisier.")
-    seed: int = Field(ge=0)
+    photons: float
+    seed: int
 
     def __call__(self, image: Image) -> Image:
         return stills.poisson_noise(image, self.photons, self.seed)
 
 
-Step = Annotated[
-    Jpeg | Webp | Clip | Resize | Blur | GaussianNoise | PoissonNoise, Field(discriminator="kind")
-]
-
-
-class Chain(Strict):
-    """Degradations one after the other, with all their numbers.
-
-    It draws nothing: two aligned pictures of one size get the same offsets, frames and noise.
-    JSON with `model_dump_json` and `model_validate_json`.
-    """
+@dataclass(frozen=True)
+class Chain:
+    """Degradations one after the other, with all their numbers. It draws nothing."""
 
     steps: tuple[Step, ...] = ()
 
@@ -209,32 +194,31 @@ class Chain(Strict):
             size -= 1
         return size
 
-    def crop(self, image: Image, size: int, at: tuple[float, float] = (0.5, 0.5)) -> Image:
-        """A degraded part of a picture, uint8 [size, size, 3] BGR.
+    def crop(self, image: Image, size: int) -> Image:
+        """The degraded middle of a picture, uint8 [size, size, 3] BGR.
 
-        The picture, uint8 [H, W, 3], is mirrored at its borders where it is too small; `at` says
-        where the part lies in the room that there is, rows then columns, 0..1.
+        The picture, uint8 [H, W, 3], is mirrored at its borders where it is too small.
         """
-        return _middle(self(self._taken(image, size, at)), size)
+        return _middle(self(self._taken(image, size)), size)
 
-    def clean_crop(self, image: Image, size: int, at: tuple[float, float] = (0.5, 0.5)) -> Image:
+    def clean_crop(self, image: Image, size: int) -> Image:
         """The pixels that `crop` of the same arguments shows, not degraded.
 
         Raises:
             ValueError: a step resizes.
         """
-        part = self._taken(image, size, at)
+        part = self._taken(image, size)
         for step in self.steps:
             part = step.moved(part)
         return _middle(part, size)
 
-    def _taken(self, image: Image, size: int, at: tuple[float, float]) -> Image:
+    def _taken(self, image: Image, size: int) -> Image:
         side = self.needed(size)
         lacks = [max(side - n, 0) for n in image.shape[:2]]
         if any(lacks):
             pads = [(n // 2, n - n // 2) for n in lacks]
             image = np.pad(image, [*pads, (0, 0)], mode="symmetric")
-        return _window(image, side, at)
+        return _middle(image, side)
 
 
 def _part(image: Image, origin: tuple[int, int], less: int) -> Image:
@@ -244,11 +228,5 @@ def _part(image: Image, origin: tuple[int, int], less: int) -> Image:
 
 
 def _middle(image: Image, size: int) -> Image:
-    return np.ascontiguousarray(_window(image, size, (0.5, 0.5)))
-
-
-def _window(image: Image, side: int, at: tuple[float, float]) -> Image:
-    top, left = (
-        int((n - side + 1) * min(p, 1 - 1e-9)) for n, p in zip(image.shape, at, strict=False)
-    )
-    return image[top : top + side, left : left + side]
+    top, left = ((n - size + 1) // 2 for n in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + size, left : left + size])

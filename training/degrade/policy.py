@@ -19,7 +19,6 @@ from training.degrade.chain import (
     Grid,
     Jpeg,
     PoissonNoise,
-    Quality,
     Resize,
     Step,
     Webp,
@@ -29,6 +28,7 @@ from training.degrade.stills import Filter
 
 Kind = Literal["jpeg", "webp", "h264", "h265", "resize", "blur", "gaussian_noise", "poisson_noise"]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
+Quality = Annotated[int, Field(ge=1, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 RateFactor = Annotated[float, Field(ge=0, le=51)]

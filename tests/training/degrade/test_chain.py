@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from edge.types import Image
-from tests.training.degrade.test_stills import difference
 from tests.training.pictures import smooth_noise
 from training.degrade.chain import (
     GRID,
@@ -39,7 +37,7 @@ STEPS: list[Step] = [
 
 
 def _name(step: Step) -> str:
-    return step.kind
+    return type(step).__name__
 
 
 @pytest.mark.parametrize("step", STEPS, ids=_name)
@@ -49,7 +47,7 @@ def test_a_crop_has_its_size_whatever_the_picture_has(step: Step, size: int) -> 
     rng = np.random.default_rng(0)
     for height, width in ((120, 97), (9, 150), (1, 1)):
         picture = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
-        crop = chain.crop(picture, size, (rng.random(), rng.random()))
+        crop = chain.crop(picture, size)
         assert crop.shape == (size, size, 3) and crop.dtype == np.uint8
 
 
@@ -70,34 +68,6 @@ def test_resizing_needs_the_least_side(scale: float, size: int) -> None:
     side = step.needed(size)
     assert round(side * scale) >= size or size == 1
     assert side == 1 or round((side - 1) * scale) < size
-
-
-@pytest.mark.parametrize("step", STEPS, ids=_name)
-def test_a_chain_survives_json_and_gives_the_same_again(step: Step) -> None:
-    chain = Chain(steps=(step, GaussianNoise(sigma=2, seed=1)))
-    again = Chain.model_validate_json(chain.model_dump_json())
-    assert again == chain
-    image = smooth_noise(np.random.default_rng(0), 96)
-    assert np.array_equal(chain(image), again(image))
-
-
-@pytest.mark.parametrize("step", STEPS, ids=_name)
-def test_a_pair_gets_the_same_numbers(step: Step) -> None:
-    real = smooth_noise(np.random.default_rng(0), 96)
-    fake = real.copy()
-    fake[60:64, 60:64] ^= 3
-    a, b = (Chain(steps=(step,)).crop(x, 40, (0.0, 0.0)) for x in (real, fake))
-    assert difference(a, b) < 0.5
-
-
-def test_noise_is_the_same_on_two_pictures_of_a_pair() -> None:
-    real = np.full((32, 32, 3), 100, np.uint8)
-    fake = np.full((32, 32, 3), 140, np.uint8)
-    noise = Chain(steps=(GaussianNoise(sigma=4, seed=9),))
-    assert np.array_equal(noise(real).astype(int) - real, noise(fake).astype(int) - fake)
-    shots = Chain(steps=(PoissonNoise(photons=1000, seed=9),))
-    a, b = (shots(x).astype(float).ravel() - x.mean() for x in (real, fake))
-    assert np.corrcoef(a, b)[0, 1] > 0.98
 
 
 @pytest.mark.parametrize("top,left", [(0, 0), (5, 2), (15, 8)])
@@ -122,26 +92,9 @@ def _blocks(image: Image) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def test_the_part_lies_where_it_is_asked_for() -> None:
-    rows = np.broadcast_to(np.arange(100, dtype=np.uint8)[:, None, None], (100, 60, 3))
-    for at, first in ((0.0, 0), (0.5, 40), (1.0, 80)):
-        assert Chain().crop(np.ascontiguousarray(rows), 20, (at, 0.5))[0, 0, 0] == first
-
-
 def test_a_picture_that_is_too_small_for_a_chain_is_said() -> None:
     with pytest.raises(ValueError, match="at least 16 px for this chain, found 30×8"):
         Chain(steps=(Jpeg(quality=50),))(np.zeros((8, 30, 3), np.uint8))
-
-
-def test_wrong_steps_are_refused() -> None:
-    for wrong in (
-        {"kind": "jpeg", "quality": 0},
-        {"kind": "clip", "codec": "h264", "crf": 20, "moves": PAN, "taken": 3},
-        {"kind": "blur", "sigma": 1, "colour": 2},
-        {"kind": "sharpen"},
-    ):
-        with pytest.raises(ValidationError):
-            Chain.model_validate({"steps": [wrong]})
 
 
 @settings(max_examples=30)
