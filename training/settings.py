@@ -17,10 +17,40 @@ Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
 
 
-class LoopSettings(Strict):
-    """The optimiser and its schedule; a configuration of a training inherits these keys."""
+class CommonSettings(Strict):
+    """What every training may say of its loop, whatever it learns from."""
 
     name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
+    warm_up: float = Field(
+        default=0.3, ge=0, lt=1, description="One_cycle: share of the steps in which it rises."
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="Of Adam: this times the weight is added to its gradient."
+    )
+    save_every_s: float = Field(
+        default=300.0, ge=0, description="Seconds between checkpoints; 0 saves after every step."
+    )
+    precision: Precision = Field(
+        default="fp32", description="Of the forward pass: fp32, bf16, or fp16 (a GPU only)."
+    )
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Decay of the running mean of the weights that is validated; null for none.",
+    )
+    accumulate: int = Field(
+        default=1, gt=0, description="Forward passes that a step's batch is divided into."
+    )
+    early_stop: int | None = Field(
+        default=None, gt=0, description="Validations without a new best that end the training."
+    )
+    seed: int = Field(default=0, ge=0, description="Of the first weights and of every sample.")
+
+
+class LoopSettings(CommonSettings):
+    """The optimiser and its schedule; a configuration of a training inherits these keys."""
+
     steps: int = Field(gt=0, description="Steps of the optimiser, at most.")
     batch: int = Field(default=32, gt=0, description="Samples per step.")
     rate: float = Field(
@@ -40,35 +70,10 @@ class LoopSettings(Strict):
     least_rate: float = Field(
         default=1e-6, ge=0, description="Plateau: the training ends once the rate is below it."
     )
-    warm_up: float = Field(
-        default=0.3, ge=0, lt=1, description="One_cycle: share of the steps in which it rises."
-    )
-    weight_decay: float = Field(
-        default=0.0, ge=0, description="Of Adam: this times the weight is added to its gradient."
-    )
     validate_every: int = Field(default=1000, gt=0, description="Steps between validations.")
-    save_every_s: float = Field(
-        default=300.0, ge=0, description="Seconds between checkpoints; 0 saves after every step."
-    )
-    precision: Precision = Field(
-        default="fp32", description="Of the forward pass: fp32, bf16, or fp16 (a GPU only)."
-    )
     clip_norm: float | None = Field(
         default=None, gt=0, description="Largest norm of a step's gradient; null for any."
     )
-    ema: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="Decay of the running mean of the weights that is validated; null for none.",
-    )
-    accumulate: int = Field(
-        default=1, gt=0, description="Forward passes that a step's batch is divided into."
-    )
-    early_stop: int | None = Field(
-        default=None, gt=0, description="Validations without a new best that end the training."
-    )
-    seed: int = Field(default=0, ge=0, description="Of the first weights and of every sample.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from edge.schema import Strict
-from training.settings import LoopSettings, Precision
+from training.settings import CommonSettings, LoopSettings
 
 KIND = "faces"
 
@@ -47,11 +47,10 @@ class AugmentConfig(Strict):
         return self
 
 
-class FacesConfig(Strict):
+class FacesConfig(CommonSettings):
     """Everything that a configuration of a training on faces may say."""
 
     kind: Literal["faces"] = Field(description="Tells this file from one of a patch model.")
-    name: str = Field(min_length=1, description="Of the model; the best is NAME.safetensors.")
     train_set: TrainSet = Field(default="both", description="Faces to learn from.")
     sample_share: float = Field(
         default=1.0, gt=0, le=1, description="Of each label's training faces that are used."
@@ -78,18 +77,6 @@ class FacesConfig(Strict):
         description="First weights: imagenet (the published ones, fetched once), a file of these "
         "(.pth), a checkpoint of ours (.safetensors), or null: random.",
     )
-    precision: Precision = Field(
-        default="fp32", description="Of the forward pass: fp32, bf16, or fp16 (a GPU only)."
-    )
-    accumulate: int = Field(
-        default=1, gt=0, description="Forward passes that a step's batch is divided into."
-    )
-    ema: float | None = Field(
-        default=None, gt=0, lt=1, description="Decay of the averaged weights; null for none."
-    )
-    early_stop: int | None = Field(
-        default=None, gt=0, description="Epochs without a new best that end the training."
-    )
     augment: AugmentConfig | None = Field(
         default=AugmentConfig(), description="What is done to training faces; null for nothing."
     )
@@ -97,11 +84,7 @@ class FacesConfig(Strict):
     cache_mb: int = Field(
         default=1024, ge=0, description="Memory for decoded faces, over all loading processes."
     )
-    save_every_s: float = Field(
-        default=300.0, ge=0, description="Seconds between checkpoints; 0 saves after every step."
-    )
     note: str = Field(default="", description="On the training data, for the card.")
-    seed: int = Field(default=0, ge=0, description="Of the first weights and of every sample.")
 
     @model_validator(mode="after")
     def _batch_fits(self) -> Self:
@@ -117,18 +100,10 @@ class FacesConfig(Strict):
         """The settings of the loop, for a number of training faces."""
         steps = self.steps_per_epoch(faces)
         return LoopSettings(
-            name=self.name,
+            **self.model_dump(include=set(CommonSettings.model_fields)),
             steps=self.epochs * steps,
             batch=self.batch,
             rate=self.max_rate,
             schedule=self.schedule,
-            warm_up=self.warm_up,
-            weight_decay=self.weight_decay,
             validate_every=steps,
-            save_every_s=self.save_every_s,
-            precision=self.precision,
-            accumulate=self.accumulate,
-            ema=self.ema,
-            early_stop=self.early_stop,
-            seed=self.seed,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,11 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from edge.files import write_whole
+from edge.files import write_all
 from edge.regions import resize_antialiased
 from edge.types import Image
 from training.evaluation import Logits
-from training.evaluation.plots import COLOURS, INK
+from training.evaluation.plots import COLOURS, INK, rendered
 from training.methods.faces import AUC, BALANCED, LOSS
 
 if TYPE_CHECKING:
@@ -65,13 +64,6 @@ def draw_grid(faces: Sequence[Image], logits: Logits, labels: Sequence[int]) -> 
     return np.ascontiguousarray(np.asarray(page)[..., ::-1])
 
 
-def as_png(image: Image) -> bytes:
-    """A picture, uint8 [H, W, 3] BGR, as a PNG."""
-    data = io.BytesIO()
-    PillowImage.fromarray(np.ascontiguousarray(image[..., ::-1])).save(data, "PNG")
-    return data.getvalue()
-
-
 def metrics_plot(rows: Sequence[Mapping[str, float]], steps_per_epoch: int) -> Figure:
     """Loss, AUC and balanced accuracy over epochs, a line for each validation set; rows are of the
     log, one for each validation.
@@ -109,18 +101,6 @@ def _finish(axes: Axes, key: str) -> None:
         axes.axhline(0.5, color="#AAAAAA", linewidth=0.8, linestyle=":")
 
 
-def draw_metrics(
-    run: Path, rows: Sequence[Mapping[str, float]], steps_per_epoch: int
-) -> list[Path]:
-    """Write the plot of a run as PNG and SVG.
-
-    Raises:
-        SinkError: they cannot be written.
-    """
-    figure = metrics_plot(rows, steps_per_epoch)
-    paths = [run / name for name in PLOTS]
-    for path in paths:
-        data = io.BytesIO()
-        figure.savefig(data, format=path.suffix[1:])
-        write_whole(path, data.getvalue())
-    return paths
+def draw_metrics(run: Path, rows: Sequence[Mapping[str, float]], steps_per_epoch: int) -> None:
+    """Write the plot of a run as `PLOTS`; a SinkError where they cannot be written."""
+    write_all(run, rendered(metrics_plot(rows, steps_per_epoch), "metrics", ("png", "svg")))

@@ -20,7 +20,6 @@ from rich.table import Table
 
 from edge.errors import ModelError, UsageError
 from edge.faces import FACE_SIDE
-from edge.files import write_whole
 from edge.manifest import Calibration, Figure, Training
 from edge.schema import code_commit
 from edge.terminal import console
@@ -34,7 +33,8 @@ from training.experiments import NONE, Experiment
 from training.faces.config import FacesConfig
 from training.faces.data import FaceData, read_face
 from training.faces.model import first_model, score_faces
-from training.faces.pictures import PLOTS, as_png, draw_grid, draw_metrics
+from training.faces.pictures import PLOTS, draw_grid, draw_metrics
+from training.files import save_picture
 from training.methods.faces import AUC, BALANCED, LOSS, FaceTraining, SetFigures, measured
 from training.models.resnet18 import ResNet18
 from training.progress import print_rejected, progress_bar
@@ -153,8 +153,9 @@ def _end_epoch(
             items = [data.val[name][place] for name, place in shown]
             logits = np.array([method.logits[name][place] for name, place in shown])
             faces = [read_face(face.path, config.size) for face in items]
+            (run / GRIDS).mkdir(exist_ok=True)
             page = draw_grid(faces, logits, [face.label for face in items])
-            write_whole(run / GRIDS / f"epoch-{epoch:03d}.png", as_png(page))
+            save_picture(run / GRIDS / f"epoch-{epoch:03d}.png", page)
     on_epoch(epoch, rows[-1]["score"])
 
 

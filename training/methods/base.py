@@ -96,14 +96,7 @@ class Method(pl.LightningModule):
         """
         for reason in batch.get("lost", ()):
             self.lose(str(reason))
-        return self.checked(self.loss(batch))
-
-    def checked(self, loss: Tensor) -> Tensor:
-        """The same loss.
-
-        Raises:
-            ModelError: it is no finite number.
-        """
+        loss = self.loss(batch)
         self.last_loss = float(loss.detach())
         if math.isfinite(self.last_loss):
             return loss

@@ -21,12 +21,12 @@ import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ from training.probe.fit import Head, HeadFit, Rows, head_of
 from training.progress import print_table, progress_bar
 from training.run_folder import begin, require_usable
 from training.validation import limited
+
+Config = TypeVar("Config", bound=ProbeConfig)
+AProbe = TypeVar("AProbe", bound="Probe")
 
 TRIED = "tried.json"
 FEATURES = "features"
@@ -88,18 +91,8 @@ def run(args: argparse.Namespace) -> int:
         ModelError: also where the best head cannot be calibrated; it is kept as it is.
     """
     out = console()
-    settings = [*args.set, *label_settings(args.label_folders)]
-    config = load_config(ProbeConfig, args.config, settings, args.seed)
-    sources = read_sources(args.sources) if args.sources else {}
-    require_usable(args.output, config, args.resume)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.manual_seed(config.seed)
-    model = first_model(config).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    data = open_training_data(config.data, args.data, model.grid.smallest_input(), out)
-    if not args.resume:
-        begin(args.output, config)
-    probe = Probe(config, data, sources)
+    model, probe = started(args, ProbeConfig, Probe)
+    config, data = probe.config, probe.data
     try:
         with stop_signals():
             probe.load(model, args.features or args.output / FEATURES, args.workers)
@@ -123,6 +116,29 @@ def run(args: argparse.Namespace) -> int:
     view = f"{config.view().describe()}, region {probe.region}"
     save(path, model, card, figures(best.evaluation, calibration, crossed, view), calibration)
     return 0
+
+
+def started(
+    args: argparse.Namespace, kind: type[Config], probe: Callable[..., AProbe]
+) -> tuple[PatchModel, AProbe]:
+    """Begin or resume a run: its model, in evaluation mode, and the probe of its configuration.
+
+    Raises:
+        PatchwatchError: the configuration, the folder, the model or the pictures cannot be used.
+    """
+    settings = [*args.set, *label_settings(args.label_folders)]
+    config = load_config(kind, args.config, settings, args.seed)
+    sources = read_sources(args.sources) if args.sources else {}
+    require_usable(args.output, config, args.resume)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(config.seed)
+    model = first_model(config).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    least = model.grid.smallest_input()
+    found = probe(config, open_training_data(config.data, args.data, least, console()), sources)
+    if not args.resume:
+        begin(args.output, config)
+    return model, found
 
 
 def save(
@@ -193,7 +209,7 @@ class Probe:
     def __init__(
         self, config: ProbeConfig, data: TrainingData, sources: dict[str, SourceFacts]
     ) -> None:
-        self.config, self.region = config, config.region or "native"
+        self.config, self.data, self.region = config, data, config.region or "native"
         self.train = limited(data.train.pictures, config.per_source) if data.train else ()
         self.val = limited(data.val.pictures, config.validation.per_source)
         names = {picture.source for picture in self.train}

@@ -11,6 +11,7 @@ from typing_extensions import Self
 from edge.manifest import RegionText
 from edge.schema import Strict
 from training.config import ModelConfig, TrainConfig
+from training.models.lite import TRUNKS
 
 
 class ViewConfig(Strict):
@@ -163,3 +164,13 @@ class TuneConfig(ProbeConfig, TrainConfig):
         description="Of the weights before the training in that mean (Robust Fine-Tuning of "
         "Zero-Shot Models; Wortsman et al., 2022).",
     )
+
+    @field_validator("architecture")
+    @classmethod
+    def _has_blocks(cls, name: str) -> str:
+        if name not in TRUNKS:
+            raise ValueError(
+                f"expected one of a Lite trunk ({', '.join(TRUNKS)}), whose last blocks are "
+                f"trained, found {name}."
+            )
+        return name

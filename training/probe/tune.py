@@ -22,25 +22,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edge.errors import UsageError
 from edge.signals import Stopped, stop_signals
 from edge.terminal import console
 from training.calibration import calibrate, figures
 from training.checkpoint import SUFFIX, Card, load_checkpoint
-from training.commands.train import first_model, make_card
-from training.config import load_config
-from training.data.dataset import open_training_data
-from training.evaluation.record import Evaluation, read_sources
-from training.flags import label_settings
+from training.commands.train import make_card
+from training.evaluation.record import Evaluation
 from training.methods.tail import MapBatches, TailTraining
 from training.models import PatchModel
 from training.models.lite import LiteModel
-from training.probe.command import FEATURES, Probe, add_arguments, save, with_prior
+from training.probe.command import FEATURES, Probe, add_arguments, save, started, with_prior
 from training.probe.config import TuneConfig
 from training.probe.features import FeatureStore, Job
 from training.probe.maps import Kept, MapStore
 from training.progress import progress_bar
-from training.run_folder import begin, is_resumable, require_usable
+from training.run_folder import begin, is_resumable
 from training.settings import Machine
 from training.trainer import fit
 
@@ -68,22 +64,9 @@ class Tail(Probe):
 def run(args: argparse.Namespace) -> int:
     """Keep maps, fit the head, train, average, calibrate; 0, or 128 + signal when stopped."""
     out = console()
-    settings = [*args.set, *label_settings(args.label_folders)]
-    config = load_config(TuneConfig, args.config, settings, args.seed)
-    require_usable(args.output, config, args.resume)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.manual_seed(config.seed)
-    model = first_model(config).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if not isinstance(model, LiteModel):
-        raise UsageError(
-            f"architecture: expected one of a Lite trunk, whose last blocks are trained, found "
-            f"{config.architecture}. Take configs/training/tune-lite0.yaml as an example."
-        )
-    data = open_training_data(config.data, args.data, model.grid.smallest_input(), out)
-    if not args.resume:
-        begin(args.output, config)
-    probe = Tail(config, data, read_sources(args.sources) if args.sources else {})
+    model, probe = started(args, TuneConfig, Tail)
+    config, data = probe.config, probe.data
+    assert isinstance(model, LiteModel)
     try:
         with stop_signals():
             probe.load(model, args.features or args.output / FEATURES, args.workers)
