@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as dump_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge.errors import ModelError
 from edge.files import written_whole
@@ -186,12 +186,18 @@ def _unreadable(path: Path, error: OSError) -> ModelError:
 
 
 def _filled(model: AnyModel, found: dict[str, Tensor], path: Path) -> AnyModel:
-    problem = _first_problem(model.state_dict(), found)
-    if problem:
-        raise ModelError(f"{path} is no checkpoint of {model.architecture}: {problem}.")
-    model.load_state_dict(found)
+    fill(model, found, f"{path} is no checkpoint of {model.architecture}")
     model.eval()
     return model
+
+
+def fill(module: nn.Module, found: Mapping[str, Tensor], refusal: str) -> None:
+    """Give a module weights, all of its names and shapes; else a ModelError that begins with
+    `refusal`.
+    """
+    if problem := _first_problem(module.state_dict(), found):
+        raise ModelError(f"{refusal}: {problem}.")
+    module.load_state_dict(found)
 
 
 def _first_problem(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from edge.errors import PatchwatchError
 
@@ -46,33 +45,3 @@ def run_program(
     except KeyboardInterrupt:
         sys.stderr.write(f"{name}: interrupted\n")
         return INTERRUPTED
-
-
-def add_subcommands(
-    parser: argparse.ArgumentParser, subcommands: Mapping[str, tuple[str, str]]
-) -> None:
-    """Declare the commands below a command, each with its flags.
-
-    Args:
-        parser: of the command; its arguments get `subcommand`, the function that does the work.
-        subcommands: name → the module that does it (`add_arguments`, `run`), and a line of help.
-    """
-    subparsers = parser.add_subparsers(
-        title="commands", metavar="COMMAND", required=True, parser_class=type(parser)
-    )
-    for name, (module_name, text) in subcommands.items():
-        module = importlib.import_module(module_name)
-        subparser = subparsers.add_parser(
-            name,
-            help=text,
-            description=module.__doc__,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(subparser)
-        subparser.set_defaults(subcommand=module.run)
-
-
-def run_subcommand(args: argparse.Namespace) -> int:
-    """Run the command below a command; gives its exit code."""
-    return int(args.subcommand(args))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edge.errors import ModelError, UsageError
 from edge.files import cache_folder
-from training.checkpoint import SUFFIX, load_resnet18, read_state_dict
+from training.checkpoint import SUFFIX, fill, load_resnet18, read_state_dict
 from training.data.get.download import AddressError, OnBytes, disk_error, download
 from training.data.get.published import Part
 from training.data.samples import loader
@@ -113,20 +113,8 @@ def load_imagenet(model: ResNet18, path: Path) -> None:
         ModelError: no such file, or a name or a shape is not that of a ResNet-18.
     """
     found = {key: x for key, x in read_state_dict(path).items() if not key.startswith(_HEAD)}
-    state = model.state_dict()
-    for key, value in state.items():
-        if key.startswith(_HEAD) or (key.endswith(_COUNT) and key not in found):
-            continue
-        if key not in found or found[key].shape != value.shape:
-            shape = f"shape {list(found[key].shape)}" if key in found else "no such tensor"
-            raise ModelError(
-                f"{path} is no ResNet-18: expected {key} of shape {list(value.shape)}, found "
-                f"{shape}. Name {PUBLISHED.file} or a file like it."
-            )
-        state[key] = found.pop(key)
-    if found:
-        raise ModelError(f"{path} is no ResNet-18: expected no {next(iter(found))}.")
-    model.load_state_dict(state)
+    own = {k: x for k, x in model.state_dict().items() if k.startswith(_HEAD) or k.endswith(_COUNT)}
+    fill(model, {**own, **found}, f"{path} is no ResNet-18 such as {PUBLISHED.file}")
 
 
 def score_faces(

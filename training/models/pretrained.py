@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import pickle
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from edge.errors import MissingDependency, ModelError, UsageError
+from edge.errors import MissingDependency, UsageError
+from training.checkpoint import fill, read_state_dict
 from training.models.base import PatchModel
 from training.models.lite import LiteTrunk
 
@@ -52,9 +48,11 @@ def load_imagenet(model: PatchModel, path: Path | None = None) -> None:
             "lite0_magnitudes_s16."
         )
     path = path or _installed()
-    published = _read(path)
+    published = read_state_dict(path)
     for trunk in trunks:
-        trunk.load_state_dict(_ours(trunk, published, path))
+        names = {key: published_key(key) for key in trunk.state_dict()}
+        found = {key: published[name] for key, name in names.items() if name in published}
+        fill(trunk, found, f"{path} is not EfficientNet-Lite0 as {_INSTALL} has it")
 
 
 def published_key(key: str) -> str:
@@ -71,33 +69,3 @@ def _installed() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependency(PACKAGE, "start from weights learned on ImageNet", _INSTALL)
     return Path(spec.submodule_search_locations[0]) / _FILE
-
-
-def _read(path: Path) -> Mapping[str, object]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{path}: expected the published EfficientNet-Lite0, found no state dict. Run: "
-            f"{_INSTALL}"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise ModelError(f"{path}: expected a state dict, found {type(content).__name__}.")
-    return content
-
-
-def _ours(trunk: LiteTrunk, published: Mapping[str, object], path: Path) -> dict[str, Tensor]:
-    state = {}
-    for key, value in trunk.state_dict().items():
-        name = published_key(key)
-        found = published.get(name)
-        if not isinstance(found, Tensor) or found.shape != value.shape:
-            shape = list(found.shape) if isinstance(found, Tensor) else "no such tensor"
-            raise ModelError(
-                f"{path} is not EfficientNet-Lite0: expected {name} of shape "
-                f"{list(value.shape)}, found {shape}. Run: {_INSTALL}"
-            )
-        state[key] = found
-    return state
