@@ -26,8 +26,9 @@ Each message is one sentence or two: what was expected, what was found, what to 
 
 from __future__ import annotations
 
+import importlib
 import re
-from typing import Literal
+from typing import Any, Literal
 
 SourceFault = Literal["auth", "not_found", "timeout", "codec", "network", "ended", "other"]
 """Kinds of failures of a source, as they are written in files."""
@@ -148,6 +149,14 @@ class MissingDependency(PatchwatchError):
 
     def __init__(self, library: str, purpose: str, command: str) -> None:
         super().__init__(f"{library} is needed to {purpose}, and is not installed. Run: {command}")
+
+
+def require(module: str, purpose: str, command: str) -> Any:
+    """Import a module of an optional library; a MissingDependency of the same words without it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependency(module, purpose, command) from error
 
 
 def require_opencv() -> None:

@@ -195,13 +195,8 @@ class DistillConfig(TrainConfig):
 def load_config(
     kind: type[Config], path: Path, settings: Sequence[str] = (), seed: int | None = None
 ) -> Config:
-    """Read and check a configuration file.
-
-    Args:
-        kind: what it should be.
-        path: a YAML file.
-        settings: `dotted.key=value`, the value as YAML; each overrides the file.
-        seed: overrides both, if given.
+    """Read and check a YAML file of a kind of configuration. Each of the settings overrides it, as
+    `dotted.key=value`, the value as YAML; a seed overrides both.
 
     Raises:
         ConfigError: unreadable, an unknown key, a wrong value or a setting of another form.

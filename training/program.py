@@ -18,17 +18,8 @@ def run_program(
     run: Callable[[argparse.Namespace], int],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Parse the command line and run; a person's mistake is one line on stderr.
-
-    Args:
-        name: of the module.
-        description: for --help.
-        add_arguments: declares the flags.
-        run: does the work and returns the exit code.
-        argv: words after the program; from `sys.argv` if None.
-
-    Returns:
-        The exit code.
+    """Parse the command line (`sys.argv` if None), run, and give the exit code; a person's mistake
+    is one line on stderr.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {name}",

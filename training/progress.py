@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -43,6 +44,22 @@ def progress_bar(out: Console | None = None, count: ProgressColumn | None = None
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+@contextmanager
+def advancing(
+    description: str, total: int | None = None, out: Console | None = None
+) -> Iterator[Callable[..., None]]:
+    """One task: gives a function to call with how much more was done (1) and, where it was not
+    known, of how much.
+    """
+    with progress_bar(out) as progress:
+        task = progress.add_task(description, total=total, note="")
+
+        def advance(count: int = 1, total: int | None = None) -> None:
+            progress.update(task, advance=count, total=total)
+
+        yield advance
 
 
 def print_table(out: Console, table: Table) -> None:

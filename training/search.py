@@ -37,7 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Self
 
 from edge.config import checked, read_yaml
-from edge.errors import HIDDEN, ConfigError, MissingDependency, ModelError, SinkError, UsageError
+from edge.errors import HIDDEN, ConfigError, ModelError, SinkError, UsageError, require
 from edge.schema import Strict
 from edge.signals import Stopped
 from edge.sources.address import redact
@@ -286,10 +286,7 @@ def parse_address(text: str) -> URL:
             f"--storage: expected sqlite:///FILE, postgresql://… or mysql://…, found {redact(text)}"
         )
     dialect, module, command = _DRIVERS[url.drivername]
-    try:
-        __import__(module)
-    except ImportError as error:
-        raise MissingDependency(module, f"keep a search in {url.drivername}", command) from error
+    require(module, f"keep a search in {url.drivername}", command)
     return url.set(drivername=dialect)
 
 

@@ -76,12 +76,7 @@ class Interrupted(Exception):
 
 
 class RunRecord(Callback):
-    """Keeps the best model of a run, and a line for each validation.
-
-    Args:
-        folder: of the run; exists.
-        settings: of the training.
-        out: where people read.
+    """Keeps the best model of a run, and a line for each validation, in a folder that exists.
 
     Attributes:
         best_path: file of the best model.
@@ -153,12 +148,8 @@ class StateSaver(Checkpoint):
 
     A signal during a validation takes effect after it; a second one stops at once.
 
-    Args:
-        path: of the checkpoint.
-        settings: of the training.
-        record: of the run.
-        on_validation: called with the rows after each validation, when all of it is written; what
-            it raises ends the training.
+    `on_validation` is called with the rows after each validation, when all of it is written; what
+    it raises ends the training.
     """
 
     def __init__(
@@ -270,10 +261,9 @@ def fit(
     Args:
         method: what is trained, with the settings of its training.
         data: gives the batches.
-        folder: of the run; exists.
+        folder: of the run; exists. `resume` goes on from its last checkpoint.
         machine: devices and processes.
         out: where people read.
-        resume: go on from the folder's last checkpoint.
         loggers: take curves beside the log of the folder.
         on_validation: called with all rows after each validation; what it raises ends the training.
 

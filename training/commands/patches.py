@@ -36,7 +36,7 @@ from training.methods.base import model_input
 from training.methods.distill import STUDENT_SIDE, cut, judged_patches, load_teachers
 from training.models import PatchModel, build
 from training.patch_set import SUFFIX, Part, write_patches
-from training.progress import progress_bar
+from training.progress import advancing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,14 +86,13 @@ def run(args: argparse.Namespace) -> int:
         "config": config.model_dump_json(include={"data", "policy", "seed"}),
         "stride": str(config.teaching.stride),
     }
-    with stop_signals(), progress_bar() as progress:
-        task = progress.add_task("judging crops", total=args.crops, note="")
+    with stop_signals(), advancing("judging crops", args.crops) as advance:
 
         def parts() -> Iterator[Part]:
             samples = data.samples()
             for index in range(args.crops):
                 yield _judged(teacher.model, samples[index], config, side, each)
-                progress.advance(task)
+                advance()
 
         write_patches(args.output, parts(), args.crops * each, facts)
     size = filesize.decimal(args.output.stat().st_size)

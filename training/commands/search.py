@@ -29,7 +29,7 @@ from rich import box
 from rich.table import Table
 
 from edge.config import checked, read_yaml
-from edge.errors import MissingDependency, ModelError, SourceError, UsageError
+from edge.errors import ModelError, SourceError, UsageError, require
 from edge.signals import Stopped, stop_signals
 from edge.terminal import console, positive
 from training.evaluation.material import results_console
@@ -82,10 +82,7 @@ def run(args: argparse.Namespace) -> int:
         MissingDependency: a library of the search is absent.
         SinkError: the storage or a file cannot be written.
     """
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency("optuna", "search", INSTALL) from error
+    require("optuna", "search", INSTALL)
     return _best(args) if args.what == BEST else _search(args)
 
 

@@ -57,7 +57,7 @@ from training.flags import SETS, add_flags, label_settings
 from training.methods.labels import LabelTraining
 from training.models import PatchModel, build
 from training.models.pretrained import load_imagenet
-from training.progress import print_rejected, progress_bar
+from training.progress import advancing, print_rejected
 from training.run_folder import CONFIG, begin, require_usable
 from training.settings import Machine
 from training.trainer import LOG, fit, is_main_process
@@ -156,8 +156,7 @@ def carry_out(
         kept: samples in place of those of the pictures, and how many of them are a batch.
         at_end: called with the best model and its path once it is calibrated.
 
-    Returns:
-        The exit code, and errors, as of `run`.
+    Exit code and errors are those of `run`.
     """
     machine, main = machine_of(args), is_main_process()
     _check_usage(args, config, machine)
@@ -276,14 +275,13 @@ def _finished(method: LabelTraining, path: Path, machine: Machine, out: Console)
     model, _ = load_checkpoint(path)
     method.model.load_state_dict(model.state_dict())
     method.to(machine.torch_device())
-    with progress_bar(out) as progress:
-        task = progress.add_task("final validation", total=len(method.pictures), note="")
+    with advancing("final validation", len(method.pictures), out) as advance:
         evaluation = evaluate(
             method.model,
             method.pictures,
             config.validation.reported(),
             config.view().of,
-            lambda: progress.advance(task),
+            advance,
             method.lose,
         ).finite()
     _calibrate(path, evaluation, config.validation.calibration, config.view().describe(), out)

@@ -40,7 +40,7 @@ from training.data.folders import Picture, PictureFolder
 from training.data.layouts import AUTO, LAYOUTS, TRAIN
 from training.flags import label_settings
 from training.models import build
-from training.progress import print_table, progress_bar
+from training.progress import advancing, print_table
 
 LABELS = ("real", "fake")
 """Names of the labels at their numbers."""
@@ -95,17 +95,16 @@ def run(args: argparse.Namespace) -> int:
     """Check, report; see the module's text for the exit codes."""
     show_notes()
     config = _training_config(args.training, args.label_folders) if args.training else None
-    with progress_bar() as progress:
-        task = progress.add_task("decoding", total=None, note="")
+    with advancing("looking through the pictures") as advance:
         dataset = open_dataset(
             args.path,
             config.data.layout if config and args.layout == AUTO else args.layout,
             cache=args.cache,
             hashed=args.leaks,
-            on_file=lambda total: progress.update(task, advance=1, total=total),
+            on_file=lambda total: advance(1, total),
             labels=config.data.label_folders if config else args.label_folders,
         )
-        progress.update(task, description="comparing")
+
         leaks = find_leaks(dataset) if args.leaks else []
         copies = find_copies(dataset) if args.leaks else []
     if args.json:

@@ -35,7 +35,11 @@ def normalised(pixels: Image | Batch, device: torch.device | None = None) -> Ten
     """uint8 […, H, W, 3] BGR on the CPU → float32 […, 3, H, W] RGB on `device`, ImageNet-
     normalised.
     """
-    rgb = torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1])).to(device).movedim(-1, -3)
-    mean = torch.tensor(IMAGENET_MEAN, device=device)
-    std = torch.tensor(IMAGENET_STD, device=device)
-    return (rgb / 255.0 - mean[:, None, None]) / std[:, None, None]
+    return model_input(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
+
+
+def model_input(frames: Tensor) -> Tensor:
+    """uint8 […, H, W, 3] BGR → float32 […, 3, H, W] RGB, ImageNet-normalised, channels last."""
+    mean = torch.tensor(IMAGENET_MEAN, device=frames.device)
+    std = torch.tensor(IMAGENET_STD, device=frames.device)
+    return frames.flip(-1).float().div_(255.0).sub_(mean).div_(std).movedim(-1, -3)

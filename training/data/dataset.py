@@ -20,7 +20,7 @@ from training.data.folders import (
 from training.data.layouts import AUTO, TRAIN, plan_splits
 from training.data.ledger import Ledger
 from training.data.shards import ShardSet, find_shards
-from training.progress import print_rejected, progress_bar
+from training.progress import advancing, print_rejected
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,11 +128,9 @@ def open_training_data(
         if name not in plan:
             raise SourceError(f"{root} has no split {name!r}. It has {', '.join(plan)}.")
         pictures = find_pictures(plan[name])
-        with Ledger(None, root) as ledger, progress_bar(out) as progress:
-            task = progress.add_task(f"looking through {name}", total=len(pictures), note="")
-            done = index_pictures(
-                pictures, plan[name], ledger, least, on_file=lambda: progress.advance(task)
-            )
+        note = f"looking through {name}"
+        with Ledger(None, root) as ledger, advancing(note, len(pictures), out) as advance:
+            done = index_pictures(pictures, plan[name], ledger, least, on_file=advance)
         out.print(f"{root / name}: {done.describe()}")
         print_rejected(out, [one.reason for one in done.rejected])
         return done

@@ -30,7 +30,7 @@ from edge.sources.images import read_image
 from edge.terminal import console, positive
 from edge.types import Box, Image
 from training.data.folders import Picture, find_pictures, identity, label_parts
-from training.progress import progress_bar
+from training.progress import advancing
 from training.validation import limited
 
 SUFFIX = "-portraits"
@@ -66,11 +66,11 @@ def run(args: argparse.Namespace) -> int:
     found = [p for p in find_pictures(parts) if not p.source.endswith(SUFFIX)]
     pictures = limited(sorted(found, key=lambda p: p.path), args.per_source)
     counts = [0, 0]
-    with stop_signals(), FaceFinder() as finder, progress_bar() as progress:
-        task = progress.add_task("cutting portraits", total=len(pictures), note="")
+    note = "cutting portraits"
+    with stop_signals(), FaceFinder() as finder, advancing(note, len(pictures)) as advance:
         for picture in pictures:
             counts[picture.label] += cut_out(picture, finder, args.folder, args.output, args.face)
-            progress.advance(task)
+            advance()
     console().print(f"{counts[0]} portraits of photographs, {counts[1]} of generated pictures")
     return 0
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image as PillowImage
 
-from edge.errors import MissingDependency, SourceError
+from edge.errors import SourceError, require
 from edge.sources.images import read_image
 from edge.types import Image
 
@@ -78,15 +78,10 @@ def perceptual_hash(image: Image) -> int:
     As the library imagehash computes it, after C. Zauner, Implementation and Benchmarking of
     Perceptual Image Hash Functions (2010).
     """
-    try:
-        import imagehash
-    except ImportError as error:
-        raise MissingDependency(
-            "imagehash", "find pictures that match", "pip install 'patchwatch[train]'"
-        ) from error
-    return int(
-        str(imagehash.phash(PillowImage.fromarray(np.ascontiguousarray(image[:, :, ::-1])))), 16
-    )
+    install = "pip install 'patchwatch[train]'"
+    imagehash = require("imagehash", "find pictures that match", install)
+    picture = PillowImage.fromarray(np.ascontiguousarray(image[:, :, ::-1]))
+    return int(str(imagehash.phash(picture)), 16)
 
 
 def _header(path: Path) -> Probed:

@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from edge.archive.items import file_system
-from edge.errors import MissingDependency, SinkError, SourceEnded, SourceError, UsageError
+from edge.errors import SinkError, SourceEnded, SourceError, UsageError, require
 from edge.files import cache_folder, sha256_of, write_whole
 from edge.labels import add_label_folders
 from edge.schema import Strict
@@ -46,12 +46,13 @@ from training.data.folders import Part, Picture
 from training.data.layouts import AUTO, LAYOUTS
 from training.data.samples import PictureSamples, Sample, first_readable, loader
 from training.degrade import Policy
-from training.progress import print_rejected, progress_bar
+from training.progress import advancing, print_rejected
 
 if TYPE_CHECKING:
     from training.data.dataset import DataSet
 
 INDEX, LAYOUT = "shards.json", "shards"
+INSTALL = "pip install 'patchwatch[shards]'"
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 _KEPT_LEAST = 8
 """Pictures of a source that are kept to draw from, however large they are."""
@@ -86,14 +87,10 @@ class ShardSet:
     def __init__(self, place: str) -> None:
         self.shown = redact(place)
         self._system, self._root = file_system(place)
+        require("webdataset", "read shards", INSTALL)
         try:
-            import webdataset  # noqa: F401  # only whether it can be imported matters
-
             text = self._system.cat_file(f"{self._root}/{INDEX}")
             self.index = Index.model_validate_json(text)
-        except ImportError as error:
-            install = "pip install 'patchwatch[shards]'"
-            raise MissingDependency("webdataset", "read shards", install) from error
         except ValidationError as error:
             raise SourceError(
                 f"{self.shown}: {INDEX} is damaged. Write the shards again."
@@ -376,19 +373,14 @@ def run(args: argparse.Namespace) -> int:
             f"{args.output} lies in {args.data}, whose pictures it is made of. Give "
             "a place outside of it."
         )
-    try:
-        import webdataset  # noqa: F401  # before hours of reading
-    except ImportError as error:
-        install = "pip install 'patchwatch[shards]'"
-        raise MissingDependency("webdataset", "write shards", install) from error
+    require("webdataset", "write shards", INSTALL)  # before hours of reading
     out = console()
     dataset = open_dataset(args.data, args.layout, labels=args.label_folders)
     for folder in dataset.splits.values():
         print_rejected(out, [one.reason for one in folder.rejected])
     total = sum(len(folder.pictures) for folder in dataset.splits.values())
-    with progress_bar(out) as progress:
-        task = progress.add_task("writing shards", total=total, note="")
-        index = write_shards(dataset, args.output, args.mb << 20, lambda: progress.advance(task))
+    with advancing("writing shards", total, out) as advance:
+        index = write_shards(dataset, args.output, args.mb << 20, advance)
     for split, shards in index.splits.items():
         pictures, size = sum(s.pictures for s in shards), sum(s.bytes for s in shards)
         out.print(f"{split}: {pictures} pictures in {len(shards)} shards, {size / 1e6:.1f} MB")

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.backends import open_backend
-from edge.errors import MissingDependency, ModelError, SinkError, UsageError
+from edge.errors import ModelError, SinkError, UsageError, require
 from edge.files import write_whole
 from edge.manifest import METADATA_KEY, Calibration, Manifest
 from edge.signals import stop_signals
@@ -159,10 +159,7 @@ def _opened(text: str, output: Path | None) -> tuple[Any, Path]:
         )
     if output.exists():
         raise SinkError(f"{output} exists already. Give another name as --output.")
-    try:
-        import onnx  # noqa: F401  # here, before long work
-    except ModuleNotFoundError as error:
-        raise MissingDependency("onnx", "write a model file", INSTALL) from error
+    require("onnx", "write a model file", INSTALL)  # before long work
     with open_backend(path, threads=1) as backend:  # refuses what is no model file
         return backend.manifest, output
 

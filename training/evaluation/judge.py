@@ -22,7 +22,7 @@ from training.evaluation.material import Entry, Material
 from training.evaluation.record import Item, Record, ScoredModel, SourceFacts, facts_of, now
 from training.evaluation.scorers import Scorer
 from training.faces.sampling import sampled
-from training.progress import print_rejected, progress_bar
+from training.progress import advancing, print_rejected
 
 Versions = list[Image]
 """One picture or frame under each degradation."""
@@ -77,8 +77,7 @@ def judge(
         columns: names in `COLUMNS`.
         fps: frames per second taken from videos.
         workers: processes that prepare pictures; 0 for none.
-        seed: of the intervals, for the record.
-        sources: what is known of them, for the record.
+        seed: of the intervals; for the record, as `sources`, what is known of them.
 
     Raises:
         SourceError: nothing of a label of the material can be read.
@@ -88,8 +87,7 @@ def judge(
     scores = [_Scores(scorer) for scorer in scorers]
     items: list[Item] = []
     broken: list[str] = []
-    with progress_bar() as progress:
-        task = progress.add_task("scoring", total=len(material.entries), note="")
+    with advancing("scoring", len(material.entries)) as advance:
         for entry, versions in _files(material.entries, columns, fps, workers):
             try:
                 frames = [
@@ -101,7 +99,7 @@ def judge(
                     model.frames += [frame[place] for frame in frames]
             except SourceError as error:
                 broken.append(str(error))
-            progress.advance(task)
+            advance()
     print_rejected(console(), broken)
     rejected = (*material.rejected, *broken)
     _require_labels(material, items, rejected)

@@ -28,7 +28,7 @@ from training.data.folders import (
 from training.data.layouts import AUTO, LAYOUTS, TEST, VAL, Plan, plan_splits, recognised
 from training.data.ledger import Ledger
 from training.flags import add_flags
-from training.progress import print_rejected, progress_bar
+from training.progress import advancing, print_rejected
 
 PIPE_WIDTH = 200
 
@@ -91,15 +91,9 @@ class Material(NamedTuple):
 def find_material(args: argparse.Namespace, photographs_only: bool = False) -> Material:
     """`open_material` of `args.data`, and a line on what was found and what is left out."""
     out = console()
-    with progress_bar() as progress:
-        task = progress.add_task("reading the data", total=None, note="")
-
-        def on_file(total: int) -> None:
-            progress.update(task, advance=1, total=total)
-
-        material = open_material(
-            args.data, args.split, args.layout, on_file, photographs_only, args.label_folders
-        )
+    with advancing("reading the data") as advance:
+        each, labels = partial(advance, 1), args.label_folders
+        material = open_material(args.data, args.split, args.layout, each, photographs_only, labels)
     out.print(material.describe(), markup=False, soft_wrap=True)
     print_rejected(out, material.rejected)
     return material
@@ -129,8 +123,6 @@ def open_material(
         split: of each; `test` stands for all of `test/…` too. None for the only one, or `val`.
         layout: one of `training.data.layouts.LAYOUTS`, or "auto".
         on_file: called after each picture with the number of pictures of its folder.
-        photographs_only: pass generated pictures over.
-        labels: names of folders that say the label, beside the usual ones.
 
     Raises:
         SourceError: a folder has no such layout, a class has nothing to use, or generated pictures

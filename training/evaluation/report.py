@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rich import box
 from rich.table import Table
 
-from edge.errors import MissingDependency, SinkError, UsageError
+from edge.errors import SinkError, UsageError, require
 from edge.files import write_all, write_whole
 from edge.manifest import Calibration
 from training.evaluation.metrics import AUC, CONFIDENCE_PERCENT, METRICS, Estimate
@@ -190,12 +190,7 @@ def _cell(value: object, metric: str) -> str:
 
 def require_matplotlib() -> None:
     """Check that plots can be drawn, before long work; else a MissingDependency."""
-    try:
-        import matplotlib  # noqa: F401  # only whether it can be imported matters
-    except ImportError as error:
-        raise MissingDependency(
-            "matplotlib", "draw a report", "pip install 'patchwatch[bench]'"
-        ) from error
+    require("matplotlib", "draw a report", "pip install 'patchwatch[bench]'")
 
 
 def require_folder(folder: Path, page: str = PAGE, heading: str = HEADING) -> None:

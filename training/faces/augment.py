@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edge.errors import MissingDependency
+from edge.errors import require
 from edge.types import Image
 from training.faces.config import AugmentConfig
 
@@ -42,10 +42,9 @@ class Augment:
 
 
 def _steps(settings: AugmentConfig) -> list[nn.Module]:
-    try:
-        import kornia.augmentation as kornia
-    except ImportError as error:
-        raise MissingDependency("kornia", "change faces at random", "pip install kornia") from error
+    require("kornia", "change faces at random", "pip install kornia")
+    import kornia.augmentation as kornia
+
     s = settings
     return [
         kornia.RandomHorizontalFlip(p=s.flip),

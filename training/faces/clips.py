@@ -39,7 +39,7 @@ from edge.terminal import console, positive
 from edge.types import Image
 from edge.words import counted
 from training.faces.blend import BLENDED, self_blended
-from training.faces.crops import finders
+from training.faces.crops import closing_finders, held_finder
 from training.faces.sampling import sampled
 from training.faces.trees import find_clips
 from training.faces.workers import add_workers, check_wanted, for_each_video
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with (
             stop_signals(),
-            finders,
+            closing_finders(),
             closing(
                 for_each_video("making clips", [clip.path for clip in found], work, args.workers)
             ) as results,
@@ -139,7 +139,7 @@ def _make(path: Path, args: argparse.Namespace) -> str:
     for number, pair in enumerate(twins):
         rng = _rng(args.seed, "blended", source, stem, number)
         part = _part(frames, args.length, rng)
-        finder = finders.get("blend", FaceFinder)
+        finder = held_finder("blend", FaceFinder)
         seen = [(image, faces[0].points) for image in part if (faces := finder.find(image))]
         if len(seen) >= _LEAST_FACES * len(part):
             images, points = zip(*seen, strict=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from edge.errors import SourceError
 from edge.faces import FACE_SIDE, FaceFinder, aligned_crops
-from edge.files import cache_folder, sha256_of, write_whole
+from edge.files import sha256_of, write_whole
 from training.faces.sampling import DECODER, Sampled, sampled
 from training.faces.sets import FACES, crops_of
 from training.faces.workers import check_wanted, for_each_video
@@ -80,11 +80,6 @@ class Cut:
         return len(self.crops)
 
 
-def default_cache() -> Path:
-    """The folder that crops are kept in unless another is named."""
-    return cache_folder() / "faces"
-
-
 class CropCache:
     """The folder that sets share: a store for each recipe, and the hashes of files."""
 
@@ -103,7 +98,10 @@ class CropCache:
             known[path] = _kept(self.store, sha256) if sha256 else None
         new = [path for path, cut in known.items() if cut is None]
         work = partial(cut_one, store=self.store, recipe=self.recipe, opener=self._opener)
-        with finders, closing(for_each_video("cutting faces", new, work, workers)) as results:
+        with (
+            closing_finders(),
+            closing(for_each_video("cutting faces", new, work, workers)) as results,
+        ):
             for path, result in results:
                 ended = "the process that worked on it ended; the file may be damaged."
                 known[path] = cut = result or Cut("", fault=ended)
@@ -113,31 +111,24 @@ class CropCache:
         return {path: cut for path, cut in known.items() if cut is not None}
 
 
-class _Finders:
-    """The finder of this process, opened when it is needed and then kept, as that takes long."""
-
-    _key = ""
-    _finder: FaceFinder
-
-    def __init__(self) -> None:
-        self._held = ExitStack()
-
-    def __enter__(self) -> None:
-        """Nothing is opened yet."""
-
-    def __exit__(self, *error: object) -> None:
-        self._key = ""
-        self._held.close()
-
-    def get(self, key: str, opener: Opener) -> FaceFinder:
-        """The finder with this key."""
-        if key != self._key:
-            self._held.close()
-            self._key, self._finder = key, self._held.enter_context(opener())
-        return self._finder
+_finders: dict[str, FaceFinder] = {}
 
 
-finders = _Finders()
+def held_finder(key: str, opener: Opener) -> FaceFinder:
+    """The finder of this process with a key, opened when it is needed, as that takes long."""
+    if key not in _finders:
+        _finders[key] = opener().__enter__()
+    return _finders[key]
+
+
+@contextmanager
+def closing_finders() -> Iterator[None]:
+    """Close the finders of this process at the end."""
+    try:
+        yield
+    finally:
+        while _finders:
+            _finders.popitem()[1].__exit__(None, None, None)
 
 
 def cut_one(path: Path, store: Path, recipe: Recipe, opener: Opener) -> Cut:
@@ -154,7 +145,7 @@ def cut_one(path: Path, store: Path, recipe: Recipe, opener: Opener) -> Cut:
     if kept is not None:
         return kept
     cut = Cut(sha256)
-    finder = finders.get(recipe.detector_key, opener)
+    finder = held_finder(recipe.detector_key, opener)
     with folder_whole(crops_of(store, sha256)) as folder:
         try:
             for frame in sampled(path, recipe.fps):

@@ -20,7 +20,7 @@ import argparse
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,12 +32,13 @@ from rich.table import Table
 
 from edge.errors import PatchwatchError, SinkError, SourceError, UsageError
 from edge.faces import FaceFinder
+from edge.files import cache_folder
 from edge.labels import add_label_folders
 from edge.signals import Stopped, stop_signals
 from edge.terminal import console, positive
 from edge.words import counted
 from training.faces import trees
-from training.faces.crops import SIZE, CropCache, Opener, Recipe, default_cache
+from training.faces.crops import SIZE, CropCache, Opener, Recipe
 from training.faces.sets import (
     LABELS,
     MANIFEST,
@@ -67,19 +68,27 @@ LONGEST_SIDE = 1280
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the data sets with their flags."""
-    shape: dict[str, Any] = {
-        "allow_abbrev": False,
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-    }
     kinds = parser.add_subparsers(
         title="data sets", metavar="SET", required=True, parser_class=type(parser)
     )
-    tree = kinds.add_parser(
-        "faceforensics",
-        help="FaceForensics++, as its own script lays it out",
-        description=f"{trees.__doc__}\n{trees.FACEFORENSICS_ACCESS}",
-        **shape,
-    )
+
+    def add_kind(
+        name: str, prepare: Callable[[argparse.Namespace], FaceSet], help: str, description: str
+    ) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = kinds.add_parser(
+            name,
+            help=help,
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.add_argument("--output", type=Path, required=True, metavar="SET", help="its folder")
+        made.set_defaults(prepare=prepare)
+        return made
+
+    about, tell = str(trees.__doc__), "FaceForensics++, as its own script lays it out"
+    access = f"{about}\n{trees.FACEFORENSICS_ACCESS}"
+    tree = add_kind("faceforensics", prepare_faceforensics, tell, access)
     _add_cutting(tree)
     tree.add_argument(
         "--compression",
@@ -107,38 +116,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tree.add_argument(
         "--server", default="EU2", help="that the script downloads from (default: EU2)"
     )
-    tree.set_defaults(prepare=prepare_faceforensics)
-    films = kinds.add_parser(
-        "youtube",
-        help="the YouTube set",
-        description=f"{trees.__doc__}\n{trees.YOUTUBE_ACCESS}",
-        **shape,
-    )
-    _add_cutting(films)
-    films.set_defaults(prepare=prepare_youtube)
-    clips = kinds.add_parser(
-        "clips", help="clips by split, label and source", description=trees.__doc__, **shape
-    )
+    access = f"{about}\n{trees.YOUTUBE_ACCESS}"
+    _add_cutting(add_kind("youtube", prepare_youtube, "the YouTube set", access))
+    clips = add_kind("clips", prepare_clips, "clips by split, label and source", about)
     _add_cutting(clips)
     add_label_folders(clips)
-    clips.set_defaults(prepare=prepare_clips)
-    both = kinds.add_parser(
-        "combine", help="prepared sets as one", description=combined.__doc__, **shape
-    )
+    both = add_kind("combine", combine, "prepared sets as one", str(combined.__doc__))
     both.add_argument("sets", type=Path, nargs="+", metavar="SET", help="prepared before")
-    _add_output(both)
-    both.set_defaults(prepare=combine)
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="SET", help="folder of the prepared set"
-    )
 
 
 def _add_cutting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the data set")
-    _add_output(parser)
     add_flags(parser, "--fps", "--png")
     parser.add_argument(
         "--longest-side",
@@ -286,7 +274,7 @@ def _cut(args: argparse.Namespace, source: Source, access: str, tree: Tree) -> S
     opener: Opener = partial(FaceFinder, args.longest_side)
     with opener() as finder:
         recipe = Recipe(finder.name, finder.key, args.fps, args.size, args.faces, args.png)
-    cache = CropCache(args.cache or default_cache(), recipe, opener)
+    cache = CropCache(args.cache or cache_folder() / "faces", recipe, opener)
     cuts = cache.cut_all([clip.path for clip in tree.clips], args.workers)
     videos = [
         Video(

@@ -17,7 +17,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from edge.errors import ModelError, SourceError
-from training.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from training.data.crops import model_input as model_input
 from training.settings import LoopSettings
 
 Batch = dict[str, Tensor]
@@ -173,10 +173,3 @@ def make_schedule(
         warm_up = 0.0 if settings.warm_up * steps <= 1 else settings.warm_up
         return OneCycleLR(adam, settings.rate, steps, pct_start=warm_up, cycle_momentum=False)
     return None
-
-
-def model_input(frames: Tensor) -> Tensor:
-    """uint8 [N, H, W, 3] BGR → float32 [N, 3, H, W] RGB, ImageNet-normalised, channels last."""
-    mean = torch.tensor(IMAGENET_MEAN, device=frames.device)
-    std = torch.tensor(IMAGENET_STD, device=frames.device)
-    return frames.flip(-1).float().div_(255.0).sub_(mean).div_(std).movedim(-1, 1)

@@ -55,14 +55,8 @@ class Teacher:
 
 
 class Distillation(LabelTraining):
-    """A student that learns its teachers' patch logits, judged by the mean AUC as any other.
-
-    Args:
-        student: what is trained.
-        config: of the training.
-        pictures: to validate on.
-        card: of the student, without calibration and figures.
-        teachers: at least one.
+    """A student that learns the patch logits of at least one teacher, judged by the mean AUC as any
+    other; the rest as of `LabelTraining`.
     """
 
     def __init__(

@@ -37,11 +37,8 @@ class TailTraining(LabelTraining):
 
     Args:
         model: with the head to start from; the weights before the tail get no gradient.
-        config: of the training.
-        pictures: to validate on.
-        looks: what is kept of each under each of the columns that are reported, picture by
-            picture.
-        card: of the model, without calibration and figures.
+        looks: what is kept of each picture under each of the columns that are reported, picture by
+            picture. The rest as of `LabelTraining`.
     """
 
     model: LiteModel

@@ -23,7 +23,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -52,7 +51,7 @@ from training.models import PatchModel
 from training.probe.config import ProbeConfig
 from training.probe.features import FeatureStore, Job, Reported, Sample, samples_of
 from training.probe.fit import Head, HeadFit, Rows, head_of
-from training.progress import print_table, progress_bar
+from training.progress import advancing, print_table
 from training.run_folder import begin, require_usable
 from training.validation import limited
 
@@ -241,9 +240,8 @@ class Probe:
         val = [Job(picture.path, digests[picture.path], looks) for picture in self.val]
         with self.open_store(folder, model) as store:
             for name, some in (("training samples", jobs), ("validation pictures", val)):
-                with progress_bar() as progress:
-                    task = progress.add_task(name, total=sum(len(j.looks) for j in some), note="")
-                    store.compute(some, workers, partial(progress.advance, task))
+                with advancing(name, sum(len(job.looks) for job in some)) as advance:
+                    store.compute(some, workers, advance)
             features = store.take(jobs)
             found = store.take(val).reshape(len(val), len(columns), -1)
             self.keep(store, jobs, val)
@@ -279,15 +277,14 @@ class Probe:
         config = self.config
         grid = list(product(config.strengths, config.whitenings))
         tried = []
-        with progress_bar() as progress:
-            task = progress.add_task("fitting", total=len(grid), note="")
+        with advancing("fitting", len(grid)) as advance:
             for penalty in grid:
                 head = self._fit.head(*penalty)
                 logits = {name: head.logits(x) for name, x in self._val_features.items()}
                 evaluation = Evaluation(tuple(self.val), logits)
                 score = evaluation.mean_auc(config.validation.columns)
                 tried.append(Tried(penalty, head, evaluation, score))
-                progress.advance(task)
+                advance()
         return tried
 
     def calibrated(self, best: Tried) -> tuple[Calibration, CrossFit | None]:

@@ -35,7 +35,7 @@ from training.probe.command import FEATURES, Probe, add_arguments, save, started
 from training.probe.config import TuneConfig
 from training.probe.features import FeatureStore, Job
 from training.probe.maps import Kept, MapStore
-from training.progress import progress_bar
+from training.progress import advancing
 from training.run_folder import begin, is_resumable
 from training.settings import Machine
 from training.trainer import fit
@@ -121,11 +121,10 @@ def _trained(
 
 def _judged(method: TailTraining) -> Evaluation:
     columns = method.config.validation.reported()
-    with progress_bar() as progress:
-        task = progress.add_task("final validation", total=len(method.pictures), note="")
+    with advancing("final validation", len(method.pictures)) as advance:
         rows = []
         for place in range(len(method.pictures)):
             rows.append(method.row(place, columns))
-            progress.advance(task)
+            advance()
     logits = dict(zip(columns, np.array(rows).T, strict=True))
     return Evaluation(tuple(method.pictures), logits)
