@@ -13,6 +13,9 @@ from training.data.folders import PictureFolder, find_pictures, index_pictures, 
 from training.data.ledger import Ledger
 
 SIDE = 64
+ON_CPU = ("--workers", "0", "--threads", "1", "--device", "cpu", "--licence", "none",
+          "--experiments", "none")  # fmt: skip
+"""Flags of a training that is small and leaves no trace."""
 
 
 def smooth_noise(rng: np.random.Generator, side: int = SIDE) -> Image:
@@ -40,6 +43,14 @@ def write_split(split: Path, per_source: int, seed: int, side: int = SIDE) -> No
                 image = with_trace(image) if folder == "1_fake" else image
                 path = split / folder / source / f"{index}.{'jpg' if index % 2 else 'png'}"
                 PillowImage.fromarray(image).save(path, quality=98, subsampling=0)
+
+
+def write_data(folder: Path, config: str, train: int, val: int) -> Path:
+    """Write train/, val/ with so many pictures of each source, and a configuration as c.yaml."""
+    write_split(folder / "train", per_source=train, seed=0)
+    write_split(folder / "val", per_source=val, seed=1)
+    (folder / "c.yaml").write_text(config)
+    return folder
 
 
 def index_folder(split: Path, smallest: int = 1) -> PictureFolder:

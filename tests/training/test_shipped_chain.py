@@ -9,7 +9,7 @@ import pytest
 
 import patchwatch
 from edge.manifest import METADATA_KEY
-from tests.training.pictures import write_split
+from tests.training.pictures import ON_CPU, write_data
 from training.checkpoint import load_checkpoint
 
 CONFIG = """
@@ -26,11 +26,7 @@ validation: {columns: [untouched], calibration: [untouched], report: [untouched]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_split(folder / "train", per_source=2, seed=0)
-    write_split(folder / "val", per_source=2, seed=1)
-    (folder / "pupil.yaml").write_text(CONFIG)
-    return folder
+    return write_data(tmp_path_factory.mktemp("data"), CONFIG, 2, 2)
 
 
 def test_both_are_evaluated(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,10 +38,8 @@ def test_both_are_evaluated(data: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize("way", ["dense", "patches"])
 def test_a_student_learns_from_the_teacher(data: Path, tmp_path: Path, way: str) -> None:
-    words = ["distill", str(data / "pupil.yaml"), "--teacher", "ladeda", "--data", str(data),
-             "--output", str(tmp_path / "run"), "--workers", "0", "--threads", "1", "--device",
-             "cpu", "--licence", "none", "--experiments", "none", "--set",
-             f"teaching.way={way}"]  # fmt: skip
+    words = ["distill", str(data / "c.yaml"), "--teacher", "ladeda", "--data", str(data), *ON_CPU]
+    words += ["--output", str(tmp_path / "run"), "--set", f"teaching.way={way}"]
     patchwatch.main(words)  # two steps separate nothing, which is said with exit code 1
     _, card = load_checkpoint(tmp_path / "run" / "pupil.safetensors")
     assert "patch logits of ladeda (ladeda9 with x_grad" in card.training.data

@@ -35,7 +35,7 @@ def normalised(pixels: Image | Batch, device: torch.device | None = None) -> Ten
     """uint8 […, H, W, 3] BGR on the CPU → float32 […, 3, H, W] RGB on `device`, ImageNet-
     normalised.
     """
-    return model_input(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
+    return model_input(torch.from_numpy(np.array(pixels)).to(device))
 
 
 def model_input(frames: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 import patchwatch
 from edge.manifest import Training
-from tests.training.pictures import write_split
+from tests.training.pictures import ON_CPU, write_data
 from training.checkpoint import Card, load_checkpoint, save_checkpoint
 from training.commands.distill import CORRELATION
 from training.models import build
@@ -44,24 +44,17 @@ def checkpoint(path: Path, architecture: str) -> Path:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures, the configuration and a small teacher that was trained on them."""
-    folder = tmp_path_factory.mktemp("data")
-    write_split(folder / "train", per_source=6, seed=0)
-    write_split(folder / "val", per_source=4, seed=1)
-    (folder / "pupil.yaml").write_text(CONFIG)
-    words = ["train", str(folder / "pupil.yaml"), "--data", str(folder), "--output",
-             str(folder / "run"), "--workers", "0", "--threads", "1", "--device", "cpu",
-             "--licence", "none", "--experiments", "none", "--set", "name=teacher",
-             "seed=5"]  # fmt: skip
+    folder = write_data(tmp_path_factory.mktemp("data"), CONFIG, 6, 4)
+    words = ["train", str(folder / "c.yaml"), "--data", str(folder), *ON_CPU]
+    words += ["--output", str(folder / "run"), "--set", "name=teacher", "seed=5"]
     assert patchwatch.main(words) == 0
     checkpoint(folder / "wide.safetensors", "ladeda9")
     return folder
 
 
 def _words(data: Path, teacher: str, output: Path, *flags: str) -> list[str]:
-    machine = ("--workers", "0", "--threads", "1", "--device", "cpu", "--licence", "none",
-               "--experiments", "none")  # fmt: skip
     places = ("--data", str(data), "--teacher", str(data / teacher), "--output", str(output))
-    return ["distill", str(data / "pupil.yaml"), *places, *machine, *flags]
+    return ["distill", str(data / "c.yaml"), *places, *ON_CPU, *flags]
 
 
 def _distil(data: Path, teacher: str, output: Path, *flags: str) -> int:
@@ -149,7 +142,7 @@ def test_a_mistake_is_one_sentence(
 def test_a_teacher_must_be_named(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["distill", str(data / "pupil.yaml"), "--data", str(data), "--output",
+    words = ["distill", str(data / "c.yaml"), "--data", str(data), "--output",
              str(tmp_path / "run"), "--licence", "none"]  # fmt: skip
     assert patchwatch.main(words) == 2
     assert "no teacher is named. Give --teacher FILE" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 import patchwatch
 from edge.errors import ModelError
 from tests.training.commands.test_distill import checkpoint
-from tests.training.pictures import write_split
+from tests.training.pictures import ON_CPU, write_data
 from training.checkpoint import load_checkpoint
 from training.methods.base import model_input
 from training.patch_set import KeptPatches, read_patches
@@ -31,14 +31,11 @@ validation: {columns: [untouched], report: [untouched], crop: 32}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_split(folder / "train", per_source=3, seed=0)
-    write_split(folder / "val", per_source=2, seed=1)
-    (folder / "pupil.yaml").write_text(CONFIG)
+    folder = write_data(tmp_path_factory.mktemp("data"), CONFIG, 3, 2)
     checkpoint(folder / "wide.safetensors", "ladeda9")
     checkpoint(folder / "other.safetensors", "ladeda9")
     words = ["patches", str(folder / "wide.safetensors"), str(folder), "-o",
-             str(folder / "k.patches.safetensors"), "--config", str(folder / "pupil.yaml"),
+             str(folder / "k.patches.safetensors"), "--config", str(folder / "c.yaml"),
              "--crops", "12", "--per-crop", "5", "--threads", "1"]  # fmt: skip
     assert patchwatch.main(words) == 0
     return folder
@@ -84,11 +81,9 @@ def test_every_patch_is_learned_from_once_before_any_comes_again(data: Path) -> 
 
 
 def _distil(data: Path, output: Path, teacher: str) -> int:
-    words = ["distill", str(data / "pupil.yaml"), "--data", str(data), "--teacher",
-             str(data / teacher), "--patches", str(data / "k.patches.safetensors"), "--output",
-             str(output), "--workers", "0", "--threads", "1", "--device", "cpu", "--licence",
-             "none", "--experiments", "none"]  # fmt: skip
-    return patchwatch.main(words)
+    words = ["distill", str(data / "c.yaml"), "--data", str(data), "--teacher", str(data / teacher)]
+    words += ["--patches", str(data / "k.patches.safetensors"), "--output", str(output)]
+    return patchwatch.main([*words, *ON_CPU])
 
 
 def test_a_student_learns_from_kept_patches_and_from_no_other_teachers(

@@ -14,7 +14,7 @@ import torch
 
 import patchwatch
 from edge.manifest import Calibration
-from tests.training.pictures import index_folder, write_split
+from tests.training.pictures import ON_CPU, index_folder, write_data
 from training.checkpoint import load_checkpoint
 from training.commands import train as command
 from training.degrade import H264_23, JPEG_75, JPEG_90, UNTOUCHED
@@ -37,18 +37,12 @@ data: {crop: 32}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_split(folder / "train", per_source=6, seed=0)
-    write_split(folder / "val", per_source=4, seed=1)
-    (folder / "easy.yaml").write_text(CONFIG)
-    return folder
+    return write_data(tmp_path_factory.mktemp("data"), CONFIG, 6, 4)
 
 
 def _words(data: Path, output: Path, *flags: str) -> list[str]:
-    machine = ("--workers", "0", "--threads", "1", "--device", "cpu", "--licence", "none",
-               "--experiments", "none")  # fmt: skip
-    words = ["train", str(data / "easy.yaml"), "--data", str(data), "--output", str(output)]
-    return [*words, *machine, *flags]
+    words = ["train", str(data / "c.yaml"), "--data", str(data), "--output", str(output)]
+    return [*words, *ON_CPU, *flags]
 
 
 def _train(data: Path, output: Path, *flags: str) -> int:
@@ -84,7 +78,7 @@ def test_a_detector_that_is_wrong_on_new_pictures_is_reported_but_not_calibrated
 ) -> None:
     upside_down = tmp_path / "data"
     (upside_down / "val").mkdir(parents=True)
-    (upside_down / "easy.yaml").symlink_to(data / "easy.yaml")
+    (upside_down / "c.yaml").symlink_to(data / "c.yaml")
     (upside_down / "train").symlink_to(data / "train")
     (upside_down / "val" / "0_real").symlink_to(data / "val" / "1_fake")
     (upside_down / "val" / "1_fake").symlink_to(data / "val" / "0_real")
@@ -242,7 +236,7 @@ def test_pictures_by_class_are_their_classes_sources(data: Path, tmp_path: Path)
         for name in ("cat", "dog", "other"):
             (tmp_path / split / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / split / name).symlink_to(data / split)
-    (tmp_path / "easy.yaml").symlink_to(data / "easy.yaml")
+    (tmp_path / "c.yaml").symlink_to(data / "c.yaml")
     flags = ("steps=1", "data.layout=forensynth", "data.classes=[cat, dog]", "data.resize=32")
     _train(tmp_path, tmp_path / "run", "--set", *flags)
     _, card = load_checkpoint(tmp_path / "run" / "easy.safetensors")

@@ -15,7 +15,7 @@ from edge.sources.images import read_image
 from patchwatch import main
 from tests.edge.archive.test_archive import s3
 from tests.training.commands.test_train import CONFIG
-from tests.training.pictures import write_split
+from tests.training.pictures import ON_CPU, write_split
 from training.data.config import DataConfig
 from training.data.dataset import open_training_data
 from training.data.module import PictureData
@@ -149,8 +149,7 @@ def test_a_training_ends_with_the_name_of_a_damaged_shard(
     config = tmp_path / "easy.yaml"
     config.write_text(CONFIG)
     words = ["train", str(config), "--data", str(shards), "--output", str(tmp_path / "run")]
-    words += ["--workers", str(workers), "--threads", "1", "--device", "cpu", "--licence", "none"]
-    assert main([*words, "--experiments", "none"]) == 1
+    assert main([*words, *ON_CPU, "--workers", str(workers)]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"{path}: its sha256 is not that of {INDEX}" in error
 
@@ -176,8 +175,7 @@ def test_other_commands_say_that_shards_are_for_training(
 def test_the_command_trains_on_them(tmp_path: Path, shards: Path) -> None:
     config, run = tmp_path / "easy.yaml", tmp_path / "run"
     config.write_text(CONFIG)
-    words = ["train", str(config), "--data", str(shards), "--output", str(run), "--workers", "0"]
-    words += ["--threads", "1", "--device", "cpu", "--licence", "none", "--experiments", "none"]
-    assert main(words) == 0
+    words = ["train", str(config), "--data", str(shards), "--output", str(run)]
+    assert main([*words, *ON_CPU]) == 0
     card = json.loads((run / "easy.json").read_text())
     assert "20 pictures in 4 shards (camera-a, " in json.dumps(card)

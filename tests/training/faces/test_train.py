@@ -19,6 +19,7 @@ from torch import Tensor
 import patchwatch
 from edge.errors import ModelError, UsageError
 from tests.training.faces.face_sets import SIDE, face, write_faces
+from tests.training.pictures import ON_CPU
 from training.checkpoint import load_resnet18
 from training.config import load_config
 from training.evaluation import Evaluation, Logits
@@ -279,9 +280,7 @@ def test_half_precision_needs_a_gpu(sets: dict[str, FaceSet], tmp_path: Path) ->
 
 def _words(folder: Path, output: Path, *flags: str) -> list[str]:
     (folder / "quick.yaml").write_text(json.dumps({**QUICK, "epochs": 1}))  # JSON is YAML too
-    machine = ("--workers", "0", "--threads", "1", "--device", "cpu", "--licence", "CC0",
-               "--experiments", "none")  # fmt: skip
-    return ["train", str(folder / "quick.yaml"), "--output", str(output), *machine, *flags]
+    return ["train", str(folder / "quick.yaml"), "--output", str(output), *ON_CPU, *flags]
 
 
 def test_the_command_trains_on_faces(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import patchwatch
-from tests.training.pictures import index_folder, write_split
+from tests.training.pictures import index_folder, write_data
 from training.checkpoint import load_checkpoint
 from training.config import load_config
 from training.degrade import JPEG_90, UNTOUCHED
@@ -30,15 +30,11 @@ validation: {columns: [untouched, JPEG 90]}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_split(folder / "train", per_source=6, seed=0)
-    write_split(folder / "val", per_source=4, seed=1)
-    (folder / "probe.yaml").write_text(CONFIG)
-    return folder
+    return write_data(tmp_path_factory.mktemp("data"), CONFIG, 6, 4)
 
 
 def _probe(data: Path, output: Path, *flags: str) -> int:
-    words = ["probe", str(data / "probe.yaml"), "--data", str(data), "--output", str(output)]
+    words = ["probe", str(data / "c.yaml"), "--data", str(data), "--output", str(output)]
     machine = ["--workers", "0", "--threads", "1", "--licence", "none"]
     return patchwatch.main([*words, *machine, *flags])
 
