@@ -156,7 +156,7 @@ def require(module: str, purpose: str, command: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingDependency(module, purpose, command) from error
+        raise MissingDependency(module.partition(".")[0], purpose, command) from error
 
 
 def require_opencv() -> None:

@@ -42,9 +42,7 @@ class Augment:
 
 
 def _steps(settings: AugmentConfig) -> list[nn.Module]:
-    require("kornia", "change faces at random", "pip install kornia")
-    import kornia.augmentation as kornia
-
+    kornia = require("kornia.augmentation", "change faces at random", "pip install kornia")
     s = settings
     return [
         kornia.RandomHorizontalFlip(p=s.flip),
