@@ -6,7 +6,7 @@
 
 A model is taken when its signatures hold, it opens here, and it gives the logits that were
 published with it. It then judges on trial beside the old one, which is gone back to where it fails;
-also where the program died of it.
+also where the program died of opening or trying it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing_extensions import Self
 from edge.config.parts import ModelsConfig
 from edge.detector import Detector
 from edge.differences import BOUNDS, difference
-from edge.errors import ConfigError, MissingDependency, ModelError, PatchwatchError
+from edge.errors import ConfigError, MissingDependency, ModelError, PatchwatchError, SinkError
 from edge.files import cache_folder, sha256_of, write_whole
 from edge.manifest import Precision, read_manifest
 from edge.regions import parse_region
@@ -113,22 +113,19 @@ class ModelStore:
     def current(self) -> Path | None:
         """The model to begin with; None before the first.
 
-        One that was on trial twice when the program died is refused: once may be a power cut.
-
-        Raises:
-            SinkError: what was decided cannot be written.
+        One that was on trial twice when the program died is refused: once may be a power cut. One
+        that is damaged is no longer the current one, and fetched again.
         """
         if (died := self._state.trial) is not None:
             if died == self._state.died:
                 self.refuse(died, "the program died twice while it was on trial.")
             else:
-                self._write(trial=None, died=died)
-        for digest in (self._state.current, self._state.previous):
-            path = self._path(digest) if digest else None
-            with suppress(OSError):
-                if path is not None and sha256_of(path) == digest:
-                    return path
-        return None
+                self._note(trial=None, died=died)
+        known = (self._state.current, self._state.previous)
+        sound = next((digest for digest in known if digest and self._is_sound(digest)), None)
+        if sound != self._state.current:
+            self._note(current=sound, previous=None)
+        return None if sound is None else self._path(sound)
 
     def fetch(self) -> Offer | None:
         """A model that is neither the current one nor refused; None where there is nothing new.
@@ -173,16 +170,23 @@ class ModelStore:
             raise ModelError(f"{redact(self.url)}: {name} comes without a self-test.") from error
         return Offer(path, digest, test)
 
-    def begin(self, digest: str | None) -> None:
-        """A model goes on trial; noted before it judges, as the program may die of it. None where
-        the run ends meanwhile.
+    def begin(self, digest: str) -> None:
+        """A model goes on trial; noted before it is opened, as the program may die of it.
+
+        Raises:
+            SinkError: it cannot be noted, and must not be tried.
         """
         self._write(trial=digest)
+
+    def withdraw(self) -> None:
+        """What is on trial has neither passed nor failed, and may be tried again."""
+        if self._state.trial is not None:
+            self._note(trial=None)
 
     def accept(self, digest: str) -> None:
         """A model has passed, and is the current one; the one before is kept."""
         previous = self._state.current
-        self._write(trial=None, current=digest, previous=previous)
+        self._note(trial=None, current=digest, previous=previous)
         for path in self._models.glob("*.onnx"):
             if path.stem not in (digest, previous):
                 with suppress(OSError):
@@ -192,12 +196,25 @@ class ModelStore:
         """A model is not taken, and not tried again."""
         log.error("the model %s of %s is refused: %s", digest[:12], redact(self.url), why)
         known = (*self._state.refused, digest)[-_REMEMBERED:]
-        self._write(trial=None, refused=known)
+        self._note(trial=None, refused=known)
         with suppress(OSError):
             self._path(digest).unlink()
 
     def _path(self, digest: str) -> Path:
         return self._models / f"{digest}.onnx"
+
+    def _is_sound(self, digest: str) -> bool:
+        try:
+            return sha256_of(self._path(digest)) == digest
+        except OSError:
+            return False
+
+    def _note(self, **changes: Any) -> None:
+        """Where it cannot be written, it holds for this run all the same."""
+        try:
+            self._write(**changes)
+        except SinkError as error:
+            log.error("what became of a model is forgotten when this run ends: %s", error)
 
     def _write(self, **changes: Any) -> None:
         self._state = self._state.model_copy(update=changes)
@@ -251,59 +268,75 @@ class ModelUpdates:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop looking, and close what nobody took."""
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Stop looking, and close what has not passed; only a crash is held against it."""
         self._leaving.set()
         self._free.set()
         self._thread.join(_LEAVE_S)
-        if (candidate := self.take()) is not None:
-            candidate.close()
+        if self._candidate is not None:
+            self._candidate.close()
+        if isinstance(error, PatchwatchError) or not isinstance(error, Exception):
+            self.store.withdraw()
 
     def take(self) -> Candidate | None:
-        """The newest that is proven, to be closed; None where there is none. Then call `settle`."""
-        candidate, self._candidate = self._candidate, None
-        return candidate
+        """The newest that is proven; None where there is none. Then call `settle`."""
+        return self._candidate
 
-    def settle(self, candidate: Candidate, error: PatchwatchError | None) -> None:
-        """What came of a candidate's trial; the next is looked for only then."""
-        if error is None:
+    def settle(self, passed: bool, error: PatchwatchError | None = None) -> Candidate:
+        """What came of the trial of what was taken: it passed, failed with an error, or neither.
+
+        It is closed unless it passed. The next is looked for only then.
+        """
+        candidate, self._candidate = self._candidate, None
+        assert candidate is not None
+        if passed:
             self.store.accept(candidate.offer.sha256)
         else:
-            self.store.refuse(candidate.offer.sha256, str(error))
+            candidate.close()
+            if error is not None:
+                self.store.refuse(candidate.offer.sha256, str(error))
+            else:
+                self.store.withdraw()
         self._free.set()
+        return candidate
 
     def _run(self) -> None:
         while not self._leaving.is_set():
             try:
                 self._look()
-            except PatchwatchError as error:
-                if str(error) != self._said:  # once, not every hour
-                    log.error("no new model is taken, keeping the current one: %s", error)
-                self._said = str(error)
-            except Exception:
-                log.exception("no new model is taken, keeping the current one")
+            except Exception as error:
+                ours = isinstance(error, PatchwatchError)
+                said = str(error) if ours else f"{type(error).__name__}: {error}"
+                if said != self._said:  # once, not every hour
+                    log.error("no new model is taken, keeping the current one: %s", said)
+                self._said = said
+                log.debug("the model was looked for here", exc_info=error)
             self._free.wait()
             # A thousand boards that start together must not ask together ever after.
             self._leaving.wait(self._every_s * random.uniform(0.9, 1.1))
 
     def _look(self) -> None:
         offer = self.store.fetch()
+        if offer is not None:
+            self.store.begin(offer.sha256)
+            self._open(offer)
         self._said = ""
-        if offer is None:
-            return
-        stack = ExitStack()
-        try:
-            if judges_faces(read_manifest(offer.path).region) != self._faces:
-                raise ModelError(
-                    "it and the model that judges are not both for faces or both for pictures."
-                )
-            detector = stack.enter_context(self._open_model(offer.path))
-            offer.test.check(detector, self._precision)
-        except BaseException as error:
-            stack.close()
-            if not isinstance(error, PatchwatchError):
+
+    def _open(self, offer: Offer) -> None:
+        """Make a candidate of a model, or refuse it; raises what is no fault of the model."""
+        with ExitStack() as stack:
+            try:
+                if judges_faces(read_manifest(offer.path).region) != self._faces:
+                    raise ModelError(
+                        "it and the model that judges are not both for faces or both for pictures."
+                    )
+                detector = stack.enter_context(self._open_model(offer.path))
+                offer.test.check(detector, self._precision)
+            except Exception as error:
+                if isinstance(error, PatchwatchError) and not isinstance(error, SinkError):
+                    self.store.refuse(offer.sha256, str(error))
+                    return
+                self.store.withdraw()
                 raise
-            self.store.refuse(offer.sha256, str(error))
-            return
-        self._free.clear()
-        self._candidate = Candidate(offer, detector, stack.close)
+            self._free.clear()
+            self._candidate = Candidate(offer, detector, stack.pop_all().close)

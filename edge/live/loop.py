@@ -16,7 +16,7 @@ from edge.backends.base import FrameBackend
 from edge.decision.judge import Judge
 from edge.decision.verdict import VerdictSettings
 from edge.detector import Detector, Job, Stopwatch, finish_jobs
-from edge.errors import GpuError, ModelError, PatchwatchError
+from edge.errors import ModelError, PatchwatchError
 from edge.live.scheduler import Scheduler
 from edge.live.views import Controls, View
 from edge.manifest import Calibration
@@ -214,16 +214,18 @@ class Trial:
     Attributes:
         models: for each camera by name its detector, and what calibrates its logits.
         left: frames that it has to judge until it has passed; one that is the same as before,
-            and keeps its evidence, is none.
-        error: why it failed.
-        over: whether it has passed, or failed.
+            and keeps its evidence, is none, nor is one in which there was nothing to judge.
+        withdrawn: whether it is to end before it has passed or failed.
+        over: whether it has ended; then `passed`, or `error` says why it failed, or neither.
     """
 
     models: Mapping[str, tuple[Detector, Calibration]]
     left: int = TRIAL_FRAMES
-    error: PatchwatchError | None = None
     begun: bool = False
+    withdrawn: bool = False
     over: bool = False
+    passed: bool = False
+    error: PatchwatchError | None = None
 
 
 class LiveLoop:
@@ -336,6 +338,11 @@ class LiveLoop:
         self._trial = trial
         self._wake.set()
 
+    def withdraw(self, trial: Trial) -> None:
+        """Go back to the models before; `trial.over` says when that has happened."""
+        trial.withdrawn = True
+        self._wake.set()
+
     def _open(self, camera: Camera) -> None:
         for worker in camera.shared:
             if worker not in self._shared:
@@ -375,6 +382,8 @@ class LiveLoop:
     def _round(self) -> bool:
         """Serve the frames that are there, or wait for some; False once there will be none."""
         self._wake.clear()
+        if self._trial is not None and self._trial.withdrawn:
+            self._settle(self._trial)
         cameras = self.cameras
         if cameras is not self._scheduled:
             self._scheduler.keep([camera.name for camera in cameras])
@@ -419,22 +428,25 @@ class LiveLoop:
             done = _judged(taken)
             if trial is not None:
                 _refuse_what_is_no_judgement(done)
-                trial.left -= sum(not job.unchanged for job, _ in done)
-        except (ModelError, GpuError) as error:
+                trial.left -= sum(bool(found) and not job.unchanged for job, found in done)
+        except Exception as error:
             if trial is None:
                 raise
-            self._settle(trial, error)
+            trial.error = ModelError(f"{type(error).__name__}: {error}")
+            if isinstance(error, PatchwatchError):
+                trial.error = error
+            self._settle(trial)
             done = _judged(taken)
         if trial is not None and trial.left <= 0 and trial.error is None:
+            trial.passed = True
             self._settle(trial)
         for (camera, *_), (job, found) in zip(taken, done, strict=True):
             camera.finish(job, found)
 
-    def _settle(self, trial: Trial, error: PatchwatchError | None = None) -> None:
+    def _settle(self, trial: Trial) -> None:
         for camera in self.cameras:
-            camera.settle(error is None)
-        self._trial = None
-        trial.error, trial.over = error, True
+            camera.settle(trial.passed)
+        self._trial, trial.over = None, True
 
 
 def _judged(

@@ -12,7 +12,7 @@ from edge.config import RunConfig, build_config
 from edge.config.parts import CameraConfig
 from edge.detector import Detector
 from edge.errors import ConfigError, PatchwatchError, SourceError
-from edge.fleet import Candidate, ModelUpdates
+from edge.fleet import ModelUpdates
 from edge.live.loop import Camera, LiveLoop, Trial
 from edge.live.scheduler import batch_that_pays
 from edge.live.status import Outcome
@@ -35,7 +35,7 @@ class LiveSession:
     """The cameras of a configuration (see `single` for one), which share a backend.
 
     `reread` reads the configuration again; None where it comes from no file. `updates` bring new
-    models, entered; `close_model` gives the first one back when another has taken over.
+    models, entered, and close those that have not passed; `close_model` gives the first one back.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class LiveSession:
     ) -> None:
         self._config = config
         self._updates, self._close_model = updates, close_model
-        self._trial: tuple[Trial, Candidate] | None = None
+        self._trial: Trial | None = None
         self._wanted = {camera.name: camera for camera in config.each_camera()}
         self._detector = detector
         self._console = console
@@ -81,7 +81,7 @@ class LiveSession:
             batch = config.batch.frames or batch_that_pays(self._detector)
         loop = LiveLoop(cameras, self._views, self._controls, batch, config.batch.wait_ms / 1e3)
         with ExitStack() as stack:
-            stack.callback(self._end_trial)
+            stack.callback(lambda: self._close_model())  # by then perhaps another
             for view in self._views:
                 stack.enter_context(view)
             self._loop = stack.enter_context(loop)
@@ -92,7 +92,10 @@ class LiveSession:
         ]
 
     def _tick(self) -> None:
-        if self._loop is None or self._is_trying(self._loop):
+        if self._loop is None:
+            return
+        due = self._reread_due and self._reread is not None
+        if self._updates is not None and self._is_trying(self._loop, self._updates, due):
             return
         if not self._reread_due or self._reread is None:
             return
@@ -104,48 +107,46 @@ class LiveSession:
         else:
             log.info("the configuration was reloaded: %s", changes)
 
-    def _is_trying(self, loop: LiveLoop) -> bool:
-        """Begin the trial of a new model, or see what came of it; whether one goes on."""
-        if self._updates is None:
-            return False
-        if self._trial is None:
-            if (candidate := self._updates.take()) is None:
-                return False
-            try:
-                models = {
-                    name: self._model_of(camera, candidate.detector)
-                    for name, camera in self._wanted.items()
-                }
-            except PatchwatchError as error:
-                candidate.close()
-                self._updates.settle(candidate, error)
-                return False
-            self._updates.store.begin(candidate.offer.sha256)
-            self._trial = Trial(models), candidate
-            loop.switch(self._trial[0])
-            return True
-        trial, candidate = self._trial
-        if not trial.over:
-            return True
-        self._trial = None
-        if trial.error is not None:
-            candidate.close()
-        else:
-            self._close_model()
-            self._detector, self._close_model = candidate.detector, candidate.close
-            model = candidate.detector.backend.manifest
-            for view in self._views:
-                view.switched(model)
-            log.info("the model %s (%s) judges now", model.name, candidate.offer.sha256[:12])
-        self._updates.settle(candidate, trial.error)
-        return False
+    def _is_trying(self, loop: LiveLoop, updates: ModelUpdates, withdraw: bool) -> bool:
+        """Begin the trial of a new model, withdraw it, or see what came of it; whether one goes on.
 
-    def _end_trial(self) -> None:
-        """The run is over: close its models; what was on trial will be so again."""
-        if self._trial is not None and self._updates is not None:
-            self._updates.store.begin(None)
-            self._trial[1].close()
-        self._close_model()
+        A trial needs frames, and may be long: who wants the cameras changed does not wait for it.
+        """
+        if self._trial is None:
+            if not withdraw:
+                self._trial = self._begun(loop, updates)
+        elif self._trial.over:
+            self._settle(self._trial, updates)
+            self._trial = None
+        elif withdraw:
+            loop.withdraw(self._trial)
+        return self._trial is not None
+
+    def _begun(self, loop: LiveLoop, updates: ModelUpdates) -> Trial | None:
+        if (candidate := updates.take()) is None:
+            return None
+        try:
+            models = {
+                name: self._model_of(camera, candidate.detector)
+                for name, camera in self._wanted.items()
+            }
+        except PatchwatchError as error:
+            updates.settle(False, error)
+            return None
+        trial = Trial(models)
+        loop.switch(trial)
+        return trial
+
+    def _settle(self, trial: Trial, updates: ModelUpdates) -> None:
+        candidate = updates.settle(trial.passed, trial.error)
+        if not trial.passed:
+            return
+        close_old, self._close_model = self._close_model, candidate.close
+        self._detector, model = candidate.detector, candidate.detector.backend.manifest
+        for view in self._views:
+            view.switched(model)
+        log.info("the model %s (%s) judges now", model.name, candidate.offer.sha256[:12])
+        close_old()
 
     def _model_of(self, config: CameraConfig, base: Detector) -> tuple[Detector, Calibration]:
         """A camera's own detector on the models of another, and what calibrates its logits."""

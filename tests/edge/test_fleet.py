@@ -15,7 +15,7 @@ import pytest
 from edge.backends.onnxruntime import OnnxRuntimeBackend
 from edge.config.parts import ModelsConfig
 from edge.detector import Detector
-from edge.errors import ModelError
+from edge.errors import ModelError, SinkError
 from edge.fleet import ModelStore, ModelUpdates, SelfTest
 from edge.regions import parse_region
 from patchwatch import main
@@ -161,8 +161,54 @@ def test_a_model_that_the_program_died_of_twice_is_refused(
             store.begin(newer.sha256)
         store = ModelStore(config)
         assert store.current() == offer.path and store.fetch() is None
-        offer.path.write_bytes(b"damaged")
-        assert ModelStore(config).current() is None
+
+
+def test_a_damaged_model_gives_way_to_the_one_before_and_is_fetched_again(
+    tmp_path: Path, publisher: Publisher
+) -> None:
+    with http_files(publisher.folder) as url:
+        config = options(publisher, url, tmp_path / "board")
+        store, paths = ModelStore(config), []
+        for temperature in (1.0, 2.0):
+            publisher("publish", model_of(tmp_path / f"{temperature}.onnx", temperature))
+            offer = store.fetch()
+            assert offer is not None
+            store.accept(offer.sha256)
+            paths.append(offer.path)
+        before, newest = paths
+        whole = newest.read_bytes()
+        assert ModelStore(config).current() == newest
+        newest.write_bytes(b"damaged")
+        assert ModelStore(config).current() == before
+        store = ModelStore(config)  # what it noted is on the disk
+        offer = store.fetch()
+        assert offer is not None and offer.path == newest and newest.read_bytes() == whole
+        store.accept(offer.sha256)
+        newest.unlink()
+        before.write_bytes(b"damaged too")
+        store = ModelStore(config)
+        assert store.current() is None and store.fetch() == offer
+        assert newest.read_bytes() == whole
+
+
+def test_a_full_disk_at_the_start_keeps_no_board_from_starting(
+    tmp_path: Path,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = options(publisher, "http://localhost", tmp_path / "board")
+    ModelStore(config).begin("0" * 64)
+
+    def full(path: Path, data: object) -> None:
+        raise SinkError(f"{path}: the disk is full.")
+
+    monkeypatch.setattr("edge.fleet.write_whole", full)
+    assert ModelStore(config).current() is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "what became of a model is forgotten when this run ends: "
+        f"{tmp_path / 'board' / 'state.json'}: the disk is full."
+    ]
 
 
 def test_what_a_board_lacks_is_said_in_words(
@@ -318,4 +364,7 @@ def test_what_nobody_foresaw_is_logged_and_the_model_is_looked_for_again(
         with ModelUpdates(store, opened, every_s=0.05) as updates:
             wait_for(lambda: updates._candidate is not None, 60)
             assert closed == 1
-    assert closed == 2 and "AttributeError" in caplog.text
+    assert closed == 2 and store._state.trial is None
+    (record,) = [record for record in caplog.records if record.name == "edge.fleet"]
+    said = "no new model is taken, keeping the current one: AttributeError: "
+    assert record.getMessage().startswith(said) and record.exc_info is None

@@ -409,6 +409,13 @@ def test_a_frame_whose_evidence_was_kept_is_no_proof_of_a_new_model() -> None:
     assert not trial.over and trial.left == 9
 
 
+def test_a_frame_without_a_face_is_no_proof_of_a_model_that_judges_faces() -> None:
+    detector = Detector(FakeBackend(), parse_region("faces:64"))
+    trial = Trial({"door": (detector, detector.backend.manifest.calibration)}, left=10)
+    tried(trial, 40)
+    assert trial.begun and not trial.over and trial.left == 10
+
+
 def tried(trial: Trial, count: int) -> FakeView:
     """What is seen of so many frames, with a trial from the eleventh on."""
     view, switched = FakeView(), threading.Event()
