@@ -2,9 +2,10 @@
 
 init makes the folder and the keys: signers for the root and the models, of which a number must
 agree, and one online key for what is signed often. publish puts a model there, or without one signs
-again what would expire; any web server serves the folder. status says what is in it, and what
-expires. A board checks it with models.url and models.root in its configuration; the keys belong on
-several machines, and none of them on a web server.
+again what would expire: root and models, which hold for a year, in the last 90 days, where enough
+signers are given. Any web server serves the folder. status says what is in it, and what expires. A
+board checks it with models.url and models.root in its configuration; the keys belong on several
+machines, and none of them on a web server.
 
 Exit codes: 0 done, 1 it failed, or something has expired, 2 wrong usage.
 """
@@ -52,8 +53,8 @@ from edge.weights import find_model
 ONLINE, SIGNER = "online", "signer"
 _SIDE, _LARGEST_SIDE = 256, 512
 _YEAR, _MOST_DAYS = 365, 3650
-_SOON = timedelta(days=7)
 _MADE = {"root": Root, "targets": Targets, "snapshot": Snapshot, "timestamp": Timestamp}
+_SOON = {role: timedelta(days=90 if role in ("root", "targets") else 7) for role in _MADE}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model is not None:
         path = find_model(args.model)
         repository.publish(path, args.name, self_test(path))
+    repository.renew()
     repository.sign_again()
     console().print(f"signed; valid for {args.days} days: {args.repository}", soft_wrap=True)
     return 0
@@ -206,6 +208,17 @@ class ModelRepository(Repository):
         with self.edit_targets() as targets:
             targets.targets[target.path] = target
 
+    def renew(self) -> None:
+        """Sign root and targets again where they expire soon; a note where the keys are too few."""
+        for role in ("root", "targets"):
+            expires = self.open(role).signed.expires
+            if expires - datetime.now(timezone.utc) < _SOON[role]:
+                try:
+                    with self.edit(role):
+                        pass
+                except PatchwatchError as error:
+                    console().print(f"{role} expires on {expires:%Y-%m-%d}: {error}", markup=False)
+
     def sign_again(self) -> None:
         """Sign what expires soon: the snapshot of all, and the timestamp of that."""
         self.do_snapshot(force=True)
@@ -277,7 +290,7 @@ def _status(repository: ModelRepository) -> int:
         signed = repository.open(role).signed
         left = signed.expires - now
         expired |= left < timedelta()
-        note = " EXPIRED" if left < timedelta() else " soon" if left < _SOON else ""
+        note = " EXPIRED" if left < timedelta() else " soon" if left < _SOON[role] else ""
         keys = f"{root.roles[role].threshold} of {len(root.roles[role].keyids)}"
         table.add_row(role, str(signed.version), keys, f"{signed.expires:%Y-%m-%d %H:%M}{note}")
     models = Table("name", Column("sha256", overflow="fold"), "bytes", title="models")

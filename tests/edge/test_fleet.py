@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,49 @@ def test_status_says_what_has_expired(
     assert capsys.readouterr().out.count("EXPIRED") == 2
     assert main(["fleet", "status", "--repository", str(tmp_path)]) == 1
     assert "fleet init" in capsys.readouterr().err
+
+
+def test_root_and_targets_are_renewed_in_time_where_the_keys_are_given(
+    tmp_path: Path,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def state() -> dict[str, tuple[int, int]]:
+        """The version of a role, and the days that are left."""
+        made = fleet.ModelRepository(publisher.folder)
+        now = datetime.now(timezone.utc)
+        signed = {role: made.open(role).signed for role in ("root", "targets")}
+        return {role: (s.version, (s.expires - now).days + 1) for role, s in signed.items()}
+
+    def sign(days: int) -> None:
+        monkeypatch.setattr(fleet, "_YEAR", days)
+        for role in ("root", "targets"):
+            with fleet.ModelRepository(publisher.folder, fleet._signers([publisher.keys])).edit(
+                role
+            ):
+                pass
+
+    publisher("publish", model_of(tmp_path / "m.onnx", 1.0))
+    sign(91)
+    publisher("publish")
+    assert state() == {"root": (2, 91), "targets": (3, 91)}
+    sign(89)
+    monkeypatch.setattr(fleet, "_YEAR", 365)
+    capsys.readouterr()
+    assert publisher("status") == 0 and capsys.readouterr().out.count(" soon") == 2
+    keys = publisher.keys
+    publisher.keys = tmp_path / "online"  # as where the folder is signed again every week
+    publisher.keys.mkdir()
+    shutil.copy(keys / "online.pem", publisher.keys)
+    assert publisher("publish") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "root expires on " in said and "targets needs 2 of its keys, and 0 were found" in said
+    publisher.keys = keys
+    assert publisher("publish") == 0 and "expires on" not in capsys.readouterr().err
+    assert state() == {"root": (4, 365), "targets": (5, 365)}
+    with http_files(publisher.folder) as url:
+        assert ModelStore(options(publisher, url, tmp_path / "board")).fetch() is not None
 
 
 def test_a_model_that_the_program_died_of_twice_is_refused(
