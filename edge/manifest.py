@@ -108,6 +108,11 @@ class Manifest(Strict):
     validation: tuple[Figure, ...] = ()
     licence: str
 
+    def computed_in(self, precision: Precision) -> Manifest:
+        """What is true of it where a float32 file is computed in another precision."""
+        changed = {"precision": precision if self.precision == "fp32" else self.precision}
+        return self.model_copy(update=changed)
+
     def to_json(self) -> str:
         """The text that is embedded in a model file."""
         return self.model_dump_json()

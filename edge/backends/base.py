@@ -86,7 +86,7 @@ class Backend(Protocol):
 
     Attributes:
         name: for instance "onnxruntime".
-        manifest: of the model file.
+        manifest: of the model file; its `precision` is what really is computed in.
     """
 
     name: str

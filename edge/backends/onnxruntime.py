@@ -138,7 +138,7 @@ class OnnxRuntimeBackend(Backend):
             runtime=(int(release[0]), int(release[1])),
             jetson=device != "cpu" and read_board().l4t is not None,
         )
-        self.manifest = read_manifest(path)
+        self.manifest = read_manifest(path).computed_in(precision)
         self._session = _open_session(path, threads, device, wanted)
         self._outputs = _check_contract(self._session, self.manifest, path)
         shape = self._session.get_inputs()[0].shape

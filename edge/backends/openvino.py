@@ -215,7 +215,7 @@ class OpenVinoBackend(Backend):
         precision: Precision = "fp32",
         cache: Path | None = None,
     ) -> None:
-        self.manifest = read_manifest(path)
+        self.manifest = read_manifest(path).computed_in(precision)
         self.proof: Proof | None = None
         self.device = device
         self.precision = precision

@@ -63,11 +63,11 @@ def open_model(path: Path, choice: BackendChoice) -> TensorRTBackend:
         built = engine.engine.sidecar.key.precision
         if choice.precision not in (None, built):
             raise UsageError(f"--precision {choice.precision}: {path} was built for {built}.")
-        return TensorRTBackend(engine, engine.manifest, choice.zero_copy)
+        return TensorRTBackend(engine, engine.manifest.computed_in(built), choice.zero_copy)
     manifest = read_manifest(path)
     precision = choice.precision or DEFAULT_PRECISION
     store = EngineStore(path, manifest, precision, choice.build, progress=choice.progress)
-    return TensorRTBackend(store, manifest, choice.zero_copy)
+    return TensorRTBackend(store, manifest.computed_in(precision), choice.zero_copy)
 
 
 class TensorRTBackend(Backend):

@@ -132,7 +132,8 @@ def watch(
         stack.enter_context(stdout_for_lines() if lines_alone else nullcontext())
         store = ModelStore(config.models) if config.models.url else None
         fetched = None if store is None else store.current()
-        first = stack.enter_context(Patchwatch(_with_model(config, fetched), build))
+        told, config = config.model, _with_model(config, fetched)
+        first = stack.enter_context(Patchwatch(config, build))
         detector = first.detector
         session: LiveSession | None = None
 
@@ -162,12 +163,16 @@ def watch(
                     detector.backend.manifest.region,
                 )
             )
-        session = LiveSession(config, detector, progress, reread, updates, first.close)
+        again = reread and (lambda: _with_model(reread(), fetched, told))
+        session = LiveSession(config, detector, progress, again, updates, first.close)
         return session.run()
 
 
-def _with_model(config: RunConfig, path: Path | None) -> RunConfig:
-    return config if path is None else config.model_copy(update={"model": str(path)})
+def _with_model(config: RunConfig, path: Path | None, instead_of: str | None = None) -> RunConfig:
+    """A configuration with a model that was fetched, in place of a certain one or of any."""
+    if path is None or instead_of not in (None, config.model):
+        return config
+    return config.model_copy(update={"model": str(path)})
 
 
 def _watch_recording(

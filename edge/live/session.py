@@ -144,7 +144,7 @@ class LiveSession:
         close_old, self._close_model = self._close_model, candidate.close
         self._detector, model = candidate.detector, candidate.detector.backend.manifest
         for view in self._views:
-            view.switched(model)
+            view.switched(model, candidate.offer.path)
         log.info("the model %s (%s) judges now", model.name, candidate.offer.sha256[:12])
         close_old()
 

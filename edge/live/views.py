@@ -10,6 +10,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
@@ -74,8 +75,8 @@ class View(Protocol):
         """The state of a live source and its sinks, when it has changed."""
         return None
 
-    def switched(self, model: Manifest) -> None:
-        """Another model judges from now on."""
+    def switched(self, model: Manifest, path: Path) -> None:
+        """Another model, of this file, judges from now on."""
         return None
 
     def tick(self) -> None:

@@ -88,6 +88,16 @@ class Scorer:
         if self._opened is not None:
             self._opened.close()
 
+    def use(self, model: Path) -> None:
+        """Judge what is submitted from now on by another model file, opened when it is needed."""
+        self._thread.submit(self._replace, model)
+
+    def _replace(self, model: Path) -> None:
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
+        self._config = self._config.model_copy(update={"model": str(model)})
+
     def submit(self, path: Path) -> Future[dict[str, Any]]:
         """The verdict on a picture or a clip, as a JSON object, with pictures to be shown.
 

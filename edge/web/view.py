@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import uvicorn
 from typing_extensions import Self
@@ -132,8 +133,11 @@ class WebView(View):
     def sources(self, names: Sequence[str]) -> None:
         self._hub.sources(names)
 
-    def switched(self, model: Manifest) -> None:
-        self._served.model = model
+    def switched(self, model: Manifest, path: Path) -> None:
+        served = self._served
+        served.model = model
+        served.config = served.config.model_copy(update={"model": str(path)})
+        served.scorer.use(path)
         self._metrics.switched(model)
 
     def result(self, name: str, result: Result, picture: Picture) -> None:

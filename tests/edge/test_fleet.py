@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from edge.backends.onnxruntime import OnnxRuntimeBackend
+from edge.commands.run import watch
+from edge.config import RunConfig, build_config
 from edge.config.parts import ModelsConfig
 from edge.detector import Detector
 from edge.errors import ModelError, SinkError
@@ -253,6 +257,35 @@ def test_a_full_disk_at_the_start_keeps_no_board_from_starting(
         "what became of a model is forgotten when this run ends: "
         f"{tmp_path / 'board' / 'state.json'}: the disk is full."
     ]
+
+
+def test_all_of_a_run_has_the_model_that_was_fetched_also_when_it_is_configured_again(
+    tmp_path: Path, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = tmp_path / "board" / "models" / f"{'0' * 64}.onnx"
+    fetched.parent.mkdir(parents=True)
+    shutil.copy(model_of(tmp_path / "new.onnx", 2.0), fetched)
+    monkeypatch.setattr(ModelStore, "current", lambda store: fetched)
+    monkeypatch.setattr(ModelStore, "fetch", lambda store: None)
+    config = build_config(
+        {
+            "model": str(model_of(tmp_path / "old.onnx", 1.0)),
+            "cameras": [{"name": "door", "source": "rtsp://localhost/x"}],
+            "models": options(publisher, "http://localhost", tmp_path / "board").model_dump(),
+        }
+    )
+    told = [config, config.model_copy(update={"model": "lite0-levels"})]
+    seen: list[str] = []
+
+    def session(config: RunConfig, detector: Detector, *more: Any) -> SimpleNamespace:
+        seen.append(config.model)
+        seen.extend(more[1]().model for _ in told.copy())
+        return SimpleNamespace(run=list)
+
+    monkeypatch.setattr("edge.commands.run.LiveSession", session)
+    watch(config, reread=lambda: told.pop(0))
+    # A model that is configured anew needs a restart, as without models from a repository.
+    assert seen == [str(fetched), str(fetched), "lite0-levels"]
 
 
 def test_what_a_board_lacks_is_said_in_words(

@@ -134,7 +134,7 @@ def test_half_precision_is_taken_unasked_where_it_changes_no_verdict(
     proofs = {"fp16": proof, "fp32": made(0.0)}
     monkeypatch.setattr(ours, "prove", lambda _, __, asked, *___: proofs[asked])
     with open_backend(write_model(tmp_path / "m.onnx"), choice=CHOICE) as backend:
-        assert getattr(backend, "precision", None) == precision
+        assert getattr(backend, "precision", None) == backend.manifest.precision == precision
     assert ("using float32" in caplog.text) is (precision == "fp32")
 
 

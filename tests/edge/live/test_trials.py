@@ -68,9 +68,11 @@ class Watcher(FakeView):
         self.until, self.controls = until, Controls()
         self.longest_s = time.monotonic() + 30
         self.models: list[Manifest] = []
+        self.files: list[Path] = []
 
-    def switched(self, model: Manifest) -> None:
+    def switched(self, model: Manifest, path: Path) -> None:
         self.models.append(model)
+        self.files.append(path)
 
     def result(self, name: str, result: Result, picture: Picture) -> None:
         super().result(name, result, picture)
@@ -157,7 +159,7 @@ def test_a_model_that_passes_is_the_current_one_and_the_old_one_is_closed(
     bench.until = lambda: bench.view.models and bench.view.logits()[-3:] == [NEW] * 3
     bench.run(monkeypatch)
     assert [model.name for model in bench.view.models] == ["new"]
-    assert bench.closed == ["old", "new"]
+    assert bench.closed == ["old", "new"] and bench.view.files == [bench.store.file]
     # It was on trial before it was opened.
     assert [noted["trial"] for noted in bench.opened] == [bench.store.digest]
     noted = bench.store.noted

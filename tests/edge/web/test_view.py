@@ -12,12 +12,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge.config import build_config
+from edge.config import build_config, override
 from edge.errors import SinkError
+from edge.manifest import read_manifest
+from edge.sinks.images import encode_image
 from edge.web.view import WebView
 from tests.edge.sources.clips import write_clip
 from tests.edge.web.pages import TOKEN, Program
-from tests.fakes import make_manifest, wait_for
+from tests.fakes import barred, make_manifest, wait_for
+from tests.onnx_files import write_model
 
 
 def test_a_recording_is_watched_at_its_own_speed_and_a_stalled_viewer_holds_up_no_end(
@@ -67,6 +70,26 @@ def test_with_a_certificate_it_is_served_over_tls_alone(tmp_path: Path, model: s
         with pytest.raises(httpx.HTTPError):
             httpx.get(program.url.replace("https", "http"), trust_env=False)
     assert TOKEN not in program.output
+
+
+def test_the_page_judges_by_the_model_that_runs(tmp_path: Path, model: str) -> None:
+    newer = write_model(tmp_path / "newer.onnx", make_manifest(name="newer"))
+    config = build_config({"model": model, "backend": {"name": "onnxruntime"}})
+    view = WebView(override(config, {"web.address": "127.0.0.1:0"}), read_manifest(Path(model)))
+    picture = encode_image(barred(200, 72, 96), ".png")
+    with view:
+        address = view._server.url.replace("localhost", "127.0.0.1")
+        with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+
+            def said() -> tuple[str, str, str]:
+                judged = client.post("/api/v1/score", content=picture).json()["model"]
+                card, shown = (client.get(f"/api/v1/{of}").json() for of in ("model", "config"))
+                return judged, card["name"], shown["model"]
+
+            assert said() == ("fake", "fake", model)
+            view.switched(read_manifest(newer), newer)
+            assert said() == ("newer", "newer", str(newer))
+            assert 'name="newer"' in client.get("/metrics").text
 
 
 def test_what_cannot_be_served_is_a_sentence(tmp_path: Path) -> None:
