@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edge.errors import SourceFault
 
 if TYPE_CHECKING:
+    from edge.manifest import Manifest
     from edge.overlay.style import Hud
     from edge.provenance import Provenance
 
@@ -148,6 +149,8 @@ class Result:
         provenance: what the file says of itself; with its first frame only, None where it was not
             read, or there is no file.
         unchanged: whether the evidence is that of an earlier frame, as the picture has not changed.
+        model: what judges, with the calibration and threshold that hold; another may take over
+            between two frames. None where a verdict is not of one.
     """
 
     frame: Frame
@@ -162,6 +165,7 @@ class Result:
     unchanged: bool = False
     picture: Verdict | None = None
     provenance: Provenance | None = None
+    model: Manifest | None = None
 
 
 class Picture:

@@ -191,7 +191,7 @@ def _watch_recording(
             from edge.sinks.sound import sound_of
 
             sound = sound_of(config.source, expand(config.source) if is_file else None)
-        context = SinkContext(source.name, calibration.threshold, source.fps, model, sound)
+        context = SinkContext(source.name, source.fps, model, sound)
         pipeline = Pipeline(
             source,
             detector,

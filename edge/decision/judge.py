@@ -14,7 +14,7 @@ from edge.decision.verdict import VerdictSettings, VerdictTracker
 from edge.detector import Detector, Stopwatch, combine
 from edge.errors import SourceFault
 from edge.faces.verdicts import FaceVerdicts, combined, leading
-from edge.manifest import Calibration
+from edge.manifest import Calibration, Manifest
 from edge.regions import NOTHING_TO_SEE
 from edge.types import Evidence, Frame, Region, Result, Verdict
 
@@ -31,6 +31,7 @@ class Judge:
         picture: turns the logits of pictures into scores; None where only faces are judged.
         settings: how much evidence a verdict needs.
         faces: the same for faces; None where nobody looks for them.
+        model: what judges, for the results; with its calibration.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class Judge:
         picture: Calibration | None,
         settings: VerdictSettings,
         faces: Calibration | None = None,
+        model: Manifest | None = None,
     ) -> None:
-        self._name = name
+        self._name, self._model = name, model
         self._calibrations = picture, faces
         self._settings = settings
         self._last: Frame | None = None
@@ -55,12 +57,14 @@ class Judge:
         cls, detector: Detector, name: str, calibration: Calibration, settings: VerdictSettings
     ) -> Self:
         """The judge of what a detector sees, with the calibration of its own model."""
+        manifest = detector.backend.manifest
+        model = manifest.model_copy(update={"calibration": calibration})
         if detector.region.kind == "faces":
-            return cls(name, None, settings, calibration)
+            return cls(name, None, settings, calibration, model)
         faces = None
         if detector.faces is not None:
             faces = settings.calibration(detector.faces.backend.manifest.calibration)
-        return cls(name, calibration, settings, faces)
+        return cls(name, calibration, settings, faces, model)
 
     def judge(
         self,
@@ -112,6 +116,7 @@ class Judge:
             faces=len(self._seen) if judges_faces else None,
             picture=picture if judges_faces else None,
             unchanged=unchanged,
+            model=self._model,
         )
 
     def silence(self, error: str | None = None, fault: SourceFault | None = None) -> Result:
@@ -124,7 +129,8 @@ class Judge:
             source=self._name,
         )
         self.reset()
-        return Result(frame, None, Verdict("no_signal"), error=error, fault=fault)
+        silent = Verdict("no_signal")
+        return Result(frame, None, silent, error=error, fault=fault, model=self._model)
 
     def reset(self) -> None:
         """Forget all evidence: what comes next has nothing to do with it."""

@@ -184,9 +184,7 @@ class LiveSession:
         )
 
     def _context(self, config: CameraConfig) -> SinkContext:
-        calibration = config.verdict.calibration(self._detector.backend.manifest.calibration)
-        model = self._detector.backend.manifest
-        return SinkContext(config.name, calibration.threshold, model=model)
+        return SinkContext(config.name, model=self._detector.backend.manifest)
 
     def _workers(self, config: CameraConfig) -> tuple[list[SinkWorker], list[SinkWorker]]:
         """Those of its own sinks, and of those that it shares with other cameras."""

@@ -50,10 +50,10 @@ class Sink(Protocol):
 @dataclass(frozen=True, slots=True)
 class SinkContext:
     """What a sink may know: of its source the `name` for `{camera}` and the announced `fps`; the
-    verdict's threshold and the model; and the file whose sound goes with the pictures."""
+    model that judges at first, where results name it later; and the file whose sound goes with the
+    pictures."""
 
     name: str
-    threshold: float
     fps: float | None = None
     model: Manifest | None = None
     sound: Path | None = None

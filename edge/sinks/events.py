@@ -58,12 +58,11 @@ class EventsSink(ConfiguredSink):
         folder: Path,
         settings: AlertSettings,
         *,
-        threshold: float | None = None,
         snapshot: bool = True,
         retention: Retention = _UNLIMITED,
     ) -> None:
         self._folder = folder
-        self._feed = EventFeed(settings, None, threshold)
+        self._feed = EventFeed(settings, None)
         self._wants_snapshot = snapshot
         self._retention = retention
         self._looked_s = 0.0
@@ -75,7 +74,6 @@ class EventsSink(ConfiguredSink):
         return cls(
             Path(placed(str(options.folder), context.name)),
             options,
-            threshold=context.threshold,
             snapshot=options.snapshot,
             retention=Retention.of(options.keep_days, options.keep_mb),
         )

@@ -20,10 +20,8 @@ class EventFeed:
     `source` is the camera, or that of the frame where none is named.
     """
 
-    def __init__(
-        self, settings: AlertSettings, camera: str | None, threshold: float | None
-    ) -> None:
-        self._settings, self._camera, self._threshold = settings, camera, threshold
+    def __init__(self, settings: AlertSettings, camera: str | None) -> None:
+        self._settings, self._camera = settings, camera
         self.restart()
 
     def restart(self) -> None:
@@ -42,7 +40,7 @@ class EventFeed:
                 self._lasting[event.id] = partial(
                     to_event_record,
                     source=self._camera or frame.source,
-                    threshold=self._threshold,
+                    threshold=result.model.calibration.threshold if result.model else None,
                     reason=result.error if silent else result.verdict.reason,
                     fault=result.fault,
                 )

@@ -186,12 +186,11 @@ class IncidentsSink(ConfiguredSink):
         settings: AlertSettings,
         camera: str,
         *,
-        threshold: float | None = None,
         snapshot: bool = True,
         retention: Retention | None = None,
     ) -> None:
         self._path, self.store = path, IncidentStore(path)
-        self._feed, self._camera = EventFeed(settings, camera, threshold), camera
+        self._feed, self._camera = EventFeed(settings, camera), camera
         self._snapshot = snapshot
         self._retention = retention or Retention()
         self._looked_s = 0.0
@@ -203,7 +202,6 @@ class IncidentsSink(ConfiguredSink):
             Path(placed(str(options.database), context.name)),
             options,
             context.name,
-            threshold=context.threshold,
             snapshot=options.snapshot,
             retention=Retention.of(options.keep_days, options.keep_mb),
         )

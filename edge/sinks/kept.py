@@ -41,20 +41,14 @@ class KeptSink(ConfiguredSink):
 
     Args:
         folder: created.
-        context: of its source; model and threshold judge frames alone.
         every_s: seconds between two kept frames, by the clock of the frames.
         retention: in number and age.
     """
 
     name = "keep"
 
-    def __init__(
-        self, folder: Path, context: SinkContext, every_s: float, retention: Retention
-    ) -> None:
+    def __init__(self, folder: Path, every_s: float, retention: Retention) -> None:
         self._folder, self._every_s, self._retention = folder, every_s, retention
-        self._model = context.model.name if context.model else None
-        own = context.model.calibration if context.model else Calibration()
-        self._calibration = own.model_copy(update={"threshold": context.threshold})
         self._last_s: dict[str, float] = {}
         self._state: dict[str, State] = {}
 
@@ -63,7 +57,7 @@ class KeptSink(ConfiguredSink):
         """From the section `keep`."""
         folder = Path(placed(str(options.folder), context.name))
         retention = Retention.of(options.days, None, options.most)
-        return cls(folder, context, options.every_s, retention)
+        return cls(folder, options.every_s, retention)
 
     def check(self) -> None:
         """Create the folder."""
@@ -94,7 +88,8 @@ class KeptSink(ConfiguredSink):
         if verdict == "fake" != self._state.get(result.frame.source):
             return "alarm"
         margin = VerdictSettings().margin
-        own = judge_once(self._calibration, result.evidence.logit, margin).state
+        calibration = result.model.calibration if result.model else Calibration()
+        own = judge_once(calibration, result.evidence.logit, margin).state
         if own == "uncertain":
             return "doubtful"
         return "disputed" if {own, verdict} == {"real", "fake"} else None
@@ -112,7 +107,7 @@ class KeptSink(ConfiguredSink):
             "score": round(float(verdict.score), 4),
             "logit": round(float(evidence.logit), 4),
             "reason": verdict.reason,
-            "model": self._model,
+            "model": result.model.name if result.model else None,
         }
         write_whole(
             path.with_name(f"{path.name}.png"),

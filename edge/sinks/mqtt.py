@@ -83,9 +83,10 @@ class MqttSink(ConfiguredSink):
 
     def __init__(self, options: MqttOptions, context: SinkContext) -> None:
         self._options, self._context = options, context
+        self._model = context.model.name if context.model else None
         self._id = file_stem(context.name)
         self._base = f"{options.topic}/{self._id}"
-        self._feed = EventFeed(options, context.name, context.threshold)
+        self._feed = EventFeed(options, context.name)
         self._client: Any = None
         self._state = b""
         self._sent: tuple[State, float] | None = None
@@ -123,6 +124,9 @@ class MqttSink(ConfiguredSink):
 
     def write(self, result: Result, picture: Picture) -> None:
         """Send the state where it changed or is old, and events; never waits for the broker."""
+        if result.model is not None and result.model.name != self._model:
+            self._model = result.model.name
+            self._announce(self._client)
         for record in self._feed.take(result):
             self._send("event", json.dumps(record), qos=1)
             if record["ended"] is None and self._options.snapshot:
@@ -190,11 +194,14 @@ class MqttSink(ConfiguredSink):
             return
         self._refused = self._lost = False
         log.info("%s: connected to the broker %s", self._context.name, self._options.host)
-        for topic, record in self._announcements():
-            client.publish(topic, json.dumps(record), qos=1, retain=True)
+        self._announce(client)
         client.publish(f"{self._base}/availability", "online", qos=1, retain=True)
         if self._state:
             client.publish(f"{self._base}/state", self._state, retain=True)
+
+    def _announce(self, client: Any) -> None:
+        for topic, record in self._announcements():
+            client.publish(topic, json.dumps(record), qos=1, retain=True)
 
     def _failed(self, client: Any, _: Any) -> None:
         self._complain(f"the broker {self._options.host} cannot be reached; it is tried again")
@@ -216,12 +223,11 @@ class MqttSink(ConfiguredSink):
         plain = re.sub(r"[^a-zA-Z0-9_-]+", "-", self._id)
         digest = hashlib.sha256(self._base.encode()).hexdigest()[:8]
         key = f"patchwatch_{plain}" + (f"_{digest}" if self._base != f"patchwatch/{plain}" else "")
-        model = self._context.model
         device = {
             "identifiers": [key],
             "name": self._context.name,
             "manufacturer": "Patchwatch",
-            "model": model.name if model is not None else None,
+            "model": self._model,
             "sw_version": metadata.version("patchwatch"),
         }
         state = f"{self._base}/state"

@@ -20,7 +20,7 @@ from edge.decision.recording import Judgement, RecordingJudge
 from edge.decision.verdict import VerdictSettings
 from edge.errors import SinkError
 from edge.files import write_whole
-from edge.manifest import Manifest
+from edge.manifest import Calibration, Manifest
 from edge.overlay.heat import heats_of
 from edge.overlay.painter import draw_evidence, scaled
 from edge.overlay.style import STATE_COLOURS
@@ -75,7 +75,7 @@ class ReportSink(ConfiguredSink):
 
     def __init__(self, path: Path, context: SinkContext) -> None:
         self._path = path
-        self._context = context
+        self._name, self._model = context.name, context.model
         self._pictures: list[_Moment] = []
         self._moments: dict[int, _Moment] = {}
         self._line: list[tuple[float, float | None, State]] = []
@@ -100,6 +100,7 @@ class ReportSink(ConfiguredSink):
     def write(self, result: Result, picture: Picture) -> None:
         """Take note of a result."""
         frame, score = result.frame, result.verdict.score
+        self._model = result.model or self._model
         declared = result.provenance.headline if result.provenance is not None else ""
         self._declared = declared or self._declared
         if frame.pts is None and result.age_ms is None and result.verdict.state != "no_signal":
@@ -133,7 +134,7 @@ class ReportSink(ConfiguredSink):
         for time_s, score, state in self._line:
             recording.add(time_s, Verdict(state, score))
         judged = recording.judge() if self._line else None
-        name = escape(self._context.name)
+        name = escape(self._name)
         yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}: Patchwatch</title>"
         yield f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style><main>"
         yield f"<header><h1>{name}</h1>{self._headline(judged)}</header>"
@@ -159,7 +160,7 @@ class ReportSink(ConfiguredSink):
             ranked = sorted(self._pictures, key=lambda m: -(m.verdict.score or 0))
             yield from (self._card(moment) for moment in ranked)
             yield "</div>"
-        yield from _model_lines(self._context.model)
+        yield from _model_lines(self._model)
         made = f"{datetime.now():%Y-%m-%d %H:%M}, Patchwatch {metadata.version('patchwatch')}"
         yield f"<footer>Made {made}. Scores are estimates, and no proof.</footer></main>"
 
@@ -193,7 +194,8 @@ class ReportSink(ConfiguredSink):
             known = columns.get(column)
             if known is None or (score or -1) > (known[1] or -1):
                 columns[column] = time_s, score, state
-        threshold = _HIGH * (1 - self._context.threshold)
+        threshold = (self._model.calibration if self._model else Calibration()).threshold
+        low, height = percent(threshold), _HIGH * (1 - threshold)
         marks, points = [], []
         order = sorted(columns)
         for column, after in zip(order, [*order[1:], _WIDE], strict=True):
@@ -205,11 +207,10 @@ class ReportSink(ConfiguredSink):
             )
             if score is not None:
                 points.append(f"{column},{_HIGH * (1 - score):.1f}")
-        low = percent(self._context.threshold)
         return (
             "<h2>Score over time</h2><figure class=line><div class=axis><span>100 %</span>"
             f"<span>0 %</span></div><svg viewBox='0 0 {_WIDE} {_HIGH}' preserveAspectRatio=none>"
-            f"{''.join(marks)}<line x1=0 x2={_WIDE} y1={threshold:.1f} y2={threshold:.1f} />"
+            f"{''.join(marks)}<line x1=0 x2={_WIDE} y1={height:.1f} y2={height:.1f} />"
             f"<polyline points='{' '.join(points)}' /></svg><figcaption><span>{self._at(first)}"
             f"</span><span>how likely it is fake; dashed: the threshold, {low}; behind it the "
             f"verdict at each time</span><span>{self._at(last)}</span></figcaption></figure>"

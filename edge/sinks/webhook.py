@@ -77,9 +77,9 @@ class WebhookSink(ConfiguredSink):
 
     name = "webhook"
 
-    def __init__(self, options: WebhookOptions, camera: str, threshold: float | None) -> None:
+    def __init__(self, options: WebhookOptions, camera: str) -> None:
         self._options, self._camera = options, camera
-        self._feed = EventFeed(options, camera, threshold)
+        self._feed = EventFeed(options, camera)
         self._waiting: deque[Record] = deque(maxlen=options.queue)
         self._changed = threading.Condition()
         self._leaving = threading.Event()
@@ -90,7 +90,7 @@ class WebhookSink(ConfiguredSink):
     @classmethod
     def from_options(cls, options: WebhookOptions, context: SinkContext) -> Self:
         """From `sinks.webhook`."""
-        return cls(options, context.name, context.threshold)
+        return cls(options, context.name)
 
     def __enter__(self) -> Self:
         """Start the thread; what waits from before is posted still."""

@@ -76,7 +76,9 @@ class Watcher(FakeView):
 
     def result(self, name: str, result: Result, picture: Picture) -> None:
         super().result(name, result, picture)
-        assert result.evidence is None or math.isfinite(result.evidence.logit)
+        assert result.model is not None
+        if result.evidence is not None:
+            assert result.evidence.logit == (NEW if result.model.name == "new" else OLD)
 
     def tick(self) -> None:
         assert time.monotonic() < self.longest_s

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge.sinks.base import Sink
 from edge.types import Evidence, Frame, Image, Picture, Result, State, Verdict
+from tests.fakes import make_manifest
 
 
 def make_result(
@@ -22,11 +23,14 @@ def make_result(
     captured_at: float = 1_700_000_000.0,
     pts: float | None = None,
     state: State = "real",
+    model: str = "fake",
+    threshold: float = 0.5,
 ) -> Result:
-    """A result with evidence and a timing."""
+    """A result with evidence, a timing and a model."""
     shown = plain(64, 96, (40, 80, 120)) if image is None else image
     frame = Frame(shown, index, captured_at, source, pts)
-    return Result(frame, Evidence(-1.5), Verdict(state, 0.25), {"infer": 1.23456})
+    judge = make_manifest(name=model, calibration={"threshold": threshold})
+    return Result(frame, Evidence(-1.5), Verdict(state, 0.25), {"infer": 1.23456}, model=judge)
 
 
 def plain(height: int, width: int, bgr: tuple[int, int, int]) -> Image:

@@ -22,6 +22,7 @@ from edge.sinks.leftovers import run_id
 from edge.sinks.retention import Retention
 from edge.types import Frame, Image, Picture, Result, State, Verdict
 from tests.edge.sinks.results import files_up_to, give, moving, names, plain, stamp
+from tests.fakes import make_manifest
 
 BEGAN = 1_700_000_000.123456
 AT_ONCE = AlertSettings(debounce_s=0.0, cooldown_s=0.0)
@@ -41,7 +42,8 @@ def result(
     shown = plain(48, 64, (40, 80, 120)) if image is None else image
     pts = None if state == "no_signal" else 5 + at_s
     frame = Frame(shown, round(at_s * 10), BEGAN + at_s, source, pts)
-    return Result(frame, None, Verdict(state, score), error=error, fault=fault)
+    model = make_manifest(calibration={"threshold": 0.55})
+    return Result(frame, None, Verdict(state, score), error=error, fault=fault, model=model)
 
 
 def spell(state: State, start: float, end: float, score: float | None = 0.9) -> list[Result]:
@@ -77,7 +79,7 @@ def test_an_event_is_written_when_it_is_raised_and_again_when_it_ends(
     caplog.set_level(logging.INFO)
     folder = tmp_path / "new" / "events"
     name = f"{stamp(BEGAN + 2)}_door_fake"
-    with EventsSink(folder, QUICK, threshold=0.55) as sink:
+    with EventsSink(folder, QUICK) as sink:
         feed(sink, spell("real", 0, 2, 0.1) + spell("fake", 2, 3, 0.8), undrawn)
         assert names(folder) == []
         feed(sink, [result(3.0, "fake", 0.93)])

@@ -18,8 +18,8 @@ NOW = time.time() - 100
 RED = plain(48, 64, (0, 0, 255))
 
 
-def result(at_s: float, state: State) -> Result:
-    return make_result(RED, round(at_s), "door", NOW + at_s, None, state)
+def result(at_s: float, state: State, threshold: float = 0.6) -> Result:
+    return make_result(RED, round(at_s), "door", NOW + at_s, None, state, threshold=threshold)
 
 
 def keep(sink: IncidentsSink, *results: Result) -> None:
@@ -28,7 +28,7 @@ def keep(sink: IncidentsSink, *results: Result) -> None:
 
 
 def test_an_incident_is_there_while_it_lasts_and_ends_with_the_verdict(tmp_path: Path) -> None:
-    sink = IncidentsSink(tmp_path / "incidents.db", AT_ONCE, "Front door", threshold=0.6)
+    sink = IncidentsSink(tmp_path / "incidents.db", AT_ONCE, "Front door")
     with sink:
         keep(sink, result(0, "fake"))
         (lasting,) = sink.store.page(10)
@@ -42,6 +42,13 @@ def test_an_incident_is_there_while_it_lasts_and_ends_with_the_verdict(tmp_path:
     picture = sink.store.snapshot(over["id"])
     assert picture is not None and picture.startswith(b"\xff\xd8\xff")
     assert sink.store.get(over["id"]) == over and sink.store.get("x") is None
+
+
+def test_the_threshold_is_that_of_the_model_that_raised_an_incident(tmp_path: Path) -> None:
+    with IncidentsSink(tmp_path / "incidents.db", AT_ONCE, "door") as sink:
+        keep(sink, result(0, "fake", 0.5), result(3, "real", 0.9), result(6, "fake", 0.9))
+        newer, older = sink.store.page(10)
+    assert (older["threshold"], newer["threshold"]) == (0.5, 0.9)
 
 
 def test_what_lasts_at_the_end_is_closed_and_what_a_dead_run_left_too(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from edge.sinks.base import SinkContext
 from edge.types import Picture, Result
 from tests.fakes import FakeBackend, FakeSource, grey
 
-CONTEXT = SinkContext("front door", threshold=0.5)
+CONTEXT = SinkContext("front door")
 
 
 class TallyOptions(Strict):

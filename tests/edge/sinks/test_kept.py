@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from edge.sinks.kept import KeptSink
 from edge.sources.images import read_image
 from edge.types import Evidence, Result, State, Verdict
 from tests.edge.sinks.results import give, make_result, names
+from tests.fakes import make_manifest
 
-CONTEXT = SinkContext("gate", threshold=0.5)
+CONTEXT = SinkContext("gate")
 
 
 def sink(folder: Path, **options: float) -> KeptSink:
@@ -57,6 +59,16 @@ def test_a_moment_is_kept_where_the_model_is_unsure_or_raises_an_alarm(
         assert facts["why"] == why and facts["verdict"] == state and facts["logit"] == logit
         # Raw and lossless: what a training reads must not be traces of ours.
         assert np.array_equal(read_image(tmp_path / "kept" / new[1]), result.frame.image)
+
+
+def test_a_moment_is_thought_of_as_the_model_does_that_judged_it(tmp_path: Path) -> None:
+    with sink(tmp_path) as kept:
+        for at_s, name, threshold in ((0, "old", 0.5), (60, "new", 0.9)):
+            model = make_manifest(name=name, calibration={"threshold": threshold})
+            give(kept, replace(moment(at_s, math.log(9), "real"), model=model))
+    facts = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    found = sorted((each["model"], each["why"]) for each in facts)
+    assert found == [("new", "doubtful"), ("old", "disputed")]
 
 
 def test_no_more_than_one_in_a_time_and_no_more_than_so_many_in_all(tmp_path: Path) -> None:

@@ -83,13 +83,14 @@ class Listener:
 def make(port: int, camera: Any = "Front door", **options: Any) -> Any:
     keys = {"host": "127.0.0.1", "port": port, "debounce_s": 0, "cooldown_s": 0, **options}
     config = build_config({"source": "0", "sinks": {"mqtt": keys}})
-    (sink,) = make_sinks(config, SinkContext(camera, 0.6, model=make_manifest()))
+    (sink,) = make_sinks(config, SinkContext(camera, model=make_manifest()))
     return sink
 
 
-def give(sink: Sink, *states: Any) -> None:
+def give(sink: Sink, *states: Any, model: str = "fake") -> None:
     for second, state in enumerate(states):
-        sink.write(make_result(RED, second, "door", NOW + second, None, state), Picture.of(RED))
+        result = make_result(RED, second, "door", NOW + second, None, state, model)
+        sink.write(result, Picture.of(RED))
 
 
 @needs_broker
@@ -114,6 +115,9 @@ def test_state_events_snapshot_and_what_home_assistant_reads(tmp_path: Path) -> 
             assert found["device"]["name"] == "Front door"
             kinds = {topic.split("/")[1] for topic in listener.said if topic.startswith("home")}
             assert kinds == {"sensor", "binary_sensor", "image"}
+            assert found["device"]["model"] == "fake"
+            give(sink, "real", model="newer")
+            wait_for(lambda: listener.json(name)["device"]["model"] == "newer")
         wait_for(lambda: listener.newest("patchwatch/Front-door/availability") == b"offline")
 
 

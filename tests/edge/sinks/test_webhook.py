@@ -82,7 +82,7 @@ def receiving(
 def make(url: str, **options: Any) -> WebhookSink:
     keys = {"url": url, "debounce_s": 0, "cooldown_s": 0, "pause_s": 0.01, **options}
     config = build_config({"source": "0", "sinks": {"webhook": keys}})
-    (sink,) = make_sinks(config, SinkContext("Front door", threshold=0.6))
+    (sink,) = make_sinks(config, SinkContext("Front door"))
     assert isinstance(sink, WebhookSink)
     return sink
 
@@ -91,7 +91,7 @@ def incident(sink: WebhookSink, at_s: float = 0.0) -> None:
     red = plain(48, 64, (0, 0, 255))
     states: tuple[State, ...] = ("fake", "real")
     for second, state in enumerate(states):
-        result = make_result(red, second, "door", NOW + at_s + second, None, state)
+        result = make_result(red, second, "door", NOW + at_s + second, None, state, threshold=0.6)
         sink.write(result, Picture.of(red))
 
 
@@ -103,6 +103,7 @@ def test_an_incident_is_posted_when_it_is_raised_and_when_it_is_over_and_signed(
         raised, over = receiver.records
         assert (raised["source"], raised["state"], raised["ended"]) == ("Front door", "fake", None)
         assert over["id"] == raised["id"] and over["ended"] == raised["began"] + 1
+        assert over["threshold"] == raised["threshold"] == 0.6
         headers, body = receiver.posts[0]
         signed = headers["X-Patchwatch-Timestamp"].encode() + b"." + body
         digest = hmac.new(b"our secret", signed, "sha256").hexdigest()
