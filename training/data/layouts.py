@@ -99,6 +99,20 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
 """By name, in the order in which they are tried."""
 
 
+def require_folder(root: Path) -> None:
+    """Raises a SourceError where there is no such folder."""
+    if not root.is_dir():
+        raise SourceError(f"{root} is no folder. Give the folder of a data set.")
+
+
+def refuse_shards(root: Path) -> None:
+    """Raises a SourceError where a folder has shards, which few commands read."""
+    if (root / "shards.json").is_file():
+        raise SourceError(
+            f"{root} has shards, which only 'train' and 'distill' read. Give a folder of pictures."
+        )
+
+
 def plan_splits(
     root: Path,
     layout: str,
@@ -113,13 +127,10 @@ def plan_splits(
         SourceError: the folder is missing, fits no layout, or lacks a class.
         UsageError: no such layout or class.
     """
-    if not root.is_dir():
-        raise SourceError(f"{root} is no folder. Give the folder of a data set.")
+    require_folder(root)
     name = recognised(root, labels) if layout == AUTO else layout
-    if name in (None, "shards") and (root / "shards.json").is_file():
-        raise SourceError(
-            f"{root} has shards, which only 'train' and 'distill' read. Give a folder of pictures."
-        )
+    if name in (None, "shards"):
+        refuse_shards(root)
     if name is None:
         raise SourceError(
             f"{root} has none of the known layouts: {_expected(root, list(LAYOUTS))} If folders "

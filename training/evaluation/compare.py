@@ -30,7 +30,7 @@ from edge.labels import LabelFolders, add_label_folders
 from edge.manifest import Calibration
 from edge.signals import stop_signals
 from training.data.folders import find_pictures, index_pictures, labelled_parts
-from training.data.layouts import TRAIN, VAL
+from training.data.layouts import TRAIN, VAL, refuse_shards, require_folder
 from training.data.ledger import Ledger
 from training.degrade import JPEG_75, UNTOUCHED
 from training.evaluation import metrics
@@ -123,6 +123,8 @@ def _material(folders: Sequence[Path], labels: LabelFolders) -> Material:
         root = folder / VAL if (folder / VAL).is_dir() else folder
         parts = labelled_parts(root, labels)
         if not parts:
+            require_folder(folder)
+            refuse_shards(folder)
             yet = ""
             if root.name != VAL and (folder / TRAIN).is_dir():
                 yet = f" in {VAL}/, for which 'patchwatch label' keeps every third hour"

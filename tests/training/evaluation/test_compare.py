@@ -83,3 +83,14 @@ def test_a_folder_without_labels_is_one_sentence(
     (tmp_path / "train" / "0_real").mkdir(parents=True)
     assert patchwatch.main(words) == 1
     assert " in val/, for which 'patchwatch label'" in capsys.readouterr().err
+
+
+def test_shards_and_stores_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "val").mkdir()
+    (tmp_path / "shards.json").write_text("{}")
+    for place, said in ((tmp_path, "has shards, which only"), ("s3://bucket/set", "is no folder")):
+        assert patchwatch.main(["compare", "tiny-ladeda", "tiny-ladeda", str(place)]) == 1
+        (sentence,) = capsys.readouterr().err.splitlines()
+        assert said in sentence and "expected labelled" not in sentence
