@@ -51,6 +51,47 @@ def test_the_rules_and_the_example_are_valid() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def model_info(board: str, values: str, name: str, precision: str) -> dict[str, str]:
+    labels = f'instance="{board}",name="{name}",precision="{precision}"'
+    return {"series": f"patchwatch_model_info{{{labels}}}", "values": values}
+
+
+@needs_prometheus
+@pytest.mark.parametrize(
+    ("series", "firing"),
+    [
+        ([("a", "1x300", "old", "fp32"), ("b", "1x300", "new", "fp32")], True),
+        # The second board takes the new model after two hours.
+        (
+            [
+                ("a", "1x300", "new", "fp32"),
+                ("b", "1x120 stale", "old", "fp32"),
+                ("b", "_x121 1x179", "new", "fp32"),
+            ],
+            False,
+        ),
+        ([("a", "1x300", "new", "fp32"), ("b", "1x300", "new", "fp16")], False),
+    ],
+    ids=["differ", "catches up", "precisions alone"],
+)
+def test_boards_that_differ_for_three_hours_are_an_alert(
+    tmp_path: Path, series: list[tuple[str, str, str, str]], firing: bool
+) -> None:
+    said = {"summary": "boards have run 2 different models for three hours"}
+    alert = {"exp_labels": {"severity": "warning"}, "exp_annotations": said}
+    checks = [
+        {"eval_time": at, "alertname": "ModelsDiffer", "exp_alerts": [alert] * there}
+        for at, there in (("2h55m", False), ("3h5m", firing))
+    ]
+    given = [model_info(*each) for each in series]
+    test = {"interval": "1m", "input_series": given, "alert_rule_test": checks}
+    rules = {"rule_files": [str(DEPLOY / "alerts.yaml")], "tests": [test]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(rules))
+    words = ["promtool", "test", "rules", "test.yaml"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @needs_prometheus
 @pytest.mark.slow
 def test_prometheus_scrapes_with_a_token_and_answers_the_dashboard(
