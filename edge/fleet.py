@@ -28,7 +28,7 @@ from edge.detector import Detector
 from edge.differences import BOUNDS, difference
 from edge.errors import ConfigError, MissingDependency, ModelError, PatchwatchError, SinkError
 from edge.files import cache_folder, sha256_of, write_whole
-from edge.manifest import Precision, read_manifest
+from edge.manifest import read_manifest
 from edge.regions import parse_region
 from edge.schema import Strict
 from edge.sources.address import redact
@@ -46,11 +46,11 @@ class SelfTest(Strict):
     side: int = Field(gt=0, le=2048, description="Height and width of the frames in pixels.")
     logits: tuple[float, ...] = Field(min_length=1, max_length=16)
 
-    def check(self, detector: Detector, precision: Precision | None) -> None:
+    def check(self, detector: Detector) -> None:
         """Raises a ModelError where a detector's model says something else."""
         from edge.proof import proof_frames
 
-        bound = BOUNDS["int8" if precision == "int8" else "fp16"]
+        bound = BOUNDS["int8" if detector.backend.manifest.precision == "int8" else "fp16"]
         frames = islice(proof_frames(self.side, self.side), len(self.logits))
         for number, (frame, expected) in enumerate(zip(frames, self.logits, strict=True), 1):
             found = detector.backend.infer(frame[None])[0].logit
@@ -240,7 +240,6 @@ class ModelUpdates:
     Args:
         store: of the board.
         open_model: opens a detector on a model file.
-        precision: of its arithmetic.
         every_s: how often to look.
         region: of the model that judges; one for pictures never gives way to one for
             faces, nor the other way.
@@ -250,12 +249,11 @@ class ModelUpdates:
         self,
         store: ModelStore,
         open_model: Callable[[Path], AbstractContextManager[Detector]],
-        precision: Precision | None = None,
         every_s: float = 3600.0,
         region: str = "native",
     ) -> None:
         self.store = store
-        self._open_model, self._precision, self._every_s = open_model, precision, every_s
+        self._open_model, self._every_s = open_model, every_s
         self._faces = judges_faces(region)
         self._candidate: Candidate | None = None
         self._leaving, self._free = threading.Event(), threading.Event()
@@ -331,7 +329,7 @@ class ModelUpdates:
                         "it and the model that judges are not both for faces or both for pictures."
                     )
                 detector = stack.enter_context(self._open_model(offer.path))
-                offer.test.check(detector, self._precision)
+                offer.test.check(detector)
             except Exception as error:
                 if isinstance(error, PatchwatchError) and not isinstance(error, SinkError):
                     self.store.refuse(offer.sha256, str(error))

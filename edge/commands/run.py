@@ -158,7 +158,6 @@ def watch(
                 ModelUpdates(
                     store,
                     lambda path: open_detector(_with_model(config, path), build),
-                    config.backend.precision,
                     config.models.every_s,
                     detector.backend.manifest.region,
                 )
