@@ -23,6 +23,7 @@ from edge.errors import ModelError
 from edge.files import written_whole
 from edge.manifest import Calibration, Figure, Preprocessing, RegionText, Training
 from edge.schema import Strict, fault
+from training.files import reading
 from training.models import Model, PatchModel, ResNet18, build, build_any
 from training.shipped import find_checkpoint, shipped_checkpoints
 
@@ -108,12 +109,13 @@ def load_any(path: Path) -> tuple[Model, Card]:
     """
     path = find_checkpoint(path)
     _require_suffix(path)
-    try:
+    with reading(path):
         data = path.read_bytes()
-        card = Card.model_validate_json(card_path(path).read_bytes())
+    with reading(card_path(path)):
+        text = card_path(path).read_bytes()
+    try:
+        card = Card.model_validate_json(text)
         state = parse_safetensors(data)
-    except OSError as error:
-        raise _unreadable(Path(error.filename), error) from error
     except ValidationError as error:
         raise ModelError(
             f"{card_path(path)}: {fault(error, 'the card')}. Correct the card."
@@ -147,14 +149,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     `module.` of a parallel wrapper.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with reading(path):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} holds more than weights, or is no PyTorch file; it was not run. Expected a "
             "state dict saved with torch.save."
         ) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
@@ -179,10 +180,6 @@ def _require_suffix(path: Path) -> None:
             f"{path}: expected a checkpoint, whose name ends in {SUFFIX}, or one that ships "
             f"({known}); found {path.suffix!r}."
         )
-
-
-def _unreadable(path: Path, error: OSError) -> ModelError:
-    return ModelError(f"{path} cannot be read: {error.strerror or error}.")
 
 
 def _filled(model: AnyModel, found: dict[str, Tensor], path: Path) -> AnyModel:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
-from edge.errors import SinkError
+from edge.errors import ModelError, PatchwatchError, SinkError
 from edge.signals import uninterrupted
 from edge.types import Image
 
@@ -43,6 +43,15 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SinkError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+@contextmanager
+def reading(path: Path, kind: type[PatchwatchError] = ModelError) -> Iterator[None]:
+    """Turn the system's refusals within the block into an error of a kind that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 class JsonLines:

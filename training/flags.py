@@ -86,6 +86,11 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "N",
         "help": "frames per second (default: %(default)g)",
     },
+    "--sources": {
+        "type": Path,
+        "metavar": "F.json",
+        "help": "list of sources with group, year and matched source, for tables by these",
+    },
     "--png": {"action": "store_true", "help": "PNG instead of JPEG of quality 95"},
 }
 SETS = ("--base", "--augment", "--both")

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from edge.errors import ModelError
 from edge.types import FloatArray
 from training.data.samples import Sample
-from training.files import writing
+from training.files import reading, writing
 
 SUFFIX = ".patches.safetensors"
 SIDE = 10
@@ -83,7 +83,7 @@ def read_patches(path: Path) -> PatchSet:
         ModelError: it cannot be read, is no such file, or was cut short or changed.
     """
     try:
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header: dict[str, Any] = json.loads(file.read(length))
             digest = hashlib.sha256()
@@ -92,8 +92,6 @@ def read_patches(path: Path) -> PatchSet:
         facts = header["__metadata__"]
         whole = facts[_DIGEST] == digest.hexdigest()
         columns = {name: header[name] for name in _NAMES}
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
         raise ModelError(
             f"{path}: expected a file of 'patchwatch patches', found something else."

@@ -59,13 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("paths", nargs="*", metavar="MODEL|DATA", help="models and folders of labelled files")
     add("--columns", metavar="A,B", help=f"degradations (default: all of {', '.join(COLUMNS)})")
     add_flags(parser, "--fps", default=2.0)
-    add("--seed", type=int, default=0, metavar="N", help="of the intervals (default: 0)")
-    add(
-        "--sources",
-        type=Path,
-        metavar="F.json",
-        help="list of sources with group, year and matched source, for tables by these",
-    )
+    add_flags(parser, "--seed", default=0, help="of the intervals (default: 0)")
+    add_flags(parser, "--sources")
     add(
         "--protocol",
         choices=("published",),

@@ -190,7 +190,7 @@ def clustered(
     return auc, estimate(float(balanced[0][0]), balanced[1])
 
 
-def share_estimate(flags: Mapping[str, Flags], seed: int, draws: int = DRAWS) -> Estimate | None:
+def share_estimate(flags: Mapping[str, Flags], seed: int) -> Estimate | None:
     """The share of True over all sources, with an interval that resamples sources and pictures.
 
     It is never narrower than Wilson's (Probable Inference, 1927) of as many pictures: a resample of
@@ -201,7 +201,7 @@ def share_estimate(flags: Mapping[str, Flags], seed: int, draws: int = DRAWS) ->
     filled = [flags[name].astype(np.float32) for name in sorted(flags) if len(flags[name])]
     if not filled:
         return None
-    drawn, _ = two_stage([len(x) for x in filled], np.random.default_rng(seed), draws)
+    drawn, _ = two_stage([len(x) for x in filled], np.random.default_rng(seed), DRAWS)
     hits = sum(weights @ x for weights, x in zip(drawn, filled, strict=True))
     total = sum(weights.sum(axis=1) for weights in drawn)
     every = np.concatenate(filled)

@@ -29,6 +29,7 @@ from edge.sources.images import read_image
 from edge.types import Image
 from training.data.folders import Picture
 from training.degrade import COLUMNS
+from training.files import reading
 
 if TYPE_CHECKING:
     from training.models import PatchModel
@@ -303,10 +304,10 @@ def parsed(adapter: TypeAdapter[T], path: Path, expected: str) -> T:
     Raises:
         UsageError: absent, or not what was expected.
     """
+    with reading(path, UsageError):
+        content = path.read_bytes()
     try:
-        return adapter.validate_json(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+        return adapter.validate_json(content)
     except ValidationError as error:
         raise UsageError(f"{path}: expected {expected}; {fault(error, 'the whole')}.") from error
 

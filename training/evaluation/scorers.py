@@ -17,6 +17,7 @@ from edge.regions import cut, parse_region
 from edge.types import Image
 from edge.weights import find_model, shipped
 from training.evaluation.record import ModelFacts
+from training.files import reading
 from training.shipped import shipped_checkpoints
 
 CHECKPOINT, MODEL_FILE, PUBLISHED = ".safetensors", ".onnx", (".pth", ".pt")
@@ -166,7 +167,5 @@ def _network(path: Path, options: ModelOptions) -> Scorer:
 
 
 def _sha256(path: Path) -> str:
-    try:
+    with reading(path):
         return sha256_of(path)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edge.errors import ModelError, RegionError, SourceError, UsageError
+from edge.errors import RegionError, SourceError, UsageError
 from edge.files import sha256_of
 from edge.manifest import PatchGrid
 from edge.sources.images import read_image
@@ -22,6 +22,7 @@ from training.config import DistillConfig, TeachingConfig
 from training.data.crops import normalised
 from training.data.folders import Picture
 from training.evaluation.metrics import Estimate, estimate
+from training.files import reading
 from training.methods.base import Batch, Figures, model_input
 from training.methods.labels import LabelTraining
 from training.models import PatchModel
@@ -419,8 +420,6 @@ def _load(path: Path, config: TeachingConfig) -> Teacher:
     else:
         model, card = load_checkpoint(path)
         name = card.name
-    try:
+    with reading(path):
         digest = sha256_of(path)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
     return Teacher(model.eval().requires_grad_(False), name, path, digest)

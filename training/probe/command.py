@@ -72,12 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_label_folders(parser)
     add("--output", type=Path, required=True, metavar="RUN", help="folder for the results")
     add("--features", type=Path, metavar="DIR", help="where features are kept (RUN/features)")
-    add(
-        "--sources",
-        type=Path,
-        metavar="F.json",
-        help="list of sources with their groups, for weights and false_alarms_of",
-    )
+    groups = "list of sources with their groups, for weights and false_alarms_of"
+    add_flags(parser, "--sources", help=groups)
     add_flags(parser, "--licence", required=True)
     add_flags(parser, "--resume", help="go on with RUN")
     add_flags(parser, "--set", "--workers", "--threads", "--seed")
