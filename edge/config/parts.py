@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from edge.provenance import Provenance
 
 
-SourceText = Annotated[str, Field(coerce_numbers_to_str=True)]
+def _index_as_text(value: object) -> object:
+    return str(value) if type(value) is int else value  # and no other number
+
+
+SourceText = Annotated[str, BeforeValidator(_index_as_text)]
 """The index of a camera may be written as a number."""
 
 

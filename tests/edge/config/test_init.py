@@ -43,6 +43,7 @@ def test_an_empty_file_is_the_defaults_and_a_camera_index_may_be_a_number(tmp_pa
         ("model: a\nmodel: b", "appears twice"),
         ("a: [", "not valid YAML"),
         ("- a", "expected keys and values, found list"),
+        ("source: 1.5", r"source: expected text, found 1\.5"),
         ("source: rtsp://u:${SECRET}@h/", r"variable SECRET is not set"),
         ("source: 0\ncameras: [{name: a, source: 1}]", "both source and cameras are set"),
         ("cameras: [{name: a, source: 1}, {name: a, source: 2}]", "2 cameras are called 'a'"),
