@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("paths", nargs="*", metavar="MODEL|DATA", help="models and folders of labelled files")
     add("--columns", metavar="A,B", help=f"degradations (default: all of {', '.join(COLUMNS)})")
-    add_flags(parser, "--fps", default=2.0)
+    add_flags(parser, "--fps", default=2.0, help="of videos (default: %(default)g)")
     add_flags(parser, "--seed", default=0, help="of the intervals (default: 0)")
     add_flags(parser, "--sources")
     add(

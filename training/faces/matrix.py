@@ -85,7 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", choices=SPLITS, default="test", help="of each set (default: %(default)s)"
     )
     add_flags(parser, "--seed", default=0, help="of the intervals (default: 0)")
-    add_flags(parser, "--device", "--workers")
+    add_flags(parser, "--device")
+    add_flags(parser, "--workers", help="processes that read faces (default: %(default)s)")
     parser.add_argument(
         "--batch", type=positive, default=64, metavar="N", help="faces at once (default: 64)"
     )
