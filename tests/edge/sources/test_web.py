@@ -225,13 +225,13 @@ def test_a_login_is_given_to_the_server_that_asks_and_to_no_other(kind: str) -> 
         server.daemon_threads = False  # so that closing it waits for them
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     targets = {"/a.png": "/b.png", "/away.png": f"http://127.0.0.1:{servers[1].server_port}/c.png"}
-    address = f"http://me:secret@127.0.0.1:{servers[0].server_port}"
+    address = f"http://me:s%65cret@127.0.0.1:{servers[0].server_port}"  # secret, escaped
     with WebPicture("p", f"{address}/a.png", 5) as source:
         assert len(list(source)) == 1
     with pytest.raises(AuthError), WebPicture("p", f"{address}/away.png", 5) as source:
         list(source)
     assert heard[0][1] is None and heard[-1] == ("/c.png", None)
-    wrong = f"{address.replace('secret', 'hidden')}/a.png"
+    wrong = f"{address.replace('s%65cret', 'hidden')}/a.png"
     with pytest.raises(AuthError, match="401") as refused, WebPicture("p", wrong, 5) as source:
         list(source)
     assert "hidden" not in str(refused.value)
