@@ -124,6 +124,8 @@ class ModelStore:
         known = (self._state.current, self._state.previous)
         sound = next((digest for digest in known if digest and self._is_sound(digest)), None)
         if sound != self._state.current:
+            lost = str(self._state.current)[:12]
+            log.warning("the model %s is damaged or gone; it will be fetched again", lost)
             self._note(current=sound, previous=None)
         return None if sound is None else self._path(sound)
 

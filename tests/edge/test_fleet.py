@@ -200,7 +200,7 @@ def test_a_model_that_the_program_died_of_twice_is_refused(
 
 
 def test_a_damaged_model_gives_way_to_the_one_before_and_is_fetched_again(
-    tmp_path: Path, publisher: Publisher
+    tmp_path: Path, publisher: Publisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     with http_files(publisher.folder) as url:
         config = options(publisher, url, tmp_path / "board")
@@ -216,6 +216,7 @@ def test_a_damaged_model_gives_way_to_the_one_before_and_is_fetched_again(
         assert ModelStore(config).current() == newest
         newest.write_bytes(b"damaged")
         assert ModelStore(config).current() == before
+        assert f"the model {newest.stem[:12]} is damaged or gone" in caplog.text
         store = ModelStore(config)  # what it noted is on the disk
         offer = store.fetch()
         assert offer is not None and offer.path == newest and newest.read_bytes() == whole
