@@ -34,7 +34,7 @@ def relayed(url: str, name: str, limit_s: float, is_clean: Callable[[], object])
         url: rtsp, with user and password where the camera wants them.
         name: fit to be shown.
         limit_s: to be connected to, and to connect.
-        is_clean: called where there was no junk, when it ends.
+        is_clean: called where there was no junk, when it ends by either side.
     """
     parts = urlsplit(url)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -57,9 +57,9 @@ def relayed(url: str, name: str, limit_s: float, is_clean: Callable[[], object])
                             )
                         junk += len(dropped)
                         client.sendall(message)
+                finally:  # whichever side went
                     if not junk:
                         is_clean()
-                finally:
                     # Closed alone it would stay open for the thread that reads from it.
                     with suppress(OSError):
                         client.shutdown(socket.SHUT_RDWR)
