@@ -20,7 +20,7 @@ from edge.errors import SourceError, UsageError
 from edge.labels import FORM, STANDARD, LabelFolders
 from edge.sources.walk import is_hidden
 from training.data.folders import Part, label_parts
-from training.faces.sets import LABELS, MANIFEST, load_set
+from training.faces.sets import LABELS, MANIFEST, is_set, load_set
 
 AUTO = "auto"
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -194,7 +194,7 @@ def _plan(
     """The plan of a layout, empty where nothing fits; `known` gets what `classes` may choose."""
     layout = LAYOUTS[name]
     of_label = [labels.names(label) for label in (0, 1)]
-    plan = _plan_faces(root) if name == "faces" and (root / MANIFEST).is_file() else {}
+    plan = _plan_faces(root) if name == "faces" and is_set(root) else {}
     for row in layout.rows:
         for place in sorted(root.glob(row.folder)) if row.folder else [root]:
             names = place.relative_to(root).parts

@@ -164,6 +164,17 @@ class FaceSet:
         return names
 
 
+def is_set(folder: Path) -> bool:
+    """Whether a folder has a manifest of ours, which may be damaged; other programs have theirs."""
+    try:
+        found = json.loads((folder / MANIFEST).read_bytes())
+    except OSError:
+        return False
+    except ValueError:
+        return True
+    return isinstance(found, dict) and "schema" in found
+
+
 def load_set(path: Path) -> FaceSet:
     """Open a prepared set's folder; a SourceError where its manifest is absent, broken or
     another's.

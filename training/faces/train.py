@@ -34,7 +34,7 @@ from training.faces.config import FacesConfig
 from training.faces.data import FaceData, read_face
 from training.faces.model import first_model, score_faces
 from training.faces.pictures import PLOTS, draw_grid, draw_metrics
-from training.files import save_picture
+from training.files import save_picture, writing
 from training.methods.faces import AUC, BALANCED, LOSS, FaceTraining, SetFigures, measured
 from training.models.resnet18 import ResNet18
 from training.progress import print_rejected, progress_bar
@@ -153,7 +153,8 @@ def _end_epoch(
             items = [data.val[name][place] for name, place in shown]
             logits = np.array([method.logits[name][place] for name, place in shown])
             faces = [read_face(face.path, config.size) for face in items]
-            (run / GRIDS).mkdir(exist_ok=True)
+            with writing(run / GRIDS):
+                (run / GRIDS).mkdir(exist_ok=True)
             page = draw_grid(faces, logits, [face.label for face in items])
             save_picture(run / GRIDS / f"epoch-{epoch:03d}.png", page)
     on_epoch(epoch, rows[-1]["score"])
