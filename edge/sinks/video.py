@@ -286,9 +286,11 @@ def _is_unfinished(path: Path) -> bool:
         while start + 8 <= size:
             file.seek(start)
             head = file.read(8)
-            if head[4:] == b"moof":
+            length = max(8, int.from_bytes(head[:4], "big"))
+            # The index says that fragments follow, also where none has come yet.
+            if head[4:] == b"moov" and b"mvex" in file.read(length - 8):
                 return av.library_versions["libavformat"] >= _HYBRID_SINCE
-            start += max(8, int.from_bytes(head[:4], "big"))
+            start += length
     return False
 
 

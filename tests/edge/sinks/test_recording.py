@@ -283,14 +283,35 @@ def in_a_process(call: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", f"{script}(*sys.argv[1:])", *map(str, arguments)]
 
 
-def record_endlessly(path: str, fps: str, rotate_s: str) -> None:
-    """Record, and print the index of each frame that was written."""
+def record_endlessly(path: str, fps: str, rotate_s: str, last: str = "-1") -> None:
+    """Record, and print the index of each frame that was written; die after the last."""
     images = itertools.cycle(list(moving(96, 128, 40)))
     with RecordingSink(Path(path), float(fps), rotate_s=float(rotate_s)) as sink:
         for index, image in enumerate(images):
             time_s = index / float(fps)
             give(sink, make_result(image, index, captured_at=BEGAN + time_s, pts=time_s))
             print(index, flush=True)
+            if index == int(last):
+                os._exit(9)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("last", [5, 14])  # before the second fragment, and after it
+def test_a_run_that_died_soon_left_a_recording_that_is_closed_and_marked(
+    tmp_path: Path, suffix: str, last: int
+) -> None:
+    command = in_a_process("record_endlessly", tmp_path / f"door{suffix}", 3, 10.0, last)
+    assert subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT).returncode == 9
+    (path,) = tmp_path.iterdir()
+    left = playable(path)
+    assert 0 < left <= last + 1
+    with RecordingSink(tmp_path / f"door{suffix}", rotate_s=10.0):
+        pass
+    assert len(decode(path)[0]) == left
+    with av.open(str(path)) as container:
+        comments = {key.lower(): value for key, value in container.metadata.items()}
+    marked = comments.get("comment", "").startswith("interrupted")
+    assert marked or (suffix == ".mp4" and not HYBRID)
 
 
 @pytest.mark.parametrize(("fps", "rotate_s"), [(3, 10.0), (30, 2.5)])
