@@ -45,7 +45,7 @@ test: $(VENV)/.dev  ## ruff, mypy and pytest, without the tests that take long (
 
 test-all: $(VENV)/.dev  ## everything that CI checks: all tests (COVERAGE=1: which lines they reach)
 	$(MAKE) --no-print-directory -j3 WITH_WINDOW=yes system-packages $(VENV)/.cuda lint
-	$(BIN)/pytest -n 3 --dist loadfile --max-worker-restart 0 --durations 30 $(if $(COVERAGE),--cov --cov-report=term)
+	$(BIN)/pytest -n 3 --dist loadfile --max-worker-restart 0 --reruns 2 --durations 30 $(if $(COVERAGE),--cov --cov-report=term)
 
 test-matrix: $(VENV)/.dev  ## the runtime's tests on each Python at hand, with its lowest and highest packages
 	$(BIN)/pip install -q uv && $(BIN)/python -m tests.matrix

@@ -313,8 +313,8 @@ def test_frames_of_which_none_can_be_converted_are_a_silence() -> None:
     def corrupt() -> Image:
         raise MemoryError
 
-    steps = [step for _ in range(500) for step in (corrupt, 0.01)]
-    with door(FakeCamera(Turn(steps)), Limits(frame_s=0.2)) as source:
+    steps = [step for _ in range(1500) for step in (corrupt, 0.01)]
+    with door(FakeCamera(Turn(steps)), Limits(frame_s=2.0)) as source:
         silence = next_silence(source)
         assert silence == Silence("door: a frame cannot be converted (MemoryError).", "codec")
         assert source.health().state == "streaming"
