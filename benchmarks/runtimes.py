@@ -237,11 +237,12 @@ def open_backend(
 ) -> Runner:
     """A backend of `patchwatch run` on the file that it uses; for auto, with what it chose."""
     choice = backends.BackendChoice(name, precision=precision, threads=threads)
+    path = subject.shipped or folded_file(subject)
     try:
-        backend: Any = backends.open_backend(subject.shipped or folded_file(subject), choice=choice)
+        backend: Any = backends.open_backend(path, choice=choice)
         backend.warm_up(*hw)
     except (MissingDependency, ModelError, UsageError) as error:
-        raise AbsentRuntime(str(error)) from error
+        raise _absent(path, error) from error
     chose = f"{backend.name}, {getattr(backend, 'precision', 'fp32')}" if name == "auto" else None
     return Runner(lambda frames: float(backend.infer(frames)[0].logit), chose=chose)
 
@@ -253,17 +254,22 @@ def open_engine(subject: Subject, hw: HW, threads: int, *, precision: Precision)
     interrupted for events.
     """
     choice = backends.BackendChoice("tensorrt", precision=precision, build=build_engine)
+    path = subject.shipped or folded_file(subject)
     try:
         with ExitStack() as stack:
-            path = subject.shipped or folded_file(subject)
             backend: Any = stack.enter_context(backends.open_backend(path, choice=choice))
             backend.warm_up(*hw)
             spans = backend.spans(Shape(batch=1, height=hw[0], width=hw[1]))
             atexit.register(stack.pop_all().close)  # runners live as long as the benchmark
     except (MissingDependency, GpuError, ModelError) as error:
-        raise AbsentRuntime(str(error)) from error
+        raise _absent(path, error) from error
     parts = {"copy": spans.copy_in + spans.copy_out, "kernel": spans.compute}
     return Runner(lambda frames: float(backend.infer(frames)[0].logit), device_ms=lambda: parts)
+
+
+def _absent(path: Path, error: Exception) -> AbsentRuntime:
+    """Why a model file does not run here; a result says nothing of its maker's folders."""
+    return AbsentRuntime(str(error).replace(f"{path.parent}/", ""))
 
 
 def folded_file(subject: Subject) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.results_file import (
+    RESULTS,
     Conditions,
     Measured,
     bench_result,
@@ -116,6 +117,11 @@ def test_every_commit_that_a_result_names_is_in_the_history() -> None:
     absent = {pair for pair in named if not any(known.startswith(pair[1]) for known in history)}
     unexplained = sorted(pair for pair in absent if not pair[1].startswith(tuple(joined)))
     assert unexplained == []
+
+
+def test_no_result_names_a_folder_of_the_machine_that_it_was_made_on() -> None:
+    for path in sorted(RESULTS.glob("*.json")):
+        assert re.findall(r"""["' ]/[a-z]+/[^"' ]*""", path.read_text("utf-8")) == [], path.name
 
 
 def read_git(folder: Path, *words: str) -> str | None:
