@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ class Backend(Protocol):
         """Run once on a black batch of that shape, so that the first real frame is not slow."""
         self.infer(np.zeros((batch, height, width, 3), np.uint8))
 
+    @abstractmethod
     def infer(self, frames: Batch) -> list[Evidence]:
         """Score a batch.
 
@@ -116,7 +118,6 @@ class Backend(Protocol):
             ModelError: the runtime refused the batch.
             GpuError: the GPU failed.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
@@ -244,7 +245,7 @@ class TensorRTBackend(Backend):
         self._runners.clear()
 
 
-class Lane:
+class Lane(ABC):
     """The way of one kind of input through a slot: its memory, and once it has run a CUDA graph of
     all that is put into the stream for it.
 
@@ -256,9 +257,9 @@ class Lane:
         self._graph: Graph | None = None
         self._plain_runs_left = 1 if context.shape.batch == 1 else None
 
+    @abstractmethod
     def fill(self, image: Sequence[Image] | Image) -> None:
         """Take an input; by the caller's thread, which has the slot."""
-        raise NotImplementedError
 
     def free(self) -> None:
         """Give back its own memory, not the context's."""
@@ -290,10 +291,12 @@ class Lane:
         return self.context.evidence(self._count)
 
     def _put_alone(self) -> None:
-        """What cannot be part of a graph."""
+        """What cannot be part of a graph; nothing, unless a lane says so."""
+        return None
 
+    @abstractmethod
     def _put(self) -> None:
-        raise NotImplementedError
+        """What can be."""
 
 
 OpenLane = Callable[["Cuda", "FrameSlot", Reach], Lane]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,12 @@ Grid = tuple[int, int]
 """Rows and columns that are cut off at top and left, from 0 to below `GRID`."""
 
 
-class Step:
+class Step(ABC):
     """One degradation with all its numbers."""
 
+    @abstractmethod
     def __call__(self, image: Image) -> Image:
         """Degrade uint8 [H, W, 3] BGR."""
-        raise NotImplementedError
 
     def needed(self, size: int) -> int:
         """The side of a picture of which at least `size` is left."""
@@ -44,9 +45,9 @@ class _Coded(Step):
     def __call__(self, image: Image) -> Image:
         return _part(self.code(image), self.grid, GRID - 1)
 
+    @abstractmethod
     def code(self, image: Image) -> Image:
         """Encode and decode."""
-        raise NotImplementedError
 
     def needed(self, size: int) -> int:
         return size + GRID - 1

@@ -67,9 +67,9 @@ class Method(pl.LightningModule):
                 f"more, the last: {reason} Mend the folder, then go on with --resume."
             )
 
+    @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
         """The scalar to minimise; called in training mode, under autocast."""
-        raise NotImplementedError
 
     @abstractmethod
     def validation_items(self, rank: int, processes: int) -> Iterable[Any]:
