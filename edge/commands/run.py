@@ -132,7 +132,7 @@ def watch(
         stack.enter_context(stdout_for_lines() if lines_alone else nullcontext())
         store = ModelStore(config.models) if config.models.url else None
         fetched = None if store is None else store.current()
-        told, config = config.model, _with_model(config, fetched)
+        named, config = config.model, _with_model(config, fetched)
         first = stack.enter_context(Patchwatch(config, build))
         detector = first.detector
         session: LiveSession | None = None
@@ -143,14 +143,10 @@ def watch(
 
         # Also where there is nothing to read again: files of lines are opened anew.
         stack.enter_context(hangups(hung_up))
-        if config.pictures:
-            name = config.named_sources()[0][1]
-            pictures = StillsSource(name, [expand(path) for path in config.pictures])
-            return [_watch_recording(config, pictures, detector, progress)]
-        if config.source is not None:
-            source = open_source(config.source, **config.capture.options())
-            if not isinstance(source, LiveSource):
-                return [_watch_recording(config, source, detector, progress)]
+        source = _single_source(config)
+        if source is not None and not isinstance(source, LiveSource):
+            return [_watch_recording(config, source, detector, progress)]
+        if source is not None:
             config, reread = single(config, source.name), None
         updates = None
         if store is not None:
@@ -162,9 +158,19 @@ def watch(
                     detector.backend.manifest.region,
                 )
             )
-        again = reread and (lambda: _with_model(reread(), fetched, told))
+        again = reread and (lambda: _with_model(reread(), fetched, named))
         session = LiveSession(config, detector, progress, again, updates, first.close)
         return session.run()
+
+
+def _single_source(config: RunConfig) -> Source | LiveSource | None:
+    """What is to be watched, not open yet; None of cameras, which the session opens."""
+    if config.pictures:
+        name = config.named_sources()[0][1]
+        return StillsSource(name, [expand(path) for path in config.pictures])
+    if config.source is not None:
+        return open_source(config.source, **config.capture.options())
+    return None
 
 
 def _with_model(config: RunConfig, path: Path | None, instead_of: str | None = None) -> RunConfig:
