@@ -26,11 +26,11 @@ from edge.detector import Stopwatch, finish_jobs
 from edge.live.loop import Camera
 from edge.live.views import View
 from edge.manifest import Manifest
+from edge.opening import open_detector as opened
 from edge.sources import open_source
 from edge.sources.images import read_image
 from edge.sources.live import LiveSource
 from edge.tensorrt.store import BuildEngine
-from edge.terminal import open_detector as opened
 from edge.types import Frame, Image, Picture, Result, Verdict
 from edge.weights import DEFAULT
 

@@ -1,4 +1,4 @@
-"""What commands share at the terminal: the console, notes, argument types, opening a detector."""
+"""What commands share at the terminal: the console, notes, progress, argument types."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from contextlib import ExitStack, suppress
 
 from rich.console import Console
 from rich.errors import LiveError
@@ -24,20 +22,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edge.backends import BackendChoice, open_backend
-from edge.config import RunConfig
-from edge.detector import Detector, Faces
-from edge.errors import ModelError, printable, require_opencv, without_logins
-from edge.faces.finder import FaceFinder
-from edge.manifest import Manifest
-from edge.regions import parse_region
-from edge.reuse import Reuse
-from edge.sources.policy import CSI_HW
+from edge.errors import printable, without_logins
 from edge.tensorrt.record import Sidecar
 from edge.tensorrt.store import BuildEngine, EngineRequest
 from edge.tensorrt.store import Progress as Report
-from edge.types import PixelFormat
-from edge.weights import find_model, variant
 
 
 @functools.cache
@@ -83,7 +71,7 @@ def show_notes(quiet: bool = False) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-def _shown(build: BuildEngine) -> BuildEngine:
+def shown(build: BuildEngine) -> BuildEngine:
     """The same builder, its progress shown on the terminal."""
 
     def showing(request: EngineRequest, progress: Report) -> tuple[bytes, Sidecar]:
@@ -134,66 +122,3 @@ def positive(text: str) -> int:
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}.")
     return int(text)
-
-
-@contextmanager
-def open_detector(config: RunConfig, build: BuildEngine | None = None) -> Iterator[Detector]:
-    """A detector on open backends, warmed up.
-
-    Args:
-        config: its models, region, backend and faces.
-        build: builds a TensorRT engine that does not exist yet; None where nothing can.
-
-    Raises:
-        ModelError: a model cannot be used.
-        MissingDependency: a library that they need is not installed.
-        GpuError: a GPU is needed, and none responds.
-    """
-    path = find_model(config.model)
-    require_opencv()
-    choice = BackendChoice(
-        **config.backend.model_dump(),
-        region=parse_region(config.region) if config.region else None,
-        build=build and _shown(build),
-    )
-    with ExitStack() as stack:
-        backend = stack.enter_context(open_backend(path, choice=choice))
-        region = parse_region(config.region or backend.manifest.region)
-        judge = backend if region.kind == "faces" else None
-        if judge is None and config.faces.enabled and config.faces.model:
-            model = find_model(config.faces.model)
-            # Its own file has the types of a precision or has not, whatever the other has.
-            typed = choice.precision and variant(model, choice.precision)
-            own = replace(choice, precision=choice.precision if typed else None, region=None)
-            judge = stack.enter_context(open_backend(model, choice=own))
-        faces = None
-        if judge is not None:
-            finder = FaceFinder(config.faces.longest_side, choice.threads)
-            size = _face_size(judge.manifest) if judge is not backend else region.size
-            faces = Faces(judge, finder, size, config.faces.rate)
-        # Of a recording every frame counts, however little it has changed.
-        reuse = Reuse() if config.verdict.reuse else None
-        detector = Detector(backend, region, faces, reuse)
-        detector.warm_up(*_expected_frames(config))
-        yield detector
-
-
-def _expected_frames(config: RunConfig) -> tuple[tuple[int, int] | None, PixelFormat]:
-    """Height and width of the frames that a camera will give, None where only the first of them
-    tells, and their format.
-    """
-    source, capture = config.source or "", config.capture
-    hw = (capture.height, capture.width) if capture.height and capture.width else None
-    if source.lower().startswith("csi:"):
-        return hw or CSI_HW, capture.pixel_format
-    return hw if source.isdecimal() or source.startswith("/dev/") else None, "bgr"
-
-
-def _face_size(manifest: Manifest) -> int:
-    region = parse_region(manifest.region)
-    if region.kind != "faces":
-        raise ModelError(
-            f"{manifest.name} judges the region {region}: expected a model of faces for "
-            "--faces-model. Judge faces by any other with --model and --region faces."
-        )
-    return region.size

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 from edge.config import RunConfig
 from edge.errors import MissingDependency, PatchwatchError, SourceError, UsageError
 from edge.files import sha256_of
+from edge.opening import open_detector
 from edge.record import claim_records
 from edge.scoring import FileScore, Part, find_files, is_scored, score_file, score_part
 from edge.sources import source_name
 from edge.sources.address import redact, scheme_of
 from edge.sources.images import VIDEO_SUFFIXES
 from edge.sources.video import announced_length
-from edge.terminal import open_detector
 
 INSTALL = "pip install 'patchwatch[archive]'"
 _STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}

@@ -38,6 +38,7 @@ from edge.fleet import ModelStore, ModelUpdates
 from edge.live.session import LiveSession, single
 from edge.live.status import Outcome, summary_table
 from edge.live.views import Controls, make_views
+from edge.opening import open_detector
 from edge.outputs import claimed_outputs
 from edge.pace import Pacer
 from edge.pipeline import Pipeline
@@ -54,7 +55,7 @@ from edge.sources.several import spread
 from edge.sources.stills import StillsSource
 from edge.summary import Summary
 from edge.tensorrt.store import BuildEngine
-from edge.terminal import console, notes_are_json, open_detector, show_notes
+from edge.terminal import console, notes_are_json, show_notes
 from edge.words import (
     MEANING,
     STATE_WORDS,

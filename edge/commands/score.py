@@ -34,13 +34,14 @@ from rich.progress import Progress, TaskID
 from edge.config import RunConfig, add_flags, flags_in, override
 from edge.decision.recording import Stretch
 from edge.errors import UsageError, printable
+from edge.opening import open_detector
 from edge.provenance import RELATION
 from edge.record import claim_records
 from edge.scoring import FileScore, find_files, score_file
 from edge.signals import stop_signals
 from edge.sources.images import VIDEO_SUFFIXES, readable_suffixes
 from edge.sources.stills import left_out_note
-from edge.terminal import console, open_detector, positive, progress_bar, show_notes
+from edge.terminal import console, positive, progress_bar, show_notes
 from edge.weights import find_model, shipped
 from edge.words import counted
 

@@ -15,7 +15,7 @@ import numpy as np
 import edge
 from edge.config import build_config
 from edge.live.session import LiveSession, single
-from edge.terminal import open_detector
+from edge.opening import open_detector
 from tests.fakes import barred
 from tests.onnx_files import write_model
 from tests.servers import motion_jpeg
