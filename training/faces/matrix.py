@@ -25,10 +25,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
+
+from rich.progress import Progress
 
 from edge.errors import ModelError, SourceError, UsageError
 from edge.files import sha256_of, write_all
@@ -36,7 +38,7 @@ from edge.regions import FACE_SIZE, parse_region
 from edge.schema import code_commit
 from edge.signals import stop_signals
 from edge.terminal import console, positive
-from training.checkpoint import SUFFIX
+from training.checkpoint import SUFFIX, Card, load_any
 from training.evaluation.material import results_console
 from training.evaluation.metrics import DRAWS
 from training.evaluation.record import now
@@ -55,8 +57,10 @@ from training.faces.matrix_report import (
     notes,
     set_facts,
 )
+from training.faces.model import score_faces
 from training.faces.sets import SPLITS, FaceItem, FaceSet, Split, load_set
 from training.flags import add_flags
+from training.models import Model
 from training.progress import progress_bar
 from training.run_folder import CONFIG, is_resumable
 from training.settings import Machine
@@ -264,9 +268,6 @@ def judge(
 
     Of a set in `groups` the fakes of its manipulations alone count.
     """
-    from training.checkpoint import load_any
-    from training.faces.model import score_faces
-
     started, device = now(), Machine(args.device).torch_device()
     items = {name: _items(path, args.split) for name, path in tests.items()}
     for name, kinds in groups.items():
@@ -274,38 +275,14 @@ def judge(
     if not any(items.values()):
         raise SourceError(f"none of the sets has faces in its {args.split} videos.")
     opened = {name: load_any(path) for name, path in models.items()}
-    facts = {
-        name: ModelFacts(
-            name=name,
-            file=models[name].name,
-            sha256=sha256_of(models[name]),
-            architecture=card.architecture,
-            size=parse_region(card.region).size or FACE_SIZE,
-            calibration=card.calibration,
-            trained_on=card.training.data,
-        )
-        for name, (_, card) in opened.items()
-    }
+    facts = {name: _model_facts(name, models[name], card) for name, (_, card) in opened.items()}
     counted = tuple(set_facts(name, args.split, found) for name, found in items.items())
-    cells: list[Cell] = []
     with progress_bar() as progress:
-        # Sets may share faces, as the kinds of one set share its real ones.
-        faces = list({item.path: item for found in items.values() for item in found}.values())
-        places = {item.path: place for place, item in enumerate(faces)}
-        for name, (model, _) in opened.items():
-            task = progress.add_task(name, total=len(faces), note="")
-            logits = score_faces(
-                model.to(device),
-                faces,
-                facts[name].size,
-                batch=args.batch,
-                workers=args.workers,
-                on_faces=partial(progress.advance, task),
-            )
-            for test, found in items.items():
-                if found:
-                    those = logits[[places[item.path] for item in found]]
-                    cells += cells_of(facts[name], test, found, those, args.seed)
+        cells = [
+            cell
+            for name, (model, _) in opened.items()
+            for cell in _cells(args, facts[name], model.to(device), items, progress)
+        ]
     return Matrix(
         time=started,
         commit=code_commit(),
@@ -316,6 +293,45 @@ def judge(
         cells=tuple(cells),
         missing=tuple(missing_of(counted)),
     )
+
+
+def _model_facts(name: str, path: Path, card: Card) -> ModelFacts:
+    return ModelFacts(
+        name=name,
+        file=path.name,
+        sha256=sha256_of(path),
+        architecture=card.architecture,
+        size=parse_region(card.region).size or FACE_SIZE,
+        calibration=card.calibration,
+        trained_on=card.training.data,
+    )
+
+
+def _cells(
+    args: argparse.Namespace,
+    facts: ModelFacts,
+    model: Model,
+    items: Mapping[str, Sequence[FaceItem]],
+    progress: Progress,
+) -> Iterator[Cell]:
+    """A model on every set that has faces; one that sets share, as kinds of fakes share the real
+    ones, is judged once.
+    """
+    faces = list({item.path: item for found in items.values() for item in found}.values())
+    places = {item.path: place for place, item in enumerate(faces)}
+    task = progress.add_task(facts.name, total=len(faces), note="")
+    logits = score_faces(
+        model,
+        faces,
+        facts.size,
+        batch=args.batch,
+        workers=args.workers,
+        on_faces=partial(progress.advance, task),
+    )
+    for test, found in items.items():
+        if found:
+            those = logits[[places[item.path] for item in found]]
+            yield from cells_of(facts, test, found, those, args.seed)
 
 
 def _items(path: Path, split: Split) -> list[FaceItem]:
