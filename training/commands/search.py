@@ -93,12 +93,7 @@ def _search(args: argparse.Namespace) -> int:
 
     address = search.parse_address(args.storage)
     config = search.load_search_config(Path(args.what))
-    named = {flag[2:]: getattr(args, flag[2:]) for flag in SETS}
-    sets = {name: path for name, path in named.items() if path}
-    if not sets:
-        raise UsageError("expected --base SET, --augment SET or both of them; found neither.")
-    if not args.licence:
-        raise UsageError("a search writes cards: give --licence TEXT.")
+    sets = _named_sets(args)
     settings: Any = read_yaml(config.training)
     for corner in search.corners(config, settings):
         checked(FacesConfig, corner, f"{config.training} with a value of the space")
@@ -116,15 +111,8 @@ def _search(args: argparse.Namespace) -> int:
     )
     wanted = args.trials or config.trials
 
-    def tell(study: Study, trial: FrozenTrial) -> None:
-        """One line on a trial that ended; the search ends where it was the last."""
-        score = "" if trial.value is None else f", score {trial.value:.4f}"
-        console().print(
-            f"trial {trial.number}: {_state(trial)} after {len(trial.intermediate_values)} epochs"
-            f"{score}",
-            soft_wrap=True,
-            markup=False,
-        )
+    def end_trial(study: Study, trial: FrozenTrial) -> None:
+        _print_trial(trial)
         if search.is_done(study, wanted):
             study.stop()
 
@@ -136,12 +124,35 @@ def _search(args: argparse.Namespace) -> int:
         try:
             if not search.is_done(study, wanted):
                 with stop_signals():
-                    study.optimize(objective, callbacks=[tell], catch=(ModelError, RuntimeError))
+                    study.optimize(
+                        objective, callbacks=[end_trial], catch=(ModelError, RuntimeError)
+                    )
         except Stopped as stopped:
             console().print("Stopped. The same command goes on; what was finished is kept.")
             return stopped.exit_code
         results_console().print(_table(study))
     return 0
+
+
+def _named_sets(args: argparse.Namespace) -> dict[str, Path]:
+    """The prepared sets that the flags name; UsageError without one, or without a licence."""
+    named = {flag[2:]: getattr(args, flag[2:]) for flag in SETS}
+    sets = {name: path for name, path in named.items() if path}
+    if not sets:
+        raise UsageError("expected --base SET, --augment SET or both of them; found neither.")
+    if not args.licence:
+        raise UsageError("a search writes cards: give --licence TEXT.")
+    return sets
+
+
+def _print_trial(trial: FrozenTrial) -> None:
+    score = "" if trial.value is None else f", score {trial.value:.4f}"
+    console().print(
+        f"trial {trial.number}: {_state(trial)} after {len(trial.intermediate_values)} epochs"
+        f"{score}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def _best(args: argparse.Namespace) -> int:
