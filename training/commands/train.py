@@ -165,22 +165,11 @@ def carry_out(
         require_usable(args.output, config, args.resume)
     torch.manual_seed(config.seed)
     model = first_model(config)
-    data = PictureData(
-        config.data,
-        config.policy,
-        config.seed,
-        kept[1] if kept else config.batch // config.accumulate,
-        folder=args.data,
-        workers=args.workers,
-        clean=clean,
-        smallest=model.grid.smallest_input(),
-        out=out,
-        kept=kept and kept[0],
-    )
-    data.setup()
+    data = _open_data(args, config, model, clean, kept, out)
     pictures = limited(data.found.val.pictures, config.validation.per_source)
-    card = make_card(config, data.found, model, args.licence)
-    method = make_method(model, config, pictures, card)
+    method = make_method(
+        model, config, pictures, make_card(config, data.found, model, args.licence)
+    )
     path = args.output / f"{config.name}{SUFFIX}"
     if main and not args.finish:
         begin(args.output, config)
@@ -211,6 +200,30 @@ def _check_usage(args: argparse.Namespace, config: TrainConfig, machine: Machine
             f"batch: expected a multiple of {parts} (labels × accumulate × processes), found "
             f"{config.batch}."
         )
+
+
+def _open_data(
+    args: argparse.Namespace,
+    config: TrainConfig,
+    model: PatchModel,
+    clean: bool,
+    kept: tuple[Dataset[Sample], int] | None,
+    out: Console,
+) -> PictureData:
+    data = PictureData(
+        config.data,
+        config.policy,
+        config.seed,
+        kept[1] if kept else config.batch // config.accumulate,
+        folder=args.data,
+        workers=args.workers,
+        clean=clean,
+        smallest=model.grid.smallest_input(),
+        out=out,
+        kept=kept and kept[0],
+    )
+    data.setup()
+    return data
 
 
 def _fit(
