@@ -40,7 +40,7 @@ from training.models.resnet18 import ResNet18
 from training.progress import print_rejected, progress_bar
 from training.run_folder import CONFIG, begin, require_usable
 from training.settings import Machine
-from training.trainer import LOG, Rows, fit, is_main_process
+from training.trainer import LOG, Fitted, Rows, fit, is_main_process
 
 if TYPE_CHECKING:
     from training.faces.sets import FaceItem, FaceSet
@@ -116,18 +116,10 @@ def train_faces(
     path = run / f"{config.name}{SUFFIX}"
     if fit_first:
         experiment = Experiment(experiments if main else NONE, run, study, config)
-        val = ", ".join(f"{name} {len(faces)}" for name, faces in data.val.items())
-        out.print(f"{counted(len(data.train), 'face')} to learn from, to validate on: {val}. "
-                  f"{method.settings.steps} steps.")  # fmt: skip
-        fitted = fit(
-            method, data, run, machine, out,
-            resume=resume, loggers=experiment.loggers,
-            on_validation=partial(_end_epoch, config, data, method, run, on_epoch),
-        )  # fmt: skip
-        print_rejected(out, list(method.lost))
+        end_epoch = partial(_end_epoch, config, data, method, run, on_epoch)
+        fitted = _fit(method, data, run, machine, out, resume, experiment, end_epoch)
         if fitted.code or not main:
             return TrainedFaces(path, fitted.best_score, code=fitted.code)
-        out.print(f"Epoch {fitted.best_step // data.steps_per_epoch} was the best.")
     if not path.is_file():
         return TrainedFaces(path)
     trained = _finished(config, data, path, machine, out)
@@ -136,6 +128,30 @@ def train_faces(
         grids = sorted((run / GRIDS).glob("*.png"))[-1:]
         experiment.keep([path, card_path(path), *(run / name for name in names), *grids])
     return trained
+
+
+def _fit(
+    method: FaceTraining,
+    data: FaceData,
+    run: Path,
+    machine: Machine,
+    out: Console,
+    resume: bool,
+    experiment: Experiment,
+    end_epoch: Callable[[Rows], None],
+) -> Fitted:
+    """Fit, and say on how many faces, which of them were lost, and which epoch was the best."""
+    val = ", ".join(f"{name} {len(faces)}" for name, faces in data.val.items())
+    out.print(f"{counted(len(data.train), 'face')} to learn from, to validate on: {val}. "
+              f"{method.settings.steps} steps.")  # fmt: skip
+    fitted = fit(
+        method, data, run, machine, out,
+        resume=resume, loggers=experiment.loggers, on_validation=end_epoch,
+    )  # fmt: skip
+    print_rejected(out, list(method.lost))
+    if not fitted.code:
+        out.print(f"Epoch {fitted.best_step // data.steps_per_epoch} was the best.")
+    return fitted
 
 
 def _end_epoch(
