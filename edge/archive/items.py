@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 from edge.config import RunConfig
-from edge.errors import MissingDependency, PatchwatchError, SourceError, UsageError
+from edge.errors import PatchwatchError, SourceError, UsageError
 from edge.files import sha256_of
 from edge.opening import open_detector
 from edge.record import claim_records
@@ -24,10 +23,8 @@ from edge.sources import source_name
 from edge.sources.address import redact, scheme_of
 from edge.sources.images import VIDEO_SUFFIXES
 from edge.sources.video import announced_length
+from edge.stores import file_system
 
-INSTALL = "pip install 'patchwatch[archive]'"
-_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-"""What fsspec needs for a scheme, by the name of its package."""
 _CHUNK_BYTES = 1 << 20
 
 
@@ -104,38 +101,6 @@ def find_items(
                     f"{shown} is given with different logins or tokens, which the tables do not "
                     "tell apart. Give it once; score what is another file into another --output."
                 )
-
-
-def file_system(url: str) -> tuple[Any, str]:
-    """fsspec's file system of a path or an address, and the path in it.
-
-    Raises:
-        UsageError: it knows no such scheme, or the text is empty.
-        MissingDependency: the library for it is absent.
-        SourceError: the store cannot be reached.
-    """
-    if not url.strip():
-        raise UsageError("expected a folder or the address of a store, found an empty text.")
-    try:
-        import fsspec
-
-        system, path = fsspec.core.url_to_fs(url)
-        return system, str(path)
-    except ImportError as error:
-        library = (
-            _STORES.get(scheme_of(url) or "", "fsspec") if error.name != "fsspec" else "fsspec"
-        )
-        command = INSTALL if library in ("fsspec", "s3fs") else f"pip install {library}"
-        raise MissingDependency(library, f"reach {redact(url)}", command) from error
-    except ValueError as error:
-        raise UsageError(
-            f"{redact(url)}: no store is known of this kind ({redact(str(error))})."
-        ) from error
-    except Exception as error:  # each store raises its own
-        raise SourceError(
-            f"{redact(url)}: the store cannot be reached ({redact(str(error))}). Check its address "
-            "and login."
-        ) from error
 
 
 def _stored(url: str) -> list[str]:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
-from edge.archive.items import INSTALL, file_system
 from edge.errors import MissingDependency, SinkError, UsageError
 from edge.files import write_whole
 from edge.sources.address import redact, scheme_of
+from edge.stores import INSTALL, file_system
 
 if TYPE_CHECKING:
     import pyarrow as pa

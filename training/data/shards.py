@@ -32,13 +32,13 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from edge.archive.items import file_system
 from edge.errors import SinkError, SourceEnded, SourceError, UsageError, require
 from edge.files import cache_folder, sha256_of, write_whole
 from edge.labels import add_label_folders
 from edge.schema import Strict
 from edge.sources.address import redact, scheme_of
 from edge.sources.images import read_image
+from edge.stores import file_system
 from edge.terminal import console, positive
 from training.data.config import DataConfig
 from training.data.crops import resized
