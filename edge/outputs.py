@@ -72,7 +72,9 @@ def _places(config: RunConfig) -> list[tuple[Path, str]]:
 
 
 def _refuse_read(path: Path, config: RunConfig, read: Sequence[Path]) -> None:
-    sources = [config.source or "", *config.pictures, *(one.source for one in config.cameras)]
+    sources = [*config.pictures, *(one.source for one in config.cameras)]
+    if config.source is not None:  # an empty one would be the whole working directory
+        sources.append(config.source)
     what = [("the model", find_model(config.model)), *(("a file that is read", p) for p in read)]
     what += [("a source", file) for text in sources for file in _files_of(text)]
     for role, file in what:

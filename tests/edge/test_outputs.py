@@ -85,6 +85,13 @@ def test_what_exists_is_replaced_only_when_told_to() -> None:
         assert Path("lines.jsonl").read_text() == "{}\n"
 
 
+def test_cameras_replace_an_earlier_file_of_the_working_folder() -> None:
+    Path("lines.jsonl").write_text("{}\n")
+    cameras = config("rtsp://one/stream", "rtsp://two/stream", json_lines="lines.jsonl")
+    with claimed_outputs(cameras):
+        assert Path("lines.jsonl").read_text() == "{}\n"
+
+
 def test_a_report_is_held_like_the_others_and_stays_when_it_is_written() -> None:
     Path("old.html").write_text("<p>")
     with (
