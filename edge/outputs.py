@@ -39,31 +39,38 @@ def claimed_outputs(config: RunConfig, read: Sequence[Path] = ()) -> Iterator[No
     """
     places = _places(config)
     taken: dict[str, str] = {}
-    for path, flag in places:
+    for path, flag, _ in places:
         real = os.path.realpath(path)
         if taken.setdefault(real, flag) != flag:
             raise UsageError(
                 f"{taken[real]} and {flag} both write {path}. Give each a file of its own."
             )
-    present = [path for path, _ in places if os.path.isfile(path)]
-    for path in present:
+    present = {path: kept for path, _, kept in places if os.path.isfile(path)}
+    for path, kept in present.items():
         _refuse_read(path, config, read)
-        if path.stat().st_size and not config.output.overwrite:
+        if path.stat().st_size and not (kept or config.output.overwrite):
             raise UsageError(
                 f"{path} exists already and is not overwritten. Give another name, or --overwrite "
                 "to replace it."
             )
     with ExitStack() as stack:
-        for path in dict.fromkeys(path for path, _ in places):
+        for path in dict.fromkeys(path for path, _, _ in places):
             if path in present or (path.parent.is_dir() and not os.path.lexists(path)):
                 stack.enter_context(_locked(path))
         yield
 
 
-def _places(config: RunConfig) -> list[tuple[Path, str]]:
-    """Files by name, with the flag that asked for each; recordings that rotate find free names."""
+def _places(config: RunConfig) -> list[tuple[Path, str, bool]]:
+    """Files by name, the flag that asked for each, and whether what exists there is kept.
+
+    Recordings that rotate find free names; lines that rotate rename an earlier run's file.
+    """
     return [
-        (Path(place), _FLAGS[kind.name])
+        (
+            Path(place),
+            _FLAGS[kind.name],
+            kind.name == "lines" and options.output.json_rotate.rotates,
+        )
         for options, name in config.named_sources()
         for kind in wanted(options)
         if kind.name in _FLAGS and (place := kind.place(options, name)) not in (None, "-")

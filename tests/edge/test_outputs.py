@@ -92,6 +92,19 @@ def test_cameras_replace_an_earlier_file_of_the_working_folder() -> None:
         assert Path("lines.jsonl").read_text() == "{}\n"
 
 
+def test_lines_that_rotate_keep_an_earlier_file_and_need_no_leave() -> None:
+    Path("lines.jsonl").write_text("{}\n")
+    rotating = {"json_lines": "lines.jsonl", "json_rotate": {"mb": 1}, "overwrite": False}
+    for sources in (["a.mp4"], ["rtsp://one/stream", "rtsp://two/stream"]):
+        with claimed_outputs(config(*sources, **rotating)):
+            pass
+    with (
+        pytest.raises(UsageError, match="is a source"),
+        claimed_outputs(config("a.mp4", **{**rotating, "json_lines": "a.mp4"})),
+    ):
+        pass
+
+
 def test_a_report_is_held_like_the_others_and_stays_when_it_is_written() -> None:
     Path("old.html").write_text("<p>")
     with (
