@@ -121,6 +121,25 @@ def test_state_events_snapshot_and_what_home_assistant_reads(tmp_path: Path) -> 
         wait_for(lambda: listener.newest("patchwatch/Front-door/availability") == b"offline")
 
 
+@needs_broker
+def test_a_state_is_sent_again_once_it_is_old_and_what_lasts_is_over_at_the_end(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    with broker(tmp_path, port), Listener(port) as listener:
+        for every_s, sent in ((3600.0, 1), (1e-9, 4)):
+            listener.said.clear()
+            with make(port, every_s=every_s) as sink:
+                assert listener.newest("patchwatch/Front-door/availability") == b"online"
+                give(sink, "fake", "fake", "fake", "fake")
+                raised = listener.json("patchwatch/Front-door/event")
+                assert raised["ended"] is None
+            wait_for(lambda: listener.newest("patchwatch/Front-door/availability") == b"offline")
+            assert len(listener.said["patchwatch/Front-door/state"]) == sent
+            over = listener.json("patchwatch/Front-door/event")
+            assert (over["id"], over["ended"]) == (raised["id"], NOW + 3)
+
+
 def test_ids_for_home_assistant_are_valid_and_each_camera_has_its_own() -> None:
     cameras = ["Front door", "Hof", "Höf", "Hôf", "玄関", "裏口", "East/1", "East.1", "a b c", "-"]
     seen = set[str]()

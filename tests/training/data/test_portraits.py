@@ -2,14 +2,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from edge.faces.finder import FaceFinder
-from edge.types import Image
+from edge.faces.finder import Face, FaceFinder
+from edge.types import Box, Image
 from patchwatch import main
 from training.data.portraits import LEAST_SIDE, OF_A_PICTURE, portraits
 
@@ -95,6 +96,45 @@ def test_two_portraits_of_a_picture_and_none_that_is_small(astronaut: Image) -> 
         tiny = shrunk(astronaut, 3)
         (face,) = finder.find(tiny)
         assert face.xyxy[2] - face.xyxy[0] > 20 and list(portraits(tiny, finder, 20)) == []
+
+
+class Found:
+    """Finds the same faces in every picture."""
+
+    def __init__(self, *boxes: Box) -> None:
+        points = np.zeros((5, 2), np.float32)
+        self._faces = [Face(box, 0.9, points) for box in boxes]
+
+    def find(self, image: Image) -> list[Face]:
+        return self._faces
+
+
+def test_the_largest_faces_are_cut_out_each_a_little_above_its_middle_and_none_alike() -> None:
+    boxes = [(50, 50, 150, 150), (600, 100, 720, 220), (400, 500, 600, 700)]
+    finder = cast(FaceFinder, Found(*boxes))
+    shares = []
+    for seed in range(20):
+        picture = np.random.default_rng(seed).integers(0, 256, (1000, 1000, 3), np.uint8)
+        first, second = portraits(picture, finder, 60)
+        for (top, bottom, left, right), face in ((first, boxes[2]), (second, boxes[1])):
+            side = face[2] - face[0]
+            shares.append((right - left) / side)
+            assert (left + right) / 2 == pytest.approx((face[0] + face[2]) / 2, abs=1)
+            if top > 0:
+                above = (face[1] + face[3]) / 2 - (top + bottom) / 2
+                assert above == pytest.approx(0.05 * side, abs=1)
+    assert 1.58 < min(shares) < 1.8 and 2.4 < max(shares) < 2.62
+
+
+def test_portraits_of_portraits_are_none_and_of_a_source_so_many_pictures_are_taken(
+    astronaut: Image, tmp_path: Path
+) -> None:
+    for place in ("0_real/cam-portraits/a", "0_real/cam/a", "0_real/cam/b", "1_fake/gen/a"):
+        saved(tmp_path / f"{place}.png", astronaut)
+    command = ["data", "portraits", str(tmp_path), "--output", str(tmp_path / "out"), "--face"]
+    assert main([*command, "60", "--per-source", "1"]) == 0
+    found = sorted((tmp_path / "out").rglob("*.png"))
+    assert [p.parent.name for p in found] == ["cam-portraits", "gen-portraits"]
 
 
 def test_a_folder_of_something_else_is_refused(

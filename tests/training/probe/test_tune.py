@@ -10,9 +10,10 @@ import patchwatch
 from edge.errors import UsageError
 from edge.manifest import Calibration
 from tests.training.pictures import index_folder, write_split
+from training.calibration import calibrate
 from training.checkpoint import load_checkpoint
 from training.config import load_config
-from training.degrade import JPEG_90
+from training.degrade import JPEG_90, UNTOUCHED
 from training.evaluation import evaluate
 from training.methods.tail import MapBatches
 from training.models import build
@@ -40,6 +41,7 @@ rate: 0.001
 ema: 0.5
 soup: 2
 start_share: 0.25
+prior: 0.2
 validate_every: 2
 data: {crop: 96}
 folds: 2
@@ -84,6 +86,9 @@ def test_the_tail_is_trained_and_the_rest_stays(data: Path, tmp_path: Path) -> N
     found = evaluate(model, pictures, [JPEG_90]).mean_auc([JPEG_90])
     assert auc.value == pytest.approx(found, abs=2e-2)
     assert card.calibration.temperature == 1.0
+    even = calibrate(evaluate(model, pictures, [UNTOUCHED]), 0.05)
+    assert card.calibration.bias == pytest.approx(with_prior(even, 0.2).bias, abs=0.1)
+    assert card.calibration.bias - even.bias > 1
     # A second run goes on from what is there.
     before = (run / "tuned.safetensors").read_bytes()
     assert patchwatch.main([*words, *machine, "--resume"]) == 0
