@@ -62,6 +62,22 @@ def test_the_fastest_that_changes_no_verdict_is_timed_once_and_kept(
     assert chosen(model) == "openvino"
     with pytest.raises(AssertionError, match="timed again"):  # of another number of threads
         chosen(model, threads=1)
+    other = write_model(model.with_name("o.onnx"), make_manifest(name="o", region="center:64"))
+    with pytest.raises(AssertionError, match="timed again"):
+        chosen(other)
+    monkeypatch.setattr(auto, "_cpu", lambda: ("another",))
+    with pytest.raises(AssertionError, match="timed again"):
+        chosen(model)
+
+
+def test_half_precision_is_not_timed_on_a_cpu_without_it(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speed(monkeypatch, onnxruntime=20, openvino=5)
+    half, full = auto.choose(model, BackendChoice("auto")).timed[::-1]
+    assert (half.precision, half.ratio) == ("fp16", None)
+    assert "this CPU does not compute in half precision" in str(half.refused)
+    assert (full.precision, full.ratio) == ("fp32", 0.25)
 
 
 def test_onnx_runtime_stays_where_nothing_is_faster(
