@@ -8,6 +8,7 @@ import pytest
 
 from edge.decision.alerts import AlertSettings
 from edge.errors import SinkError
+from edge.sinks import incidents
 from edge.sinks.incidents import IncidentsSink, IncidentStore
 from edge.sinks.retention import Retention
 from edge.types import Picture, Result, State
@@ -107,6 +108,19 @@ def test_the_old_go_by_age_and_by_size_and_what_lasts_stays(tmp_path: Path) -> N
     assert [record["id"] for record in store.page(20)] == ["0", "1", "2", "3", "4", "5", "6", "9"]
     store.delete_old(Retention(keep_bytes=32_000))
     assert [record["id"] for record in store.page(20)] == ["0", "1", "2", "9"]
+
+
+def test_what_grows_old_during_a_run_goes_though_nothing_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = Retention(keep_s=86_400)
+    with IncidentsSink(tmp_path / "incidents.db", AT_ONCE, "door", retention=day) as sink:
+        sink.store.put({"id": "old", "began": NOW - 100_000, "ended": NOW - 99_000})
+        keep(sink, result(0, "real"))
+        assert sink.store.get("old") is not None
+        monkeypatch.setattr(incidents, "_LOOK_S", -1.0)
+        keep(sink, result(1, "real"))
+        assert sink.store.get("old") is None
 
 
 def test_a_file_that_is_something_else_is_left_as_it_is(tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_a_moment_is_thought_of_as_the_model_does_that_judged_it(tmp_path: Path)
     assert found == [("new", "doubtful"), ("old", "disputed")]
 
 
+def test_a_clock_that_is_set_back_does_not_stop_it(tmp_path: Path) -> None:
+    with sink(tmp_path, every_s=10) as kept:
+        give(kept, moment(600, 0.01, "real"))
+        give(kept, moment(5, 0.01, "real"))
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
 def test_no_more_than_one_in_a_time_and_no_more_than_so_many_in_all(tmp_path: Path) -> None:
     with sink(tmp_path, every_s=10, most=3) as kept:
         for at_s in range(0, 100, 4):

@@ -172,6 +172,13 @@ def test_what_waits_for_a_broker_is_bounded(caplog: pytest.LogCaptureFixture) ->
     assert caplog.text.count("the broker takes too little; events are lost") == 1
 
 
+def test_a_broker_that_cannot_be_reached_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    sink = make(free_port())
+    for _ in range(3):
+        sink._failed(None, None)
+    assert caplog.text.count("cannot be reached; it is tried again") == 1
+
+
 @needs_broker
 def test_password_and_tls_are_used_and_the_password_is_said_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -165,6 +165,28 @@ def test_a_login_is_given_when_the_receiver_asks(caplog: pytest.LogCaptureFixtur
     assert "answers 401" in caplog.text and "wrong" not in caplog.text
 
 
+def test_what_comes_while_the_oldest_is_posted_and_dropped_is_posted_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on, posted = threading.Event(), threading.Event(), list[dict[str, Any]]()
+
+    def post(record: dict[str, Any]) -> tuple[str | None, bool]:
+        begun.set()
+        assert go_on.wait(30)
+        posted.append(record)
+        return None, False
+
+    with make("http://127.0.0.1:1/", queue=2) as sink:
+        monkeypatch.setattr(sink, "_post", post)
+        incident(sink)
+        assert begun.wait(30)
+        incident(sink, 10.0)
+        go_on.set()
+        wait_for(lambda: len(posted) == 3)
+    assert [record["ended"] is None for record in posted] == [True, True, False]
+    assert posted[0]["id"] != posted[1]["id"] == posted[2]["id"]
+
+
 def test_an_address_may_have_any_characters() -> None:
     with receiving(200) as (receiver, url):
         with make(url.replace("/hook?key=hunter2", "/tür bell?wo=hinten ö")) as sink:

@@ -102,7 +102,7 @@ class Found:
     """Finds the same faces in every picture."""
 
     def __init__(self, *boxes: Box) -> None:
-        points = np.zeros((5, 2), np.float32)
+        points = np.zeros((5, 2))
         self._faces = [Face(box, 0.9, points) for box in boxes]
 
     def find(self, image: Image) -> list[Face]:
