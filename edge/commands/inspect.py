@@ -66,8 +66,8 @@ def _problem(path: Path) -> str | None:
     if path.is_fifo() or path.is_socket() or path.is_char_device():
         return "is no file but a pipe, a socket or a device. Expected a picture or a video."
     try:
-        with path.open("rb"):
-            return None
+        with path.open("rb") as file:
+            return None if file.read(1) else "the file is empty (0 bytes)."
     except FileNotFoundError:
         return f"{missing(path)}. Expected a picture or a video."
     except OSError as error:

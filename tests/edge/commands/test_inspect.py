@@ -53,10 +53,13 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = save(tmp_path / "p.png")
-    assert main(["inspect", str(tmp_path / "no.jpg"), str(tmp_path), str(path)]) == 1
+    (tmp_path / "empty.jpg").touch()
+    files = [tmp_path / "no.jpg", tmp_path, tmp_path / "empty.jpg", path]
+    assert main(["inspect", *map(str, files)]) == 1
     out, err = capsys.readouterr()
     assert "no.jpg: no such file" in err and "Is a directory" in err and "Traceback" not in err
-    assert "does not say where it comes from" in out
+    assert "empty.jpg: the file is empty" in err
+    assert out.count("does not say where it comes from") == 1
 
 
 def test_an_address_is_no_file_and_its_password_is_not_shown(
