@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import ast
-import contextlib
-import difflib
-import fcntl
-import importlib
-import importlib.util
-import io
-import json
-import os
-import sys
-import threading
-import time
-from collections.abc import Sequence
-from importlib import metadata
-from typing import TYPE_CHECKING, Any, NoReturn
+try:
+    import argparse
+    import ast
+    import contextlib
+    import difflib
+    import fcntl
+    import importlib
+    import importlib.util
+    import io
+    import json
+    import os
+    import sys
+    import threading
+    import time
+    from collections.abc import Sequence
+    from importlib import metadata
+    from typing import TYPE_CHECKING, Any, NoReturn
+except KeyboardInterrupt:  # too early for `program` to see it
+    raise SystemExit(130) from None
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -283,6 +286,8 @@ def program() -> NoReturn:
     _prepare_streams()
     try:
         code: int | str | None = main()
+    except KeyboardInterrupt:  # before or after what `main` guards
+        code = INTERRUPTED
     except SystemExit as end:
         code = end.code
     except OSError as error:

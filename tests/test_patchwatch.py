@@ -186,6 +186,32 @@ def test_a_refusal_recommends_no_suffix_that_cannot_be_read() -> None:
     assert all(Image.registered_extensions()[suffix] in Image.OPEN for suffix in found)
 
 
+@pytest.mark.parametrize("imported", ["difflib", "edge.errors", "edge.commands.models"])
+def test_ctrl_c_while_modules_are_imported_leaves_no_traceback(imported: str) -> None:
+    script = f"""
+        import sys
+
+        class Pressed:
+            def find_spec(self, name, path=None, target=None):
+                if name == {imported!r}:
+                    sys.meta_path.remove(self)
+                    raise KeyboardInterrupt
+
+        sys.meta_path.insert(0, Pressed())
+        sys.argv = ["patchwatch", "models"]
+        from patchwatch import program
+        program()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("words", [["config", "--help"], ["models", "--help"], ["--version"]])
 def test_help_that_cannot_be_written_is_an_error(words: list[str]) -> None:
