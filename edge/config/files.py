@@ -74,8 +74,14 @@ def _parse_yaml(path: Path) -> object:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such configuration file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text ({error}).") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}). Expected a YAML file: name that."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: is no text in UTF-8. Expected a YAML file: name that, or save it as UTF-8."
+        ) from error
     try:
         data: object = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:

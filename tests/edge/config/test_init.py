@@ -74,6 +74,14 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, message: str) -
         load_config(write(tmp_path, text), {})
 
 
+def test_what_is_no_text_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\(Is a directory\)\. Expected a YAML file"):
+        load_config(tmp_path)
+    (tmp_path / "c.yaml").write_bytes(b"\x7fELF\xd0\0")
+    with pytest.raises(ConfigError, match=r"c\.yaml: is no text in UTF-8\. Expected a YAML file"):
+        load_config(tmp_path / "c.yaml")
+
+
 def test_variables_are_replaced_and_have_defaults(tmp_path: Path) -> None:
     text = "source: rtsp://${USER_}:${PASS:-none}@h/\nbackend: {threads: '${THREADS:-2}'}"
     config = load_config(write(tmp_path, text), {"USER_": "me", "THREADS": "3"})
