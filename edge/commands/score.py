@@ -33,7 +33,7 @@ from rich.progress import Progress, TaskID
 
 from edge.config import RunConfig, add_flags, flags_in, override
 from edge.decision.recording import Stretch
-from edge.errors import UsageError, printable
+from edge.errors import PatchwatchError, SourceError, UsageError, printable
 from edge.opening import open_detector
 from edge.provenance import RELATION
 from edge.record import claim_records
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     files = list(find_files(paths, hidden.append))
     _say_hidden(hidden)
     if not files:
-        raise _nothing_found()
+        raise _nothing_found(paths)
     counts: Counter[str] = Counter()
     declared = config.provenance.reader() or (lambda name: None)
     with (
@@ -143,9 +143,11 @@ def _silent_judge() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _nothing_found() -> UsageError:
+def _nothing_found(paths: Sequence[str]) -> PatchwatchError:
+    if not paths:
+        return UsageError("nothing to score. Give files, folders or addresses, or --list.")
     suffixes = " ".join(sorted({*readable_suffixes(), *VIDEO_SUFFIXES}))
-    return UsageError(
+    return SourceError(
         f"no pictures or videos found. Expected files ending in {suffixes}; give others by name."
     )
 
@@ -178,7 +180,7 @@ def _score_archive(args: argparse.Namespace, paths: Sequence[str], config: RunCo
     _say_hidden(hidden)
     again = counts.pop("again")
     if not counts.total():
-        raise _nothing_found()
+        raise _nothing_found(paths)
     scored, seconds = counts.total() - counts["skipped"], time.monotonic() - began
     _summarise(counts.total(), counts)
     rate = f"{scored} in {seconds:.1f} s ({scored / seconds:.1f} files/s)"

@@ -96,8 +96,11 @@ def test_the_table_has_a_line_for_each_file(folder: Path, score: Score) -> None:
     assert lines[2].startswith("real") and lines[2].endswith("dark.png")
 
 
-def test_nothing_to_score_is_wrong_usage(tmp_path: Path, score: Score) -> None:
-    assert "no pictures or videos found" in score(tmp_path, code=2)[1]
+def test_a_folder_without_pictures_fails_and_no_path_is_wrong_usage(
+    tmp_path: Path, score: Score
+) -> None:
+    assert "no pictures or videos found" in score(tmp_path, code=1)[1]
+    assert "Give files, folders or addresses" in score(code=2)[1]
 
 
 @pytest.mark.parametrize("flags", [["--region", "whole"], ["--every", "0"], ["--format", "xml"]])
