@@ -126,7 +126,8 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: no manifest, a broken one or one of a newer schema.
     """
     try:
-        model = memoryview(path.read_bytes())
+        if not (model := memoryview(path.read_bytes())):
+            raise ModelError(f"{path}: the file is empty (0 bytes). Copy or export it again.")
         entries = [dict(_fields(entry)) for n, entry in _fields(model) if n == _METADATA_PROPS]
         texts = {str(e.get(_KEY, b""), "utf-8"): str(e.get(_VALUE, b""), "utf-8") for e in entries}
     except FileNotFoundError as error:

@@ -82,6 +82,12 @@ def test_a_corrupt_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
         read_manifest(path)
 
 
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").touch()
+    with pytest.raises(ModelError, match=r"m\.onnx: the file is empty .* Copy or export it again"):
+        read_manifest(tmp_path / "m.onnx")
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_model_without_manifest_or_none(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
