@@ -314,7 +314,7 @@ def _watch(
 
 def _opened(path: Path | str, config: RunConfig) -> Source:
     if isinstance(path, str):
-        source = open_source(path, **config.capture.options())
+        source = open_source(path, may_start_later=False, **config.capture.options())
         if isinstance(source, LiveSource):
             raise SourceError(f"{source.name}: goes on without an end. Watch it: patchwatch run.")
         return source

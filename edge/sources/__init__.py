@@ -63,6 +63,7 @@ def open_source(
     decode_threads: int = 1,
     loop: bool = False,
     as_live: bool = False,
+    may_start_later: bool = True,
     selection: Selection = ALL_FRAMES,
 ) -> Source | LiveSource:
     """Choose a source by what a person wrote; to be opened by entering it.
@@ -79,6 +80,7 @@ def open_source(
         decode_threads: of a stream; more for one too large for a core, each holds one frame back.
         loop: play a video file again and again at its own speed: a `LiveSource`, to be polled.
         as_live: the same once, as one of several cameras; an address of the web is a stream.
+        may_start_later: take an address of the web that cannot be opened for a stream.
         selection: which frames of a recording are wanted.
 
     Raises:
@@ -110,10 +112,10 @@ def open_source(
     from edge.sources.streams import is_recording, open_stream, web_recording
     from edge.sources.web import WebPicture, names_a_picture
 
-    if scheme in ("http", "https") and not (as_live or loop) and names_a_picture(text):
+    web = scheme in ("http", "https") and not as_live
+    if web and not loop and names_a_picture(text):
         return WebPicture(called, text, limits.open_s)
-
-    if scheme in ("http", "https") and not as_live and is_recording(text, limits, called):
+    if web and is_recording(text, limits, called, may_start_later):
         return web_recording(text, limits, called, selection)
     return go_live(
         called,

@@ -131,11 +131,11 @@ def _is_picture(container: InputContainer) -> bool:
     return container.format.name == "image2" or container.format.name.endswith("_pipe")
 
 
-def is_recording(url: str, limits: Limits, name: str) -> bool:
+def is_recording(url: str, limits: Limits, name: str, may_start_later: bool = True) -> bool:
     """Whether an address gives a recording of known length, and not a stream that goes on.
 
     Probed on a thread that may be abandoned, so that Ctrl-C need not wait for the answer. Where
-    nothing answers it is taken for a stream, which may start later, unless its name is of a file.
+    nothing answers it is taken for a stream, if it may start later and its name is not of a file.
 
     Raises:
         SourceError: a file is not there or cannot be used, or there is a page or a document.
@@ -148,7 +148,8 @@ def is_recording(url: str, limits: Limits, name: str) -> bool:
     try:
         return in_time(probe, limits.open_s + limits.grace_s, "patchwatch-source")
     except (SourceError, FutureTimeoutError) as error:
-        if isinstance(error, Foreign) or (isinstance(error, SourceError) and names_a_file(url)):
+        is_stream = may_start_later and not (isinstance(error, Foreign) or names_a_file(url))
+        if isinstance(error, SourceError) and not is_stream:
             raise
         return False  # a stream will find the same, and report it
 

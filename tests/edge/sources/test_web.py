@@ -88,12 +88,14 @@ def test_what_may_be_a_stream_is_opened_again(address: str) -> None:
 def test_score_takes_addresses(
     tmp_path: Path, address: str, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = [f"{address}/p.png", f"{address}/clip.mp4", f"{address}/page", "rtsp://127.0.0.1:1/x"]
+    names = [f"{address}/{name}" for name in ("p.png", "clip.mp4", "page", "none")]
+    names.append("rtsp://127.0.0.1:1/x")
     assert main(["score", *names, "--model", model, "--format", "json"]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["source"] for line in lines] == names
-    assert [line["verdict"] for line in lines] == ["fake", "real", None, None]
-    assert "a web page" in lines[2]["error"] and "patchwatch run" in lines[3]["error"]
+    assert [line["verdict"] for line in lines] == ["fake", "real", None, None, None]
+    assert "a web page" in lines[2]["error"] and "(404)" in lines[3]["error"]
+    assert "patchwatch run" in lines[4]["error"]
     for name in ("p.png", "clip.mp4"):
         assert main(["score", str(tmp_path / name), "--model", model, "--format", "json"]) == 0
     alone = [json.loads(line)["logit"] for line in capsys.readouterr().out.splitlines()]
