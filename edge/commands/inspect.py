@@ -4,7 +4,7 @@ Read are content credentials (C2PA), EXIF, XMP, IPTC, the AIGC label and the not
 No model runs and nothing is fetched from the network. Names, places and serial numbers are printed
 with --private alone.
 
-Exit codes: 0 every file was read, 1 one could not be read, 2 wrong usage, 130 Ctrl-C.
+Exit codes: 0 every file was read, 1 one could not, or its pixels not, 2 wrong usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge.config import RunConfig, add_flags, flags_in, override
-from edge.errors import printable, without_logins
+from edge.errors import SourceError, printable, without_logins
 from edge.provenance import RELATION, Provenance, read_provenance
 from edge.provenance.claims import SURETY_WORDS
 from edge.provenance.credentials import check_trust
 from edge.record import claim_records
 from edge.sources import source_name
 from edge.sources.address import scheme_of
-from edge.sources.images import missing
+from edge.sources.images import is_picture, missing, read_image
 from edge.words import counted
 
 _ADDRESS = "is an address. Expected a file: download it, and name that."
@@ -45,13 +45,17 @@ def run(args: argparse.Namespace) -> int:
     failed = 0
     for text in args.files:
         path = Path(text)
+        found = Provenance()
         problem = _ADDRESS if scheme_of(text) else _problem(path)
+        if problem is None:
+            found = read_provenance(path, trust=trust, private=args.private, thumbnail=True)
+            problem = _damage(path)
         if problem is not None:
             failed += 1
             shown = printable(source_name(text) if scheme_of(text) else without_logins(text))
-            sys.stderr.write(f"patchwatch: error: {shown}: {problem}\n")
-            continue
-        found = read_provenance(path, trust=trust, private=args.private, thumbnail=True)
+            sys.stderr.write(f"patchwatch: error: {shown}: {printable(problem)}\n")
+            if found == Provenance():
+                continue
         if args.json:
             record = {"source": str(path), "provenance": claim_records(found)}
             sys.stdout.write(json.dumps({**record, "hidden": found.hidden}) + "\n")
@@ -72,6 +76,20 @@ def _problem(path: Path) -> str | None:
         return f"{missing(path)}. Expected a picture or a video."
     except OSError as error:
         return f"cannot be read ({error.strerror}). Expected a picture or a video."
+
+
+def _damage(path: Path) -> str | None:
+    """Why its pixels cannot be read; what it says of itself may be there all the same."""
+    from edge.sources.video import open_file
+
+    try:
+        if is_picture(path):
+            read_image(path)
+        else:
+            open_file(path, str(path)).close()
+    except SourceError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return None
 
 
 def _lines(path: Path, found: Provenance) -> Iterator[str]:
