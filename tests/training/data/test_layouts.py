@@ -32,16 +32,19 @@ def test_a_layout_is_found_out_from_its_folders(tmp_path: Path, name: str) -> No
     assert {part.label for parts in plan.values() for part in parts} == {0, 1}
 
 
-@pytest.mark.parametrize("manifest", ["[{}]", '{"name": "mine"}'])
+@pytest.mark.parametrize(
+    "manifest", ["[{}]", '{"name": "mine"}', '{"schema": "http://x"}', "no JSON"]
+)
 def test_the_manifest_of_another_program_makes_no_set_of_faces(
     tmp_path: Path, manifest: str
 ) -> None:
     plant(tmp_path, TREES["splits"], each=0)
     (tmp_path / "manifest.json").write_text(manifest)
     assert plan_splits(tmp_path, "auto")[0] == "splits"
-    (tmp_path / "manifest.json").write_text('{"schema": 0}')
-    with pytest.raises(SourceError, match="Prepare the set again"):
-        plan_splits(tmp_path, "auto")
+    for damaged in ('{"schema": 0, "origins": []}', '{"schema": 1, "origins": ['):
+        (tmp_path / "manifest.json").write_text(damaged)
+        with pytest.raises(SourceError, match="Prepare the set again"):
+            plan_splits(tmp_path, "auto")
 
 
 def test_labels_never_come_from_other_parts_of_a_path(tmp_path: Path) -> None:
