@@ -61,7 +61,7 @@ lint: $(VENV)/.dev  ## ruff and mypy only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.bench  ## measure everything, under ten minutes (QUICK=1: about one); report in out/bench
+bench: $(VENV)/.bench  ## measure everything, under ten minutes (QUICK=1: about a minute); report in out/bench
 	@f=$$($(BIN)/patchwatch bench $(if $(QUICK),--quick) --output out/bench) || code=$$?; \
 	[ -z "$$f" ] || $(BIN)/patchwatch bench report "$$f" -o out/bench/report; exit $${code:-0}
 

@@ -3,7 +3,7 @@
 Without a subcommand it measures, shows progress with the time left, and prints the path of the
 result file; Ctrl-C keeps what was measured until then. Close other programs first.
 
-    patchwatch bench --quick                      a first look, under a minute
+    patchwatch bench --quick                      a first look, about a minute
     patchwatch bench report FILE -o DIR           a result file as a page with plots
     patchwatch bench compare A B --bound 1.1      exit code 1 where B is slower by more than that
     patchwatch bench readme --check  whether docs/performance.md has the newest
