@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-try:
-    import argparse
-    import ast
-    import contextlib
-    import difflib
-    import fcntl
-    import importlib
-    import importlib.util
-    import io
-    import json
-    import os
-    import sys
-    import threading
-    import time
-    from collections.abc import Sequence
-    from importlib import metadata
-    from typing import TYPE_CHECKING, Any, NoReturn
-except KeyboardInterrupt:  # too early for `program` to see it
-    raise SystemExit(130) from None
+import argparse
+import ast
+import contextlib
+import difflib
+import fcntl
+import importlib
+import importlib.util
+import io
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from pathlib import Path
