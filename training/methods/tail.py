@@ -7,7 +7,7 @@ Transfer Learning, 2018), since a trunk that is free learns its sources by heart
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from training.methods.base import Batch
 from training.methods.labels import LabelTraining
 from training.models.lite import LiteModel
 from training.probe.config import TuneConfig
+from training.probe.features import Features
 from training.probe.maps import Kept
 
 EVEN = 2
@@ -70,10 +71,14 @@ class TailTraining(LabelTraining):
 
     def logits(self, lower: Tensor, maps: Tensor) -> Tensor:
         """Evidence from mean features float32 [N, c] and maps float32 [N, C, h, w]: [N]."""
+        logits: Tensor = self.model.fc(self.means(lower, maps))
+        return logits.squeeze(1)
+
+    def means(self, lower: Tensor, maps: Tensor) -> Tensor:
+        """Mean features of all levels [N, channels] from what `logits` takes."""
         parts = len(self._trunk.parts())
         levels, _ = self._trunk.levels(maps, self.config.kept + 1, parts)
-        logits: Tensor = self.model.fc(torch.cat([lower, levels.mean((2, 3))], 1))
-        return logits.squeeze(1)
+        return torch.cat([lower, levels.mean((2, 3))], 1)
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy, how far blended faces are from standing above their targets, and the
@@ -99,15 +104,22 @@ class TailTraining(LabelTraining):
     @torch.no_grad()
     def row(self, item: int, columns: Sequence[str]) -> list[float]:
         """The logits of one picture under columns that are kept."""
-        row = []
-        for name in columns:
-            place = item * len(self._names) + self._names.index(name)
-            whole = torch.from_numpy(self._looks.maps[place].astype(np.float32))[None]
-            lower = torch.from_numpy(self._looks.features[place, : self._looks.lower])[None]
-            row.append(
-                float(self.logits(lower, whole.contiguous(memory_format=torch.channels_last)))
-            )
-        return row
+        places = (item * len(self._names) + self._names.index(name) for name in columns)
+        return [float(self.model.fc(self._means(self._looks, place))) for place in places]
+
+    @torch.no_grad()
+    def features(self, looks: Kept, on_look: Callable[[], None] = lambda: None) -> Features:
+        """Mean features of all levels, as the tail now gives them: float32 [looks, channels]."""
+        found = []
+        for place in range(len(looks.maps)):
+            found.append(self._means(looks, place)[0].numpy())
+            on_look()
+        return np.stack(found)
+
+    def _means(self, looks: Kept, place: int) -> Tensor:
+        whole = torch.from_numpy(looks.maps[place].astype(np.float32))[None]
+        lower = torch.from_numpy(looks.features[place, : looks.lower])[None]
+        return self.means(lower, whole.contiguous(memory_format=torch.channels_last))
 
     def optimizer(self) -> Optimizer:
         """AdamW; the head, which was fitted, learns at a part of the rate."""

@@ -50,7 +50,7 @@ from training.flags import add_flags, label_settings
 from training.models import PatchModel
 from training.probe.config import ProbeConfig
 from training.probe.features import FeatureStore, Job, Reported, Sample, samples_of
-from training.probe.fit import Head, HeadFit, Rows, head_of
+from training.probe.fit import Head, HeadFit, Rows
 from training.progress import advancing, print_table
 from training.run_folder import begin, require_usable
 from training.validation import limited
@@ -258,8 +258,7 @@ class Probe:
             np.array([label or int(look.blended) for look, label, _ in looked], dtype=np.int64),
             np.array([BLENDED * look.blended + name for look, _, name in looked], dtype=str),
         )
-        start = head_of(model) if config.keep_head else None
-        self._fit = HeadFit(self.rows, self.factors, start)
+        self._fit = HeadFit(self.rows, self.factors)
 
     def open_store(self, folder: Path, model: PatchModel) -> FeatureStore:
         """Where features come from."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
@@ -80,11 +79,6 @@ class ProbeConfig(ModelConfig):
         description="How far directions in which pictures of one class differ are shrunk; each is "
         "tried.",
     )
-    keep_head: bool = Field(
-        default=False,
-        description="The ridge pulls to the head of init, a checkpoint, and not to 0: what is "
-        "fitted is a change of it.",
-    )
     folds: int = Field(
         default=5,
         ge=0,
@@ -105,12 +99,6 @@ class ProbeConfig(ModelConfig):
         description="Share of generated pictures that the score assumes; less turns undecided ones "
         "into real ones, and leaves the logit of the threshold where it is.",
     )
-
-    @model_validator(mode="after")
-    def _has_head(self) -> Self:
-        if self.keep_head and self.init in (None, Path("imagenet")):
-            raise ValueError(f"keep_head: expected init to name a checkpoint, found {self.init}.")
-        return self
 
     @field_validator("folds")
     @classmethod
@@ -163,6 +151,16 @@ class TuneConfig(ProbeConfig, TrainConfig):
         lt=1,
         description="Of the weights before the training in that mean (Robust Fine-Tuning of "
         "Zero-Shot Models; Wortsman et al., 2022).",
+    )
+    late: tuple[str, ...] = Field(
+        default=(),
+        description="Ends of the names of sources that the head alone learns from, in a last fit "
+        "to all samples.",
+    )
+    late_strength: float = Field(
+        default=2e-5,
+        gt=0,
+        description="C of the ridge of that fit, which pulls to the head that was trained.",
     )
 
     @field_validator("architecture")

@@ -65,7 +65,7 @@ class Rows(NamedTuple):
             factors: source → how much more it counts; 1 where it is not named.
 
         Returns:
-            float64 [N] of mean 1.
+            float64 [N], of mean 1 over those that are not 0.
         """
         weights: Floats = np.zeros(len(self.labels))
         for label in (0, 1):
@@ -74,7 +74,7 @@ class Rows(NamedTuple):
             counts = np.bincount(inverse, minlength=len(names))
             each = np.array([factors.get(str(name), 1.0) for name in names]) / counts
             weights[mine] = (each / (each * counts).sum())[inverse]
-        weights *= len(weights) / weights.sum()
+        weights *= np.count_nonzero(weights) / weights.sum()
         return weights
 
 

@@ -6,7 +6,8 @@ precision, in RUN/features or in the folder that --features names (0.2 MB a samp
 that a step of the training costs neither decoding nor the lower blocks. A head is fitted to the
 mean features first, as 'patchwatch probe' does; then the tail is trained from there, and the best
 step on the validation pictures is kept. With 'soup' above 1 that is done from as many seeds, and
-the mean of the weights is taken. NAME.safetensors has a card whose score and threshold are fitted
+the mean of the weights is taken. Sources that 'late' names, portraits for instance, are learned
+from last, by the head alone. NAME.safetensors has a card whose score and threshold are fitted
 to the validation pictures. The same command with --resume goes on after a kill.
 
     patchwatch tune configs/training/tune-lite0.yaml --data pictures/ --output runs/tail \\
@@ -27,13 +28,15 @@ from edge.terminal import console
 from training.calibration import calibrate, figures
 from training.checkpoint import SUFFIX, Card, load_checkpoint
 from training.commands.train import make_card
-from training.evaluation.record import Evaluation
+from training.data.dataset import TrainingData
+from training.evaluation.record import Evaluation, SourceFacts
 from training.methods.tail import MapBatches, TailTraining
 from training.models import PatchModel
 from training.models.lite import LiteModel
 from training.probe.command import FEATURES, Probe, add_arguments, save, started, with_prior
 from training.probe.config import TuneConfig
 from training.probe.features import FeatureStore, Job
+from training.probe.fit import Head, HeadFit, head_of
 from training.probe.maps import Kept, MapStore
 from training.progress import advancing
 from training.run_folder import begin, is_resumable
@@ -50,6 +53,17 @@ class Tail(Probe):
     samples: Kept
     validation: Kept
 
+    def __init__(
+        self, config: TuneConfig, data: TrainingData, sources: dict[str, SourceFacts]
+    ) -> None:
+        super().__init__(config, data, sources)
+        self.all_factors = self.factors
+        late = [name for name in self.factors if name.endswith(config.late)]
+        self.factors = self.factors | dict.fromkeys(late, 0.0)
+        self.has_late = bool(late)
+        if config.late and not late:
+            console().print(f"No source of train/ ends with {' or '.join(config.late)}.")
+
     def open_store(self, folder: Path, model: PatchModel) -> FeatureStore:
         """A store of features and maps."""
         assert isinstance(model, LiteModel)
@@ -59,6 +73,14 @@ class Tail(Probe):
         """Take the maps."""
         assert isinstance(store, MapStore)
         self.samples, self.validation = store.take_maps(samples), store.take_maps(validation)
+
+    def fitted_last(self, method: TailTraining) -> Head:
+        """The method's head, moved by all samples, those of late sources too."""
+        with advancing("last fit", len(self.samples.maps)) as advance:
+            features = method.features(self.samples, advance)
+        rows = self.rows._replace(features=features)
+        fit = HeadFit(rows, self.all_factors, head_of(method.model))
+        return fit.head(self.config.late_strength, 0.0)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,7 +116,15 @@ def run(args: argparse.Namespace) -> int:
             for name, first in start.items()
         }
     )
-    evaluation = _judged(TailTraining(model, config, probe.val, probe.validation, card))
+    method = TailTraining(model, config, probe.val, probe.validation, card)
+    try:
+        with stop_signals():
+            if probe.has_late:
+                probe.fitted_last(method).put_into(model)
+            evaluation = _judged(method)
+    except Stopped as stopped:
+        out.print("Go on with the same command and --resume.")
+        return stopped.exit_code
     chosen = evaluation.restricted_to(config.validation.calibration)
     calibration = with_prior(calibrate(chosen, config.false_alarms), config.prior)
     view = f"{config.view().describe()}, region {probe.region}"

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from edge.errors import UsageError
-from training.config import load_config
 from training.evaluation import auc
 from training.models import build
-from training.probe.config import ProbeConfig
 from training.probe.fit import Head, HeadFit, Rows, head_of
 
 
@@ -113,10 +109,3 @@ def test_the_head_of_a_model_is_what_was_put_into_it() -> None:
     head.put_into(model)
     found = head_of(model)
     assert found.weight == pytest.approx(head.weight) and found.bias == 0.25
-
-
-def test_a_head_is_kept_of_a_checkpoint_alone() -> None:
-    with pytest.raises(UsageError, match=r"keep_head: .* found imagenet"):
-        load_config(ProbeConfig, Path("configs/training/probe-lite0.yaml"), ["keep_head=true"])
-    kept = load_config(ProbeConfig, Path("configs/training/probe-portraits.yaml"), [])
-    assert kept.keep_head and kept.folds == 0

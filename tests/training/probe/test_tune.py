@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,39 @@ def test_the_tail_is_trained_and_the_rest_stays(data: Path, tmp_path: Path) -> N
     before = (run / "tuned.safetensors").read_bytes()
     assert patchwatch.main([*words, *machine, "--resume"]) == 0
     assert (run / "tuned.safetensors").read_bytes() == before
+
+
+def test_late_sources_move_the_head_alone_and_only_in_the_last_fit(
+    data: Path, tmp_path: Path
+) -> None:
+    with_late = tmp_path / "data"
+    shutil.copytree(data, with_late)
+    write_split(tmp_path / "more", per_source=2, seed=7, side=128)
+    for folder in sorted((tmp_path / "more").glob("*/*")):
+        label = folder.parent.name
+        shutil.move(folder, with_late / "train" / label / f"{folder.name}-late")
+    found = []
+    for number, (root, strength) in enumerate([(data, 1e-2), (with_late, 1e-2), (with_late, 1e-9)]):
+        run = tmp_path / f"run{number}"
+        words = ["tune", str(data / "tune.yaml"), "--data", str(root), "--output", str(run)]
+        changed = ["soup=1", "steps=2", "start_share=0", "late=[-late]"]
+        words += ["--set", *changed, f"late_strength={strength}"]
+        assert patchwatch.main([*words, "--workers", "0", "--threads", "1", "--licence", "no"]) == 0
+        one = load_checkpoint(run / "run-0" / "tuned.safetensors")[0].state_dict()
+        found.append((one, load_checkpoint(run / "tuned.safetensors")[0].fc.weight))
+    # Directions: the solver of the first head stops within a tolerance, and the last step divides
+    # the head by the temperature.
+    (one, _), (same, moved), (_, held) = found
+    for name in (name for name in one if name.endswith("conv.weight")):
+        assert _cosine(one[name], same[name]) > 0.999, name
+    trained = same["fc.weight"]
+    assert _cosine(held, trained) > 1 - 1e-5
+    assert _cosine(moved, trained) < 0.98
+
+
+def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+    one, other = one.flatten().double(), other.flatten().double()
+    return torch.cosine_similarity(one, other, dim=0).item()
 
 
 def test_the_tail_on_a_kept_map_is_the_model(data: Path, tmp_path: Path) -> None:
