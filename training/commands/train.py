@@ -22,6 +22,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -344,9 +345,10 @@ def _print_alarms(evaluation: Evaluation, calibration: Calibration, out: Console
 
 def make_card(config: ModelConfig, data: TrainingData, model: PatchModel, licence: str) -> Card:
     """The card of a model before it is calibrated."""
+    judged = replace(data.val, pictures=limited(data.val.pictures, config.validation.per_source))
     note = (
         f"{data.describe()}, labelled by picture; step, calibration and threshold were chosen on "
-        f"{data.val.describe()}, {config.view().describe()}, the last two under "
+        f"{judged.describe()}, {config.view().describe()}, the last two under "
         f"{', '.join(config.validation.calibration)}"
     )
     return Card(

@@ -23,6 +23,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -204,9 +205,10 @@ class Probe:
     def __init__(
         self, config: ProbeConfig, data: TrainingData, sources: dict[str, SourceFacts]
     ) -> None:
-        self.config, self.data, self.region = config, data, config.region or "native"
+        self.config, self.region = config, config.region or "native"
         self.train = limited(data.train.pictures, config.per_source) if data.train else ()
         self.val = limited(data.val.pictures, config.validation.per_source)
+        self.data = replace(data, train=data.train and replace(data.train, pictures=self.train))
         names = {picture.source for picture in self.train}
         groups = {name: facts.group for name, facts in facts_of(sources, names).items()}
         known, by_group = config.weights, config.false_alarms_of

@@ -32,6 +32,7 @@ region: fit:128
 views: [{region: 'fit:128', count: 1}, {region: 'faces:128', blended: true}]
 rank: 0.5
 policy: {untouched: 1, two: 0}
+per_source: 2
 strengths: [0.01]
 whitenings: [0]
 kept: 13
@@ -81,6 +82,7 @@ def test_the_tail_is_trained_and_the_rest_stays(data: Path, tmp_path: Path) -> N
         if not name.startswith("fc."):
             mean = (first.double() + second.double()) / 2
             assert torch.allclose(value.double(), 0.25 * start[name].double() + 0.75 * mean), name
+    assert card.training.data.startswith("4 photographs (camera-a, camera-b) and 4 generated")
     # What was measured on kept maps is what the model does on pictures.
     pictures = index_folder(data / "val").pictures
     auc = next(f for f in card.validation if f.degradation == JPEG_90 and "auc" in f.metric)
