@@ -48,7 +48,13 @@ def test_a_student_learns_from_the_teacher(data: Path, tmp_path: Path, way: str)
 
 @pytest.mark.parametrize(
     ("name", "precisions"),
-    [("ladeda", "fp32"), ("tiny-ladeda", "fp32"), ("tiny-distilled", "fp32,fp16,int8")],
+    [
+        ("ladeda", "fp32"),
+        ("ladeda-published", "fp32"),
+        ("tiny-ladeda", "fp32"),
+        ("tiny-distilled", "fp32,fp16,int8"),
+        ("tiny-published", "fp32"),
+    ],
 )
 def test_each_is_exported_and_proven(
     name: str, precisions: str, data: Path, tmp_path: Path
