@@ -73,8 +73,8 @@ class Rows(NamedTuple):
             names, inverse = np.unique(self.sources[mine], return_inverse=True)
             counts = np.bincount(inverse, minlength=len(names))
             each = np.array([factors.get(str(name), 1.0) for name in names]) / counts
-            weights[mine] = (each / (each * counts).sum())[inverse]
-        weights *= np.count_nonzero(weights) / weights.sum()
+            weights[mine] = (each / max((each * counts).sum(), LEAST_SPREAD))[inverse]
+        weights *= np.count_nonzero(weights) / max(weights.sum(), LEAST_SPREAD)
         return weights
 
 
@@ -93,16 +93,19 @@ class HeadFit:
         start: the ridge pulls to this head; None pulls to 0.
 
     Raises:
-        UsageError: there is no row of one of the labels.
+        UsageError: there is no row of one of the labels that counts.
     """
 
     def __init__(
         self, rows: Rows, factors: dict[str, float] | None = None, start: Head | None = None
     ) -> None:
-        if len(set(rows.labels.tolist())) < 2:
-            raise UsageError("there are no samples to fit a head to. Name pictures of both labels.")
         self._rows, self._factors, self._start = rows, factors or {}, start
         weights = rows.weights(self._factors)
+        if len(set(rows.labels[weights > 0].tolist())) < 2:
+            raise UsageError(
+                "there are no samples to fit a head to. Name pictures of both labels, of sources "
+                "that count (weights) and are not late."
+            )
         centre = np.average(rows.features, 0, weights).astype(np.float32)
         standard = rows.features - centre
         variance = np.einsum(

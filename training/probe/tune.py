@@ -62,7 +62,8 @@ class Tail(Probe):
         self.factors = self.factors | dict.fromkeys(late, 0.0)
         self.has_late = bool(late)
         if config.late and not late:
-            console().print(f"No source of train/ ends with {' or '.join(config.late)}.")
+            ends = " or ".join(config.late)
+            console().print(f"No source of train/ ends with {ends}: there will be no last fit.")
 
     def open_store(self, folder: Path, model: PatchModel) -> FeatureStore:
         """A store of features and maps."""

@@ -87,6 +87,8 @@ def test_what_cannot_be_fitted_is_one_sentence() -> None:
     real = Rows(rows.features, np.zeros(400, int), rows.sources)
     with pytest.raises(UsageError, match="no samples"):
         HeadFit(real)
+    with pytest.raises(UsageError, match="and are not late"):
+        HeadFit(rows, dict.fromkeys(rows.sources.tolist(), 0.0))
     with pytest.raises(UsageError, match="at most one for each source of a label, found 2 for 1"):
         HeadFit(rows).cross_fitted(1.0, 0.0, folds=2, seed=0)
 

@@ -111,11 +111,13 @@ def test_late_sources_move_the_head_alone_and_only_in_the_last_fit(
     for number, (root, strength) in enumerate([(data, 1e-2), (with_late, 1e-2), (with_late, 1e-9)]):
         run = tmp_path / f"run{number}"
         words = ["tune", str(data / "tune.yaml"), "--data", str(root), "--output", str(run)]
-        changed = ["soup=1", "steps=2", "start_share=0", "late=[-late]"]
+        changed = ["soup=1", "steps=2", "start_share=0", "late=[-late]", "validation.per_source=2"]
         words += ["--set", *changed, f"late_strength={strength}"]
         assert patchwatch.main([*words, "--workers", "0", "--threads", "1", "--licence", "no"]) == 0
         one = load_checkpoint(run / "run-0" / "tuned.safetensors")[0].state_dict()
-        found.append((one, load_checkpoint(run / "tuned.safetensors")[0].fc.weight))
+        last, card = load_checkpoint(run / "tuned.safetensors")
+        assert "chosen on 4 photographs (camera-a, camera-b) and 4 gen" in card.training.data
+        found.append((one, last.fc.weight))
     # Directions: the solver of the first head stops within a tolerance, and the last step divides
     # the head by the temperature.
     (one, _), (same, moved), (_, held) = found
