@@ -4,7 +4,7 @@ Read are content credentials (C2PA), EXIF, XMP, IPTC, the AIGC label and the not
 No model runs and nothing is fetched from the network. Names, places and serial numbers are printed
 with --private alone.
 
-Exit codes: 0 every file was read, 1 one could not, or its pixels not, 2 wrong usage, 130 Ctrl-C.
+Exit codes: 0 every file was read, 1 one or its pixels could not be, 2 wrong usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
